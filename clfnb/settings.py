@@ -68,7 +68,7 @@ def find_settings_file(
             return file
     return None
 
-
+# %% ../nbs/lib/settings.ipynb #eb24a0df
 def _read_file(file):
     "Name → (value, place) of a settings file."
     parser = configparser.ConfigParser(interpolation=None)

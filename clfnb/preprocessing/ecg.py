@@ -39,7 +39,7 @@ def baseline(
         slow = np.stack(columns, axis=-1).reshape(signal.shape)
     return slow
 
-
+# %% ../../nbs/lib/preprocessing/ecg.ipynb #da91da85
 def remove_baseline(
     signal: np.ndarray,   # (samples,) or (samples, leads)
     fs: float,            # sampling rate in Hz
