@@ -1,0 +1,111 @@
+"""What `make test` does: style, every notebook from top to bottom, then the tests of this folder.
+
+python tests/check.py            everything
+python tests/check.py cli ecg    only notebooks and test files with one of these words in their path
+"""
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK_PROCESSES = 2
+CELL_SECONDS = 300
+SHOWN = 10
+
+
+def wanted(path: Path, words: list[str]) -> bool:
+    "Whether a path has one of the words in it; every path if there are none."
+    return not words or any(word in path.relative_to(ROOT).as_posix() for word in words)
+
+
+def check_style() -> Counter:
+    "Ruff on everything, notebooks too. Not its formatter: it would tear the comments of the parameters from their columns."
+    places = [name for name in ("clfnb", "nbs", "tests", "docs", "benchmarks") if any((ROOT / name).rglob("*.*"))]
+    fine = subprocess.run([sys.executable, "-m", "ruff", "check", "-q", "--output-format=concise", *places], cwd=ROOT).returncode == 0
+    print(f"style: {'fine' if fine else 'FAILED (ruff, see above)'}", flush=True)
+    return Counter(passed=int(fine), failed=int(not fine))
+
+
+def run_notebook(path: Path) -> tuple[bool, float, str]:
+    "Run every cell of a notebook in a shell of its own: whether it passed, seconds, and the error with its cell."
+    from nbdev.test import test_nb
+
+    said, real = io.StringIO(), sys.__stderr__
+    sys.__stderr__ = said
+    try:
+        passed, seconds = test_nb(path, basepath=ROOT, cell_timeout=CELL_SECONDS)
+    finally:
+        sys.__stderr__ = real
+    return passed, seconds, said.getvalue()
+
+
+def notebooks(words: list[str]) -> list[Path]:
+    "The notebooks to run, lessons first because they take longest."
+    found = [path for path in sorted((ROOT / "nbs").rglob("*.ipynb")) if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts)]
+    return sorted((path for path in found if wanted(path, words)), key=lambda path: "lessons" not in path.parts)
+
+
+def check_notebooks(paths: list[Path]) -> tuple[Counter, list[tuple[float, str]]]:
+    "Run the notebooks in a few processes that are used again, so that torch is imported once in each."
+    counts, times = Counter(), []
+    with ProcessPoolExecutor(NOTEBOOK_PROCESSES, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(run_notebook, path): path.relative_to(ROOT).as_posix() for path in paths}
+        for job in as_completed(jobs):
+            try:
+                passed, seconds, error = job.result()
+            except BrokenProcessPool:
+                passed, seconds, error = False, 0.0, "The process died while this notebook, or one beside it, was running.\n"
+            counts["passed" if passed else "failed"] += 1
+            times.append((seconds, jobs[job]))
+            print(f"{jobs[job]}: {seconds:.1f} s" if passed else f"{jobs[job]}: FAILED after {seconds:.1f} s\n{error}", flush=True)
+    return counts, sorted(times, reverse=True)
+
+
+def check_tests(words: list[str]) -> Counter:
+    "Pytest on the files of this folder, counted from its own report."
+    files = [str(path) for path in sorted((ROOT / "tests").glob("test_*.py")) if wanted(path, words)]
+    if not files:
+        return Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "report.xml")
+        code = subprocess.run([sys.executable, "-m", "pytest", "-rs", f"--junitxml={file}", *files], cwd=ROOT).returncode
+        suite = ElementTree.parse(file).getroot().find("testsuite") if file.is_file() else None
+    if suite is None:
+        return Counter(failed=1)
+    total, skipped = int(suite.get("tests")), int(suite.get("skipped"))
+    failed = max(int(suite.get("failures")) + int(suite.get("errors")), int(code != 0))
+    return Counter(passed=max(total - skipped - failed, 0), failed=failed, skipped=skipped)
+
+
+def main() -> int:
+    "Run all checks; 0 if nothing failed."
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="run only what has one of these words in its path")
+    words, began = parser.parse_args().words, time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="clfnb-test-", ignore_cleanup_errors=True) as runs:
+        os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "CLFNB_RUNS": runs}
+        counts = check_style()
+        found, times = check_notebooks(notebooks(words))
+        counts += found
+        counts += check_tests(words)
+    print("\nslowest notebooks:")
+    for seconds, name in times[:SHOWN]:
+        print(f"{seconds:7.1f} s  {name}")
+    print(f"\n{time.monotonic() - began:.0f} s in all")
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
