@@ -75,10 +75,9 @@ def parse_beats(
             left_out += _unused(waiting, "P wave without a QRS")
             waiting = wave
         elif wave["kind"] == "qrs":
-            if waiting and wave["peak"] - waiting["peak"] > fs:
-                left_out += _unused(waiting, "P wave without a QRS")
-                waiting = None
-            beats.append(_beat(wave, waiting))
+            own = waiting if waiting and wave["peak"] - waiting["peak"] <= fs else None
+            left_out += _unused(None if own else waiting, "P wave without a QRS")
+            beats.append(_beat(wave, own))
             waiting = None
         elif wave["kind"] == "t" and near and beats[-1]["t_peak"] == MISSING and not waiting:
             beats[-1] |= _points(wave)

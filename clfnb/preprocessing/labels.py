@@ -92,8 +92,7 @@ def waves_from_labels(
         start, stop = _runs(np.isin(labels, values))
         hole = start[1:] - stop[:-1] < shortest
         start, stop = start[np.r_[True, ~hole][: len(start)]], stop[np.r_[~hole, True][: len(stop)]]
-        keep = stop - start >= max(shortest, 1)
-        start, stop = start[keep], stop[keep]
+        start, stop = np.stack([start, stop])[:, stop - start >= max(shortest, 1)]
         peak = _peaks(labels == values[-1], start, stop) if segments[values[-1] - 1][2].endswith("peak") else np.full(len(start), MISSING)
         tables.append(pd.DataFrame({"wave": wave, "start": start, "stop": stop, "peak": peak}))
     return pd.concat(tables).sort_values("start", ignore_index=True)
