@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 
 # %% auto #0
 __all__ = ['message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names', 'run_names', 'data_names',
-           'parameter_names', 'lesson_named', 'pairs_to_values', 'read_mapping', 'parameter_help']
+           'parameter_names', 'lesson_named', 'pairs_to_values', 'parameter_help']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -134,7 +134,8 @@ def pairs_to_values(
     file: str | None = None,     # a JSON or YAML file with one mapping of names to values
 ) -> dict:                       # name -> value, text for what was typed
     "The values of a run as given. Raises `Mistyped` for a pair without `=` and `ValueError` for a file that holds no mapping."
-    values = read_mapping(Path(file)) if file else {}
+    from clfnb.runs.parameters import values_from_file
+    values = values_from_file(file) if file else {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
@@ -142,29 +143,11 @@ def pairs_to_values(
         values[name.strip()] = value
     return values
 
-# %% ../nbs/lib/console.ipynb #195b5f5a
-def read_mapping(
-    path: Path,   # a .json, .yaml or .yml file
-) -> dict:        # its one mapping
-    "The values of a parameter file. Raises `ValueError` naming the file if it cannot be read as one mapping."
-    import yaml
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: neither JSON nor YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected one mapping of parameter names to values, found {type(values).__name__}")
-    return values
-
 # %% ../nbs/lib/console.ipynb #799f1b1c
 def parameter_help(
     lesson,   # as `lesson_named` returns it
-) -> str:     # a table: name, type, default, help with the allowed values
+) -> str:     # a table: name, type with the allowed values, default, help
     "The parameters of a lesson as text."
     from clfnb.runs.parameters import read_parameters
-    rows = []
-    for p in read_parameters(lesson.path).values():
-        allowed = f"one of {', '.join(map(str, p.choices))}" if p.choices else f"{p.low}..{p.high}" if p.low is not None else ""
-        kind = getattr(p.type, "__name__", p.type)
-        rows.append((p.name, kind, json.dumps(p.default), p.help + (f" [{allowed}]" if allowed else "")))
-    return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(("name", "type", "default", "meaning"), rows)
+    rows = [(p.name, p.allowed, json.dumps(p.default), p.help) for p in read_parameters(lesson.path).values()]
+    return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(("name", "expects", "default", "meaning"), rows)
