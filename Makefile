@@ -38,7 +38,7 @@ $(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 1
 if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi
 if [ ! -e .venv/pyvenv.cfg ]; then
   echo "Making the environment in .venv; this takes minutes once (about 6 GB with the GPU libraries) ..."
-  if [ $$uv = uv ]; then uv venv -q --python "$(PYTHON)" .venv; else $(PYTHON) -m venv .venv; fi
+  if [ $$uv = uv ]; then uv venv -q --python "$(PYTHON)" .venv; else $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }; fi
 fi
 if [ $$uv != uv ] && [ ! -x $$uv ]; then $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt uv || uv=pip; fi
 if [ $$uv = pip ]; then $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[$(EXTRA)]"
