@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 __all__ = ['PLACES', 'cli', 'main', 'completion', 'lessons_command', 'report', 'execute', 'run_command', 'settings_from', 'begin',
            'resume', 'summary', 'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'known_data',
            'data_verify', 'data_simulate', 'records_in', 'writable', 'predict', 'predict_ecg', 'model_of',
-           'annotate_all', 'write_csv', 'doctor_command']
+           'predictor_of', 'annotate_all', 'write_csv', 'doctor_command']
 
 # %% ../nbs/lib/cli.ipynb #c76ee9d2
 import json
@@ -332,12 +332,11 @@ def predict_ecg(
     csv: str | None,     # file of the table
 ) -> int:
     "Find the waves of whole ECG records of any length and write them as WFDB annotations, REC.clf."
-    from clfnb.tracks.ecg import Predictor
     records = records_in(place)
     folder = writable(Path(out) if out else records[0].parent)
     if csv:
         writable(Path(csv).absolute().parent)
-    tables, failed = annotate_all(Predictor.load(model_of(run)), records, folder)
+    tables, failed = annotate_all(predictor_of(run), records, folder)
     if csv and tables:
         write_csv(tables, Path(csv))
     click.echo(f"{len(tables)} of {len(records)} records annotated, in {folder}")
@@ -355,6 +354,14 @@ def model_of(
     if not (found.folder / "model" / "model.safetensors").is_file():
         raise FileNotFoundError(f"{found.folder}: this run has no model (status: {found.status})")
     return found.folder / "model"
+
+# %% ../nbs/lib/cli.ipynb #6a06ac9a
+def predictor_of(
+    run: str,   # as for `model_of`
+):              # with the method `annotate`
+    "The model, ready to use. Only here is torch imported, after every path has been looked at."
+    from clfnb.tracks.ecg import Predictor
+    return Predictor.load(model_of(run))
 
 # %% ../nbs/lib/cli.ipynb #9d0d1530
 def annotate_all(
