@@ -40,8 +40,7 @@ def match(
     order = np.argsort(place, kind="stable")
     piece = np.zeros(len(place), int)
     piece[order] = np.cumsum(np.r_[0, np.diff(place[order]) > tolerance])[: len(place)]
-    counts = np.zeros((piece.max(initial=-1) + 1, 2), int)
-    np.add.at(counts, (piece, side), 1)
+    counts = np.bincount(2 * piece + side, minlength=2 * len(place)).reshape(-1, 2)
     single = np.flatnonzero((counts == 1).all(axis=1))
     pairs = [np.stack([_only(piece[: len(p)], single), _only(piece[len(p) :], single)], axis=1)]
     for k in np.flatnonzero(counts.all(axis=1) & (counts > 1).any(axis=1)):
@@ -52,8 +51,8 @@ def match(
 # %% ../../nbs/lib/evaluation/delineation.ipynb #30d33bbb
 def _only(pieces, wanted):
     "Index of the one element in each wanted piece."
-    found = np.flatnonzero(np.isin(pieces, wanted))
-    return found[np.argsort(pieces[found], kind="stable")]
+    order = np.argsort(pieces, kind="stable")
+    return order[np.searchsorted(pieces[order], wanted)]
 
 
 def _assign(p, r, i, j, tolerance):
@@ -99,22 +98,21 @@ def delineation_errors(
     tolerance_ms: float = TOLERANCE_MS,   # greatest distance of a pair in ms
 ) -> pd.DataFrame:                      # columns record, lead, point, kind (tp, fp, fn), reference, predicted (samples or -1), error_ms
     "Errors of every point that a delineator can give. Raises `ValueError` for an entry without one of the six keys, or an unknown point."
-    parts = []
+    origins, parts = [], [(np.array([], str), np.array([], np.int64), np.array([], np.int64), np.array([]))]
     for number, entry in enumerate(records):
         _check(entry, number)
         stretches = np.asarray(entry["stretches"], np.int64).reshape(-1, 2)
         reference = {k: np.asarray(v, np.int64) for k, v in entry["reference"].items()}
         for point in [p for p in POINT_NAMES if p in entry["predicted"] and p in reference]:
             predicted = np.asarray(entry["predicted"][point], np.int64)
-            part = _point_errors(predicted, point, reference, stretches, entry["fs"], tolerance_ms)
-            parts.append(part.assign(record=entry["record"], lead=str(entry["lead"]), point=point))
-    columns = ["record", "lead", "point", "kind", "reference", "predicted", "error_ms"]
-    parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+            parts.append(_point_errors(predicted, point, reference, stretches, entry["fs"], tolerance_ms))
+            origins += [(entry["record"], str(entry["lead"]), point)] * len(parts[-1][0])
+    columns = dict(zip(("kind", "reference", "predicted", "error_ms"), map(np.concatenate, zip(*parts, strict=True)), strict=True))
+    return pd.concat([pd.DataFrame(origins, columns=["record", "lead", "point"]), pd.DataFrame(columns)], axis=1)
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #052daab3
 def _point_errors(predicted, point, reference, stretches, fs, tolerance_ms):
-    "Rows of one point of one record and lead."
+    "Kind, reference, prediction and error of the rows of one point of one record and lead."
     truth = reference[point]
     pairs = match(predicted, truth, tolerance_ms * fs / 1000)
     missed = np.setdiff1d(np.arange(len(truth)), pairs[:, 1])
@@ -124,7 +122,7 @@ def _point_errors(predicted, point, reference, stretches, fs, tolerance_ms):
     expected = np.r_[truth[pairs[:, 1]], truth[missed], np.full(len(extra), NONE)]
     kind = np.repeat(["tp", "fn", "fp"], [len(pairs), len(missed), len(extra)])
     error = np.where(kind == "tp", (found - expected) * 1000 / fs, np.nan)
-    return pd.DataFrame({"kind": kind, "reference": expected, "predicted": found, "error_ms": error})
+    return kind, expected, found, error
 
 
 def _check(entry, number):
