@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/simulate/ecg.html.md"""
 # %% auto #0
 __all__ = ['noise', 'simulate', 'marks', 'write']
 
-# %% ../../nbs/lib/simulate/ecg.ipynb #1d896e1d
+# %% ../../nbs/lib/simulate/ecg.ipynb #57d424e4
 import os
 import shutil
 from pathlib import Path
@@ -20,13 +20,13 @@ from scipy.signal import butter, sosfilt
 from ..preprocessing.beats import MISSING, POINTS
 from .ecg_model import heart, patient
 
-# %% ../../nbs/lib/simulate/ecg.ipynb #70baaf79
+# %% ../../nbs/lib/simulate/ecg.ipynb #4cc2ab0e
 def noise(
     samples: int,               # length
     fs: float,                  # sampling rate in Hz
     rng: np.random.Generator,   # of everything drawn here
     level: float = 1.0,         # factor on all three; 0 is silence
-    mains: float | None = None,   # mains frequency in Hz; None draws 50 or 60
+    mains: float | None = None, # mains frequency in Hz; None draws 50 or 60
 ) -> np.ndarray:                # (samples, 2) mV
     "Baseline wander, mains hum and muscle noise on two leads. Raises `ValueError` for a negative level."
     if level < 0:
@@ -43,7 +43,7 @@ def noise(
     restless = np.interp(t, knots, 1 + 2 * (rng.random(len(knots)) < 0.12))
     return level * (out + rng.uniform(0.006, 0.025, 2) * crackle * restless[:, None])
 
-# %% ../../nbs/lib/simulate/ecg.ipynb #ff607bf9
+# %% ../../nbs/lib/simulate/ecg.ipynb #90941e36
 def simulate(
     seconds: float,           # how long
     fs: float = 250,          # sampling rate in Hz
@@ -58,7 +58,7 @@ def simulate(
     signal, beats = heart(patient(rng, p_waves), seconds, fs, rng)
     return (signal + noise(len(signal), fs, rng, level)).astype(np.float32), beats
 
-# %% ../../nbs/lib/simulate/ecg.ipynb #17983d70
+# %% ../../nbs/lib/simulate/ecg.ipynb #d12dd631
 def marks(
     beats: pd.DataFrame,   # POINTS and symbol
     t_onset: bool,         # whether T onsets are marked
@@ -75,9 +75,13 @@ def marks(
             rows.append((getattr(beat, f"{wave}_end"), ")", num))
     return pd.DataFrame(rows, columns=["sample", "symbol", "num"]).sort_values("sample", kind="stable", ignore_index=True)
 
-# %% ../../nbs/lib/simulate/ecg.ipynb #45b0c688
-def _write_record(folder: Path, name: str, signal: np.ndarray, fs: float, beats: pd.DataFrame, listed: pd.DataFrame) -> None:
-    "Signal in format 212 with 200 steps a mV, marks as `.q1c`, all beats as `.atr`."
+# %% ../../nbs/lib/simulate/ecg.ipynb #e41e025a
+def _write_record(folder: Path, name: str, seconds: float, fs: int, seed: list, annotated: int) -> None:
+    "A patient's signal in format 212 with 200 steps a mV, marks as `.q1c`, all beats as `.atr`. The seed's last number is the patient's."
+    signal, beats = simulate(seconds, fs, seed=seed, p_waves=seed[-1] % 8 != 7)
+    rng = np.random.default_rng([*seed, 1])
+    begin = rng.integers(max(1, len(beats) - annotated)) if annotated else 0
+    listed = marks(beats.iloc[begin:][: annotated or None], t_onset=rng.random() < 1 / 3)
     wfdb.wrsamp(
         name, fs=fs, units=["mV", "mV"], sig_name=["lead0", "lead1"], p_signal=signal.clip(-10, 10).astype(np.float64),
         fmt=["212", "212"], adc_gain=[200, 200], baseline=[0, 0], write_dir=str(folder),
@@ -86,7 +90,7 @@ def _write_record(folder: Path, name: str, signal: np.ndarray, fs: float, beats:
     os.replace(folder / f"{name}.qc", folder / f"{name}.q1c")   # wfdb writes no extension with a digit in it
     wfdb.wrann(name, "atr", beats.r_peak.to_numpy(), beats.symbol.tolist(), fs=fs, write_dir=str(folder))
 
-# %% ../../nbs/lib/simulate/ecg.ipynb #b46518f2
+# %% ../../nbs/lib/simulate/ecg.ipynb #decb01fc
 def write(
     folder: Path,         # must not exist yet
     records: int = 24,    # number of patients
@@ -101,17 +105,12 @@ def write(
         raise FileExistsError(f"{folder}: exists already")
     if not 1 <= records <= 9999 or annotated < 0:
         raise ValueError(f"expected 1..9999 records and annotated >= 0, found records={records} and annotated={annotated}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.parent / f".{folder.name}-{os.getpid()}"
-    aside.mkdir()
+    aside.mkdir(parents=True)
     try:
         names = [f"sim{number:03d}" for number in range(records)]
         for number, name in enumerate(names):
-            signal, beats = simulate(seconds, fs, seed=[seed, number], p_waves=number % 8 != 7)
-            rng = np.random.default_rng([seed, number, 1])
-            begin = rng.integers(max(1, len(beats) - annotated)) if annotated else 0
-            listed = marks(beats.iloc[begin:][: annotated or None], t_onset=rng.random() < 1 / 3)
-            _write_record(aside, name, signal, fs, beats, listed)
+            _write_record(aside, name, seconds, fs, [seed, number], annotated)
         (aside / "RECORDS").write_text("".join(f"{name}\n" for name in names))
         os.replace(aside, folder)
     finally:

@@ -7,14 +7,14 @@ Docs: https://clfnb.github.io/clfnb/lib/simulate/ecg_model.html.md"""
 # %% auto #0
 __all__ = ['REACH', 'tachogram', 'beat_times', 'patient', 'wave_points', 'trace', 'leak', 'heart']
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #e854e70f
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #01b336d6
 import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 
 from ..preprocessing.beats import MISSING, POINTS
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #28287680
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #4fe0f81b
 def tachogram(
     seconds: float,             # how long
     rng: np.random.Generator,   # source of the random phases
@@ -33,7 +33,7 @@ def tachogram(
         raise ValueError(f"expected RR intervals of at least 0.25 s, found {rr.min():.2f} s with mean={mean} and sd={sd}")
     return rr
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #a9283ccf
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #ffe09dc2
 def beat_times(
     rr: np.ndarray,             # RR interval in s, 4 samples a second
     seconds: float,             # how long
@@ -54,7 +54,7 @@ def beat_times(
             early.append(False)
     return np.array(times), np.array(early)
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #cb9d3469
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #80058965
 def _events(rows: list[tuple], axis: float, rng: np.random.Generator) -> pd.DataFrame:
     "Events from (wave, delay, width, height): heights become projections on lead 0 and on lead 1 at `axis` radians from it."
     table = pd.DataFrame(rows, columns=["wave", "delay", "width", "height"])
@@ -62,7 +62,7 @@ def _events(rows: list[tuple], axis: float, rng: np.random.Generator) -> pd.Data
     angle = table.wave.map(direction) + rng.normal(0, 0.12, len(table))
     return table.assign(lead0=table.height * np.cos(angle), lead1=table.height * np.cos(angle - axis) * rng.uniform(0.7, 1.2))
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #8afc213d
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #2186f9e4
 def _t_wave(rng: np.random.Generator) -> list[tuple]:
     "A T wave: upright, inverted, flat, biphasic, or lopsided."
     kind = rng.choice(["upright", "inverted", "flat", "biphasic", "lopsided"], p=[0.4, 0.12, 0.1, 0.13, 0.25])
@@ -74,7 +74,7 @@ def _t_wave(rng: np.random.Generator) -> list[tuple]:
         return [("t", delay - 0.03, width * 1.2, height * 0.5), ("t", delay + 0.02, width * 0.7, height * 0.7)]
     return [("t", delay, width, height)]
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #497dfdaf
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #9e52922e
 def _p_wave(rng: np.random.Generator) -> list[tuple]:
     "A P wave: upright, inverted, notched or biphasic."
     kind = rng.choice(["upright", "inverted", "notched", "biphasic"], p=[0.65, 0.1, 0.15, 0.1])
@@ -95,7 +95,7 @@ def _qrs_complex(rng: np.random.Generator) -> list[tuple]:
         rows.append(("qrs", rng.uniform(2.2, 3.0) * width, width * rng.uniform(0.7, 1.1), -r * rng.uniform(0.08, 0.5)))
     return rows
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #220a50d2
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #4f879e98
 def patient(
     rng: np.random.Generator,   # what is drawn depends on nothing else
     p_waves: bool = True,       # whether the atria beat in order
@@ -114,7 +114,7 @@ def patient(
         ectopic=rng.choice([0.0, rng.uniform(0.02, 0.12)], p=[0.65, 0.35]),
     )
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #c9c1a841
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #40a4261d
 REACH = float(np.sqrt(2 * np.log(20)))   # widths from a bell curve's centre to 5 % of its height
 
 
@@ -132,7 +132,7 @@ def wave_points(
         points |= dict(zip(names, ((delay - REACH * width).min(), float(peak), (delay + REACH * width).max()), strict=True))
     return points
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #b7ae04a0
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #26e49962
 def trace(
     times: np.ndarray,      # (beats,) R peaks in s
     events: pd.DataFrame,   # of these beats
@@ -154,7 +154,7 @@ def trace(
         out += summed[:, None] * [event.lead0, event.lead1]
     return out
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #6bcaf7a4
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #6cb71582
 def leak(
     bells: np.ndarray,   # (samples, leads) g(t)
     fs: float,           # sampling rate in Hz
@@ -164,7 +164,7 @@ def leak(
     decay = np.exp(-step)
     return bells - lfilter([step / 2, step / 2 * decay], [1, -decay], bells, axis=0)
 
-# %% ../../nbs/lib/simulate/ecg_model.ipynb #dd6dad9c
+# %% ../../nbs/lib/simulate/ecg_model.ipynb #163788a0
 def heart(
     person: dict,               # from `patient`
     seconds: float,             # how long
