@@ -36,10 +36,10 @@ def match(
     if tolerance < 0:
         raise ValueError(f"tolerance: expected a distance of at least 0, found {tolerance}")
     p, r = np.asarray(predicted, float), np.asarray(reference, float)
-    place, side = np.r_[p, r], np.r_[np.zeros(len(p), int), np.ones(len(r), int)]
+    place, side = np.concatenate([p, r]), np.repeat([0, 1], [len(p), len(r)])
     order = np.argsort(place, kind="stable")
     piece = np.zeros(len(place), int)
-    piece[order] = np.cumsum(np.r_[0, np.diff(place[order]) > tolerance])[: len(place)]
+    piece[order[1:]] = np.cumsum(np.diff(place[order]) > tolerance)
     counts = np.bincount(2 * piece + side, minlength=2 * len(place)).reshape(-1, 2)
     single = np.flatnonzero((counts == 1).all(axis=1))
     pairs = [np.stack([_only(piece[: len(p)], single), _only(piece[len(p) :], single)], axis=1)]
@@ -115,11 +115,10 @@ def _point_errors(predicted, point, reference, stretches, fs, tolerance_ms):
     "Kind, reference, prediction and error of the rows of one point of one record and lead."
     truth = reference[point]
     pairs = match(predicted, truth, tolerance_ms * fs / 1000)
-    missed = np.setdiff1d(np.arange(len(truth)), pairs[:, 1])
-    extra = np.delete(predicted, pairs[:, 0])
-    extra = extra[counts_against(extra, point, reference, stretches, fs)]
-    found = np.r_[predicted[pairs[:, 0]], np.full(len(missed), NONE), extra]
-    expected = np.r_[truth[pairs[:, 1]], truth[missed], np.full(len(extra), NONE)]
+    missed, extra = np.delete(truth, pairs[:, 1]), np.delete(predicted, pairs[:, 0])
+    extra = extra[counts_against(extra, point, reference, stretches, fs)] if len(extra) else extra
+    found = np.concatenate([predicted[pairs[:, 0]], np.full(len(missed), NONE), extra])
+    expected = np.concatenate([truth[pairs[:, 1]], missed, np.full(len(extra), NONE)])
     kind = np.repeat(["tp", "fn", "fp"], [len(pairs), len(missed), len(extra)])
     error = np.where(kind == "tp", (found - expected) * 1000 / fs, np.nan)
     return kind, expected, found, error
