@@ -41,7 +41,7 @@ def read_checksums(
             raise ValueError(f"{source}, line {number}: expected a SHA-256 of 64 digits and a file name, found {line[:80]!r}")
         digits, name = match[1].lower(), match[2].removeprefix("./")
         if not _safe_name(name):
-            raise ValueError(f"{source}, line {number}: the name {name!r} does not stay inside the folder, or is no name that every system can store")
+            raise ValueError(f"{source}, line {number}: the name {name!r} does not stay inside the folder, or cannot be stored everywhere")
         if sums.setdefault(name, digits) != digits:
             raise ValueError(f"{source}, line {number}: a second, different checksum for {name!r}")
     if not sums:

@@ -270,7 +270,7 @@ def fetch(
     limit: float = 20,             # seconds without a byte after which the line counts as cut
     stop: threading.Event | None = None,   # set by another thread to end the download
 ) -> Path:                         # `path`
-    "Download one file. Raises `DownloadError` (`Unfinished` if another attempt can go on), `ValueError` for an address that is not allowed."
+    "Download one file. Raises `DownloadError` (`Unfinished` if another call can go on), `ValueError` for a forbidden address."
     path = Path(path)
     if sha256 and path.is_file() and file_sha256(path) == sha256.lower():
         return path
