@@ -212,7 +212,7 @@ def show_command(
     click.echo(f"{found.lesson}  {found.status}  started {found.started}  {found.seconds or '-'} s\n")
     click.echo(table(("parameter", "value"), list(found.parameters.items())) + "\n")
     if found.error:
-        click.echo(f"failed in cell {found.failed_cell}: {found.error}\n")
+        click.echo(f"{found.status} in cell {found.failed_cell or '-'}: {found.error}\n")
     report(found.folder)
     return 0
 

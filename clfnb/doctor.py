@@ -65,12 +65,12 @@ def check_devices() -> list[Check]:
         return [Check("devices", False, f"torch cannot be imported: {error}", "pip install --force-reinstall torch")]
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-        return [Check("devices", True, f"cuda: {names}"), Check("precision", True, "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed")]
+        return [Check("devices", True, f"cuda: {names}"), Check("automatic precision", True, "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed")]
     if torch.backends.mps.is_available():
-        return [Check("devices", True, "mps: Apple GPU"), Check("precision", True, "32-true")]
+        return [Check("devices", True, "mps: Apple GPU"), Check("automatic precision", True, "32-true")]
     mend = "install the PyTorch build for your driver: https://pytorch.org/get-started/locally" if shutil.which("nvidia-smi") else ""
     found = f"cpu, {torch.get_num_threads()} threads" + (" (there is an NVIDIA driver, but torch cannot use it)" if mend else "")
-    return [Check("devices", None, found, mend), Check("precision", True, "32-true")]
+    return [Check("devices", None, found, mend), Check("automatic precision", True, "32-true")]
 
 # %% ../nbs/lib/doctor.ipynb #5f42e3ba
 def check_settings() -> list[Check]:
