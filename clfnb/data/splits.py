@@ -30,7 +30,7 @@ def part_sizes(
     n: int,             # number of examples (or groups) to give away
     fractions: dict[str, float],  # part name -> share of the whole; the shares sum to 1
 ) -> np.ndarray:        # (parts,) int, the size of each part; sums to `n`
-    "Whole numbers nearest to the shares (largest remainder), none of them zero. Raises `ValueError` if there are fewer examples than parts."
+    "Whole numbers nearest to the shares (largest remainder), none of them zero. Raises `ValueError` for fewer examples than parts."
     _check_fractions(fractions)
     if n < len(fractions):
         raise ValueError(f"expected at least {len(fractions)} examples or groups, one for each of {list(fractions)}, found {n}")
@@ -152,8 +152,11 @@ def _two_sides(keys, split, what, say=str, most=5):
         rows[key].setdefault(str(part), row)
     leaks = [(key, first) for key, first in rows.items() if len(first) > 1]
     if leaks:
-        shown = "; ".join(f"{say(key, first)} in " + " and ".join(f"{part} (example {row})" for part, row in first.items()) for key, first in leaks[:most])
-        raise LeakError(f"{len(leaks)} {what} on two sides: {shown}{'; ...' if len(leaks) > most else ''}")
+        shown = []
+        for key, first in leaks[:most]:
+            sides = " and ".join(f"{part} (example {row})" for part, row in first.items())
+            shown.append(f"{say(key, first)} in {sides}")
+        raise LeakError(f"{len(leaks)} {what} on two sides: {'; '.join(shown)}{'; ...' if len(leaks) > most else ''}")
 
 # %% ../../nbs/lib/data/splits.ipynb #edd740fc
 def content_keys(

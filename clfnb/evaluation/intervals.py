@@ -98,7 +98,7 @@ def bootstrap_sums(
     level: float = 0.95,   # coverage, between 0 and 1
     seed: int = 0,         # decides every draw
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:   # the value on all examples, its lower bound, its upper bound
-    "Percentile interval of a function of sums, all draws at once. Raises `ValueError` if there are no examples or `groups` has another length."
+    "Percentile interval of a function of sums, all draws at once. Raises `ValueError` without examples or for too few or many groups."
     terms = np.asarray(terms, dtype=float)
     codes = _group_codes(groups, len(terms))
     if groups is not None:

@@ -201,6 +201,7 @@ def classification_table(
     columns = {}
     for name, values in _per_class(counts).items():
         columns |= {name: values, f"{name}_low": ranges[name][0], f"{name}_high": ranges[name][1]}
-    table = pd.DataFrame(columns | {"support": support.astype(int), "predicted": answered.astype(int)}, index=pd.Index(map(str, names), name="class"))
+    columns |= {"support": support.astype(int), "predicted": answered.astype(int)}
+    table = pd.DataFrame(columns, index=pd.Index(map(str, names), name="class"))
     table.attrs["ignored"] = ignored
     return table

@@ -18,10 +18,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #3125d828
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#000000")   # Okabe and Ito 2008
+PALETTE = ("#E69F00", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")   # Okabe and Ito 2008
 
 def class_colour(
     label: int,             # class number; negative means unknown
@@ -69,6 +71,7 @@ def plot_history(
     if monitor in history and history[monitor].notna().any():
         _mark_best(ax, history, monitor, mode)
     ax.set(xlabel="epoch", ylabel="loss")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.figure.legend(loc="outside upper center", ncols=4, fontsize="small")
     return ax
 
@@ -103,18 +106,16 @@ def label_runs(
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #b2d7f513
 def _spans(ax, labels, fs, low, high, alpha):
-    for start, stop, label in label_runs(labels):
-        if (colour := class_colour(label)) is not None:
-            ax.axvspan(start / fs, stop / fs, low, high, color=colour, alpha=alpha, linewidth=0)
+    runs = [(start / fs, stop / fs, class_colour(label)) for start, stop, label in label_runs(labels) if label]
+    boxes = [[(start, low), (start, high), (stop, high), (stop, low)] for start, stop, _ in runs]
+    colours = [colour for _, _, colour in runs]
+    ax.add_collection(PolyCollection(boxes, facecolors=colours, alpha=alpha, transform=ax.get_xaxis_transform()), autolim=False)
 
 def _label_legend(ax, labels, names):
-    for label in np.unique(np.concatenate(labels)):
-        if label < 0:
-            ax.fill_between([], [], color=class_colour(label), label="unknown")
-        elif label > 0:
-            ax.fill_between([], [], color=class_colour(label), label=str(names[label]))
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper right", fontsize="x-small", ncols=3)
+    shown = [int(label) for label in np.unique(np.concatenate(labels)) if label]
+    patches = [Patch(color=class_colour(label), label="unknown" if label < 0 else str(names[label])) for label in shown]
+    if patches:
+        ax.legend(handles=patches, loc="upper right", fontsize="x-small", ncols=4)
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #0c5c956b
 def plot_labels(
@@ -199,7 +200,7 @@ def save_pages(
     size: tuple[float, float] = (9, 3),  # width and height of one axes, inches
     progress: bool = False,  # show a bar
 ) -> Path:                   # the file
-    "Write a PDF with all items, atomically. Raises `ValueError` if there are none, and whatever `draw` raises, with the item's number noted."
+    "Write a PDF with all items, atomically. Raises `ValueError` if there are none; errors of `draw` get the item's number noted."
     items, path = list(items), Path(path)
     if not items or per_page < 1:
         raise ValueError(f"expected at least one item and one a page, found {len(items)} items, per_page={per_page}")
@@ -229,5 +230,6 @@ def _draw_pages(pdf, items, draw, per_page, size, progress):
             except Exception as error:
                 error.add_note(f"while drawing item {start + row}")
                 raise
-        figure.subplots_adjust(left=0.09, right=0.98, top=1 - 0.35 / figure.get_figheight(), bottom=0.5 / figure.get_figheight(), hspace=0.5)
+        height = figure.get_figheight()
+        figure.subplots_adjust(left=0.09, right=0.98, top=1 - 0.35 / height, bottom=0.5 / height, hspace=0.5)
         pdf.savefig(figure)
