@@ -80,7 +80,7 @@ def complete(
     def propose(ctx, param, incomplete):
         try:
             return [name for name in names(ctx) if name.startswith(incomplete)]
-        except (ValueError, OSError):
+        except Exception:
             return []
 
     return propose
@@ -115,7 +115,9 @@ def parameter_names(
 ) -> list[str]:           # each with the `=` that follows it
     "The parameters of the lesson on the line."
     from clfnb.runs.parameters import read_parameters
-    return [f"{name}=" for name in read_parameters(lesson_named(ctx.params["lesson"]).path)]
+    words = [ctx.params.get("lesson"), *ctx.args]   # a line that ends in -p is not parsed to its end: its words are left in args
+    lesson = next(word for word in words if word in lesson_names())
+    return [f"{name}=" for name in read_parameters(lesson_named(lesson).path)]
 
 # %% ../nbs/lib/console.ipynb #d05bb72f
 def lesson_named(
