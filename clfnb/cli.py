@@ -376,7 +376,8 @@ def annotate_all(
             tables.append(predictor.annotate(record, folder))
         except (ValueError, OSError, IndexError, KeyError) as error:
             failed += 1
-            click.echo(f"{record}: left out: {message(error)}", err=True)
+            text = message(error)
+            click.echo(f"left out: {text if str(record) in text else f'{record}: {text}'}", err=True)
     return tables, failed
 
 # %% ../nbs/lib/cli.ipynb #34ecbbec
