@@ -1,0 +1,99 @@
+"""What the trainer costs beside a bare PyTorch loop and Lightning's own Trainer. Run: python benchmarks/trainer.py [repetitions]
+
+The repetitions are interleaved (bare, ours, Lightning, bare, ...), so that a slow moment of the machine meets all three; what is printed is
+the median over the repetitions of the ratio to the bare loop of the same repetition. Each run trains a new model with the same data."""
+
+import logging
+import statistics
+import sys
+import time
+import warnings
+
+import lightning
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from clfnb.models.recurrent import BiLSTMSegmenter
+from clfnb.training.losses import cross_entropy
+from clfnb.training.trainer import Trainer
+
+
+def tiny_mlp():
+    "A model so small that the loop around it shows: 20 inputs, 32 hidden units, 3 classes, batches of 64."
+    model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 3))
+    return model, TensorDataset(torch.randn(6400, 20), torch.randint(3, (6400,))), 64, 8
+
+
+def lstm():
+    "The segmenter of lesson 1 on beats of 300 samples, batches of 32."
+    return BiLSTMSegmenter(), TensorDataset(torch.randn(192, 300, 2), torch.randint(5, (192, 300))), 32, 1
+
+
+def bare(model, optimizer, data, batch_size, epochs):
+    "The loop that everybody writes, with the running loss that everybody prints."
+    loader = DataLoader(data, batch_size, shuffle=True)
+    for _ in range(epochs):
+        model.train()
+        total = 0.0
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            loss = cross_entropy(model(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(inputs)
+
+
+def ours(model, optimizer, data, batch_size, epochs):
+    "The same with clfnb."
+    Trainer(model, cross_entropy, optimizer, device="cpu", progress="none").fit(DataLoader(data, batch_size, shuffle=True), epochs=epochs)
+
+
+class Module(lightning.LightningModule):
+    "The same for Lightning."
+
+    def __init__(self, model, optimizer):
+        super().__init__()
+        self.model, self.optimizer = model, optimizer
+
+    def training_step(self, batch):
+        loss = cross_entropy(self.model(batch[0]), batch[1])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        return loss
+
+    def configure_optimizers(self):
+        return self.optimizer
+
+
+def peer(model, optimizer, data, batch_size, epochs):
+    "The same with Lightning's Trainer, with everything switched off that can be."
+    trainer = lightning.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+                                enable_progress_bar=False, enable_model_summary=False)
+    trainer.fit(Module(model, optimizer), DataLoader(data, batch_size, shuffle=True))
+
+
+def seconds(way, make):
+    "How long one way takes to train one model."
+    torch.manual_seed(0)
+    model, data, batch_size, epochs = make()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    start = time.perf_counter()
+    way(model, optimizer, data, batch_size, epochs)
+    return time.perf_counter() - start
+
+
+def main(repetitions=15):
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    print(f"{'model':10} {'bare s':>8} {'clfnb':>8} {'Lightning':>10} {'allowed':>8}   (ratio to bare, median of {repetitions})")
+    for make, allowed in ((lstm, 1.05), (tiny_mlp, 1.10)):
+        for way in (bare, ours, peer):
+            seconds(way, make)
+        runs = [[seconds(way, make) for way in (bare, ours, peer)] for _ in range(repetitions)]
+        ratios = [statistics.median(run[k] / run[0] for run in runs) for k in (1, 2)]
+        verdict = "kept" if ratios[0] <= min(allowed, ratios[1]) else "MISSED"
+        print(f"{make.__name__:10} {statistics.median(run[0] for run in runs):8.3f} {ratios[0]:8.3f} {ratios[1]:10.3f} {allowed:8.2f}   {verdict}")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
