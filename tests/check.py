@@ -5,7 +5,6 @@ python tests/check.py cli ecg    only notebooks and test files with one of these
 """
 
 import argparse
-import io
 import os
 import subprocess
 import sys
@@ -18,9 +17,10 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
+from check_notebook import run_notebook
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK_PROCESSES = 2
-CELL_SECONDS = 300
 SHOWN = 10
 
 
@@ -35,19 +35,6 @@ def check_style() -> Counter:
     fine = subprocess.run([sys.executable, "-m", "ruff", "check", "-q", "--output-format=concise", *places], cwd=ROOT).returncode == 0
     print(f"style: {'fine' if fine else 'FAILED (ruff, see above)'}", flush=True)
     return Counter(passed=int(fine), failed=int(not fine))
-
-
-def run_notebook(path: Path) -> tuple[bool, float, str]:
-    "Run every cell of a notebook in a shell of its own: whether it passed, seconds, and the error with its cell."
-    from nbdev.test import test_nb
-
-    said, real = io.StringIO(), sys.__stderr__
-    sys.__stderr__ = said
-    try:
-        passed, seconds = test_nb(path, basepath=ROOT, cell_timeout=CELL_SECONDS)
-    finally:
-        sys.__stderr__ = real
-    return passed, seconds, said.getvalue()
 
 
 def notebooks(words: list[str]) -> list[Path]:
