@@ -17,7 +17,7 @@ FLOORS = {
     "console": 5, "doctor": 5,
     "cli": 6,
 }  # fmt: skip
-CELL_LINES, MODULE_LINES, LINE_WIDTH = 25, 400, 140
+CELL_LINES, MODULE_LINES, LINE_WIDTH = 25, 400, 160
 WORDS_PER_LINE = {"lib": 2, "lessons": 4}
 HEAVY = ("torch", "pandas", "matplotlib", "wfdb", "papermill")
 PERMITTED = {"clfnb.runs.engine": {"papermill"}}  # is an engine of papermill, and imported only when a run starts

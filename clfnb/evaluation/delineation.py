@@ -231,7 +231,7 @@ def beside_martinez(
 # %% ../../nbs/lib/evaluation/delineation.ipynb #83d2465a
 def tolerance_shares(
     errors: pd.DataFrame,                    # from `delineation_errors` or `best_of_two`
-    tolerances_ms: tuple[float, ...] = (8, 12, 16),
+    tolerances_ms: tuple[float, ...] = (8, 12, 16),   # largest distances, in true ms
 ) -> pd.DataFrame:                           # index: point; n, and a column "8 ms" ... each with a share of the n annotated points
     "Share of annotated points that were found within each tolerance, in true milliseconds."
     real = errors[errors.kind != "fp"]

@@ -30,8 +30,11 @@ class BiLSTMSegmenter(nn.Module):
         self.head = nn.Sequential(nn.Linear(2 * hidden, dense), nn.ReLU(), nn.Dropout(dropout),
                                   nn.Linear(dense, dense), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dense, classes))
 
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        "Logits `(batch, samples, classes)` of `signal` `(batch, samples, leads)`. Raises `ValueError` on any other shape."
+    def forward(
+        self,
+        signal: torch.Tensor,   # (batch, samples, leads)
+    ) -> torch.Tensor:          # (batch, samples, classes) logits
+        "Class scores of every sample. Raises `ValueError` on any other shape."
         if signal.ndim != 3 or signal.shape[-1] != self.leads:
             raise ValueError(f"expected signal of shape (batch, samples, {self.leads} leads), found {tuple(signal.shape)}")
         return self.head(self.lstm(signal)[0])

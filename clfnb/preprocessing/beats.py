@@ -129,7 +129,7 @@ def read_beats(
 # %% ../../nbs/lib/preprocessing/beats.ipynb #cf5ebbce
 def complete(
     beats: pd.DataFrame,                # as `parse_beats`
-    points: list[str] = list(POINTS),   # the points that a beat must have
+    points: tuple[str, ...] = POINTS,   # the points that a beat must have
 ) -> tuple[pd.DataFrame, Counter]:      # the beats that have them all, and how many lack what
     "Beats with all of the given points, and a count of the others by the first point that is missing."
     lacking = beats[list(points)] == MISSING

@@ -23,7 +23,10 @@ from papermill.log import logger
 class ThisPython(KernelSpecManager):
     "A kernel specification whose every kernel is the running interpreter."
 
-    def get_kernel_spec(self, kernel_name):
+    def get_kernel_spec(
+        self,
+        kernel_name: str,   # any
+    ) -> KernelSpec:
         "The specification of a kernel: this interpreter, whatever the name."
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
@@ -36,7 +39,13 @@ class TimeLimit(RuntimeError):
 class Client(PapermillNotebookClient):
     "papermill's client on this interpreter, with a limit for the whole notebook and a report a cell."
 
-    def __init__(self, nb_man, limit=None, report=None, **kw):
+    def __init__(
+        self,
+        nb_man,                       # papermill's notebook manager
+        limit: float | None = None,   # seconds for the whole notebook
+        report=None,                  # called after each code cell: number, cells, source, seconds
+        **kw,                         # for papermill's client
+    ):
         super().__init__(nb_man, **kw)
         self.limit, self.report, self.expired = limit, report, False
 
@@ -46,7 +55,12 @@ class Client(PapermillNotebookClient):
         self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         return self.km
 
-    def execute_cell(self, cell, cell_index, **kw):
+    def execute_cell(
+        self,
+        cell,              # of the notebook
+        cell_index: int,   # from 0
+        **kw,              # for papermill's client
+    ):
         "Execute a cell and report its number, the notebook's length, its source and the seconds it took."
         begin = time.monotonic()
         try:
@@ -69,7 +83,15 @@ class LimitedEngine(NBClientEngine):
     "papermill's engine with `limit` (seconds for the whole notebook, None for none) and `report` (called after each cell)."
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, execution_timeout=None, limit=None, report=None, **kwargs):
+    def execute_managed_notebook(
+        cls,
+        nb_man,                           # papermill's notebook manager
+        kernel_name: str,                 # any: the kernel is this interpreter
+        execution_timeout: float | None = None,   # seconds a cell
+        limit: float | None = None,       # seconds for the whole notebook
+        report=None,                      # called after each code cell
+        **kwargs,                         # not used
+    ):
         "Execute the notebook. Raises `TimeLimit` when its time is up, and what papermill raises."
         client = Client(nb_man, limit=limit, report=report, timeout=execution_timeout, kernel_name=kernel_name, log=logger, startup_timeout=120)
 

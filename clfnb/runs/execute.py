@@ -67,7 +67,12 @@ def find_lessons(
 class RunFailed(RuntimeError):
     "A run that did not reach its end. `folder` is the run folder, `cell` the number of the failing cell in its notebook, if one failed."
 
-    def __init__(self, message: str, folder: Path, cell: int | None = None):
+    def __init__(
+        self,
+        message: str,              # what went wrong
+        folder: Path,              # the run folder
+        cell: int | None = None,   # number of the failing cell
+    ):
         super().__init__(message)
         self.folder, self.cell = folder, cell
 
@@ -76,7 +81,7 @@ NEEDED_MB = 200   # free space that a run asks for
 
 # %% ../../nbs/lib/runs/execute.ipynb #a4c24ddf
 def ready(
-    lesson: Lesson,
+    lesson: Lesson,    # which one
     values: dict,      # name → value
     runs_dir: Path,    # folder of all runs
 ) -> dict:             # all values, checked, with absolute paths
@@ -97,7 +102,7 @@ def ready(
 
 # %% ../../nbs/lib/runs/execute.ipynb #e7978a5f
 def run_lesson(
-    lesson: Lesson,
+    lesson: Lesson,                       # which one
     values: dict | None = None,           # name → value, text or typed; defaults for the rest
     *,
     runs_dir: str | Path | None = None,   # folder of all runs, by default that of the settings

@@ -110,7 +110,7 @@ def _parameter(statement, comment, where):
 
 # %% ../../nbs/lib/runs/parameters.ipynb #50ca54ca
 def typed(
-    parameter: Parameter,
+    parameter: Parameter,   # its rule
     value: object,          # text from a command line, or a value of a file
 ) -> object:                # the value in the parameter's type
     "Convert a value. Raises `ValueError` if it does not have the type."

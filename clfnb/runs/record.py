@@ -193,7 +193,7 @@ def save_figure(
     self: Run,
     figure,        # a matplotlib figure
     name: str,     # file name without suffix
-    dpi: int = 120,
+    dpi: int = 120,   # resolution, pixels an inch
 ) -> Path:
     "Write `figures/NAME.png`. The figure stays open, for the notebook to show."
     import io

@@ -82,6 +82,6 @@ def write_report(
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(shown)
     body = re.sub(r"<script\b.*?</script>", "", body, flags=re.S)
     title = html.escape(f"{info.lesson} {info.name}")
-    page = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    page = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     page += f"<title>{title}</title><style>{_STYLE}</style></head><body>{_head(info)}{body}</body></html>\n"
     return write_file(Path(folder) / "report.html", page)

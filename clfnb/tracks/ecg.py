@@ -36,7 +36,7 @@ class WindowDataset(Dataset):
 
     def __init__(
         self,
-        windows: Windows,
+        windows: Windows,      # inputs and targets
         train: bool = False,   # vary each example, from torch's global random numbers
     ):
         self.inputs, self.targets = torch.from_numpy(windows.inputs), torch.from_numpy(windows.targets)
@@ -55,7 +55,7 @@ class WindowDataset(Dataset):
 
 # %% ../../nbs/lib/tracks/ecg.ipynb #31e0c08e
 def dataset(
-    windows: Windows,
+    windows: Windows,  # inputs and targets
     train: bool,       # vary the examples
 ) -> WindowDataset:
     "The torch data set of some windows."
@@ -197,7 +197,7 @@ def model_config(
 
 # %% ../../nbs/lib/tracks/ecg.ipynb #f6d52412
 def predict_records(
-    predictor: Predictor,
+    predictor: Predictor,  # a trained model
     rows: pd.DataFrame,    # rows of the examples table
 ) -> list[dict]:           # a dict a record and lead: record, lead, predicted, reference, stretches, fs
     "Predicted and annotated points of whole records, ready for `delineation_errors`."
@@ -214,7 +214,7 @@ def predict_records(
 def evaluate(
     found: list[dict],     # from `predict_records`
     replicates: int = 1000,   # bootstrap replicates over records
-    seed: int = 0,
+    seed: int = 0,            # of the bootstrap
 ) -> dict[str, pd.DataFrame]:   # "0", "1", "best of two", "joint" -> delineation table
     "Delineation tables a lead, of the better of two leads, and of all leads together."
     errors = delineation_errors(found)
@@ -227,8 +227,8 @@ def evaluate(
 @torch.inference_mode()
 def window_labels(
     model: torch.nn.Module,   # in evaluation mode, on the CPU
-    windows: Windows,
-    batch_size: int = 256,
+    windows: Windows,         # inputs and targets
+    batch_size: int = 256,    # windows at a time
 ) -> np.ndarray:              # (windows, samples) most probable label
     "The most probable label of every sample of some windows."
     batches = torch.from_numpy(windows.inputs).split(batch_size)
@@ -236,8 +236,8 @@ def window_labels(
 
 # %% ../../nbs/lib/tracks/ecg.ipynb #e9967d3d
 def predict_windows(
-    model: torch.nn.Module,
-    windows: Windows,
+    model: torch.nn.Module,   # in evaluation mode, on the CPU
+    windows: Windows,      # inputs and targets
     scheme: str,           # the label scheme of model and targets
 ) -> list[dict]:           # a dict a window, ready for `delineation_errors`
     "Predicted and annotated points of single windows; the reference points are the transitions of the target labels."

@@ -126,7 +126,7 @@ CUTS = ("fixed", "beat", "beat_zeros", "gaps")
 
 
 def cut_example(
-    example: Example,
+    example: Example,      # one annotated record
     scheme: str,           # label scheme, a key of `SCHEMES`
     cut: str,              # one of `CUTS`
     num: int = 400,        # samples of a window whose labels are used (cuts `fixed` and `gaps`)
@@ -164,7 +164,10 @@ class Windows:
     targets: np.ndarray    # (windows, samples) int64, `UNKNOWN` where nobody knows
     table: pd.DataFrame    # one row a window: record, lead (-1: all leads), window
 
-    def where(self, chosen):
+    def where(
+        self,
+        chosen: np.ndarray,   # boolean mask or indices
+    ) -> "Windows":
         "The windows at a boolean mask or an index array."
         return Windows(self.inputs[chosen], self.targets[chosen], self.table[chosen].reset_index(drop=True))
 

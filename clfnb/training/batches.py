@@ -51,7 +51,9 @@ def epoch_batches(
         torch.set_rng_state(before)
 
 
-def is_shuffled(loader: DataLoader) -> bool:
+def is_shuffled(
+    loader: DataLoader,   # as given to the trainer
+) -> bool:
     "Whether the loader reads its data in a random order."
     return isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler)
 

@@ -15,7 +15,9 @@ from torch import nn
 IGNORED = -100   # a target that does not count, as in torch.nn.CrossEntropyLoss
 
 
-def count_targets(targets: torch.Tensor):
+def count_targets(
+    targets: torch.Tensor,   # class numbers or -100 (...), or floating-point targets (examples, ...)
+):   # an int, or a tensor of one
     "Number of targets that count: for class numbers those that are not -100, otherwise the number of examples."
     return len(targets) if targets.is_floating_point() else (targets != IGNORED).sum()
 
