@@ -6,9 +6,9 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 
 # %% auto #0
 __all__ = ['PLACES', 'cli', 'main', 'completion', 'lessons_command', 'report', 'execute', 'run_command', 'settings_from', 'begin',
-           'resume', 'summary', 'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'known_data',
-           'data_verify', 'data_simulate', 'records_in', 'writable', 'predict', 'predict_ecg', 'model_of',
-           'predictor_of', 'annotate_all', 'write_csv', 'doctor_command']
+           'resume', 'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'known_data', 'data_verify',
+           'data_simulate', 'records_in', 'writable', 'predict', 'predict_ecg', 'model_of', 'predictor_of',
+           'annotate_all', 'write_csv', 'doctor_command']
 
 # %% ../nbs/lib/cli.ipynb #c76ee9d2
 import json
@@ -20,7 +20,7 @@ import click
 
 from . import __version__
 from .console import Commands, Mistyped, complete, data_names, did_you_mean, lesson_named, lesson_names, message
-from .console import pairs_to_values, parameter_help, parameter_names, run_names, table
+from .console import pairs_to_values, parameter_help, parameter_names, run_names, summary, table
 from .settings import load_settings
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
@@ -173,14 +173,6 @@ def resume(
         raise Mistyped("--resume goes on with the lesson and the parameters of that run: give it alone")
     run = find_run(options["resume"], settings_from(options).runs_dir)
     return execute(lambda: resume_run(run))
-
-# %% ../nbs/lib/cli.ipynb #7963f9c0
-def summary(
-    metrics: dict,    # name -> number
-    most: int = 3,    # how many are shown
-) -> str:             # e.g. "f1=0.91 kappa=0.88"
-    "The first metrics of a run in one cell of a table."
-    return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in list(metrics.items())[:most])
 
 # %% ../nbs/lib/cli.ipynb #2b8fc70d
 @cli.command("runs")

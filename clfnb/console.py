@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 
 # %% auto #0
 __all__ = ['message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names', 'run_names', 'data_names',
-           'parameter_names', 'lesson_named', 'pairs_to_values', 'parameter_help']
+           'parameter_names', 'lesson_named', 'pairs_to_values', 'parameter_help', 'summary']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -153,3 +153,11 @@ def parameter_help(
     from clfnb.runs.parameters import read_parameters
     rows = [(p.name, p.allowed, json.dumps(p.default), p.help) for p in read_parameters(lesson.path).values()]
     return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(("name", "expects", "default", "meaning"), rows)
+
+# %% ../nbs/lib/console.ipynb #7963f9c0
+def summary(
+    metrics: dict,    # name -> number
+    most: int = 3,    # how many are shown
+) -> str:             # e.g. "f1=0.91 kappa=0.88"
+    "The first metrics of a run in one cell of a table."
+    return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in list(metrics.items())[:most])

@@ -13,7 +13,9 @@ import sys
 from tqdm import tqdm
 
 # %% ../../nbs/lib/training/progress.ipynb #f0b09f3d
-def format_row(row: dict) -> str:
+def format_row(
+    row: dict,   # of the history
+) -> str:
     "One epoch's row as text: four significant digits, a learning rate that can be read, seconds rounded."
     return "  ".join(f"{key} {value:.1f}" if key == "seconds" else f"{key} {value:.4g}" for key, value in row.items())
 
@@ -21,14 +23,22 @@ def format_row(row: dict) -> str:
 class Silent:
     "Shows nothing; the other reporters say what they show by overriding a method."
 
-    def start_epoch(self, epoch, steps, done):
-        "An epoch begins, or goes on after `done` of its `steps`."
+    def start_epoch(
+        self,
+        epoch: int,   # its number
+        steps: int,   # how many it has
+        done: int,    # how many were done before an interruption
+    ):
+        "An epoch begins, or goes on."
 
     def step(self):
         "One step more."
 
-    def end_epoch(self, history):
-        "An epoch has ended; `history` is the list of all rows so far."
+    def end_epoch(
+        self,
+        history: list[dict],   # all rows so far
+    ):
+        "An epoch has ended."
 
 
 class Lines(Silent):
@@ -41,7 +51,13 @@ class Lines(Silent):
 class Bar(Lines):
     "A bar within the epoch, a line after it, for terminals."
 
-    def start_epoch(self, epoch, steps, done):
+    def start_epoch(
+        self,
+        epoch: int,   # its number
+        steps: int,   # how many it has
+        done: int,    # how many were done before an interruption
+    ):
+        "Open a bar."
         self.bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", leave=False)
         self.step = self.bar.update
 
@@ -55,7 +71,10 @@ class Curve(Silent):
 
     shown = None
 
-    def draw(self, history):
+    def draw(
+        self,
+        history: list[dict],   # all rows so far
+    ):
         "A figure of all columns whose name ends in loss."
         from matplotlib.figure import Figure
 
