@@ -182,6 +182,7 @@ class _environment:
         self.before = dict(os.environ)
         os.environ |= {"CLFNB_DATA": str(settings.data_dir), "CLFNB_RUNS": str(settings.runs_dir), "CLFNB_DEVICE": settings.device,
                        "CLFNB_PRECISION": settings.precision, "CLFNB_WORKERS": str(settings.workers)}
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")    # threads that spin while they wait would slow runs beside each other
         os.environ.pop("MPLBACKEND", None)    # a backend chosen for this process is not the notebook's
 
     def __exit__(self, *_):
