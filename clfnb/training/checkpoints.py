@@ -11,12 +11,12 @@ __all__ = ['write_atomic', 'rng_state', 'set_rng_state', 'save_checkpoint', 'loa
 # %% ../../nbs/lib/training/checkpoints.ipynb #9ae36bab
 import json
 import os
-import pickle
 import random
 import uuid
 import warnings
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -102,10 +102,10 @@ def _read(path):
             if damaged := archive.testzip():
                 raise ValueError(f"wrong checksum of {damaged}")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, UnpicklingError) as error:
         raise ValueError(f"{path}: not a readable checkpoint: {error}") from error
 
-
+# %% ../../nbs/lib/training/checkpoints.ipynb #3e8ce35b
 def load_checkpoint(
     folder: Path,         # where the checkpoints are kept
     name: str = "last",   # which one
@@ -154,7 +154,7 @@ def save_model(
     write_atomic(folder / "model.safetensors", lambda path: save_file(weights, path))
     return folder
 
-
+# %% ../../nbs/lib/training/checkpoints.ipynb #7ae6e552
 def load_model(
     folder: Path,              # as written by `save_model`
 ) -> tuple[dict, dict]:        # the weights for `load_state_dict`, and the configuration

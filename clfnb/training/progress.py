@@ -65,7 +65,7 @@ class Bar(Lines):
         self.bar.close()
         super().end_epoch(history)
 
-
+# %% ../../nbs/lib/training/progress.ipynb #dc480333
 class Curve(Silent):
     "The losses by epoch, redrawn in place, for notebooks."
 
