@@ -27,7 +27,7 @@ def tiny_mlp():
 
 def lstm():
     "The segmenter of lesson 1 on beats of 300 samples, batches of 32."
-    return BiLSTMSegmenter(), TensorDataset(torch.randn(192, 300, 2), torch.randint(5, (192, 300))), 32, 1
+    return BiLSTMSegmenter(), TensorDataset(torch.randn(96, 300, 2), torch.randint(5, (96, 300))), 32, 2
 
 
 def bare(model, optimizer, data, batch_size, epochs):
@@ -82,8 +82,9 @@ def seconds(way, make):
     return time.perf_counter() - start
 
 
-def main(repetitions=15):
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+def main(repetitions=11):
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     print(f"{'model':10} {'bare s':>8} {'clfnb':>8} {'Lightning':>10} {'allowed':>8}   (ratio to bare, median of {repetitions})")
     for make, allowed in ((lstm, 1.05), (tiny_mlp, 1.10)):
@@ -91,8 +92,8 @@ def main(repetitions=15):
             seconds(way, make)
         runs = [[seconds(way, make) for way in (bare, ours, peer)] for _ in range(repetitions)]
         ratios = [statistics.median(run[k] / run[0] for run in runs) for k in (1, 2)]
-        verdict = "kept" if ratios[0] <= min(allowed, ratios[1]) else "MISSED"
-        print(f"{make.__name__:10} {statistics.median(run[0] for run in runs):8.3f} {ratios[0]:8.3f} {ratios[1]:10.3f} {allowed:8.2f}   {verdict}")
+        verdict = "kept" if ratios[0] <= allowed and ratios[0] < ratios[1] else "MISSED"
+        print(f"{make.__name__:10} {statistics.median(run[0] for run in runs):8.3f} {ratios[0]:8.3f} {ratios[1]:10.3f} {allowed:8.2f}   {verdict}", flush=True)
 
 
 if __name__ == "__main__":

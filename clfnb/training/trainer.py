@@ -86,11 +86,11 @@ def _step(self: Trainer, batches, counting):
     self._optimizer.zero_grad()
     for number, (inputs, targets) in enumerate(batches):
         if alone:
-            loss = self.loss(self._wrapped(inputs), targets)
+            loss = self.loss(self._forward(inputs), targets)
             self.fabric.backward(loss)
         else:
             with self.fabric.no_backward_sync(self._wrapped, enabled=number < len(batches) - 1):
-                loss = self.loss(self._wrapped(inputs), targets)
+                loss = self.loss(self._forward(inputs), targets)
                 self.fabric.backward(loss * (counts[number] * world / total))
         self._pending.append((self.step, loss.detach(), counts[number]))
     if self.clip is not None:
@@ -160,6 +160,8 @@ def _set_phase(self: Trainer):
         self.optimizer.zero_grad()
         self._wrapped = self.fabric.setup_module(self.model)
         self._optimizer = self.fabric.setup_optimizers(self.optimizer)
+    plain = self.fabric.world_size == 1 and self.fabric.strategy.precision.precision == "32-true"
+    self._forward = self.model if plain else self._wrapped
     self._wrapped.train()
     for name, module in self.model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and prefixes and f"{name}.".startswith(prefixes):
@@ -181,7 +183,7 @@ def _evaluate(self: Trainer, loader):
     sums = [[math.fsum(values) for values in zip(*pairs, strict=True)] for pairs in zip(*gather(self.fabric, sums), strict=True)]
     return {name: total / count if count else math.nan for name, (total, count) in zip(parts, sums, strict=True)}
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #7672af8e
 @patch
 def _read(self: Trainer, loader):
     "This process's batches on the device, without gradients and in evaluation mode."
@@ -220,7 +222,7 @@ def _restore(self: Trainer, state, path):
     self.epoch, self.step, self.history, self.best = state["epoch"], state["step"], state["history"], state["best"]
     self.rng, self.running = own["rng"], own["running"]
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #241ca395
 @patch
 def _save(self: Trainer):
     "Write last.ckpt; after Ctrl-C, then raise `KeyboardInterrupt`."
@@ -260,7 +262,7 @@ def restore_best(self: Trainer):
         raise ValueError("restore_best: no epoch has ended yet, so there are no best weights")
     self.model.load_state_dict(self.best_weights)
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #d8b03c8c
 @patch(as_prop=True)
 def best_epoch(self: Trainer):
     "The epoch with the best monitored value, or None."
@@ -310,7 +312,7 @@ def _begin(self: Trainer, loader, resume):
         self.epoch, self.step, self.running, self.rng = 0, 0, [0.0] * 4, None
         self._save()
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #16ee06c1
 @patch
 def fit(
     self: Trainer,
@@ -362,7 +364,7 @@ def _launch(self: Trainer, work, *arguments):
         self.best_weights = answer["best"]
     return answer["result"]
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #f1d0731f
 @patch
 def evaluate(
     self: Trainer,
