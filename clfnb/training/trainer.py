@@ -124,8 +124,7 @@ def _add_up(self: Trainer):
 def _train_epoch(self: Trainer, loader, show):
     "Run the steps of the current epoch that are still to do."
     self._set_phase()
-    fabric, every = self.fabric, self.accumulate
-    seed = derive_seed(self.seed, self.epoch, fabric.global_rank)
+    fabric, every, seed = self.fabric, self.accumulate, derive_seed(self.seed, self.epoch, self.fabric.global_rank)
     mine, counting = share_batches(epoch_batches(loader, self.seed, self.epoch), fabric.global_rank, fabric.world_size)
     steps = math.ceil(len(mine) / every)
     reader = iter(read_batches(loader, mine, seed, first=self.step * every))
