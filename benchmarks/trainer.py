@@ -1,7 +1,8 @@
 """What the trainer costs beside a bare PyTorch loop and Lightning's own Trainer. Run: python benchmarks/trainer.py [repetitions]
 
 The repetitions are interleaved (bare, ours, Lightning, bare, ...), so that a slow moment of the machine meets all three; what is printed is
-the median over the repetitions of the ratio to the bare loop of the same repetition. Each run trains a new model with the same data."""
+the median over the repetitions of the ratio to the bare loop of the same repetition. Each run trains a new model with the same data, in one
+thread. Two clocks are read: the wall's, and the processor's, which other programs on the machine disturb less; the verdict goes by the latter."""
 
 import logging
 import statistics
@@ -73,27 +74,31 @@ def peer(model, optimizer, data, batch_size, epochs):
 
 
 def seconds(way, make):
-    "How long one way takes to train one model."
+    "How long one way takes to train one model, by the wall clock and in processor time."
     torch.manual_seed(0)
     model, data, batch_size, epochs = make()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    start = time.perf_counter()
+    wall, processor = time.perf_counter(), time.process_time()
     way(model, optimizer, data, batch_size, epochs)
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def main(repetitions=11):
+    torch.set_num_threads(1)
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    print(f"{'model':10} {'bare s':>8} {'clfnb':>8} {'Lightning':>10} {'allowed':>8}   (ratio to bare, median of {repetitions})")
+    print(f"ratio to a bare loop, median of {repetitions}\n{'model':10} {'clock':10} {'bare s':>8} {'clfnb':>8} {'Lightning':>10} {'allowed':>8}")
     for make, allowed in ((lstm, 1.05), (tiny_mlp, 1.10)):
-        for way in (bare, ours, peer):
+        ways = (bare, ours, peer)
+        for way in ways:
             seconds(way, make)
-        runs = [[seconds(way, make) for way in (bare, ours, peer)] for _ in range(repetitions)]
-        ratios = [statistics.median(run[k] / run[0] for run in runs) for k in (1, 2)]
-        verdict = "kept" if ratios[0] <= allowed and ratios[0] < ratios[1] else "MISSED"
-        print(f"{make.__name__:10} {statistics.median(run[0] for run in runs):8.3f} {ratios[0]:8.3f} {ratios[1]:10.3f} {allowed:8.2f}   {verdict}", flush=True)
+        runs = [[seconds(way, make) for way in ways] for _ in range(repetitions)]
+        for clock, name in enumerate(("wall", "processor")):
+            ratios = [statistics.median(run[k][clock] / run[0][clock] for run in runs) for k in (1, 2)]
+            verdict = ("kept" if ratios[0] <= allowed and ratios[0] < ratios[1] else "MISSED") if name == "processor" else ""
+            base = statistics.median(run[0][clock] for run in runs)
+            print(f"{make.__name__:10} {name:10} {base:8.3f} {ratios[0]:8.3f} {ratios[1]:10.3f} {allowed:8.2f}   {verdict}", flush=True)
 
 
 if __name__ == "__main__":

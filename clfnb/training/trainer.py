@@ -207,7 +207,7 @@ def _state(self: Trainer):
             "precision": self.fabric.strategy.precision.state_dict(), "processes": own, "epoch": self.epoch, "step": self.step,
             "history": self.history, "best": self.best, "config": self._config}
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #fe6d9b1d
 @patch
 def _restore(self: Trainer, state, path):
     "Put a state back. Raises `ValueError` where it belongs to another run."
@@ -251,7 +251,7 @@ def _end_epoch(self: Trainer, row, monitor, mode):
     self.epoch, self.step, self.running = self.epoch + 1, 0, [0.0] * 4
     self._save()
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #d8b03c8c
 @patch
 def restore_best(self: Trainer):
     "Load the weights of the best epoch into the model. Raises `ValueError` before the first epoch has ended."
@@ -261,7 +261,7 @@ def restore_best(self: Trainer):
         raise ValueError("restore_best: no epoch has ended yet, so there are no best weights")
     self.model.load_state_dict(self.best_weights)
 
-# %% ../../nbs/lib/training/trainer.ipynb #d8b03c8c
+
 @patch(as_prop=True)
 def best_epoch(self: Trainer):
     "The epoch with the best monitored value, or None."
@@ -286,7 +286,7 @@ def _fit(self: Trainer, train_loader, val_loader, epochs, monitor, mode, patienc
             show.end_epoch(self.history)
     self._write_history()
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #29589d71
 @patch
 def _write_history(self: Trainer):
     "Write history.csv."
@@ -344,7 +344,7 @@ def _in_process(fabric, trainer, work, arguments, path):
     if fabric.is_global_zero:
         torch.save({"result": result, "state": state, "best": trainer.best_weights}, path)
 
-
+# %% ../../nbs/lib/training/trainer.ipynb #13b3bcf2
 @patch
 def _launch(self: Trainer, work, *arguments):
     "Do some work in all processes and return the result of the first."
