@@ -19,7 +19,7 @@ from tempfile import NamedTemporaryFile
 import click
 
 from . import __version__
-from .console import Commands, Mistyped, complete, data_names, did_you_mean, lesson_named, lesson_names, message
+from .console import Commands, Mistyped, check_data, complete, data_names, did_you_mean, lesson_named, lesson_names, message
 from .console import pairs_to_values, parameter_help, parameter_names, run_names, summary, table
 from .settings import load_settings
 
@@ -155,6 +155,7 @@ def begin(
     lesson = lesson_named(name)
     try:
         values = check_values(read_parameters(lesson.path), pairs_to_values(options["pairs"], options["params"]))
+        check_data(values)
         settings = settings_from(options)
     except ValueError as error:
         raise Mistyped(str(error)) from error

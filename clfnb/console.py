@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 
 # %% auto #0
 __all__ = ['message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names', 'run_names', 'data_names',
-           'parameter_names', 'lesson_named', 'pairs_to_values', 'parameter_help', 'summary']
+           'parameter_names', 'lesson_named', 'pairs_to_values', 'parameter_help', 'check_data', 'summary']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -153,6 +153,18 @@ def parameter_help(
     from clfnb.runs.parameters import read_parameters
     rows = [(p.name, p.allowed, json.dumps(p.default), p.help) for p in read_parameters(lesson.path).values()]
     return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(("name", "expects", "default", "meaning"), rows)
+
+# %% ../nbs/lib/console.ipynb #da7ac4ed
+def check_data(
+    values: dict,   # the values of a run, name -> value
+) -> None:
+    "Refuse a `data` that cannot be had. Raises `Mistyped` for what is neither name nor folder, `FileNotFoundError` for data not yet fetched."
+    from clfnb.data.catalog import get, names
+    data = values.get("data")
+    if data in names():
+        get(data)
+    elif data and data != "simulated" and not Path(data).is_dir():
+        raise Mistyped(f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}")
 
 # %% ../nbs/lib/console.ipynb #7963f9c0
 def summary(

@@ -56,7 +56,7 @@ def find_lessons(
 ) -> dict[str, Lesson]:          # name → lesson, in the order of their numbers; empty if there are none
     "The lessons of the nearest `nbs/lessons` above, else of the project that this package was installed from."
     start = Path(start or Path.cwd()).absolute()
-    package = Path(__file__).parent.parent if "__file__" in globals() else start
+    package = Path(__file__).parents[2] if "__file__" in globals() else start
     for folder in (start, *start.parents, package):
         if (folder / "nbs" / "lessons").is_dir():
             lessons = [lesson_from(p) for p in sorted((folder / "nbs" / "lessons").glob("[0-9]*.ipynb"))]
