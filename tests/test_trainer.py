@@ -84,7 +84,10 @@ def same(found, expected):
 
 
 def test_two_forked_processes(tmp_path, single):
-    same(result(tmp_path, "--exact", "--batch", 4, "--devices", 2), single)
+    command = [sys.executable, str(PROGRAM), str(tmp_path), "--exact", "--batch", "4", "--devices", "2"]    # a fresh process: it forks by itself
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    same(json.loads((tmp_path / "result.json").read_text()), single)
 
 
 def test_two_processes_under_torchrun(tmp_path, single):
