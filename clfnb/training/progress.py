@@ -51,13 +51,7 @@ class Lines(Silent):
 class Bar(Lines):
     "A bar within the epoch, a line after it, for terminals."
 
-    def start_epoch(
-        self,
-        epoch: int,   # its number
-        steps: int,   # how many it has
-        done: int,    # how many were done before an interruption
-    ):
-        "Open a bar."
+    def start_epoch(self, epoch, steps, done):
         self.bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", leave=False)
         self.step = self.bar.update
 

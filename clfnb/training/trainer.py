@@ -20,7 +20,7 @@ from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .batches import derive_seed, epoch_batches, is_shuffled, read_batches, seed_all, share_batches
+from .batches import check_loader, derive_seed, epoch_batches, is_shuffled, read_batches, seed_all, share_batches
 from .checkpoints import check_config, load_checkpoint, rng_state, save_checkpoint, set_rng_state, write_atomic
 from .losses import count_targets
 from .processes import are_started, gather, make_fabric, noted_interrupt, run_processes
@@ -113,14 +113,14 @@ def _add_up(self: Trainer):
     "Add the losses put aside to the running sums of the epoch. Raises `LossNotFinite`."
     losses = torch.stack([loss for _, loss, _ in self._pending]).tolist() if self._pending else []
     pending, self._pending = self._pending, []
-    for loss, (step, _, count) in zip(losses, pending, strict=True):
-        count = float(count)
-        if count and not math.isfinite(loss):
-            raise LossNotFinite(f"epoch {self.epoch}, step {step}: the loss is {loss}. Try a lower learning rate or clip=1, and look for "
-                                "values in the data that are not finite.")
+    bad = [(step, loss) for loss, (step, _, count) in zip(losses, pending, strict=True) if count and not math.isfinite(loss)]
+    for step, loss in sorted(first for own in gather(self.fabric, bad[:1]) for first in own)[:1]:
+        raise LossNotFinite(f"epoch {self.epoch}, step {step}: the loss is {loss}. Try a lower learning rate or clip=1, and look for "
+                            "values in the data that are not finite.")
+    for loss, (_, _, count) in zip(losses, pending, strict=True):
         if count:
-            self.running[0] += loss * count
-            self.running[1] += count
+            self.running[0] += loss * float(count)
+            self.running[1] += float(count)
 
 # %% ../../nbs/lib/training/trainer.ipynb #99ae0ff8
 @patch
@@ -259,7 +259,7 @@ def _end_epoch(self: Trainer, row, monitor, mode):
 def restore_best(self: Trainer):
     "Load the weights of the best epoch into the model. Raises `ValueError` before the first epoch has ended."
     if self.best_weights is None and self.folder and (state := load_checkpoint(self.folder, "best")):
-        self.best_weights = state["model"]
+        self.best_weights, self.best = state["model"], {key: state[key] for key in ("epoch", "score", "monitor")}
     if self.best_weights is None:
         raise ValueError("restore_best: no epoch has ended yet, so there are no best weights")
     self.model.load_state_dict(self.best_weights)
@@ -351,7 +351,9 @@ def _in_process(trainer, work, arguments):
 # %% ../../nbs/lib/training/trainer.ipynb #ac54afd7
 @patch
 def _launch(self: Trainer, work, *arguments):
-    "Do some work in all processes and return the result of the first."
+    "Do some work in all processes and return the result of the first. Raises `ValueError` for a loader without batches."
+    for name, loader in zip(("train_loader", "val_loader") if work == "_fit" else ("loader",), arguments, strict=False):
+        check_loader(loader, name)
     if not self._starts:
         if not self._inside:
             self.fabric.launch()
@@ -359,8 +361,7 @@ def _launch(self: Trainer, work, *arguments):
         return getattr(self, work)(*arguments)
     sent = copy.copy(self)
     sent.fabric = sent._wrapped = sent._optimizer = sent._forward = None
-    answer = run_processes(_in_process, (sent, work, arguments), self.devices)
-    if answer["state"]:
+    if (answer := run_processes(_in_process, (sent, work, arguments), self.devices))["state"]:
         self._config = answer["state"]["config"]
         self._restore(answer["state"], "the answer of the processes")
         self.best_weights = answer["best"]
