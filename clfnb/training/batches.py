@@ -55,7 +55,7 @@ def epoch_batches(
     finally:
         torch.set_rng_state(before)
 
-
+# %% ../../nbs/lib/training/batches.ipynb #d4da11fd
 def check_loader(
     loader: DataLoader,   # as given to the trainer, or None
     name: str,            # of the parameter, for the message
@@ -99,13 +99,13 @@ class _Pickler(cloudpickle.Pickler):
 
 def to_bytes(
     content,    # anything that cloudpickle can send
-) -> bytes:     # for `pickle.loads` in another process of this program
+) -> bytes:     # for `cloudpickle.loads` in another process of this program
     "Content with the code of what is defined in the main program or a notebook. Raises `TypeError` where something cannot be sent."
     buffer = io.BytesIO()
     _Pickler(buffer).dump(content)
     return buffer.getvalue()
 
-
+# %% ../../nbs/lib/training/batches.ipynb #932ecd9d
 class ByValue:
     "Stands for a data set or a function on its way to another process, where the content itself arrives, even if it was defined in a notebook."
 

@@ -10,7 +10,6 @@ __all__ = ['are_started', 'make_fabric', 'run_processes', 'gather', 'noted_inter
 # %% ../../nbs/lib/training/processes.ipynb #ed8b041d
 import multiprocessing
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -20,6 +19,7 @@ import types
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import cloudpickle
 import torch
 from lightning_fabric import Fabric
 from torch.multiprocessing import ProcessRaisedException, start_processes
@@ -59,7 +59,7 @@ def _work(number, call, environment, method, folder):
     multiprocessing.set_start_method(method, force=True)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(environment["WORLD_SIZE"])))
     try:
-        function, arguments = pickle.loads(call)
+        function, arguments = cloudpickle.loads(call)
         result = function(*arguments)
     except Exception as error:
         with suppress(Exception):
@@ -88,7 +88,7 @@ def _join(context, folder):
             pass
     except ProcessRaisedException as error:
         file = folder / f"error{error.error_index}"
-        raise (pickle.loads(file.read_bytes()) if file.exists() else error) from error
+        raise (cloudpickle.loads(file.read_bytes()) if file.exists() else error) from error
     finally:
         for process in context.processes:
             process.kill()
@@ -102,7 +102,7 @@ def run_processes(
     "Call a function in new processes that work together. Raises what it raised there, `TypeError` for arguments that cannot be sent."
     try:
         call = to_bytes((function, arguments))
-    except (TypeError, pickle.PicklingError, AttributeError) as error:
+    except Exception as error:   # whatever the content's own __reduce__ may raise
         raise TypeError(f"devices={count}: what is trained must be sent to {count} processes, and a part of it cannot be: {error}. "
                         "Start the program with torchrun, or use devices=1.") from error
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -51,7 +51,12 @@ class Lines(Silent):
 class Bar(Lines):
     "A bar within the epoch, a line after it, for terminals."
 
-    def start_epoch(self, epoch, steps, done):
+    def start_epoch(
+        self,
+        *place: int,   # epoch, steps and done, as above
+    ):
+        "Open a bar."
+        epoch, steps, done = place
         self.bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", leave=False)
         self.step = self.bar.update
 
