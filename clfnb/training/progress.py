@@ -53,10 +53,11 @@ class Bar(Lines):
 
     def start_epoch(
         self,
-        *place: int,   # epoch, steps and done, as above
+        epoch: int,   # its number
+        steps: int,   # how many it has
+        done: int,    # how many were done before an interruption
     ):
         "Open a bar."
-        epoch, steps, done = place
         self.bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", leave=False)
         self.step = self.bar.update
 
