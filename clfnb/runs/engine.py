@@ -45,12 +45,23 @@ class KernelDied(RuntimeError):
     "The kernel's process ended by itself."
 
 # %% ../../nbs/lib/runs/engine.ipynb #ab40de4b
-class Client(PapermillNotebookClient):
+class _OurKernel(PapermillNotebookClient):
+    "papermill's client on this interpreter."
+
+    def create_kernel_manager(self):
+        "A kernel of the running interpreter."
+        self.km = AsyncKernelManager(kernel_spec_manager=ThisPython(), config=self.config)
+        self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
+        return self.km
+
+# %% ../../nbs/lib/runs/engine.ipynb #69d9e676
+class Client(_OurKernel):
     "papermill's client on this interpreter, with a limit for the whole notebook and a report a cell."
 
     def __init__(
         self,
-        nb_man, report=None, started=None, **kw,   # papermill's notebook manager, called after each code cell, called with the kernel's pid, for papermill's client
+        nb_man, report=None, started=None,   # papermill's notebook manager, called after each code cell, called with the kernel's pid
+        **kw,   # for papermill's client
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
         self.report, self.started, self.expired, self.process = report, started, False, None
@@ -59,12 +70,6 @@ class Client(PapermillNotebookClient):
         self.process = getattr(self.km.provisioner, "process", None)    # kept, since the manager forgets it when the kernel is gone
         if self.started and self.process:
             self.started(self.process.pid)
-
-    def create_kernel_manager(self):
-        "A kernel of the running interpreter."
-        self.km = AsyncKernelManager(kernel_spec_manager=ThisPython(), config=self.config)
-        self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
-        return self.km
 
     def execute_cell(
         self,
@@ -119,10 +124,17 @@ def last_words(
     how = f"ended by {name}" if name else f"exit code {code}" if code is not None else "exit code unknown"
     how += ", as the system does when memory runs out" if name == "SIGKILL" else ""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log and log.is_file() else []
-    lines = [line for line in lines if line.strip() and "without encryption" not in line][-5:]    # ipykernel's remark at every start says nothing
+    lines = [line for line in lines if line.strip() and "without encryption" not in line]    # ipykernel's remark at every start says nothing
+    crash = next((i for i, line in enumerate(lines) if line.startswith("Current thread")), None)    # below it, the line of Python that crashed
+    lines = lines[-5:] if crash is None else lines[crash : crash + 3]
     return f"the kernel died ({how}{f'; its output is in {log}' if log else ''})" + "".join(f"\n    {line}" for line in lines)
 
 # %% ../../nbs/lib/runs/engine.ipynb #22326b4a
+def _crash_log(log):
+    "Arguments of a kernel that writes where Python was, should it crash. Its standard error would be no use: the kernel reads that itself."
+    return [f"--IPKernelApp.exec_lines=__import__('faulthandler').enable(open({str(log)!r}, 'a'))"] if log else []
+
+# %% ../../nbs/lib/runs/engine.ipynb #88c4e0f9
 class LimitedEngine(NBClientEngine):
     "papermill's engine with limits, a report a cell and a log of the kernel."
 
@@ -134,9 +146,8 @@ class LimitedEngine(NBClientEngine):
         log: str | Path | None = None, **kwargs,   # file for the kernel's own output, not used
     ):
         "Execute the notebook. Raises `TimeLimit`, `KernelDied`, and what papermill raises."
-        crashes = f"--IPKernelApp.exec_lines=__import__('faulthandler').enable(open({str(log)!r}, 'a'))"    # where Python was when it crashed
         client = Client(nb_man, report, started, timeout=execution_timeout, kernel_name=kernel_name, startup_timeout=120,
-                        log=logging.getLogger("clfnb.kernel"), extra_arguments=[crashes] if log else [])
+                        log=logging.getLogger("clfnb.kernel"), extra_arguments=_crash_log(log))
         try:
             with open(log or os.devnull, "ab") as output, time_limit(client, limit):
                 return client.execute(stdout=output, stderr=subprocess.STDOUT)
