@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration_noise.html.md"""
 
 # %% auto #0
 __all__ = ['resampled_sums', 'calibrated_sums', 'draw_labels', 'NoiseFloor', 'floor_values', 'noise_floor', 'Estimate',
-           'bootstrap_values', 'metric_interval']
+           'bootstrap_values', 'distance_interval', 'metric_interval']
 
 # %% ../../nbs/lib/evaluation/calibration_noise.ipynb #d037a506
 from typing import NamedTuple
@@ -200,6 +200,18 @@ def _weighted_values(metric, probs, y, weights, options):
             yield metric(probs[rows], y[rows], **options)
 
 # %% ../../nbs/lib/evaluation/calibration_noise.ipynb #67c75fd0
+def distance_interval(
+    value: float,             # the distance found
+    redrawn: np.ndarray,      # (draws,) on redrawn test sets
+    calibrated: np.ndarray,   # (draws,) on test sets of a calibrated model
+    level: float = 0.95,      # coverage, between 0 and 1
+) -> Estimate:                # the distance with its reversed interval
+    "Interval of a distance, never below 0, and from 0 on if a calibrated model might have shown as much."
+    least, most = percentile_interval(redrawn, level)
+    low = 0.0 if value <= np.quantile(calibrated, level) else max(2 * value - most, 0.0)
+    return Estimate(float(value), float(min(low, value)), float(max(2 * value - least, value)))
+
+# %% ../../nbs/lib/evaluation/calibration_noise.ipynb #a35126c4
 def metric_interval(
     metric,               # a measure of this library, or any function of `(probs, y)` that gives a number
     probs,                # (n, C) probabilities, or (n,) of class 1
@@ -212,7 +224,7 @@ def metric_interval(
 ) -> Estimate:            # the measure with its interval
     "A measure with its bootstrap interval: reversed for distances, percentiles otherwise. Raises `ValueError` for bad input."
     value = float(metric(probs, y, **options))
-    low, high = percentile_interval(bootstrap_values(metric, probs, y, groups, draws, seed, **options), level)
-    if metric in (ece, debiased_ece, classwise_ece, smooth_ece):
-        low, high = np.maximum([2 * value - high, 2 * value - low], 0)
-    return Estimate(value, float(low), float(high))
+    redrawn = bootstrap_values(metric, probs, y, groups, draws, seed, **options)
+    if metric in (ece, classwise_ece, smooth_ece):
+        return distance_interval(value, redrawn, floor_values(probs, metric, draws, seed, **options), level)
+    return Estimate(value, *map(float, percentile_interval(redrawn, level)))
