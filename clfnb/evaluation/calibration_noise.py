@@ -23,7 +23,7 @@ from .intervals import draw_weights, percentile_interval
 # %% ../../nbs/lib/evaluation/calibration_noise.ipynb #273f3c3d
 def _cells(where, stated, happened):
     "Examples that are interchangeable: for each cell its bin, size, mean stated probability and outcome."
-    key = (where * 2 + happened) * 1001 + np.round(stated * 1000).astype(np.intp)
+    key = (where * 2 + happened) * 401 + np.round(stated * 400).astype(np.intp)
     _, first, cell, size = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
     return where[first], size, np.bincount(cell, stated) / size, happened[first]
 
