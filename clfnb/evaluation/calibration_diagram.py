@@ -127,11 +127,13 @@ def _band(ax, table, low, high, colour, alpha):
 
 def _gaps(ax, table):
     "The distance from what was stated to what happened, a bar a bin."
-    for colour, side in ((OVER, table["share"] < table["confidence"]), (UNDER, table["share"] > table["confidence"])):
-        part = table[side]
+    few = table["n"] < FEW
+    sides = ((OVER, table["share"] < table["confidence"]), (UNDER, table["share"] > table["confidence"]))
+    for colour, which, alpha in [(colour, side & kind, alpha) for colour, side in sides for kind, alpha in ((~few, 0.45), (few, 0.2))]:
+        part = table[which]
         width = np.clip(0.42 * (part["high"] - part["low"]), 0.006, 0.026)
         bars = [Rectangle((x - w / 2, min(a, x)), w, abs(a - x)) for x, a, w in zip(part["confidence"], part["share"], width, strict=True)]
-        ax.add_collection(PatchCollection(bars, facecolor=colour, alpha=0.45, linewidth=0, zorder=3))
+        ax.add_collection(PatchCollection(bars, facecolor=colour, alpha=alpha, linewidth=0, zorder=3))
 
 # %% ../../nbs/lib/evaluation/calibration_diagram.ipynb #6c362dea
 def _line(ax, table, colour, marker, size):
