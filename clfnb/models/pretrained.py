@@ -8,10 +8,11 @@ Docs: https://clfnb.github.io/clfnb/lib/models/pretrained.html.md"""
 __all__ = ['HEADS', 'read_weights', 'ImageNetInput', 'make_body', 'load_body_weights', 'Transfer', 'with_aux', 'block_names',
            'frozen_below']
 
-# %% ../../nbs/lib/models/pretrained.ipynb #34c9f2cb
+# %% ../../nbs/lib/models/pretrained.ipynb #cc639b32
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-# %% ../../nbs/lib/models/pretrained.ipynb #aa5980c9
+# %% ../../nbs/lib/models/pretrained.ipynb #77feb8b2
 def read_weights(
     path: str | Path,                # .safetensors, .npz, .pth or .pt
 ) -> dict[str, torch.Tensor]:        # name → tensor
@@ -32,7 +33,7 @@ def read_weights(
         raise ValueError(f"{path}: expected {', '.join(readers)}, found {path.suffix!r}")
     try:
         weights = readers[path.suffix](path)
-    except (SafetensorError, ValueError, RuntimeError, EOFError, KeyError, OSError, torch.serialization.pickle.UnpicklingError) as error:
+    except (SafetensorError, ValueError, RuntimeError, EOFError, KeyError, OSError, UnpicklingError) as error:
         raise ValueError(f"{path}: not a readable file of weights: {error}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ValueError(f"{path}: expected tensors by name, found {type(weights).__name__}")
@@ -98,7 +99,7 @@ def make_body(
         setattr(body, attribute, nn.Sequential(*kept))
     return body
 
-# %% ../../nbs/lib/models/pretrained.ipynb #4e689708
+# %% ../../nbs/lib/models/pretrained.ipynb #002e76ad
 def load_body_weights(
     body: nn.Module,                # of `make_body`
     name: str,                      # of the model
@@ -111,7 +112,7 @@ def load_body_weights(
         try:
             from torchvision.models import get_model_weights
             state = get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             hub = Path(torch.hub.get_dir()) / "checkpoints"
             warnings.warn(f"no ImageNet weights of {name}: neither in {hub} nor to be downloaded ({error}). The network starts from random weights.", stacklevel=2)
             return False

@@ -120,9 +120,9 @@ def build_model(
     "The residual network of lesson 2 with its input layer."
     return PlanktonNet(PictureInput(px, **look), ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout))
 
-# %% ../../nbs/lib/tracks/plankton.ipynb #d0bc0359
+# %% ../../nbs/lib/tracks/plankton.ipynb #c280ad2a
 RECIPES = {"quick": {"plan": "32x12", "widths": (16, 32, 64), "blocks": (1, 1, 1)},
-           "hour": {"plan": "32x22 48x14 64x6", "widths": (24, 64, 128, 256), "blocks": (1, 2, 2, 1)}}
+           "hour": {"plan": "32x26 48x20 64x12", "widths": (24, 64, 128, 256), "blocks": (1, 2, 2, 1)}}
 
 # %% ../../nbs/lib/tracks/plankton.ipynb #aa0c98d7
 def read_plan(
