@@ -287,7 +287,7 @@ class SizeBatches:
         order = torch.randperm(len(batches)).tolist() if self.shuffle else range(len(batches))
         return iter([batches[i] for i in order])
 
-# %% ../../nbs/lib/data/images.ipynb #7302441f
+# %% ../../nbs/lib/data/images.ipynb #61e9ce19
 class NaturalData:
     "A torch data set of pictures in their own size, padded with white to the largest of a batch: the same items as `SquareData`."
 
@@ -304,6 +304,10 @@ class NaturalData:
 
     def __len__(self):
         return len(self.pictures)
+
+    def __getitem__(self, i):
+        (pictures, sizes), labels = self.__getitems__([i])
+        return (pictures[0], sizes[0]), labels[0]
 
     def __getitems__(self, rows):
         import cv2
