@@ -7,11 +7,12 @@ Docs: https://clfnb.github.io/clfnb/lib/data/augment.html.md"""
 # %% auto #0
 __all__ = ['random_affine', 'PictureInput', 'symmetries']
 
-# %% ../../nbs/lib/data/augment.ipynb #3db7974d
+# %% ../../nbs/lib/data/augment.ipynb #c1798c15
 import math
 from collections.abc import Iterator
 
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 # %% ../../nbs/lib/data/augment.ipynb #70c8b16c
@@ -32,7 +33,7 @@ def random_affine(
                           angle.sin() * size * ratio * mirror, angle.cos() * size / ratio], dim=1).reshape(n, 2, 2)
     return torch.cat([matrix, shift * (2 * torch.rand(n, 2, 1, device=device) - 1)], dim=2)
 
-# %% ../../nbs/lib/data/augment.ipynb #02c2b908
+# %% ../../nbs/lib/data/augment.ipynb #2b45b5e1
 class PictureInput(nn.Module):
     "Bytes to ink at `px` pixels; in training mode each picture is varied. Draws from torch's global generator."
 
@@ -48,25 +49,27 @@ class PictureInput(nn.Module):
         super().__init__()
         self.px, self.margin, self.size_noise, self.contrast, self.more, self.affine = px, margin, size_noise, contrast, more, affine
 
-    def forward(
-        self,
-        pictures: torch.Tensor,   # (batch, 1, height, width) uint8, 255 is background
-        sizes: torch.Tensor,      # (batch, 2) logarithms of height and width
-    ) -> tuple[torch.Tensor, torch.Tensor]:   # (batch, 1, px, px) float32 ink, about 0..2, and the sizes
-        "Sample the pictures, varied in training mode. Raises `TypeError` for pictures that are not bytes."
-        if pictures.dtype != torch.uint8:
-            raise TypeError(f"pictures: expected uint8, found {pictures.dtype}")
-        n, device = len(pictures), pictures.device
-        still = torch.eye(2, 3, device=device).expand(n, 2, 3)
-        maps = self.margin * (random_affine(n, **self.affine, device=device) if self.training else still)
-        grid = nn.functional.affine_grid(maps, (n, 1, self.px, self.px), align_corners=False)
-        ink = nn.functional.grid_sample((255 - pictures).float() / 128, grid, align_corners=False)
-        if self.training:
-            ink = ink * torch.exp(self.contrast * torch.randn(n, 1, 1, 1, device=device))
-            swap = torch.rand(n, 1, device=device) < 0.5
-            sizes = torch.where(swap, sizes.flip(1), sizes) + self.size_noise * torch.randn(n, 1, device=device)
-            ink = ink if self.more is None else self.more(ink)
-        return ink.contiguous(memory_format=torch.channels_last), sizes
+# %% ../../nbs/lib/data/augment.ipynb #f10d94c0
+@patch
+def forward(
+    self: PictureInput,
+    pictures: torch.Tensor,   # (batch, 1, height, width) uint8, 255 is background
+    sizes: torch.Tensor,      # (batch, 2) logarithms of height and width
+) -> tuple[torch.Tensor, torch.Tensor]:   # (batch, 1, px, px) float32 ink, about 0..2, and the sizes
+    "Sample the pictures, varied in training mode. Raises `TypeError` for pictures that are not bytes."
+    if pictures.dtype != torch.uint8:
+        raise TypeError(f"pictures: expected uint8, found {pictures.dtype}")
+    n, device = len(pictures), pictures.device
+    still = torch.eye(2, 3, device=device).expand(n, 2, 3)
+    maps = self.margin * (random_affine(n, **self.affine, device=device) if self.training else still)
+    grid = nn.functional.affine_grid(maps, (n, 1, self.px, self.px), align_corners=False)
+    ink = nn.functional.grid_sample((255 - pictures).float() / 128, grid, align_corners=False)
+    if self.training:
+        ink = ink * torch.exp(self.contrast * torch.randn(n, 1, 1, 1, device=device))
+        swap = torch.rand(n, 1, device=device) < 0.5
+        sizes = torch.where(swap, sizes.flip(1), sizes) + self.size_noise * torch.randn(n, 1, device=device)
+        ink = ink if self.more is None else self.more(ink)
+    return ink.contiguous(memory_format=torch.channels_last), sizes
 
 # %% ../../nbs/lib/data/augment.ipynb #f666ae72
 def symmetries(

@@ -31,7 +31,7 @@ def check_training(
     if len(other):
         raise NotTraining(f"only training examples may be balanced: example {other[0]} is in {str(part[other[0]])!r} ({len(other)} of {n} are not in 'train')")
 
-# %% ../../nbs/lib/data/balance.ipynb #cff0ad58
+# %% ../../nbs/lib/data/balance.ipynb #0375150a
 def class_counts(
     labels,         # (n,) class numbers 0..classes-1
     classes: int,   # how many there are
@@ -45,7 +45,7 @@ def class_counts(
         raise ValueError(f"labels: class {np.flatnonzero(counts == 0)[0]} has no example, so that it cannot be weighed")
     return counts
 
-
+# %% ../../nbs/lib/data/balance.ipynb #2725bb94
 def class_weights(
     labels,                  # (n,) class numbers 0..classes-1
     part,                    # (n,) the name of each example's part, all "train"
@@ -154,7 +154,7 @@ class FocalLoss(nn.Module):
         weight = torch.ones_like(log_p) if self.weight is None else self.weight[y]
         return -(weight * (1 - log_p.exp()) ** self.gamma * log_p).sum() / weight.sum()
 
-# %% ../../nbs/lib/data/balance.ipynb #ba50f7fa
+# %% ../../nbs/lib/data/balance.ipynb #1f887efa
 def log_prior(
     labels,         # (n,) class numbers 0..classes-1
     part,           # (n,) the name of each example's part, all "train"
@@ -175,7 +175,7 @@ def adjust_logits(
     prior = prior.to(logits.device) if isinstance(logits, torch.Tensor) else np.asarray(prior)
     return logits - tau * prior
 
-
+# %% ../../nbs/lib/data/balance.ipynb #43c1148c
 class AdjustedLoss(nn.Module):
     "Cross-entropy with the prior added to the logits in training (Menon 2021): the raw logits come out balanced."
 

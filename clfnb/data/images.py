@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from ..preprocessing.images import UnreadablePicture, fit, read_image, size_input
 
-# %% ../../nbs/lib/data/images.ipynb #5deb6a5b
+# %% ../../nbs/lib/data/images.ipynb #48e2c045
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm")
 
 
@@ -42,7 +42,7 @@ def image_files(
         raise FileNotFoundError(f"{place}: expected pictures ({' '.join(SUFFIXES)}), found {'none' if place.is_dir() else 'no such folder'}")
     return sorted(found)
 
-
+# %% ../../nbs/lib/data/images.ipynb #46caac8a
 def class_table(
     folder: str | Path,   # has one subfolder a class
 ) -> pd.DataFrame:        # one row a picture: path, file (class/name), label; labels sorted
@@ -85,14 +85,14 @@ def pack(
     shapes = np.array([image.shape for image in images], np.int64).reshape(-1, 2)
     return Pictures(np.concatenate([np.zeros(0, np.uint8), *(image.ravel() for image in images)]), shapes)
 
-# %% ../../nbs/lib/data/images.ipynb #69631d89
+# %% ../../nbs/lib/data/images.ipynb #261f491a
 def _read_or_error(path):
     try:
         return read_image(path)
     except (UnreadablePicture, OSError) as error:
         return error
 
-
+# %% ../../nbs/lib/data/images.ipynb #a6edc0a3
 def decode(
     paths,                      # (n,) picture files
     on_error: str = "skip",     # a broken picture: "skip" or "raise"
@@ -165,7 +165,7 @@ def load_pictures(
         os.replace(file.name, folder / name)
     return _open_cache(folder, len(paths)) or (pictures, read, errors)
 
-# %% ../../nbs/lib/data/images.ipynb #eda9b10a
+# %% ../../nbs/lib/data/images.ipynb #f2d7f8de
 def _thumbnails(pictures, side):
     "(n, side²) thumbnails with mean 0 and length 1; a picture of one value becomes zeros."
     import cv2
@@ -175,7 +175,7 @@ def _thumbnails(pictures, side):
     length = np.linalg.norm(small, axis=1, keepdims=True)
     return np.divide(small, length, out=small, where=length > 0)
 
-
+# %% ../../nbs/lib/data/images.ipynb #88ee9e28
 def near_identical(
     pictures: Pictures,          # of any size
     correlation: float = 0.995,  # of the thumbnails, above which two pictures are one
@@ -198,7 +198,7 @@ def near_identical(
     i, j = np.concatenate([*pairs, np.stack([np.arange(len(digests)), np.unique(digests, return_index=True)[1][digests]], axis=1)]).T
     return connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(len(shapes),) * 2), directed=False)[1]
 
-# %% ../../nbs/lib/data/images.ipynb #3f7f9c42
+# %% ../../nbs/lib/data/images.ipynb #37201eb7
 def squares(
     pictures: Pictures,   # of any size
     size: int,            # side in pixels
@@ -209,7 +209,7 @@ def squares(
         found[i] = fit(pictures[i], size)
     return found
 
-
+# %% ../../nbs/lib/data/images.ipynb #c1d3907d
 class SquareData:
     "A torch data set of ((pictures (b, 1, size, size) uint8, sizes (b, 2) float32), labels (b,)), read batch by batch."
 
@@ -287,7 +287,7 @@ class SizeBatches:
         order = torch.randperm(len(batches)).tolist() if self.shuffle else range(len(batches))
         return iter([batches[i] for i in order])
 
-# %% ../../nbs/lib/data/images.ipynb #61e9ce19
+# %% ../../nbs/lib/data/images.ipynb #d1a427cb
 class NaturalData:
     "A torch data set of pictures in their own size, padded with white to the largest of a batch: the same items as `SquareData`."
 
@@ -309,17 +309,19 @@ class NaturalData:
         (pictures, sizes), labels = self.__getitems__([i])
         return (pictures[0], sizes[0]), labels[0]
 
-    def __getitems__(self, rows):
-        import cv2
-        import torch
-        images = []
-        for image in (self.pictures[i] for i in rows):
-            factor = self.largest / max(image.shape)
-            new = [max(1, round(side * factor)) for side in image.shape]
-            images.append(image if factor >= 1 else cv2.resize(image, new[::-1], interpolation=cv2.INTER_AREA))
-        high, wide = (-(-max(image.shape[axis] for image in images) // self.multiple) * self.multiple for axis in (0, 1))
-        batch = np.full((len(rows), 1, high, wide), 255, np.uint8)
-        for place, image in zip(batch[:, 0], images, strict=True):
-            top, left = (high - image.shape[0]) // 2, (wide - image.shape[1]) // 2
-            place[top : top + image.shape[0], left : left + image.shape[1]] = image
-        return (torch.from_numpy(batch), self.sizes[rows]), self.labels[rows]
+# %% ../../nbs/lib/data/images.ipynb #6287fc51
+@patch
+def __getitems__(self: NaturalData, rows):
+    import cv2
+    import torch
+    images = []
+    for image in (self.pictures[i] for i in rows):
+        factor = self.largest / max(image.shape)
+        new = [max(1, round(side * factor)) for side in image.shape]
+        images.append(image if factor >= 1 else cv2.resize(image, new[::-1], interpolation=cv2.INTER_AREA))
+    high, wide = (-(-max(image.shape[axis] for image in images) // self.multiple) * self.multiple for axis in (0, 1))
+    batch = np.full((len(rows), 1, high, wide), 255, np.uint8)
+    for place, image in zip(batch[:, 0], images, strict=True):
+        top, left = (high - image.shape[0]) // 2, (wide - image.shape[1]) // 2
+        place[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return (torch.from_numpy(batch), self.sizes[rows]), self.labels[rows]

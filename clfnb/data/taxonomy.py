@@ -19,7 +19,7 @@ from torch import nn
 
 from ..evaluation.intervals import wilson
 
-# %% ../../nbs/lib/data/taxonomy.ipynb #92151b94
+# %% ../../nbs/lib/data/taxonomy.ipynb #685bcb91
 @dataclass
 class Taxonomy:
     "Classes with their ranks. Nodes are ordered from coarse to fine, the classes last."
@@ -49,7 +49,7 @@ def read_taxonomy(
     member = np.array([[table[rank].iloc[i] == name for rank, name in nodes] for i in range(len(table))]).reshape(len(table), len(nodes))
     return Taxonomy(list(table.index), ranks, nodes + [("class", name) for name in table.index], np.hstack([member, np.eye(len(table), dtype=bool)]))
 
-
+# %% ../../nbs/lib/data/taxonomy.ipynb #3f41d1c7
 def _check_parents(table, ranks, path):
     "Every name of a rank must have one parent: the nearest known rank above."
     for depth, rank in enumerate(ranks):
@@ -84,7 +84,7 @@ def contradictions(
     twig, branch = np.nonzero(inside)
     return (node_probs[:, twig] > node_probs[:, branch] + tolerance).sum(1)
 
-# %% ../../nbs/lib/data/taxonomy.ipynb #aaaed666
+# %% ../../nbs/lib/data/taxonomy.ipynb #32b8c103
 class TreeLoss(nn.Module):
     "Cross-entropy over the nodes of a tree: of independent outputs, or of sums of a softmax."
 
@@ -97,8 +97,7 @@ class TreeLoss(nn.Module):
         self.independent = independent
         self.register_buffer("member", torch.from_numpy(tree.member).float())
         ranks = np.array([rank for rank, _ in tree.nodes])
-        weight = np.array([1 / (ranks == rank).sum() for rank in ranks])
-        self.register_buffer("weight", torch.tensor(weight / weight.sum(), dtype=torch.float32))
+        self.register_buffer("weight", torch.tensor([1 / (ranks == rank).sum() / len(set(ranks)) for rank in ranks], dtype=torch.float32))
 
     def forward(
         self,
@@ -114,7 +113,7 @@ class TreeLoss(nn.Module):
             losses = nn.functional.binary_cross_entropy(sums, targets, reduction="none")
         return (losses * self.weight).sum(1).mean()
 
-# %% ../../nbs/lib/data/taxonomy.ipynb #d0aac3f3
+# %% ../../nbs/lib/data/taxonomy.ipynb #dafdedbe
 @patch
 def rank_table(
     self: Taxonomy,
@@ -133,7 +132,7 @@ def rank_table(
         rows[rank] = {"accuracy": right.mean() if len(right) else np.nan, "low": low, "high": high, "n": len(right), "nodes": len(columns)}
     return pd.DataFrame(rows).T.astype({"n": int, "nodes": int})
 
-
+# %% ../../nbs/lib/data/taxonomy.ipynb #32c48bf1
 @patch
 def distance(
     self: Taxonomy,

@@ -7,8 +7,9 @@ Docs: https://clfnb.github.io/clfnb/lib/models/convolutional.html.md"""
 # %% auto #0
 __all__ = ['ResidualBlock', 'SpatialPyramidPooling', 'MeanMaxPooling', 'ResidualNet']
 
-# %% ../../nbs/lib/models/convolutional.ipynb #187a0e15
+# %% ../../nbs/lib/models/convolutional.ipynb #70e5dbae
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 # %% ../../nbs/lib/models/convolutional.ipynb #5c3b2882
@@ -69,7 +70,7 @@ class MeanMaxPooling(nn.Module):
         "First all means, then all largest values."
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
 
-# %% ../../nbs/lib/models/convolutional.ipynb #8a55997c
+# %% ../../nbs/lib/models/convolutional.ipynb #327f1ea4
 class ResidualNet(nn.Module):
     "A residual network for small pictures and, beside them, a few numbers such as their size."
 
@@ -97,21 +98,25 @@ class ResidualNet(nn.Module):
         self.features = before * self.pool.parts + (32 if sizes else 0)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.features, classes))
 
-    def embed(
-        self,
-        pictures: torch.Tensor,              # (batch, channels, height, width)
-        sizes: torch.Tensor | None = None,   # (batch, sizes)
-    ) -> torch.Tensor:                       # (batch, features)
-        "The vector of each picture before the last layer. Raises `ValueError` where the sizes are missing."
-        if (self.size is None) != (sizes is None):
-            raise ValueError(f"sizes: the network was built {'without' if self.size is None else 'with'} them, found {sizes}")
-        pooled = self.pool(self.body(pictures))
-        return pooled if sizes is None else torch.cat([pooled, self.size(sizes)], dim=1)
+# %% ../../nbs/lib/models/convolutional.ipynb #4cf06d05
+@patch
+def embed(
+    self: ResidualNet,
+    pictures: torch.Tensor,              # (batch, channels, height, width)
+    sizes: torch.Tensor | None = None,   # (batch, sizes)
+) -> torch.Tensor:                       # (batch, features)
+    "The vector of each picture before the last layer. Raises `ValueError` where the sizes are missing."
+    if (self.size is None) != (sizes is None):
+        raise ValueError(f"sizes: the network was built {'without' if self.size is None else 'with'} them, found {sizes}")
+    pooled = self.pool(self.body(pictures))
+    return pooled if sizes is None else torch.cat([pooled, self.size(sizes)], dim=1)
 
-    def forward(
-        self,
-        pictures: torch.Tensor,              # (batch, channels, height, width)
-        sizes: torch.Tensor | None = None,   # (batch, sizes)
-    ) -> torch.Tensor:                       # (batch, classes) logits
-        "Class scores."
-        return self.head(self.embed(pictures, sizes))
+# %% ../../nbs/lib/models/convolutional.ipynb #f53b6f3f
+@patch
+def forward(
+    self: ResidualNet,
+    pictures: torch.Tensor,              # (batch, channels, height, width)
+    sizes: torch.Tensor | None = None,   # (batch, sizes)
+) -> torch.Tensor:                       # (batch, classes) logits
+    "Class scores."
+    return self.head(self.embed(pictures, sizes))

@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/models/pretrained.html.md"""
 __all__ = ['HEADS', 'read_weights', 'ImageNetInput', 'make_body', 'load_body_weights', 'Transfer', 'with_aux', 'block_names',
            'frozen_below']
 
-# %% ../../nbs/lib/models/pretrained.ipynb #cc639b32
+# %% ../../nbs/lib/models/pretrained.ipynb #3688ee6b
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,7 @@ from pickle import UnpicklingError
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -99,7 +100,7 @@ def make_body(
         setattr(body, attribute, nn.Sequential(*kept))
     return body
 
-# %% ../../nbs/lib/models/pretrained.ipynb #002e76ad
+# %% ../../nbs/lib/models/pretrained.ipynb #3bd18a1b
 def load_body_weights(
     body: nn.Module,                # of `make_body`
     name: str,                      # of the model
@@ -109,24 +110,24 @@ def load_body_weights(
     if weights is None:
         return False
     if str(weights) == "imagenet":
+        from torchvision.models import get_model_weights
         try:
-            from torchvision.models import get_model_weights
             state = get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-            hub = Path(torch.hub.get_dir()) / "checkpoints"
-            warnings.warn(f"no ImageNet weights of {name}: neither in {hub} nor to be downloaded ({error}). The network starts from random weights.", stacklevel=2)
+            what = f"no ImageNet weights of {name}: neither in {torch.hub.get_dir()}/checkpoints nor to be downloaded ({error})"
+            warnings.warn(f"{what}. The network starts from random weights.", stacklevel=2)
             return False
     else:
         state = read_weights(weights)
     own = body.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked") and not key.startswith("AuxLogits.fc")]
+    missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked") and "AuxLogits.fc" not in key]
     if missing:
         raise ValueError(f"{weights}: these weights do not fit {name}: {len(missing)} of {len(own)} are missing or of another shape, such as {missing[0]}")
     body.load_state_dict(fitting, strict=False)
     return True
 
-# %% ../../nbs/lib/models/pretrained.ipynb #a8890ebb
+# %% ../../nbs/lib/models/pretrained.ipynb #6e713737
 class Transfer(nn.Module):
     "A pretrained body with its input layer and a new head: (batch, 1 or 3, h, w) bytes to (batch, classes) logits."
 
@@ -143,39 +144,51 @@ class Transfer(nn.Module):
         super().__init__()
         self.look, self.body = ImageNetInput(px), make_body(name)
         self.pretrained = load_body_weights(self.body, name, weights)
-        self.aux = aux and hasattr(self.body, "AuxLogits")
-        if aux and not self.aux:
-            raise ValueError(f"aux: {name} has no auxiliary head")
-        if self.aux and px and px < 299:
-            raise ValueError(f"px: the auxiliary head of {name} needs at least 299 pixels, found {px}")
-        if self.aux:
-            self.body.AuxLogits.fc = nn.Linear(self.body.AuxLogits.fc.in_features, classes)
-        elif hasattr(self.body, "AuxLogits"):
-            self.body.AuxLogits, self.body.aux_logits = None, False
+        self._set_aux(name, classes, px, aux)
         self.features, layers = self._count_features(px), []
         for before, after in zip([self.features, *hidden], hidden, strict=False):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(hidden[-1] if hidden else self.features, classes))
 
-    def _count_features(self, px):
-        with torch.no_grad():
-            return self.body.eval()(torch.zeros(1, 3, px or 224, px or 224)).shape[1]
+# %% ../../nbs/lib/models/pretrained.ipynb #338dc0d3
+@patch
+def _set_aux(self: Transfer, name, classes, px, aux):
+    "Give the auxiliary head the right number of outputs, or take it out. Raises `ValueError` where there is none or the picture is too small."
+    there = hasattr(self.body, "AuxLogits")
+    if aux and not there:
+        raise ValueError(f"aux: {name} has no auxiliary head")
+    if aux and px and px < 299:
+        raise ValueError(f"px: the auxiliary head of {name} needs at least 299 pixels, found {px}")
+    if aux:
+        self.body.AuxLogits.fc = nn.Linear(self.body.AuxLogits.fc.in_features, classes)
+    elif there:
+        self.body.AuxLogits, self.body.aux_logits = None, False
 
-    def embed(
-        self,
-        pictures: torch.Tensor,   # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
-    ) -> torch.Tensor:            # (batch, features)
-        "The body's vector of each picture."
-        found = self.body(self.look(pictures[0] if isinstance(pictures, (tuple, list)) else pictures))
-        return found.logits if hasattr(found, "aux_logits") else found
 
-    def forward(
-        self,
-        pictures: torch.Tensor,   # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
-    ):                            # (batch, classes) logits; in training with `aux` a pair of such
-        "Class scores."
-        found = self.body(self.look(pictures[0] if isinstance(pictures, (tuple, list)) else pictures))
-        return (self.head(found.logits), found.aux_logits) if hasattr(found, "aux_logits") else self.head(found)
+@patch
+def _count_features(self: Transfer, px):
+    with torch.no_grad():
+        return self.body.eval()(torch.zeros(1, 3, px or 224, px or 224)).shape[1]
+
+# %% ../../nbs/lib/models/pretrained.ipynb #0e70eeaa
+@patch
+def embed(
+    self: Transfer,
+    pictures: torch.Tensor,   # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
+) -> torch.Tensor:            # (batch, features)
+    "The body's vector of each picture."
+    found = self.body(self.look(pictures[0] if isinstance(pictures, (tuple, list)) else pictures))
+    return found.logits if hasattr(found, "aux_logits") else found
+
+# %% ../../nbs/lib/models/pretrained.ipynb #8fac1477
+@patch
+def forward(
+    self: Transfer,
+    pictures: torch.Tensor,   # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
+):                            # (batch, classes) logits; in training with `aux` a pair of such
+    "Class scores."
+    found = self.body(self.look(pictures[0] if isinstance(pictures, (tuple, list)) else pictures))
+    return (self.head(found.logits), found.aux_logits) if hasattr(found, "aux_logits") else self.head(found)
 
 # %% ../../nbs/lib/models/pretrained.ipynb #65fcf816
 def with_aux(
@@ -190,7 +203,7 @@ def with_aux(
 
     return combined
 
-# %% ../../nbs/lib/models/pretrained.ipynb #4ce243df
+# %% ../../nbs/lib/models/pretrained.ipynb #bef4c966
 def block_names(
     model: Transfer,   # any
 ) -> list[str]:        # in the order of the computation
@@ -201,7 +214,7 @@ def block_names(
         found += parts if isinstance(child, nn.Sequential) and parts else [name] if any(True for _ in child.parameters()) else []
     return found
 
-
+# %% ../../nbs/lib/models/pretrained.ipynb #003f1e3b
 def frozen_below(
     model: Transfer,            # any
     block: str | int | None,    # the first block that learns: a name, or a number (negative from the top); None freezes the whole body

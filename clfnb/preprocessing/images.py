@@ -29,7 +29,7 @@ def _deep(picture, path):
         raise UnreadablePicture(f"{path}: expected values of 16 bits, found {values.min()} to {values.max()}")
     return np.round(values / 257).astype(np.uint8)
 
-# %% ../../nbs/lib/preprocessing/images.ipynb #fee739a4
+# %% ../../nbs/lib/preprocessing/images.ipynb #be29e894
 def to_mode(
     picture: Image.Image,   # an open picture of any mode
     mode: str = "L",        # "L" for grey, "RGB" for colour
@@ -44,7 +44,7 @@ def to_mode(
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return np.asarray(picture if picture.mode == mode else picture.convert("RGB" if picture.mode in ("P", "CMYK") else mode).convert(mode))
 
-
+# %% ../../nbs/lib/preprocessing/images.ipynb #823106e4
 def read_image(
     path: str | Path,   # a picture file
     mode: str = "L",    # "L" for grey, "RGB" for colour

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# %% ../../nbs/lib/simulate/plankton_model.ipynb #da6aa799
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #d9464ac1
 def stroke(
     points,            # (n, 2) x and y
     width: float,      # in units of the half length
@@ -30,7 +30,7 @@ def blob(
     "A filled outline."
     return "blob", np.asarray(points, float), 0.0, ink
 
-
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #176628b3
 def oval(
     x: float = 0.0,       # middle
     y: float = 0.0,       # middle
@@ -42,7 +42,7 @@ def oval(
     t = np.linspace(0, 2 * np.pi, n + 1)
     return np.stack([x + a * np.cos(t), y + b * np.sin(t)], axis=1)
 
-
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #177b4137
 def curve(
     length: float,          # from end to end along x
     bend: float,            # how far the middle is from the straight line
@@ -53,7 +53,7 @@ def curve(
     t = np.linspace(0, 1, n)
     return np.stack([length * (t - 0.5), bend * np.sin(2 * np.pi * waves * t)], axis=1)
 
-# %% ../../nbs/lib/simulate/plankton_model.ipynb #32be1d66
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #412d1d6e
 def copepod(
     rng: np.random.Generator,   # source of chance
 ) -> list[tuple]:
@@ -63,7 +63,7 @@ def copepod(
     return [blob(oval(-0.15, 0, 0.45, rng.uniform(0.16, 0.24)), 0.75), stroke([(0.25, 0), (0.7, 0)], 0.1, 0.7),
             stroke([(0.7, 0), (0.95, 0.12)], 0.04), stroke([(0.7, 0), (0.95, -0.12)], 0.04), *antennae]
 
-
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #846093a2
 def arrow_worm(
     rng: np.random.Generator,   # source of chance
 ) -> list[tuple]:
@@ -107,7 +107,7 @@ def pellet(
     "A solid rod with round ends, as a copepod leaves behind."
     return [stroke(curve(1.6, rng.uniform(-0.1, 0.1)), rng.uniform(0.3, 0.45), 0.9)]
 
-# %% ../../nbs/lib/simulate/plankton_model.ipynb #ebb0c743
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #8803feb8
 def star(
     rng: np.random.Generator,   # source of chance
 ) -> list[tuple]:
@@ -136,7 +136,7 @@ def egg(
     angle = rng.uniform(0, 2 * np.pi)
     return [blob(oval(0, 0, 0.8, 0.8), 0.15), stroke(oval(0, 0, 0.8, 0.8), 0.07, 0.6), blob(oval(0.4 * np.cos(angle), 0.4 * np.sin(angle), 0.2, 0.2), 0.9)]
 
-
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #cac42ec4
 def comb_jelly(
     rng: np.random.Generator,   # source of chance
 ) -> list[tuple]:
@@ -146,7 +146,7 @@ def comb_jelly(
     arms = [stroke(curve(0.9, rng.uniform(-0.15, 0.15), 1) + (1.0, side * 0.2), 0.03, 0.6) for side in (-1, 1)]
     return [blob(oval(0, 0, 0.7, width), 0.2), *rows, *arms]
 
-# %% ../../nbs/lib/simulate/plankton_model.ipynb #987d5a5e
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #dce3ee1b
 def tuft(
     rng: np.random.Generator,   # source of chance
 ) -> list[tuple]:
@@ -174,7 +174,7 @@ def detritus(
         scraps.append(blob(outline, rng.uniform(0.25, 0.8)))
     return scraps
 
-
+# %% ../../nbs/lib/simulate/plankton_model.ipynb #8601c54f
 TAXA: dict[str, tuple[Callable, float]] = {   # class → how it is drawn, and its typical half length in pixels; the most frequent first
     "copepod": (copepod, 34), "detritus": (detritus, 30), "diatom_chain": (diatom_chain, 38), "arrow_worm": (arrow_worm, 48), "larvacean": (larvacean, 34),
     "pellet": (pellet, 22), "star": (star, 28), "medusa": (medusa, 42), "egg": (egg, 24), "tuft": (tuft, 36), "comb_jelly": (comb_jelly, 46),

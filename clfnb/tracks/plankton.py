@@ -26,7 +26,7 @@ from ..evaluation.metrics import summary
 from ..models.convolutional import ResidualNet
 from ..training.checkpoints import load_model
 
-# %% ../../nbs/lib/tracks/plankton.ipynb #0e79c6a3
+# %% ../../nbs/lib/tracks/plankton.ipynb #c199cfa9
 @dataclass
 class Examples:
     "The pictures of a folder of classes."
@@ -39,7 +39,7 @@ class Examples:
     def __len__(self):
         return len(self.table)
 
-
+# %% ../../nbs/lib/tracks/plankton.ipynb #9e27ac50
 def load(
     folder: str | Path,                   # has one subfolder a class, or `imgs/` that has
     cache_dir: str | Path | None = None,  # keeps the decoded pictures between runs; None keeps nothing
@@ -70,7 +70,7 @@ def parts(
     check(part, groups=examples.table.group.to_numpy(), paths=examples.table.path.tolist())
     return part
 
-# %% ../../nbs/lib/tracks/plankton.ipynb #b85eb367
+# %% ../../nbs/lib/tracks/plankton.ipynb #fc9a5d83
 def dataset(
     examples: Examples,   # from `load`
     rows=None,            # which rows of the table, as numbers or booleans; None for all
@@ -82,7 +82,7 @@ def dataset(
     shapes = np.array([image.shape for image in chosen]).reshape(-1, 2)
     return SquareData(squares(chosen, size), shapes, examples.table.code.to_numpy()[rows])
 
-
+# %% ../../nbs/lib/tracks/plankton.ipynb #d3913ccc
 class PlanktonNet(nn.Module):
     "A network with its input layer: takes ((batch, 1, h, w) uint8, (batch, 2) sizes), gives (batch, classes) logits."
 
@@ -108,7 +108,7 @@ class PlanktonNet(nn.Module):
         "The vector of each picture before the last layer."
         return self.net.embed(*self.look(*inputs))
 
-
+# %% ../../nbs/lib/tracks/plankton.ipynb #6515931d
 def build_model(
     classes: int,                                   # how many
     px: int = 48,                                   # side of what the network sees
@@ -124,7 +124,7 @@ def build_model(
 RECIPES = {"quick": {"plan": "32x12", "widths": (16, 32, 64), "blocks": (1, 1, 1)},
            "hour": {"plan": "32x26 48x20 64x12", "widths": (24, 64, 128, 256), "blocks": (1, 2, 2, 1)}}
 
-# %% ../../nbs/lib/tracks/plankton.ipynb #aa0c98d7
+# %% ../../nbs/lib/tracks/plankton.ipynb #0f6889ee
 def read_plan(
     text: str,                    # such as "32x20 48x14": resolution x epochs, in order
 ) -> list[tuple[int, int]]:       # (resolution, epochs) of each stage
@@ -139,7 +139,7 @@ def read_plan(
         raise ValueError(f"plan: expected RESOLUTIONxEPOCHS such as '32x20 48x14', found {text!r}")
     return found
 
-
+# %% ../../nbs/lib/tracks/plankton.ipynb #1a721066
 def trapezoid(
     steps: int,                 # of the whole training
     warm: int,                  # first steps, in which the rate rises
@@ -150,7 +150,7 @@ def trapezoid(
         raise ValueError(f"expected steps and warm of at least 1 and 0 < fall <= 1, found steps={steps}, warm={warm}, fall={fall}")
     return lambda step: max(0.0, min(1.0, (step + 1) / warm, (steps - step) / (fall * steps)))
 
-
+# %% ../../nbs/lib/tracks/plankton.ipynb #4254068e
 def fit(
     trainer,                         # a `clfnb.training.trainer.Trainer` with a model of `build_model`
     train,                           # loader of the training part
@@ -165,7 +165,7 @@ def fit(
         history = trainer.fit(train, val, epochs=end, **options)
     return history
 
-# %% ../../nbs/lib/tracks/plankton.ipynb #5b1e268e
+# %% ../../nbs/lib/tracks/plankton.ipynb #30ea0f38
 @torch.inference_mode()
 def logits_of(
     model: nn.Module,         # of `build_model`
@@ -183,7 +183,7 @@ def logits_of(
         found.append(torch.stack(logits).mean(0))
     return torch.cat(found).numpy()
 
-
+# %% ../../nbs/lib/tracks/plankton.ipynb #b90d798d
 @torch.inference_mode()
 def embeddings_of(
     model: nn.Module,        # has `embed`
@@ -234,7 +234,7 @@ class Predictor:
     energy: np.ndarray      # (101,) quantiles of the validation part's evidence
     device: str = "cpu"     # where the model is
 
-# %% ../../nbs/lib/tracks/plankton.ipynb #c5e28198
+# %% ../../nbs/lib/tracks/plankton.ipynb #9b14c733
 @patch(cls_method=True)
 def load(
     cls: Predictor,
@@ -251,7 +251,7 @@ def load(
     energy = np.array(config["energy"])
     return cls(model.eval().to(device), config["classes"], config["size"], config["temperature"], energy, device)
 
-
+# %% ../../nbs/lib/tracks/plankton.ipynb #ce2ca5fe
 @patch
 def table(
     self: Predictor,
@@ -270,7 +270,7 @@ def table(
                           "third": names[third], "unknown_score": 1 - familiar})
     return pd.concat([found, pd.DataFrame(p, columns=[f"p_{name}" for name in self.classes])], axis=1) if probs else found
 
-
+# %% ../../nbs/lib/tracks/plankton.ipynb #312083b6
 @patch
 def predict(
     self: Predictor,

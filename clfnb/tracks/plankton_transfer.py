@@ -30,7 +30,7 @@ def step_decay(
         raise ValueError(f"expected 0 < factor <= 1 and every >= 1, found {factor} and {every}")
     return lambda epoch: factor ** (epoch // every)
 
-# %% ../../nbs/lib/tracks/plankton_transfer.ipynb #1e3a2962
+# %% ../../nbs/lib/tracks/plankton_transfer.ipynb #6610bc53
 def train_phase(
     model: Transfer,             # trained in place; ends with its best weights
     train,                       # loader of the training part
@@ -54,7 +54,7 @@ def train_phase(
         value.requires_grad_(True)
     return history
 
-
+# %% ../../nbs/lib/tracks/plankton_transfer.ipynb #158d4601
 def train_two_phases(
     model: Transfer,              # trained in place
     train,                        # loader of the training part
