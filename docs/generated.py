@@ -15,9 +15,9 @@ from docs.notebooks import LESSON_KEYS, Notebook
 PLACE = r"<!-- {name}\b.*?-->\n(?:.*?)<!-- /{name} -->"
 
 
-def fill_place(text: str, name: str, content: str) -> str:
-    "Markdown with the place `name` filled, marks and all."
-    return re.sub(PLACE.format(name=name), lambda _: content, text, flags=re.S)
+def fill_place(text: str, name: str, write) -> str:
+    "Markdown with the place `name`, marks and all, replaced by what `write()` says."
+    return re.sub(PLACE.format(name=name), lambda _: write(), text, flags=re.S)
 
 
 def lesson_number(notebook: Notebook) -> str:
@@ -37,16 +37,6 @@ def lesson_cards(lessons: list[Notebook]) -> str:
         link = f"[{lesson_number(lesson)}. {lesson.title}]({page_name(lesson.name)}.ipynb)"
         cards.append(f"::::{{container}} lesson\n{link}\n\n{lesson.subtitle}\n\n{facts(lesson)}\n::::")
     return ":::::{container} lessons\n" + "\n\n".join(cards) + "\n:::::"
-
-
-def lesson_table(lessons: list[Notebook]) -> str:
-    "The same for README.md, where there are no cards."
-    rows = ["| lesson | question | " + " | ".join(LESSON_KEYS) + " |", "|---|---|" + "---|" * len(LESSON_KEYS)]
-    for lesson in lessons:
-        name = page_name(lesson.name).rpartition("/")[2]
-        cells = [f"[`{name}`]({lesson.name})", lesson.subtitle, *(str(lesson.front.get(key, "")) for key in LESSON_KEYS)]
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows)
 
 
 def lesson_links(page: Page, site: Site) -> str:

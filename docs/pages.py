@@ -68,8 +68,8 @@ def _code(text: str) -> str:
 
 def _row(row: Parameter) -> str:
     name = "**returns**" if row.name == "returns" else _code(row.name)
-    cells = [name, _code(row.kind), _code(row.default), row.meaning]
-    return "| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in cells) + " |"
+    kind = _code(row.kind) + (f" = {_code(row.default)}" if row.default else "")
+    return "| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in (name, kind, row.meaning)) + " |"
 
 
 def argument_table(symbol: Symbol) -> str:
@@ -77,7 +77,7 @@ def argument_table(symbol: Symbol) -> str:
     rows = [*symbol.parameters, *([symbol.returns] if symbol.returns else [])]
     if not any(row.meaning for row in rows):
         return ""
-    return "\n".join(["| argument | type | default | meaning |", "|---|---|---|---|", *map(_row, rows)])
+    return "\n".join(["| argument | type | meaning |", "|---|---|---|", *map(_row, rows)])
 
 
 def describe(symbol: Symbol, module: str, depth: int = 5) -> str:

@@ -1,5 +1,7 @@
 "All steps of a build, from notebooks to `_docs/`."
 
+import hashlib
+import importlib.metadata
 import io
 import json
 import os
@@ -17,6 +19,7 @@ from docs.pages import as_markdown, assets, page_imports, stage
 
 THEME = Path(__file__).parent / "theme"
 BUILD = ROOT / "build" / "docs"
+RENDERERS = ("furo", "myst-nb", "myst-parser", "sphinx", "sphinx-copybutton")
 GLOSSARY = "reference/glossary.ipynb"
 CELL_LINES = 10000   # MyST-NB reports line n of the i-th cell, from 1, as i * 10000 + n
 
@@ -56,8 +59,8 @@ def _write(path: Path, text: str) -> None:
 
 def fill_places(book: Book, text: str) -> str:
     "Markdown of a notebook with everything generated filled in."
-    text = generated.fill_place(text, "lessons", generated.lesson_cards(book.lessons))
-    return generated.fill_place(text, "timings", generated.timings_table(book.site, book.notebooks))
+    text = generated.fill_place(text, "lessons", lambda: generated.lesson_cards(book.lessons))
+    return generated.fill_place(text, "timings", lambda: generated.timings_table(book.site, book.notebooks))
 
 
 def root_toctrees(book: Book) -> str:
@@ -172,6 +175,16 @@ def publish(built: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def fingerprint(book: Book, source: Path) -> str:
+    "A hash of everything that Sphinx and the last steps read."
+    digest = hashlib.sha256(json.dumps(link_tables(book)).encode())
+    for path in sorted([*source.rglob("*"), *THEME.parent.rglob("*"), ROOT / "_quarto.yml"]):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.name.encode() + path.read_bytes())
+    digest.update(repr([importlib.metadata.version(name) for name in RENDERERS]).encode())
+    return digest.hexdigest()
+
+
 def build(target: Path, kept: Path = KEPT, build_folder: Path = BUILD, say=print) -> Book:
     "Build the whole site. Raises `Refused`, `CellError` or `SiteError`, and then leaves `target` as it was."
     site = read_contents(ROOT / "_quarto.yml")
@@ -180,9 +193,10 @@ def build(target: Path, kept: Path = KEPT, build_folder: Path = BUILD, say=print
     execute_all([NBS / page.source for page in site.pages()], kept, say)
     book = read_book(kept)
     origins = stage_all(book, build_folder / "source")
-    run_sphinx(book, build_folder / "source", build_folder / "html", origins)
-    finish(book, build_folder / "html")
-    publish(build_folder / "html", target)
+    stamp, now = target / ".fingerprint", fingerprint(book, build_folder / "source")
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != now:
+        run_sphinx(book, build_folder / "source", build_folder / "html", origins)
+        finish(book, build_folder / "html")
+        (build_folder / "html" / stamp.name).write_text(now, encoding="utf-8")
+        publish(build_folder / "html", target)
     return book
-
-

@@ -29,6 +29,7 @@ toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_baseurl = f"{site.url}/"
 html_static_path, templates_path = ["static"], ["templates"]
+html_favicon = "static/favicon.svg"
 html_css_files, html_js_files = ["clfnb.css"], ["clfnb.js"]
 html_copy_source = html_show_sourcelink = False
 html_show_search_summary = False   # it is fetched, which a page opened from a file may not do
