@@ -1,4 +1,4 @@
-"""Executed notebooks, kept by content: a notebook is executed again only if it, a module that it imports, or a version has changed.
+"""Outputs of executed notebooks, kept by content: a notebook is executed again only if its code, a module that it imports, or a version has changed.
 
 A few processes execute them, each used again for many notebooks, so that torch is imported once in each. `run_notebook` is the one step that
 `make test` needs too: what one of the two has executed, the other finds.
@@ -20,7 +20,7 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
-from docs.notebooks import Refused, read_notebook
+from docs.notebooks import Notebook, Refused, joined_output, read_notebook, refuse
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB = ROOT / "nbs", ROOT / "clfnb"
@@ -98,19 +98,19 @@ def versions() -> tuple:
 
 
 def content_key(path: Path) -> str:
-    "A hash of the notebook, of what it depends on, and of the versions."
+    "A hash of the notebook's code, of what it depends on, and of the versions. Prose is not part of it."
     digest = hashlib.sha256(repr(versions()).encode())
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    digest.update(json.dumps([(cell["cell_type"], "".join(cell["source"])) for cell in raw["cells"]]).encode())
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    digest.update(json.dumps(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]).encode())
     for file in dependencies(path):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def kept_path(path: Path, kept: Path = KEPT) -> Path:
-    "Where the executed form of a notebook is kept, whether it is there or not."
+    "Where the outputs of a notebook are kept, whether they are there or not."
     name = path.relative_to(NBS).with_suffix("").as_posix().replace("/", ".") if path.is_relative_to(NBS) else path.stem
-    return kept / f"{name}-{content_key(path)}.ipynb"
+    return kept / f"{name}-{content_key(path)}.json"
 
 
 # Executing
@@ -151,19 +151,27 @@ def execute_cells(path: Path):
 
 
 def _write(raw, path: Path, kept: Path, seconds: float) -> None:
-    "Keep an executed notebook, and only the newest of its kind."
+    "Keep the outputs of the code cells, and only the newest of this notebook."
     target = kept_path(path, kept)
     kept.mkdir(parents=True, exist_ok=True)
-    cells = [{key: value for key, value in cell.items() if not key.endswith("_")} for cell in raw.cells]
-    for cell in cells:
-        cell["metadata"] = {"tags": list(cell["metadata"].get("tags", []))}
-    executed = {"seconds": round(seconds, 2), "when": time.strftime("%Y-%m-%d")}
-    text = json.dumps({"cells": cells, "metadata": {"executed": executed}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+    cells = [{"outputs": cell.get("outputs", []), "count": cell.get("execution_count")} for cell in raw.cells if cell.cell_type == "code"]
+    executed = {"seconds": round(seconds, 2), "when": time.strftime("%Y-%m-%d"), "cells": cells}
     aside = target.with_suffix(f".{os.getpid()}.part")
-    aside.write_text(text, encoding="utf-8")
-    for old in kept.glob(f"{target.name.rpartition('-')[0]}-{'[0-9a-f]' * 16}.ipynb"):
+    aside.write_text(json.dumps(executed, indent=1), encoding="utf-8")
+    for old in kept.glob(f"{target.name.rpartition('-')[0]}-{'[0-9a-f]' * 16}.json"):
         old.unlink(missing_ok=True)
     os.replace(aside, target)
+
+
+def executed_notebook(path: Path, name: str, kept: Path = KEPT) -> Notebook:
+    "A notebook with the outputs that were kept. Raises `Refused` for an output that cannot be rendered."
+    notebook = read_notebook(path, name)
+    executed = json.loads(kept_path(path, kept).read_text(encoding="utf-8"))
+    for cell, found in zip([cell for cell in notebook.cells if cell.kind == "code"], executed.pop("cells"), strict=True):
+        cell.outputs, cell.count = [joined_output(output) for output in found["outputs"]], found["count"]
+        refuse(name, cell)
+    notebook.executed = executed
+    return notebook
 
 
 def run_notebook(path: Path, kept: Path | None = KEPT) -> tuple[bool, float, str]:

@@ -55,7 +55,7 @@ def lesson_links(page: Page, site: Site) -> str:
 def below_title(page: Page, notebook: Notebook, site: Site) -> str:
     "What the builder puts between a page's subtitle and its text."
     if page.source.startswith("lessons/"):
-        return f"{lesson_links(page, site)}\n\n:::{{container}} facts\n{facts(notebook)}\n:::" if notebook.front else lesson_links(page, site)
+        return f"{lesson_links(page, site)}\n\n:::{{container}} facts\n\n{facts(notebook)}\n:::" if notebook.front else lesson_links(page, site)
     return ""
 
 

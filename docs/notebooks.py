@@ -133,11 +133,10 @@ def read_cell(number: int, raw: dict) -> Cell:
     "A cell from its JSON, with text in one piece."
     source = "".join(raw["source"])
     directives, source = split_directives(source) if raw["cell_type"] == "code" else ({}, source)
-    outputs = [_joined(output) for output in raw.get("outputs", [])]
-    return Cell(number, raw["cell_type"], source, directives, tuple(raw["metadata"].get("tags", ())), outputs, raw.get("execution_count"))
+    return Cell(number, raw["cell_type"], source, directives, tuple(raw["metadata"].get("tags", ())))
 
 
-def _joined(output: dict) -> dict:
+def joined_output(output: dict) -> dict:
     "An output whose lists of lines are one text."
     output = dict(output)
     if "text" in output:
@@ -162,4 +161,4 @@ def read_notebook(path: Path, name: str) -> Notebook:
     if not head:
         raise Refused(name, first.number if first else None, "the first Markdown cell must begin with '# title' and '> subtitle'")
     module = next((cell.directives["default_exp"] for cell in cells if "default_exp" in cell.directives), "")
-    return Notebook(name, cells, head[1].strip(), head[2].strip(), front, module, raw["metadata"].get("executed", {}))
+    return Notebook(name, cells, head[1].strip(), head[2].strip(), front, module)

@@ -175,7 +175,7 @@ def stage(page: Page, notebook: Notebook, site: Site, below: str = "", fill=lamb
         if cell.kind == "raw" or cell.hidden:
             continue
         if cell.kind == "markdown":
-            text = rewrite_links(to_myst(fill(cell.source)), cell.number, notebook.name, site)
+            text = fill(rewrite_links(to_myst(cell.source), cell.number, notebook.name, site))
             if not cells:
                 text = first_cell(notebook, text, page_title(page, notebook), below)
             new = [_markdown(text)]
@@ -195,12 +195,13 @@ def stage(page: Page, notebook: Notebook, site: Site, below: str = "", fill=lamb
 # Beside the page
 
 
-def as_markdown(notebook: Notebook, fill=lambda text: text) -> str:
+def as_markdown(notebook: Notebook, site: Site) -> str:
     "The page as plain Markdown: prose, code, and outputs that are text."
     parts = []
     for cell in notebook.cells:
         if cell.kind == "markdown":
-            parts.append(fill(cell.source))
+            text = rewrite_links(cell.source, cell.number, notebook.name, site)
+            parts.append(re.sub(r"(\]\((?![a-z]+:)[^)\s#]+)\.ipynb(?=[)#])", r"\1.html.md", text))
         elif cell.kind == "code" and not cell.hidden and cell.source.strip():
             parts.append(f"```python\n{cell.source}\n```")
             for output in filter(None, map(clean_output, cell.outputs)):

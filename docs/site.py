@@ -12,7 +12,7 @@ from pathlib import Path
 
 from docs import generated
 from docs.contents import Section, Site, read_contents
-from docs.execute import KEPT, NBS, ROOT, execute_all, kept_path
+from docs.execute import KEPT, NBS, ROOT, execute_all, executed_notebook
 from docs.glossary import read_glossary
 from docs.notebooks import Notebook, read_notebook
 from docs.pages import as_markdown, assets, page_imports, stage
@@ -44,7 +44,7 @@ class Book:
 def read_book(kept: Path = KEPT) -> Book:
     "All notebooks in their executed form. Raises `Refused` for what cannot be rendered."
     site = read_contents(ROOT / "_quarto.yml")
-    return Book(site, {page.source: read_notebook(kept_path(NBS / page.source, kept), page.source) for page in site.pages()})
+    return Book(site, {page.source: executed_notebook(NBS / page.source, page.source, kept) for page in site.pages()})
 
 
 # Staging
@@ -150,7 +150,7 @@ def finish(book: Book, target: Path) -> None:
     "What stands beside Sphinx's pages: notebooks to download, plain Markdown, files for machines, and a 404 page for every depth."
     site = book.site
     for page in site.pages():
-        (target / f"{page.name}.html.md").write_text(as_markdown(book.notebooks[page.source], lambda text: fill_places(book, text)), encoding="utf-8")
+        (target / f"{page.name}.html.md").write_text(as_markdown(book.notebooks[page.source], site), encoding="utf-8")
         if page.source.startswith("lessons/"):
             shutil.copy2(NBS / page.source, target / page.source)
     names = [page.name for page in site.pages()] + [section.name for section in site.sections() if section.name]
