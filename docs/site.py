@@ -160,7 +160,8 @@ def finish(book: Book, target: Path) -> None:
     (target / ".nojekyll").touch()
     base = re.sub(r"^https?://[^/]+", "", site.url) + "/"
     lost = target / "404.html"
-    lost.write_text(re.sub(r"<head>(?:<base [^>]*>)?", f'<head><base href="{base}">', lost.read_text(encoding="utf-8"), count=1), encoding="utf-8")
+    text = re.sub(r"<head>(?:<base [^>]*>)?", f'<head><base href="{base}">', lost.read_text(encoding="utf-8"), count=1)
+    lost.write_text(text.replace('<a class="headerlink" href="#', '<a class="headerlink" href="404.html#'), encoding="utf-8")
 
 
 def publish(built: Path, target: Path) -> None:

@@ -6,6 +6,9 @@ import tokenize
 from dataclasses import dataclass, field
 
 
+SIGNATURE = 90   # characters up to which parameters are shown with their types
+
+
 @dataclass(frozen=True)
 class Parameter:
     "One row of an argument table; several names if they share a comment."
@@ -69,11 +72,12 @@ def parameters(function, notes: dict[int, str]) -> tuple[Parameter, ...]:
 
 
 def signature(function) -> str:
-    "`(a: int, b=1) -> float`, without self and cls."
-    parts = []
+    "`(a: int, b=1) -> float`, without self and cls; without types, which the argument table has, if it would be long."
+    typed, bare = [], []
     for _, name, kind, default in _arguments(function):
-        equals = " = " if kind else "="
-        parts.append(name + (f": {kind}" if kind else "") + (f"{equals}{default}" if default else ""))
+        typed.append(name + (f": {kind}" if kind else "") + (f" = {default}" if kind and default else f"={default}" if default else ""))
+        bare.append(name + (f"={default}" if default else ""))
+    parts = typed if len(", ".join(typed)) <= SIGNATURE else bare
     return f"({', '.join(parts)})" + (f" -> {_text(function.returns)}" if function.returns else "")
 
 

@@ -23,7 +23,6 @@ myst_heading_slug_func = "docs.contents.slug"
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"]   # a module's page may begin its ideas at any depth
 add_module_names = False
-python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
@@ -31,6 +30,7 @@ html_baseurl = f"{site.url}/"
 html_static_path, templates_path = ["static"], ["templates"]
 html_favicon = "static/favicon.svg"
 html_css_files, html_js_files = ["clfnb.css"], ["clfnb.js"]
+html_use_index = html_domain_indices = False
 html_copy_source = html_show_sourcelink = False
 html_show_search_summary = False   # it is fetched, which a page opened from a file may not do
 html_math_renderer = "mathml"
@@ -39,7 +39,7 @@ html_theme_options = {
     "source_edit_link": f"{site.repository}/edit/{site.branch}/{{filename}}",
     "footer_icons": [],
 }
-pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
+pygments_style, pygments_dark_style = "a11y-high-contrast-light", "github-dark"
 copybutton_exclude = ".linenos, .gp, .go"
 linkcode_link_text = "source"
 

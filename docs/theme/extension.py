@@ -10,6 +10,7 @@ from latex2mathml.converter import convert
 from docs.execute import module_path
 from docs.symbols import lines_of
 
+NO_TERMS = {"cell", "lead", "facts", "lessons"}   # classes of what is not running text
 NO_LINKS = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.strong, nodes.caption)
 
 
@@ -107,7 +108,7 @@ def link_terms(app, doctree, docname: str) -> None:
     pattern = re.compile("|".join(f"(?P<t{i}>{term_pattern(name)})" for i, (name, _, _) in enumerate(entries)))
     seen = set()
     for text in list(doctree.findall(nodes.Text)):
-        if any(isinstance(parent, NO_LINKS) or "cell" in parent.get("classes", ()) for parent in _parents(text) if isinstance(parent, nodes.Element)):
+        if any(isinstance(parent, NO_LINKS) or NO_TERMS & set(parent["classes"]) for parent in _parents(text)):
             continue
         pieces, end = [], 0
         for match in pattern.finditer(text.astext()):
@@ -133,6 +134,18 @@ def edit_link(app, pagename: str, templatename: str, context: dict, doctree) -> 
     context["theme_top_of_page_buttons"] = ["edit"] if source else []
 
 
+def lighten(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Leave out what only weighs: MyST-NB's style sheet, which ours replaces, and marks around code that no style colours.
+
+    The captions of the sidebar are headings, and say of which level.
+    """
+    context["css_files"] = [file for file in context["css_files"] if "mystnb." not in str(file.filename)]
+    if "body" in context:
+        context["body"] = re.sub(r'<span class="(?:w|n|p|nn)">([^<]*)</span>', r"\1", context["body"])
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app) -> dict:
     "Register all of it."
     for name, default in (("clfnb_modules", {}), ("clfnb_imports", {}), ("clfnb_terms", []), ("clfnb_sources", {})):
@@ -141,4 +154,5 @@ def setup(app) -> dict:
     app.connect("doctree-resolved", link_names)
     app.connect("doctree-resolved", link_terms)
     app.connect("html-page-context", edit_link)
+    app.connect("html-page-context", lighten, priority=900)   # after furo's own
     return {"parallel_read_safe": True, "parallel_write_safe": True}
