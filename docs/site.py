@@ -146,14 +146,27 @@ def run_sphinx(book: Book, source: Path, target: Path, origins: dict) -> None:
         raise SiteError(explain(said, source, book, origins) or "Sphinx failed without a word")
 
 
+def tidy(target: Path, names: list[str]) -> None:
+    "Remove pages that are no longer in the table of contents, and pictures that no page shows any more."
+    pages = {target / f"{name}.html" for name in [*names, "404", "search"]}
+    for path in [*target.rglob("*.html"), *target.rglob("*.html.md"), *target.rglob("*.ipynb")]:
+        if path not in pages:
+            path.unlink()
+    shown = {name for path in pages for name in re.findall(r"_images/([^\"?]+)", path.read_text(encoding="utf-8"))}
+    for path in (target / "_images").glob("*"):
+        if path.name not in shown:
+            path.unlink()
+
+
 def finish(book: Book, target: Path) -> None:
     "What stands beside Sphinx's pages: notebooks to download, plain Markdown, files for machines, and a 404 page for every depth."
     site = book.site
+    names = [page.name for page in site.pages()] + [section.name for section in site.sections() if section.name]
+    tidy(target, names)
     for page in site.pages():
         (target / f"{page.name}.html.md").write_text(as_markdown(book.notebooks[page.source], site), encoding="utf-8")
         if page.source.startswith("lessons/"):
             shutil.copy2(NBS / page.source, target / page.source)
-    names = [page.name for page in site.pages()] + [section.name for section in site.sections() if section.name]
     (target / "sitemap.xml").write_text(generated.sitemap(site, names), encoding="utf-8")
     (target / "robots.txt").write_text(f"User-agent: *\nAllow: /\nSitemap: {site.url}/sitemap.xml\n", encoding="utf-8")
     (target / "llms.txt").write_text(generated.llms_text(site, book.notebooks), encoding="utf-8")

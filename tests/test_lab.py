@@ -89,7 +89,7 @@ def test_lesson_1_runs_in_jupyterlab(lab):
         page.set_default_timeout(90_000)
         page.goto(f"{address}/lab/tree/lesson.ipynb?token=t&reset")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-        page.locator(".jp-NotebookPanel-toolbar [data-status='idle'], .jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator").first.wait_for()
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         wait_until_done(page, folder / "nbs" / "lesson.ipynb")
@@ -108,7 +108,7 @@ def wait_until_done(page, path: Path) -> None:
     end = time.monotonic() + 60 * MINUTES
     while time.monotonic() < end:
         page.keyboard.press("Control+s")
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(3000)
         cells = executed(path)
         errors = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
         if errors or all(cell["execution_count"] for cell in cells):
