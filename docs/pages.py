@@ -108,17 +108,20 @@ def _only_imports(source: str) -> bool:
     return bool(lines) and all(line.startswith(("import ", "from ")) for line in lines)
 
 
+def plain_places(text: str) -> str:
+    "Text without the places of the machine that built the site."
+    return re.sub(r"[^\s'\"(]*/clfnb-docs-\w+", "runs", text.replace(str(ROOT), "clfnb"))
+
+
 def clean_output(output: dict) -> dict | None:
-    "An output without what only a notebook interface needs; None if nothing is left."
+    "An output without what only a notebook interface or the building machine needs; None if nothing is left."
     if output["output_type"] == "stream":
-        text = output["text"].replace(str(ROOT), "clfnb")
-        return output | {"text": text} if output["name"] == "stdout" or "Warning" in text else None
+        return output | {"text": plain_places(output["text"])} if output["name"] == "stdout" or "Warning" in output["text"] else None
     if "data" in output:
         data = dict(output["data"])
         if "text/html" in data:
             data["text/html"] = re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S).replace(' border="1"', "")
-        if "text/plain" in data:
-            data["text/plain"] = data["text/plain"].replace(str(ROOT), "clfnb")
+        data |= {kind: plain_places(data[kind]) for kind in ("text/html", "text/plain") if kind in data}
         return output | {"data": data}
     return output
 

@@ -85,6 +85,13 @@ def link_names(app, doctree, docname: str) -> None:
             node.parent.replace(node, _link(node.deepcopy(), app, docname, target, anchor))
 
 
+def mark_numbers(app, doctree, docname: str) -> None:
+    "Cells of tables that hold a number, with its interval perhaps, are not broken into lines."
+    for entry in doctree.findall(nodes.entry):
+        if re.fullmatch(r"[-+–±\d.,:()%\s]*\d[-+–±\d.,:()%\s]*(?:to[-+\d.,()%\s]+)?", entry.astext()):
+            entry["classes"].append("number")
+
+
 def _parents(node):
     while node.parent is not None:
         node = node.parent
@@ -151,6 +158,7 @@ def setup(app) -> dict:
     for name, default in (("clfnb_modules", {}), ("clfnb_imports", {}), ("clfnb_terms", []), ("clfnb_sources", {})):
         app.add_config_value(name, default, "html")
     app.add_html_math_renderer("mathml", (_math("inline"), None), (_math("block"), None))
+    app.connect("doctree-resolved", mark_numbers)
     app.connect("doctree-resolved", link_names)
     app.connect("doctree-resolved", link_terms)
     app.connect("html-page-context", edit_link)
