@@ -5,7 +5,6 @@ import io
 import tokenize
 from dataclasses import dataclass, field
 
-
 SIGNATURE = 90   # characters up to which parameters are shown with their types
 
 

@@ -2,7 +2,6 @@
 
 import re
 from functools import cache
-from pathlib import Path
 
 from docutils import nodes
 from latex2mathml.converter import convert
