@@ -4,10 +4,11 @@
 
 contents    _quarto.yml → pages and sections
 notebooks   a notebook's cells, front matter and directives; what cannot be rendered is refused
-execute     notebooks → executed notebooks, kept by content
+execute     notebooks → their outputs, kept by content
 symbols     exported code → signatures, argument tables and lines, without importing anything
 pages       an executed notebook → the notebook that MyST-NB renders
+glossary    its terms, with their anchors and first sentences
 generated   lesson cards, library overview, timings
 site        all of it, Sphinx, and the exchange of the old site for the new one
-theme/      Sphinx's configuration, a small extension, one style sheet, one template
+theme/      Sphinx's configuration, a small extension, one style sheet, one script
 """

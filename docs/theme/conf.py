@@ -27,7 +27,7 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_baseurl = f"{site.url}/"
-html_static_path, templates_path = ["static"], ["templates"]
+html_static_path = ["static"]
 html_favicon = "static/favicon.svg"
 html_css_files, html_js_files = ["clfnb.css"], ["clfnb.js"]
 html_use_index = html_domain_indices = False
