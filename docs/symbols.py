@@ -113,10 +113,33 @@ def _patched_class(node) -> str:
     return _text(first.annotation).strip("'\"") if "patch" in decorators and first is not None and first.annotation else ""
 
 
+def _assignments(node) -> list[tuple]:
+    "(target, value) pairs of an assignment; tuples are taken apart."
+    pairs = []
+    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+        parts = target.elts if isinstance(target, ast.Tuple) else [target]
+        values = node.value.elts if isinstance(node.value, ast.Tuple) and len(parts) > 1 else [node.value] * len(parts)
+        pairs += list(zip(parts, values, strict=False))
+    return pairs
+
+
+def _assigned(node, functions: dict, notes: dict[int, str]) -> list[Symbol]:
+    "Constants, and methods that a class is given as `Class.method = _function`."
+    found = []
+    for target, value in _assignments(node):
+        if isinstance(target, ast.Name) and not target.id.startswith("_"):
+            found.append(Symbol(target.id, "data"))
+        elif isinstance(target, ast.Attribute) and isinstance(value, ast.Name) and value.id in functions and not target.attr.startswith("_"):
+            symbol = read_function(functions[value.id], notes, _text(target))
+            found.append(Symbol(**{**symbol.__dict__, "kind": "method"}))
+    return found
+
+
 def read_symbols(source: str) -> list[Symbol]:
-    "What an exported cell defines at its top level: public functions, classes, patched methods and constants."
-    notes, found = comments(source), []
-    for node in ast.parse(source).body:
+    "What an exported cell defines at its top level: public functions, classes, methods given to a class, and constants."
+    notes, found, body = comments(source), [], ast.parse(source).body
+    functions = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    for node in body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             owner = _patched_class(node)
             if not node.name.startswith("_"):
@@ -125,9 +148,7 @@ def read_symbols(source: str) -> list[Symbol]:
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             found.append(read_class(node, notes))
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
-            found += [Symbol(name, "data") for name in names if not name.startswith("_")]
+            found += _assigned(node, functions, notes)
     return found
 
 
@@ -142,6 +163,7 @@ def lines_of(source: str) -> dict[str, tuple[int, int]]:
                 if isinstance(child, ast.FunctionDef):
                     found[f"{node.name}.{child.name}"] = (child.lineno, child.end_lineno)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found |= {name.id: (node.lineno, node.end_lineno) for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+            for target, value in _assignments(node):
+                lines = found.get(value.id) if isinstance(value, ast.Name) else None
+                found[_text(target)] = lines or (node.lineno, node.end_lineno)
     return found

@@ -174,19 +174,21 @@ class Row:
     def area(self): "Its area."
 
 LIMIT, _hidden = 3, 4
-def _private(): pass
+def _grow(self, by: int): "Grow."
+Row.grow, Row.shrink = _grow, None
 '''
 
 
 def test_symbols_are_read_without_importing_them():
     found = {symbol.name: symbol for symbol in symbols.read_symbols(CODE)}
-    assert list(found) == ["share", "Trainer.fit", "Row", "LIMIT"]
+    assert list(found) == ["share", "Trainer.fit", "Row", "LIMIT", "Row.grow"]
     assert found["share"].signature == "(n: int, *, level=0.95, a: int, b: int) -> float"
     assert [(row.name, row.meaning) for row in found["share"].parameters] == [("n", "how many"), ("level", "coverage"), ("a, b", "two of a kind")]
     assert found["share"].returns.meaning == "between 0 and 1"
     assert (found["Trainer.fit"].kind, found["Trainer.fit"].signature) == ("method", "(epochs: int = 1)")
     assert [row.default for row in found["Row"].parameters] == ["", "3"] and found["Row"].members[0].name == "Row.area"
-    assert symbols.lines_of(CODE)["Trainer.fit"] == (10, 10)
+    assert (found["Row.grow"].kind, found["Row.grow"].signature) == ("method", "(by: int)")
+    assert symbols.lines_of(CODE)["Trainer.fit"] == (10, 10) and symbols.lines_of(CODE)["Row.grow"] == symbols.lines_of(CODE)["_grow"]
 
 
 def test_addresses_are_those_of_quarto():
