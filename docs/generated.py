@@ -118,15 +118,15 @@ def library_page(section: Section, notebooks: dict[str, Notebook]) -> str:
     folder = section.name.rpartition("/")[0]
     modules = [notebooks[page.source].module for page in section.pages()]
     level, rooms = floors(modules), {part: section_rooms(part) for part in section.children}
+    height = {part.title: max(level[room] for room in rooms[part]) for part in section.children}
     where = {room: part.title for part, names in rooms.items() for room in names}
     parts = ["# The library", ":::{container} lead\nOne notebook a module: why it is there, the code, an example, and the tests\n:::",
              f"{len(modules)} modules stand on floors, top floor first. A module imports only from floors below its own, so that each can be read "
              "without those above it."]  # fmt: skip
-    for part in sorted(section.children, key=lambda part: -max(level[room] for room in rooms[part])):
-        names = [notebooks[page.source].module for page in part.pages()]
-        below = {where[room_of(name)] for name in all_imports(set(names)) if room_of(name) in where} - {part.title}
-        order = [other.title for other in section.children if other.title in below]
-        uses = f"Stands on {', '.join(f'*{title}*' for title in order)}." if order else "Stands on nothing of the library."
+    for part in sorted(section.children, key=lambda part: -height[part.title]):
+        needed = {room_of(name) for name in all_imports({notebooks[page.source].module for page in part.pages()})} & set(where) - rooms[part]
+        below = {where[room] if height[where[room]] < height[part.title] else room for room in needed}   # a single room of a higher section
+        uses = f"Stands on {', '.join(f'*{name}*' for name in sorted(below))}." if below else "Stands on nothing else of the library."
         link = f"[{part.title}]({os.path.relpath(part.name, folder)}.md)"
         parts.append(f"## {link}\n\n{uses}\n\n{module_lines(part, notebooks, folder)}")
     return "\n\n".join(parts) + "\n"
