@@ -23,7 +23,7 @@ from .calibration_smooth import smooth_ece
 from .calibration_verdict import Verdict, calibration_table, verdict
 
 # %% ../../nbs/lib/evaluation/calibration.ipynb #34b6de40
-_all_ = ["Reliability", "reliability_curve", "reliability_diagram", "reliability_grid", "classwise_ece", "debiased_ece", "ece", "check_labels", "check_logits",
-         "check_probabilities", "events", "softmax", "Estimate", "NoiseFloor", "metric_interval", "noise_floor", "Predictions", "prediction_table", "read_predictions",
-         "Isotonic", "Recalibration", "Temperature", "VectorScaling", "recalibration", "BrierParts", "brier", "brier_decomposition", "nll", "smooth_ece", "Verdict",
-         "calibration_table", "verdict"]
+_all_ = ["Reliability", "reliability_curve", "reliability_diagram", "reliability_grid", "classwise_ece", "debiased_ece", "ece", "check_labels",
+         "check_logits", "check_probabilities", "events", "softmax", "Estimate", "NoiseFloor", "metric_interval", "noise_floor", "Predictions",
+         "prediction_table", "read_predictions", "Isotonic", "Recalibration", "Temperature", "VectorScaling", "recalibration", "BrierParts", "brier",
+         "brier_decomposition", "nll", "smooth_ece", "Verdict", "calibration_table", "verdict"]

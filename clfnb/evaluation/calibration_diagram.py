@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from .calibration_errors import bin_edges, bin_numbers, bin_sums, error_from_sums
-from .calibration_inputs import check_labels, check_probabilities, events
+from .calibration_inputs import check_probabilities, events
 from .calibration_noise import Estimate, NoiseFloor, calibrated_sums, distance_interval, resampled_sums
 from .intervals import percentile_interval, wilson
 
@@ -100,6 +100,9 @@ def _ink(ax):
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set(color=INK, fontsize=9)
 
+
+
+# %% ../../nbs/lib/evaluation/calibration_diagram.ipynb #435611ec
 def _frame(ax, y_label, small):
     "Square, transparent, in grey ink, with the diagonal."
     ticks = np.linspace(0, 1, 3 if small else 6)
@@ -146,6 +149,9 @@ def _line(ax, table, colour, marker, size):
     for which, face, label in ((n >= FEW, colour, "enough"), ((n > 0) & (n < FEW), "none", "few")):
         ax.plot(*xy[which].T, color=colour, ls="none", marker=marker, ms=size, mfc=face, mec=colour, mew=1, zorder=5, clip_on=False, label=label)
 
+
+
+# %% ../../nbs/lib/evaluation/calibration_diagram.ipynb #28f35e37
 def _strip(ax, curves, colours, x_label):
     "How many examples stand behind each bin: a strip below, sharing the horizontal axis."
     strip, most = ax.inset_axes([0, -0.22, 1, 0.16], sharex=ax), 0
@@ -156,7 +162,8 @@ def _strip(ax, curves, colours, x_label):
         most = max(most, counts.max())
         if len(curves) == 1:
             full, inset = counts > 0, 0.04 * np.diff(edges)
-            strip.bar((edges[:-1] + inset)[full], counts[full], (np.diff(edges) - 2 * inset)[full], align="edge", color=colour, lw=0.8, edgecolor=colour, alpha=0.8)
+            width = np.diff(edges) - 2 * inset
+            strip.bar((edges[:-1] + inset)[full], counts[full], width[full], align="edge", color=colour, lw=0.8, edgecolor=colour, alpha=0.8)
         else:
             strip.stairs(counts, edges, color=colour, lw=1.4, ls=("-", "--", ":", "-.")[i])
     strip.set(facecolor="none", yticks=[most], yticklabels=[f"{most:,}".replace(",", "\u2009")], xlabel=x_label, ylim=(0, 1.04 * most))
@@ -165,7 +172,7 @@ def _strip(ax, curves, colours, x_label):
     strip.spines["left"].set_visible(False)
     ax.tick_params(labelbottom=False)
 
-# %% ../../nbs/lib/evaluation/calibration_diagram.ipynb #28f35e37
+# %% ../../nbs/lib/evaluation/calibration_diagram.ipynb #8da12509
 def _legend(ax, curves, names, colours):
     "Errors with intervals, the noise floor and the meaning of the bars, above the frame where no curve can be."
     handles, labels = [], []
@@ -177,7 +184,8 @@ def _legend(ax, curves, names, colours):
     labels.append(f"if calibrated {floor.mean:.3f}, 95 % below {floor.p95:.3f}")
     if len(curves) == 1:
         table = curves[0].table
-        for colour, name, there in ((OVER, "over-confident", table["share"] < table["confidence"]), (UNDER, "under-confident", table["share"] > table["confidence"])):
+        below, above = table["share"] < table["confidence"], table["share"] > table["confidence"]
+        for colour, name, there in ((OVER, "over-confident", below), (UNDER, "under-confident", above)):
             if there.any():
                 handles.append(Patch(color=colour, alpha=0.45, lw=0))
                 labels.append(name)
@@ -246,12 +254,16 @@ def reliability_grid(
 ) -> np.ndarray:                # of Axes, one for each class shown
     "A reliability diagram for each class. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
-    y = check_labels(y, probs)
     if probs.ndim == 1:
         raise ValueError("probs: expected shape (n, C) for a grid of classes, found (n,); use reliability_diagram")
-    curves = {k: reliability_curve(probs, y, k, n_bins, bins, groups, draws=draws, seed=seed) for k in (range(probs.shape[1]) if classes is None else classes)}
+    wanted = range(probs.shape[1]) if classes is None else classes
+    curves = {k: reliability_curve(probs, y, k, n_bins, bins, groups, draws=draws, seed=seed) for k in wanted}
     shown = list(curves) if classes is not None else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-most:])
-    columns = min(columns, len(shown))
+    return _draw_grid({k: curves[k] for k in shown}, names, min(columns, len(shown)))
+
+# %% ../../nbs/lib/evaluation/calibration_diagram.ipynb #d47567c5
+def _draw_grid(curves, names, columns):
+    shown = list(curves)
     axes = _page(columns, -(-len(shown) // columns), 1.6, 0.52, 0.52)
     for i, (ax, k) in enumerate(zip(axes, shown, strict=False)):
         curve = curves[k]

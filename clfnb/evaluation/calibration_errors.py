@@ -35,7 +35,11 @@ def bin_numbers(
     edges: np.ndarray,    # (n_bins + 1,) not falling
 ) -> np.ndarray:          # (n,) int, 0..n_bins-1
     "Which bin each probability falls into: above the lower edge, up to and with the upper one."
-    return np.searchsorted(edges[1:-1], stated, side="left")
+    k = len(edges) - 1
+    if not np.array_equal(edges, np.linspace(0, 1, k + 1)):
+        return np.searchsorted(edges[1:-1], stated, side="left")
+    guess = np.clip(np.ceil(stated * k).astype(np.intp) - 1, 0, k - 1)      # equally wide: computed, then put right at the edges
+    return guess - ((stated <= edges[guess]) & (guess > 0)) + ((stated > edges[guess + 1]) & (guess < k - 1))
 
 # %% ../../nbs/lib/evaluation/calibration_errors.ipynb #418bea52
 def bin_sums(
@@ -136,6 +140,9 @@ def class_sums(
               np.bincount(flat[np.arange(len(y)), y], minlength=k * n_bins)]
     return np.stack(counts).reshape(3, k, n_bins).swapaxes(0, 1)
 
+
+
+# %% ../../nbs/lib/evaluation/calibration_errors.ipynb #30ea0495
 def over_classes(
     values: np.ndarray,   # (..., C) error of each class
     norm=1,               # 1, 2 or "max"

@@ -33,9 +33,10 @@ def check_probabilities(
     tolerance = 2e-2 if coarse else 1e-3
     sums = probs @ np.ones(probs.shape[1], probs.dtype) if probs.ndim == 2 else probs
     bad = ~(np.abs(sums - 1) <= tolerance) if probs.ndim == 2 else ~(np.abs(sums - 0.5) <= 0.5 + tolerance)
-    if bad.any() or probs.min() < -tolerance:
+    least = probs.min()
+    if bad.any() or least < -tolerance:
         _name_bad_row(probs, bad | (probs.reshape(len(probs), -1).min(axis=1) < -tolerance))
-    return np.clip(probs, 0, 1) if probs.min() < 0 or (probs.ndim == 1 and probs.max() > 1) else probs
+    return np.clip(probs, 0, 1) if least < 0 or (probs.ndim == 1 and probs.max() > 1) else probs
 
 # %% ../../nbs/lib/evaluation/calibration_inputs.ipynb #9395a279
 def _name_bad_row(probs, bad):
@@ -80,8 +81,8 @@ def events(
         stated, happened = (1 - probs, y == 0) if label == 0 else (probs, y == 1)
     else:
         answer = probs.argmax(axis=1) if label is None else np.full(len(probs), label)
-        stated, happened = np.take_along_axis(probs, answer[:, None], axis=1)[:, 0], answer == y
-    return np.clip(stated.astype(np.float64), 0, 1), happened
+        stated, happened = probs[np.arange(len(probs)), answer], answer == y
+    return np.minimum(stated, 1, dtype=np.float64), happened
 
 # %% ../../nbs/lib/evaluation/calibration_inputs.ipynb #a8099873
 def check_logits(

@@ -44,7 +44,7 @@ class Predictions(NamedTuple):
     table: pd.DataFrame   # (n rows) all columns
     left_out: int         # rows without a label
 
-
+# %% ../../nbs/lib/evaluation/calibration_predictions.ipynb #1b45c169
 def read_predictions(
     source,               # run folder, .parquet or .csv file, or a table
 ) -> Predictions:         # checked

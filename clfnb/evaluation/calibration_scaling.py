@@ -49,8 +49,8 @@ def _refuse_seen(name, given, seen):
     row = next((i for i, value in enumerate(given) if value in seen), None)
     if row is not None:
         count = sum(value in seen for value in given)
-        raise ValueError(f"{name}, row {row}: {given[row]!r} was there in the fit ({count} of {len(given)} rows were). A recalibration is not to be judged on what "
-                         "it was fitted on: evaluate it on a separate test set")
+        raise ValueError(f"{name}, row {row}: {given[row]!r} was there in the fit ({count} of {len(given)} rows were). A recalibration is not to be judged "
+                         "on what it was fitted on: evaluate it on a separate test set")
 
 # %% ../../nbs/lib/evaluation/calibration_scaling.ipynb #6f49eb9a
 def _transform(

@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from scipy.stats import t as student
 
 from .calibration_errors import classwise_ece, debiased_ece, ece
-from .calibration_inputs import check_labels, check_probabilities, events
+from .calibration_inputs import check_probabilities, events
 from .calibration_noise import _group_numbers, floor_values, metric_interval
 from .calibration_scores import brier, nll
 from .calibration_smooth import smooth_ece
@@ -76,11 +76,11 @@ def verdict(
 ) -> Verdict:             # printable
     "Is the classifier over-confident, under-confident, or neither, as far as one can tell? Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
-    y = check_labels(y, probs)
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     stated, happened = events(probs, y)
     gap, error = float(stated.mean() - happened.mean()), ece(probs, y, n_bins)
-    p_gap = promise_p_value(stated, int(happened.sum())) if groups is None else _p_by_group(stated - happened, _group_numbers(groups, len(y)))
+    group = np.arange(len(stated)) if groups is None else _group_numbers(groups, len(stated))
+    p_gap = promise_p_value(stated, int(happened.sum())) if groups is None else _p_by_group(stated - happened, group)
     as_large = np.sum(floor_values(probs, ece, draws, seed, n_bins=n_bins) >= error - 1e-12)
     p_error = float((1 + as_large) / (1 + draws))
     answer = "indistinguishable from calibrated"
@@ -88,8 +88,9 @@ def verdict(
         answer = "over-confident" if gap > 0 else "under-confident"
     elif p_error < (1 - level) / 5 and groups is None:
         answer = "over- and under-confident"
-    return Verdict(answer, gap, p_gap, error, p_error, len(y), len(y) if groups is None else len(np.unique(np.asarray(groups))))
+    return Verdict(answer, gap, p_gap, error, p_error, len(stated), int(group.max()) + 1)
 
+# %% ../../nbs/lib/evaluation/calibration_verdict.ipynb #c2f8816b
 def _p_by_group(residuals, group):
     sums = np.bincount(group, residuals)
     if len(sums) < 2 or not (sums**2).sum():
