@@ -7,10 +7,10 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 # %% auto #0
 __all__ = ['PLACES', 'cli', 'main', 'completion', 'lessons_command', 'report', 'execute', 'run_command', 'settings_from', 'begin',
            'resume', 'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'data_verify', 'data_simulate',
-           'records_in', 'writable', 'predict', 'predict_ecg', 'model_of', 'predictor_of', 'annotate_all', 'write_csv',
+           'records_in', 'writable', 'predict', 'predict_ecg', 'predictor_of', 'annotate_all', 'write_csv',
            'doctor_command']
 
-# %% ../nbs/lib/cli.ipynb #c76ee9d2
+# %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import json
 import os
 from pathlib import Path
@@ -19,8 +19,8 @@ from tempfile import NamedTemporaryFile
 import click
 
 from . import __version__
-from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message
-from .console import pairs_to_values, parameter_help, parameter_names, run_names, summary, table
+from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message, model_of
+from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table
 from .settings import load_settings
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
@@ -263,20 +263,21 @@ def data_verify(
     click.echo(f"{name}: {len(problems)} problems" if problems else f"{name}: every file is as published")
     return 1 if problems else 0
 
-# %% ../nbs/lib/cli.ipynb #66639a3d
+# %% ../nbs/lib/cli.ipynb #d849d436
 @data.command("simulate")
-@click.argument("track", type=click.Choice(["ecg"]))
-@click.option("--records", type=click.IntRange(1), default=24, show_default=True, help="How many records, one patient each.")
-@click.option("--seconds", type=click.IntRange(10), default=60, show_default=True, help="Length of a record.")
+@click.argument("track", type=click.Choice(["ecg", "plankton"]))
+@click.option("--records", type=click.IntRange(1), help="ecg: how many records, one patient each; by default 24.")
+@click.option("--seconds", type=click.IntRange(10), help="ecg: length of a record; by default 60.")
+@click.option("--pictures", type=click.IntRange(1), help="plankton: how many pictures; by default 900.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other patients.")
 def data_simulate(
     track: str,        # which kind of data
     seed: int,         # of the random numbers
-    **options: int,    # what the track's simulation takes
+    **options,         # what the track's simulation takes, None where nothing was said
 ) -> int:
     "Write simulated data of TRACK into the data folder and print where. The same options give the same data."
     from clfnb.data.catalog import resolve
-    click.echo(resolve("simulated", track, seed=seed, **options))
+    click.echo(resolve("simulated", track, seed=seed, **{name: value for name, value in options.items() if value is not None}))
     return 0
 
 # %% ../nbs/lib/cli.ipynb #2b5253e9
@@ -335,18 +336,8 @@ def predict_ecg(
     click.echo(f"{len(tables)} of {len(records)} records annotated, in {folder}")
     return 1 if failed else 0
 
-# %% ../nbs/lib/cli.ipynb #e8dd7b37
-def model_of(
-    run: str,   # a run's name, "last", a run folder or a model folder
-) -> Path:      # a folder with a model
-    "The model that a run trained. Raises `FileNotFoundError` if it kept none."
-    from clfnb.runs.record import find_run
-    if (Path(run) / "model.safetensors").is_file():
-        return Path(run)
-    found = find_run(run, load_settings().runs_dir)
-    if not (found.folder / "model" / "model.safetensors").is_file():
-        raise FileNotFoundError(f"{found.folder}: this run has no model (status: {found.status})")
-    return found.folder / "model"
+# %% ../nbs/lib/cli.ipynb #29373873
+predict.add_command(predict_plankton)
 
 # %% ../nbs/lib/cli.ipynb #6a06ac9a
 def predictor_of(

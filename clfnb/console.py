@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 # %% auto #0
 __all__ = ['dataset_argument', 'message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names',
            'run_names', 'data_names', 'known_data', 'parameter_names', 'lesson_named', 'pairs_to_values',
-           'parameter_help', 'check_data', 'summary']
+           'parameter_help', 'check_data', 'summary', 'model_of', 'predict_plankton']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -187,3 +187,43 @@ def summary(
 ) -> str:             # e.g. "f1=0.91 kappa=0.88"
     "The first metrics of a run in one cell of a table."
     return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in list(metrics.items())[:most])
+
+# %% ../nbs/lib/console.ipynb #c696865e
+def model_of(
+    run: str,   # a run's name, "last", a run folder or a model folder
+) -> Path:      # a folder with a model
+    "The model that a run trained. Raises `FileNotFoundError` if it kept none."
+    from clfnb.runs.record import find_run
+    if (Path(run) / "model.safetensors").is_file():
+        return Path(run)
+    found = find_run(run, load_settings().runs_dir)
+    if not (found.folder / "model" / "model.safetensors").is_file():
+        raise FileNotFoundError(f"{found.folder}: this run has no model (status: {found.status})")
+    return found.folder / "model"
+
+# %% ../nbs/lib/console.ipynb #5fd32ce7
+@click.command("plankton")
+@click.argument("place", metavar="FOLDER|PICTURE", type=click.Path())
+@click.option("--run", "run", required=True, shell_complete=complete(run_names), help="The run that trained the model, or a model folder.")
+@click.option("--csv", type=click.Path(dir_okay=False), help="Where the table goes, instead of the screen.")
+@click.option("--probs", is_flag=True, help="One more column a class, with its probability.")
+def predict_plankton(
+    place: str,         # what to name
+    run: str,           # which model
+    csv: str | None,    # file of the table
+    probs: bool,        # more columns
+) -> int:
+    "Name the pictures of a folder, searched to any depth: class, calibrated probability, runners-up, unknown_score."
+    if not Path(place).exists():
+        raise FileNotFoundError(f"{place}: no such folder or picture")
+    folder = model_of(run)
+    from clfnb.runs.files import write_file
+    from clfnb.tracks.plankton import Predictor
+    answers, errors = Predictor.load(folder).predict(place, probs=probs)
+    for error in errors:
+        click.echo(f"left out: {error}", err=True)
+    text = answers.to_csv(index=False, float_format="%.6g")
+    if csv:
+        write_file(Path(csv), text)
+    click.echo(f"{len(answers)} pictures named, {len(errors)} left out, in {csv}" if csv else text.rstrip())
+    return 1 if errors else 0
