@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/models/scanline.html.md"""
 
 # %% auto #0
 __all__ = ['PER_MODULE', 'MARGIN', 'READER_SAMPLES', 'CENTRES', 'HALF', 'line_channels', 'LineFinder', 'finder_loss',
-           'LineReader', 'reader_loss']
+           'LineReader', 'reader_loss', 'LineNetworks']
 
 # %% ../../nbs/lib/models/scanline.ipynb #983f9d11
 import torch
@@ -138,3 +138,16 @@ def reader_loss(
     displaced = F.smooth_l1_loss(out["shift"], places[:, sample] - nominal, beta=0.2, reduction="none").mean(1)
     known = upright.sum().clamp(min=1)
     return patterns / (12 * known) + (displaced * upright).sum() / known + 0.2 * F.binary_cross_entropy_with_logits(out["code"], upright.float())
+
+# %% ../../nbs/lib/models/scanline.ipynb #cb492331
+class LineNetworks(nn.Module):
+    "The finder and the reader, saved and loaded as one model."
+
+    def __init__(
+        self,
+        finder_width: int = 24,   # `width` of `LineFinder`
+        width: int = 192,         # `width` of `LineReader`
+        blocks: int = 4,          # `blocks` of `LineReader`
+    ):
+        super().__init__()
+        self.finder, self.reader = LineFinder(finder_width), LineReader(width, blocks)
