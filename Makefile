@@ -42,7 +42,7 @@ if [ ! -e .venv/pyvenv.cfg ]; then
 fi
 if [ $$uv != uv ] && [ ! -x $$uv ]; then $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt uv || uv=pip; fi
 if [ $$uv = pip ]; then $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[$(EXTRA)]"
-else $$uv pip install -q --python $(BIN)/python -c constraints.txt -e ".[$(EXTRA)]"; fi
+else $$uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e ".[$(EXTRA)]"; fi
 touch $@
 endef
 export BOOTSTRAP_TEXT = $(BOOTSTRAP)

@@ -6,9 +6,9 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 
 # %% auto #0
 __all__ = ['PLACES', 'cli', 'main', 'completion', 'lessons_command', 'report', 'execute', 'run_command', 'settings_from', 'begin',
-           'resume', 'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'known_data', 'data_verify',
-           'data_simulate', 'records_in', 'writable', 'predict', 'predict_ecg', 'model_of', 'predictor_of',
-           'annotate_all', 'write_csv', 'doctor_command']
+           'resume', 'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'data_verify', 'data_simulate',
+           'records_in', 'writable', 'predict', 'predict_ecg', 'model_of', 'predictor_of', 'annotate_all', 'write_csv',
+           'doctor_command']
 
 # %% ../nbs/lib/cli.ipynb #c76ee9d2
 import json
@@ -19,7 +19,7 @@ from tempfile import NamedTemporaryFile
 import click
 
 from . import __version__
-from .console import Commands, Mistyped, check_data, complete, data_names, did_you_mean, lesson_named, lesson_names, message
+from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message
 from .console import pairs_to_values, parameter_help, parameter_names, run_names, summary, table
 from .settings import load_settings
 
@@ -98,12 +98,15 @@ def report(
 def execute(
     start,   # function without arguments that executes a lesson and returns its run folder
 ) -> int:    # exit code: 0 finished, 1 a cell failed
-    "Carry out a run and report it. A failed cell is shown with the folder that keeps its notebook."
-    from clfnb.runs.execute import RunFailed
+    "Carry out a run and report it. A failed cell is shown with the folder that keeps its notebook, and each bad end with the command that goes on."
+    from clfnb.runs.execute import RunFailed, RunInterrupted
     try:
         folder = start()
-    except RunFailed as error:
-        click.echo(f"Error: {error}", err=True)
+    except (RunFailed, RunInterrupted) as error:
+        click.echo(f"Error: {error}" if isinstance(error, RunFailed) else f"\nkept in {error.folder}", err=True)
+        click.echo(f"to go on with it: clfnb run --resume {error.folder.name}", err=True)
+        if isinstance(error, RunInterrupted):
+            raise
         return 1
     report(Path(folder))
     return 0
@@ -188,6 +191,9 @@ def runs_command(
     folder = load_settings(runs_dir=runs_dir).runs_dir
     runs = [run for run in list_runs(folder) if lesson in (None, run.lesson)]
     rows = [(run.name, run.lesson, run.status, run.started, run.seconds, summary(run.metrics)) for run in runs]
+    for run in runs:
+        if run.status == "broken":
+            click.echo(f"broken: {run.error}", err=True)
     click.echo(table(("run", "lesson", "status", "started", "seconds", "metrics"), rows) if rows else f"No runs in {folder}.")
     return 0
 
@@ -205,7 +211,10 @@ def show_command(
     click.echo(f"{found.lesson}  {found.status}  started {found.started}  {found.seconds or '-'} s\n")
     click.echo(table(("parameter", "value"), list(found.parameters.items())) + "\n")
     if found.error:
-        click.echo(f"{found.status} in cell {found.failed_cell or '-'}: {found.error}\n")
+        where = f" in cell {found.failed_cell}" if found.failed_cell else ""
+        click.echo(f"{found.status}{where}: {found.error}\n" if found.error != found.status else f"{found.status}{where}\n")
+    if found.status in ("killed", "interrupted", "failed") and found.record.get("notebook"):
+        click.echo(f"to go on with it: clfnb run --resume {found.name}\n")
     report(found.folder)
     return 0
 
@@ -229,35 +238,26 @@ def data_list() -> int:
     click.echo(table(("name", "track", "title", "licence", "size", "here"), rows))
     return 0
 
-# %% ../nbs/lib/cli.ipynb #dc82f0fb
+# %% ../nbs/lib/cli.ipynb #cb8c0792
 @data.command("get")
-@click.argument("name", shell_complete=complete(data_names))
+@dataset_argument
 def data_get(
     name: str,   # from the catalogue
 ) -> int:
     "Download NAME, or go on with a download that was cut, and print its folder."
     from clfnb.data.catalog import get
-    click.echo(get(known_data(name), download=True))
+    click.echo(get(name, download=True))
     return 0
-
-# %% ../nbs/lib/cli.ipynb #cb8c0792
-def known_data(
-    name: str,   # as typed
-) -> str:        # the same
-    "Refuse a name that is not in the catalogue. Raises `Mistyped` with a proposal."
-    if name not in data_names():
-        raise Mistyped(f"no data set {name!r}: {did_you_mean(name, data_names())}")
-    return name
 
 # %% ../nbs/lib/cli.ipynb #89d95a97
 @data.command("verify")
-@click.argument("name", shell_complete=complete(data_names))
+@dataset_argument
 def data_verify(
     name: str,   # from the catalogue
 ) -> int:
     "Compare the files of NAME with the published checksums; list what is missing or changed."
     from clfnb.data.catalog import verify_dataset
-    problems = verify_dataset(known_data(name))
+    problems = verify_dataset(name)
     for problem in problems:
         click.echo(problem)
     click.echo(f"{name}: {len(problems)} problems" if problems else f"{name}: every file is as published")
@@ -380,9 +380,9 @@ def write_csv(
 ) -> None:
     "Write the tables of all records one below the other."
     import pandas as pd
-    part = file.with_name(file.name + ".part")
-    pd.concat(tables).to_csv(part, index=False)
-    os.replace(part, file)
+
+    from clfnb.runs.files import write_file
+    write_file(file, pd.concat(tables).to_csv(index=False))
 
 # %% ../nbs/lib/cli.ipynb #fc3fad08
 @cli.command("doctor")

@@ -5,6 +5,7 @@ python tests/check.py cli ecg    only notebooks and test files with one of these
 """
 
 import argparse
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 
 from check_notebook import run_notebook
@@ -46,7 +46,8 @@ def notebooks(words: list[str]) -> list[Path]:
 def check_notebooks(paths: list[Path]) -> tuple[Counter, list[tuple[float, str]]]:
     "Run the notebooks in a few processes that are used again, so that torch is imported once in each."
     counts, times = Counter(), []
-    with ProcessPoolExecutor(NOTEBOOK_PROCESSES, mp_context=get_context("spawn")) as pool:
+    usual = multiprocessing.get_start_method()   # a spawned process would spawn its own children too, which a user's kernel does not
+    with ProcessPoolExecutor(NOTEBOOK_PROCESSES, multiprocessing.get_context("spawn"), multiprocessing.set_start_method, (usual, True)) as pool:
         jobs = {pool.submit(run_notebook, path): path.relative_to(ROOT).as_posix() for path in paths}
         for job in as_completed(jobs):
             try:
@@ -82,6 +83,7 @@ def main() -> int:
     words, began = parser.parse_args().words, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="clfnb-test-", ignore_cleanup_errors=True) as runs:
         os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "CLFNB_RUNS": runs}
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)   # compiling torch anew takes 20 s in each of many processes
         counts = check_style()
         found, times = check_notebooks(notebooks(words))
         counts += found

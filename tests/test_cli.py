@@ -171,6 +171,28 @@ def test_a_failing_cell_is_shown_and_its_notebook_kept(course, clfnb):
     assert list((course / "runs").rglob("notebook.ipynb"))
     code, out, _ = clfnb("show", "last")
     assert code == 0 and "the third wheel came off" in out and "failed" in out
+    name = next((course / "runs" / "tiny").iterdir()).name
+    assert f"clfnb run --resume {name}" in error and f"clfnb run --resume {name}" in out
+
+
+def test_broken_records_do_not_hide_the_others(course, clfnb):
+    for name, text in (("a", "[]"), ("b", '{"lesson"'), ("c", '{"status": "finished"}')):
+        (course / "runs" / "tiny" / name).mkdir(parents=True)
+        (course / "runs" / "tiny" / name / "run.json").write_text(text)
+    (course / "runs" / "tiny" / "good").mkdir()
+    (course / "runs" / "tiny" / "good" / "run.json").write_text('{"lesson": "tiny", "status": "finished", "started": "2026-01-01T00:00:00+00:00"}')
+    code, out, error = clfnb("runs")
+    assert code == 0 and out.count("broken") == 3 and "finished" in out
+    for name in "abc":
+        assert str(course / "runs" / "tiny" / name / "run.json") in error
+        code, _, said = clfnb("show", name)
+        assert code == 1 and str(course / "runs" / "tiny" / name / "run.json") in one_line(said)
+
+
+def test_a_name_that_is_no_text_in_a_file(course, clfnb):
+    (course / "values.yaml").write_text("3: 4\n")
+    code, _, error = clfnb("run", "tiny", "--params", "values.yaml")
+    assert code == 2 and "values.yaml: expected names of parameters, found 3" in one_line(error)
 
 
 @pytest.mark.skipif(not POSIX, reason="Ctrl-C is sent as a signal, which Windows has no equal of")

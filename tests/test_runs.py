@@ -15,6 +15,7 @@ import pytest
 
 from clfnb.runs.execute import RunFailed, find_lessons, resume_run, run_lesson
 from clfnb.runs.parameters import ParameterError
+from clfnb.runs.process import RunHeld
 from clfnb.runs.record import find_run, list_runs, read_run
 
 POSIX = os.name == "posix"
@@ -39,6 +40,8 @@ END = "run.finish()\nsys.executable"
 SCRIPT = """import sys
 from clfnb.runs.execute import find_lessons, run_lesson
 run_lesson(find_lessons()["tiny"], {"do": "sleep"}, runs_dir=sys.argv[1])"""
+
+RESUME = "import sys; from clfnb.runs.execute import resume_run; resume_run(sys.argv[1])"
 
 
 @pytest.fixture
@@ -117,6 +120,7 @@ def test_a_kernel_that_dies(lesson, tmp_path):
     run = find_run("last", tmp_path / "runs")
     assert run.status == "failed" and run.error and (run.folder / "notebook.ipynb").is_file()
     assert run.metrics == {"before": 0, "total": 3}
+    assert "exit code 3" in run.error and str(run.folder / "kernel.log") in run.error and (run.folder / "kernel.log").is_file()
 
 
 @pytest.mark.parametrize("limits, said", [({"timeout": 5}, "5 s"), ({"cell_timeout": 2}, "2")])
@@ -133,11 +137,25 @@ def test_time_limits_end_the_kernel(lesson, tmp_path, limits, said):
 def test_told_to_stop(lesson, tmp_path, number):
     job = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "runs")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     pid = int(wait_for(lambda: "".join(file.read_text() for file in (tmp_path / "runs").glob("*/*/kernel.pid"))))
-    time.sleep(0.5)
     job.send_signal(number)
     assert job.wait(40) != 0
     assert find_run("last", tmp_path / "runs").status == "interrupted"
     wait_for(lambda: gone(pid))
+
+
+@pytest.mark.skipif(not POSIX, reason="signals are sent, which Windows has no equal of")
+@pytest.mark.parametrize("delay", [0, 0.3])
+def test_told_to_stop_before_the_first_cell(lesson, tmp_path, delay):
+    "papermill and its like take seconds to import, which is when people notice a mistake."
+    job = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "runs")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: list((tmp_path / "runs").glob("*/*/run.json")))
+    time.sleep(delay)
+    job.send_signal(signal.SIGINT)
+    error = job.communicate(timeout=40)[1]
+    assert "RunInterrupted" in error
+    run = find_run("last", tmp_path / "runs")
+    assert (run.status, run.failed_cell) == ("interrupted", None)
+    assert not list(run.folder.glob("began")) and not (run.folder / "last.ckpt").exists()
 
 
 @pytest.mark.skipif(not POSIX, reason="SIGKILL is sent")
@@ -145,13 +163,18 @@ def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
     job = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "runs")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     pid_file = wait_for(lambda: next((tmp_path / "runs").glob("*/*/kernel.pid"), None))
     assert list_runs(tmp_path / "runs")[0].status == "running"
-    with pytest.raises((ValueError, OSError)):
+    with pytest.raises(RunHeld, match=f"{pid_file.parent.name}: .* process {job.pid} on "):
         resume_run(list_runs(tmp_path / "runs")[0])
     job.kill()
     job.wait()
     run = list_runs(tmp_path / "runs")[0]
     assert run.status == "killed"
-    folder = resume_run(run)
+    both = [subprocess.Popen([sys.executable, "-c", RESUME, str(run.folder)], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [job.communicate(timeout=90)[1] for job in both]
+    assert sorted(job.returncode for job in both) == [0, 1], errors
+    refused = next(error for job, error in zip(both, errors, strict=True) if job.returncode)
+    assert "RunHeld" in refused or "this one is finished" in refused
+    folder = run.folder
     assert folder == run.folder == pid_file.parent
     after = read_run(folder)
     assert (after.status, after.parameters, after.metrics) == ("finished", run.parameters, {"before": 3, "total": 6})

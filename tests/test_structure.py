@@ -13,52 +13,21 @@ ALL, LIBRARY, LESSONS, MODULES = house.notebooks(), house.notebooks("lib"), hous
 PYTHON = [*MODULES, *sorted((house.ROOT / "benchmarks").rglob("*.py")), *sorted((house.ROOT / "docs").rglob("*.py"))]
 
 
-def each(paths):
-    return pytest.mark.parametrize("path", paths, ids=house.label)
-
-
 def none_of(offences):
     assert not offences, "\n  " + "\n  ".join(offences)
 
 
-@each(MODULES)
-def test_floors(path):
-    none_of(house.floor_offences(path))
+HOUSE_RULES = {
+    house.floor_offences: MODULES, house.module_budget_offences: MODULES, house.docs_offences: MODULES,
+    house.clean_offences: ALL, house.title_offences: ALL, house.import_offences: ALL, house.cell_budget_offences: ALL, house.prose_offences: ALL,
+    house.mirror_offences: LIBRARY, house.lesson_offences: LESSONS,
+    house.safety_offences: [*ALL, *PYTHON],
+}  # fmt: skip
 
 
-@each(MODULES)
-def test_module_budget(path):
-    none_of(house.module_budget_offences(path))
-
-
-@each(MODULES)
-def test_documented(path):
-    none_of(house.docs_offences(path))
-
-
-@each(ALL)
-def test_notebook_clean(path):
-    none_of(house.clean_offences(path) + house.title_offences(path) + house.import_offences(path))
-
-
-@each(ALL)
-def test_notebook_budget(path):
-    none_of(house.cell_budget_offences(path) + house.prose_offences(path))
-
-
-@each(LIBRARY)
-def test_mirrored(path):
-    none_of(house.mirror_offences(path))
-
-
-@each(LESSONS)
-def test_lesson_parameters(path):
-    none_of(house.lesson_offences(path))
-
-
-@each([*ALL, *PYTHON])
-def test_safe(path):
-    none_of(house.safety_offences(path))
+@pytest.mark.parametrize("rule", HOUSE_RULES, ids=lambda rule: rule.__name__.removesuffix("_offences"))
+def test_house_rule(rule):
+    none_of([f"{house.label(path)}: {offence}" for path in HOUSE_RULES[rule] for offence in rule(path)])
 
 
 def test_every_module_has_its_notebook():

@@ -12,13 +12,46 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from clfnb.training import checkpoints
+from clfnb.training.batches import epoch_batches, read_batches
+from clfnb.training.losses import cross_entropy
+from clfnb.training.trainer import LossNotFinite, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import train_small  # noqa: E402
 
 PROGRAM = Path(__file__).with_name("train_small.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo",
-               "PYTHONPATH": str(PROGRAM.parent.parent)}
+               "PYTHONPATH": os.pathsep.join([str(PROGRAM.parent.parent), str(PROGRAM.parent)])}
+SCRIPT = """
+import sys
+import torch
+from torch.utils.data import DataLoader, Dataset
+from clfnb.training.losses import cross_entropy
+from clfnb.training.trainer import Trainer
+import train_small
+
+class Bad(Dataset):
+    "Defined in the main program, which has no guard; one example is not a number."
+    def __len__(self):
+        return 32
+    def __getitem__(self, index):
+        return torch.full((2,), torch.nan if index == 21 else index / 32), index % 3
+
+torch.set_num_threads(2)
+torch.cuda.is_available()
+torch.nn.Linear(512, 512)(torch.ones(512, 512)).sum().backward()     # this process has threads, and has looked for a GPU
+train_small.main([sys.argv[1], "--exact", "--batch", "4", "--devices", "2"])
+model = torch.nn.Linear(2, 3)
+bad = Trainer(model, cross_entropy, torch.optim.SGD(model.parameters(), 0.1), device="cpu", devices=2, progress="none")
+try:
+    bad.fit(DataLoader(Bad(), 4, num_workers=1), epochs=1)
+except ValueError as error:
+    print(type(error).__name__, error)
+"""
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked, killed and joined over the loopback device: on Linux")
 
 
@@ -63,6 +96,21 @@ def test_damaged_checkpoint(tmp_path, undisturbed):
     assert (tmp_path / "damaged.ckpt").exists()
 
 
+def test_workers_that_are_new_interpreters():
+    class Noise(Dataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            return index + torch.rand(())
+
+    drawn = []
+    for method in ("fork", "forkserver"):
+        loader = DataLoader(Noise(), 2, num_workers=1, multiprocessing_context=method, collate_fn=lambda rows: torch.stack(rows).tolist())
+        drawn.append(list(read_batches(loader, epoch_batches(loader, 0), seed=3)))
+    assert drawn[0] == drawn[1] and len(drawn[0]) == 4
+
+
 def test_killed_with_workers(tmp_path):
     whole = result(tmp_path / "whole", "--workers", 1)
     start(tmp_path / "killed", "--workers", 1, "--kill", "step", "5")
@@ -83,16 +131,137 @@ def same(found, expected):
     np.testing.assert_allclose(pd.DataFrame(found["history"]), pd.DataFrame(expected["history"]), atol=1e-5)
 
 
-@pytest.mark.xfail(strict=False, reason="Fabric refuses to fork after other tests have touched torch.cuda; passes on its own")
-def test_two_forked_processes(tmp_path, single):
-    same(result(tmp_path, "--exact", "--batch", 4, "--devices", 2), single)
+def run_program(*command):
+    "Run a program of several processes in a session of its own; returns what it said. None of them outlives the time limit."
+    program = subprocess.Popen([sys.executable, *map(str, command)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
+    try:
+        said, _ = program.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        os.killpg(program.pid, signal.SIGKILL)
+        pytest.fail(f"not finished after 300 s: {program.communicate()[0]}")
+    assert program.returncode == 0, said
+    return said
+
+
+def test_two_processes_started_by_the_trainer(tmp_path, single):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    said = run_program(tmp_path / "script.py", tmp_path)
+    same(json.loads((tmp_path / "result.json").read_text()), single)
+    assert "LossNotFinite epoch 0, step 2: the loss is nan" in said
 
 
 def test_two_processes_under_torchrun(tmp_path, single):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", port)
-    command = [sys.executable, *launcher, str(PROGRAM), str(tmp_path), "--exact", "--batch", "4", "--devices", "2"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_program(*launcher, PROGRAM, tmp_path, "--exact", "--batch", 4, "--devices", 2)
     same(json.loads((tmp_path / "result.json").read_text()), single)
+
+
+def build(folder=None, **choices):
+    "A trainer of a linear model, and 30 examples of three classes in batches of 4."
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 3)
+    points = torch.rand(30, 2, generator=torch.Generator().manual_seed(1))
+    trainer = Trainer(model, cross_entropy, torch.optim.SGD(model.parameters(), 0.1), folder=folder, device="cpu", progress="none", **choices)
+    return trainer, DataLoader(TensorDataset(points, (points[:, 0] * 3).long()), 4, shuffle=True)
+
+
+def test_batch_larger_than_the_data():
+    trainer, loader = build()
+    history = trainer.fit(DataLoader(loader.dataset, 1000, shuffle=True), loader, epochs=2)
+    assert len(history) == 2 and history["val_loss"].iloc[1] < history["val_loss"].iloc[0]
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 4}, {"batch_size": 1000, "drop_last": True}])
+def test_no_batches(options):
+    trainer, loader = build()
+    data = loader.dataset if "drop_last" in options else TensorDataset(torch.empty(0, 2), torch.empty(0, dtype=torch.long))
+    empty = DataLoader(data, **options)
+    with pytest.raises(ValueError, match=rf"train_loader: expected at least one batch, found none of {len(data)} examples"):
+        trainer.fit(empty, loader)
+    with pytest.raises(ValueError, match="val_loader: expected at least one batch"):
+        trainer.fit(loader, empty)
+    with pytest.raises(ValueError, match="loader: expected at least one batch"):
+        trainer.evaluate(empty)
+    with pytest.raises(ValueError, match="loader: expected at least one batch"):
+        trainer.predict(empty)
+    assert not trainer.history
+
+
+def test_other_number_of_processes(tmp_path):
+    trainer, loader = build(tmp_path)
+    trainer.fit(loader, epochs=1)
+    state = checkpoints.load_checkpoint(tmp_path)
+    checkpoints.save_checkpoint(tmp_path, {**state, "config": {**state["config"], "processes": 2}})
+    with pytest.raises(ValueError, match="processes: the checkpoint has 2, this run has 1.*resume=False"):
+        build(tmp_path)[0].fit(loader, epochs=2)
+    with pytest.raises(ValueError, match="nodes: 2 hosts need a program on each"):
+        build(nodes=2)
+
+
+def test_loss_that_is_not_a_number(tmp_path):
+    trainer, loader = build(tmp_path)
+    trainer.fit(loader, epochs=1)
+    good = checkpoints.load_checkpoint(tmp_path)["model"]["weight"]
+    trainer.loss = lambda outputs, targets: cross_entropy(outputs, targets) * (torch.nan if trainer.step == 3 else 1)
+    with pytest.raises(LossNotFinite, match="epoch 1, step 3: the loss is nan"):
+        trainer.fit(loader, epochs=3)
+    assert torch.equal(checkpoints.load_checkpoint(tmp_path)["model"]["weight"], good)
+    again, _ = build(tmp_path)
+    assert len(again.fit(loader, epochs=3)) == 3
+
+
+def test_ctrl_c_keeps_a_checkpoint(tmp_path):
+    whole, loader = build(tmp_path / "whole")
+    expected = whole.fit(loader, epochs=3).drop(columns="seconds")
+    trainer, _ = build(tmp_path / "cut")
+    trainer.loss = lambda outputs, targets: (trainer.epoch, trainer.step) == (1, 4) and signal.raise_signal(signal.SIGINT) or cross_entropy(outputs, targets)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(loader, epochs=3)
+    state = checkpoints.load_checkpoint(tmp_path / "cut")
+    assert (state["epoch"], state["step"]) == (1, 5)
+    again, _ = build(tmp_path / "cut")
+    pd.testing.assert_frame_equal(again.fit(loader, epochs=3).drop(columns="seconds"), expected, check_exact=True)
+    assert torch.equal(again.model.weight, whole.model.weight)
+
+
+def test_disk_full(tmp_path, monkeypatch):
+    whole, loader = build(tmp_path / "whole")
+    whole.fit(loader, epochs=3)
+    trainer, _ = build(tmp_path / "full")
+    trainer.fit(loader, epochs=1)
+
+    def half(state, path):
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"last.ckpt.*No space left|No space left.*last.ckpt"):
+        patch.setattr(checkpoints.torch, "save", half)
+        trainer.fit(loader, epochs=3, monitor="train_loss", mode="max")     # no new best weights: it is last.ckpt that does not fit
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["best.ckpt", "history.csv", "last.ckpt", "previous.ckpt"]
+    again, _ = build(tmp_path / "full")
+    again.fit(loader, epochs=3)
+    assert torch.equal(again.model.weight, whole.model.weight)
+
+
+def test_patience():
+    trainer, loader = build()
+    with pytest.raises(ValueError, match="patience: expected at least 1, found 0"):
+        trainer.fit(loader, epochs=3, patience=0)
+    assert not trainer.history
+
+
+def test_best_weights_only(tmp_path):
+    trainer, loader = build(tmp_path)
+    trainer.optimizer.param_groups[0]["lr"] = -0.5     # every epoch is worse than the one before
+    trainer.fit(loader, loader, epochs=3)
+    last = trainer.model.weight.clone()
+    fresh, _ = build(tmp_path)
+    fresh.restore_best()                               # a new program that only wants the best weights
+    assert trainer.best_epoch == 0 and not torch.equal(fresh.model.weight, last)
+    assert fresh.evaluate(loader)["loss"] == pytest.approx(trainer.history[0]["val_loss"], rel=1e-6)
+    assert fresh.best_epoch == 0
+    with pytest.raises(ValueError, match="no epoch has ended"):
+        build()[0].restore_best()

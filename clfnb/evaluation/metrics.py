@@ -11,6 +11,7 @@ __all__ = ['IGNORE', 'METRICS', 'prepare', 'confusion_counts', 'confusion_table'
 # %% ../../nbs/lib/evaluation/metrics.ipynb #e72a650a
 import numpy as np
 import pandas as pd
+from fastcore.meta import delegates
 
 from .intervals import draw_weights, percentile_interval, wilson
 
@@ -153,6 +154,12 @@ def draw_tables(
     return tables.reshape(draws, classes, classes)
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #b391a495
+def _counted(truth, predicted, names, groups, seed=0, level=0.95, draws=1000):
+    "What every report begins with: the prepared answers, their table, redrawn tables, and the level of the intervals."
+    prepared = truth, predicted, names, groups, _ = prepare(truth, predicted, names, groups)
+    return prepared, confusion_counts(truth, predicted, len(names)), draw_tables(truth, predicted, len(names), groups, draws, seed), level
+
+
 def summary(
     truth,                # (n,) true classes, -100 where unknown
     predicted,            # (n,) predicted classes
@@ -163,9 +170,7 @@ def summary(
     draws: int = 1000,    # bootstrap draws
 ) -> pd.DataFrame:        # metric, value, low, high, n (scored), groups (that many were drawn), ignored
     "Five metrics, each with its interval: Wilson's for the accuracy of single examples, else the bootstrap."
-    truth, predicted, names, groups, ignored = prepare(truth, predicted, names, groups)
-    counts = confusion_counts(truth, predicted, len(names))
-    tables = draw_tables(truth, predicted, len(names), groups, draws, seed)
+    (truth, _, names, groups, ignored), counts, tables, level = _counted(truth, predicted, names, groups, seed, level, draws)
     rows = []
     for name, function in METRICS.items():
         low, high = percentile_interval(function(tables), level)
@@ -181,21 +186,16 @@ def _per_class(counts):
     return {"precision": _ratio(right, predicted), "recall": _ratio(right, truth), "f1": _ratio(2 * right, truth + predicted)}
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #bdd0efb0
+@delegates(summary)
 def classification_table(
-    truth,                # (n,) true classes, -100 where unknown
-    predicted,            # (n,) predicted classes
-    names=None,           # (k,) class names in order
-    groups=None,          # (n,) what is drawn as a whole, such as the record
-    seed: int = 0,        # decides every draw
-    level: float = 0.95,  # coverage of the intervals
-    draws: int = 1000,    # bootstrap draws
+    truth, predicted,     # (n,) classes, as for `summary`
+    names=None, groups=None,   # the same
+    **kwargs,             # seed, level and draws of `summary`
 ) -> pd.DataFrame:        # a row a class: precision, recall, f1, each with _low and _high, support, predicted
     "Per-class report with intervals; NaN where a class was never answered (precision) or never occurs (recall)."
-    truth, predicted, names, groups, ignored = prepare(truth, predicted, names, groups)
-    counts = confusion_counts(truth, predicted, len(names))
+    (_, _, names, groups, ignored), counts, tables, level = _counted(truth, predicted, names, groups, **kwargs)
     right, support, answered = _parts(counts)
-    redrawn = _per_class(draw_tables(truth, predicted, len(names), groups, draws, seed))
-    ranges = {name: percentile_interval(values, level) for name, values in redrawn.items()}
+    ranges = {name: percentile_interval(values, level) for name, values in _per_class(tables).items()}
     if groups is None:
         ranges |= {"precision": wilson(right, answered, level), "recall": wilson(right, support, level)}
     columns = {}

@@ -79,32 +79,60 @@ def read_parameters(
     for statement in statements:
         where = f"{notebook}, cell {cell}, line {statement.lineno}"
         parameter = _parameter(statement, comments.get(statement.end_lineno, ""), where)
+        if parameter.name in found:
+            raise ParameterError(f"{where}: {parameter.name}: there is a parameter of that name above")
         found[parameter.name] = parameter
     return found
 
 # %% ../../nbs/lib/runs/parameters.ipynb #41523d30
-_RANGE = re.compile(r",?\s*(-?[\d.]+(?:e-?\d+)?)\.\.(-?[\d.]+(?:e-?\d+)?)\s*$")
-_CHOICE = re.compile(r",?\s*one of (\S+(?:\|\S+)+)\s*$")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"(?:^|,\s*|\s)({_NUMBER})\.\.({_NUMBER})\s*$")
+_CHOICE = re.compile(r"(?:^|,\s*|\s)one of (\S+(?:\|\S+)+)\s*$")
+_MEANT = re.compile(r"(?<![./])\b\S*\.\.[+-]?[\d.]*\d\S*|\d\.\.(?![./])\S*|\bone of [^|]*\|.*")   # what was meant to be a limit, wherever it stands
 
 # %% ../../nbs/lib/runs/parameters.ipynb #d65a440a
-def _parameter(statement, comment, where):
-    "A `Parameter` from an annotated assignment and the comment behind it."
-    if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name) or statement.value is None:
-        raise ParameterError(f"{where}: expected 'name: type = value  # help', found {ast.unparse(statement)!r}")
-    annotation = ast.unparse(statement.annotation)
-    kind = re.sub(r"^Optional\[(\w+)\]$|^(\w+) \| None$", r"\1\2", annotation)
-    if kind not in TYPES:
-        raise ParameterError(f"{where}: expected a type of {', '.join(TYPES)}, found {annotation!r}")
+def _limits(kind, comment):
+    "The choices, the range (None, None if there is none) and the help of a comment. Raises `ValueError` for a limit that cannot be read."
+    span, choice = _RANGE.search(comment), _CHOICE.search(comment)
+    found = span or choice
+    if not found and (meant := _MEANT.search(comment)):
+        raise ValueError(f"expected low..high or one of a|b at the end of the help, found {meant[0]!r}")
+    help_text = comment[: found.start()] if found else comment
+    if span and (kind not in ("int", "float") or float(span[1]) > float(span[2])):
+        raise ValueError(f"expected a range from low to high of an int or a float, found {span[1]}..{span[2]} of type {kind}")
+    choices = tuple(choice[1].split("|")) if choice else ()
+    for word in choices:
+        typed(Parameter("", kind, None, ""), word)
+    return choices, *((float(v) for v in span.groups()) if span else (None, None)), help_text
+
+# %% ../../nbs/lib/runs/parameters.ipynb #57dfd852
+def _default(statement, kind, where):
+    "The value of an annotated assignment: a literal of the very type, though a whole number may stand for a float."
     try:
         default = ast.literal_eval(statement.value)
     except ValueError as error:
         raise ParameterError(f"{where}: expected a plain value, found {ast.unparse(statement.value)!r}") from error
-    span, choice = _RANGE.search(comment), _CHOICE.search(comment)
-    low, high = (float(v) for v in span.groups()) if span else (None, None)
-    help_text = comment[: span.start() if span else choice.start() if choice else None]
-    choices = tuple(choice[1].split("|")) if choice else ()
-    parameter = Parameter(statement.target.id, kind, default, help_text, choices, low, high, annotation != kind)
-    if problem := _problem(parameter, default):
+    if kind == "float" and type(default) is int:
+        return float(default)
+    if default is not None and type(default) is not TYPES[kind]:
+        raise ParameterError(f"{where}: {statement.target.id}: expected a default of type {kind}, found {default!r}")
+    return default
+
+# %% ../../nbs/lib/runs/parameters.ipynb #b92e2f9b
+def _parameter(statement, comment, where):
+    "A `Parameter` from an annotated assignment and the comment behind it."
+    if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name) or statement.value is None:
+        raise ParameterError(f"{where}: expected 'name: type = value  # help', found {ast.unparse(statement)!r}")
+    name, annotation = statement.target.id, ast.unparse(statement.annotation)
+    kind = re.sub(r"^Optional\[(\w+)\]$|^(\w+) \| None$", r"\1\2", annotation)
+    if kind not in TYPES:
+        raise ParameterError(f"{where}: {name}: expected a type of {', '.join(TYPES)}, found {annotation!r}")
+    try:
+        choices, low, high, help_text = _limits(kind, comment)
+    except ValueError as error:
+        raise ParameterError(f"{where}: {name}: {error}") from error
+    parameter = Parameter(name, kind, _default(statement, kind, where), help_text, choices, low, high, annotation != kind)
+    if problem := _problem(parameter, parameter.default):
         raise ParameterError(f"{where}: {problem}")
     return parameter
 
@@ -131,7 +159,7 @@ def typed(
 
 
 def _refuse(value):
-    raise ValueError(value)
+    raise ValueError(f"not of the type: {value!r}")
 
 # %% ../../nbs/lib/runs/parameters.ipynb #e02f2bf9
 def _problem(parameter, value):
@@ -143,7 +171,7 @@ def _problem(parameter, value):
     if value is None:
         return None
     below = parameter.low is not None and not parameter.low <= value <= parameter.high
-    if below or (parameter.choices and str(value) not in parameter.choices):
+    if below or (parameter.choices and value not in [typed(parameter, choice) for choice in parameter.choices]):
         return f"{parameter.name}: expected {parameter.allowed}, found {value!r}"
     return None
 
@@ -156,7 +184,7 @@ def check_values(
     problems = []
     for name, value in given.items():
         if name not in parameters:
-            close = difflib.get_close_matches(name, parameters, n=1, cutoff=0.5)
+            close = difflib.get_close_matches(str(name), parameters, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(parameters)}"
             problems.append(f"{name}: no such parameter ({hint})")
         elif problem := _problem(parameters[name], value):
@@ -169,12 +197,14 @@ def check_values(
 def values_from_file(
     path: str | Path,       # a .json, .yaml or .yml file
 ) -> dict[str, object]:     # name → value
-    "The values of a file. Raises `ParameterError` if it is not a mapping."
+    "The values of a file. Raises `ParameterError` if it is not a mapping from names."
     import yaml
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))   # JSON is YAML
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path}: not readable as YAML or JSON ({error})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: not readable as YAML or JSON ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise ParameterError(f"{path}: expected a mapping from names to values, found {type(values).__name__}")
+    if wrong := [name for name in values if not isinstance(name, str)]:
+        raise ParameterError(f"{path}: expected names of parameters, found {', '.join(map(repr, wrong))}")
     return values

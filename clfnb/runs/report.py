@@ -13,7 +13,8 @@ import html
 import re
 from pathlib import Path
 
-from .record import RunInfo, read_run, write_file
+from .files import write_file
+from .record import RunInfo, read_run
 
 # %% ../../nbs/lib/runs/report.ipynb #fea4d8e2
 _MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<![\\\w$])\$(?! )([^$\n]+?)(?<! )\$(?![\w$])", re.S)
@@ -61,7 +62,8 @@ def _head(info: RunInfo):
     "The top of the page."
     facts = f"{info.status}, begun {info.started}, {info.seconds if info.seconds is not None else '?'} s"
     where = f"cell {info.failed_cell}" if info.failed_cell else "the run"
-    trouble = f"<div class=failed><h2>Failed in {where}</h2><pre>{html.escape(info.error)}</pre></div>" if info.error else ""
+    what = f"{html.escape(info.status.capitalize())} in {where}"
+    trouble = f"<div class=failed><h2>{what}</h2><pre>{html.escape(str(info.error))}</pre></div>" if info.error else ""
     tables = _table("Metrics", info.metrics) + _table("Parameters", info.parameters) + _table("Versions", info.record.get("versions", {}))
     return f"<h1>{html.escape(info.lesson)}</h1><p>{html.escape(facts)}</p>{trouble}{tables}<hr>"
 

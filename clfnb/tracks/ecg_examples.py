@@ -129,8 +129,8 @@ def cut_example(
     example: Example,      # one annotated record
     scheme: str,           # label scheme, a key of `SCHEMES`
     cut: str,              # one of `CUTS`
-    num: int = 400,        # samples of a window whose labels are used (cuts `fixed` and `gaps`)
-    overlap: int = 50,     # samples of context on each side
+    num: int = 1000,       # samples of a window whose labels are used (cuts `fixed` and `gaps`)
+    overlap: int = 150,    # samples of context on each side
     length: int = 300,     # samples of a window with one beat (cuts `beat` and `beat_zeros`)
 ) -> tuple[np.ndarray, np.ndarray]:   # signals (windows, samples, leads) and labels (windows, samples)
     "Windows of one record. Raises `ValueError` for an unknown cut."

@@ -8,22 +8,22 @@ Docs: https://clfnb.github.io/clfnb/lib/training/trainer.html.md"""
 __all__ = ['Trainer', 'LossNotFinite']
 
 # %% ../../nbs/lib/training/trainer.ipynb #c1bfede5
+import copy
 import math
-import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import torch
 from fastcore.basics import patch, store_attr
-from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .batches import derive_seed, epoch_batches, is_shuffled, read_batches, seed_all, share_batches
+from .batches import check_loader, derive_seed, epoch_batches, is_shuffled, read_batches, seed_all, share_batches
 from .checkpoints import check_config, load_checkpoint, rng_state, save_checkpoint, set_rng_state, write_atomic
 from .losses import count_targets
-from .processes import gather, make_fabric, noted_interrupt
+from .processes import are_started, gather, make_fabric, noted_interrupt, run_processes
 from .progress import make_reporter
 
 # %% ../../nbs/lib/training/trainer.ipynb #f89db2b2
@@ -49,9 +49,9 @@ class Trainer:
         count=count_targets,     # count(targets): the weight of a batch's mean loss
         progress: str = None,    # "curve", "bar", "lines" or "none"; None chooses
     ):
-        store_attr(but="device,precision,devices,strategy,nodes")
+        store_attr()
         self._reset()
-        self.fabric = make_fabric(device, precision, devices, strategy, nodes)
+        self.fabric = make_fabric(device, precision, *([1] if self._starts else [devices, strategy, nodes]))
 
 # %% ../../nbs/lib/training/trainer.ipynb #d7ca8bd5
 @patch
@@ -62,6 +62,7 @@ def _reset(self: Trainer):
     self.history, self.best, self.best_weights, self._pending = [], None, None, []
     self.epoch, self.step, self.running, self.rng = 0, 0, [0.0] * 4, None   # running: losses, counts, seconds, first learning rate
     self._wrapped, self._inside, self._interrupted = None, False, []
+    self._starts = not are_started() and self.devices > 1   # whether it must start processes
     names = [name for name, _ in self.model.named_parameters()]
     self._still = {name for name, value in self.model.named_parameters() if not value.requires_grad}
     for prefix in [prefix for _, prefixes in self.freeze for prefix in prefixes]:
@@ -69,7 +70,9 @@ def _reset(self: Trainer):
             raise ValueError(f"freeze: no parameter starts with {prefix!r}; the first are {', '.join(names[:5])}")
     if self.schedule_per not in ("epoch", "step"):
         raise ValueError(f"schedule_per: expected 'epoch' or 'step', found {self.schedule_per!r}")
-    for name, least in (("accumulate", 1), ("every_steps", 1), ("clip", 0)):
+    if self.nodes > 1 and not are_started():
+        raise ValueError(f"nodes: {self.nodes} hosts need a program on each of them; start it with torchrun or Slurm's srun")
+    for name, least in (("accumulate", 1), ("every_steps", 1), ("clip", 0), ("devices", 1)):
         value = getattr(self, name)
         if value is not None and not value >= least:
             raise ValueError(f"{name}: expected at least {least}, found {value!r}")
@@ -110,14 +113,14 @@ def _add_up(self: Trainer):
     "Add the losses put aside to the running sums of the epoch. Raises `LossNotFinite`."
     losses = torch.stack([loss for _, loss, _ in self._pending]).tolist() if self._pending else []
     pending, self._pending = self._pending, []
-    for loss, (step, _, count) in zip(losses, pending, strict=True):
-        count = float(count)
-        if count and not math.isfinite(loss):
-            raise LossNotFinite(f"epoch {self.epoch}, step {step}: the loss is {loss}. Try a lower learning rate or clip=1, and look for "
-                                "values in the data that are not finite.")
+    bad = [(step, loss) for loss, (step, _, count) in zip(losses, pending, strict=True) if count and not math.isfinite(loss)]
+    for step, loss in sorted(first for own in gather(self.fabric, bad[:1]) for first in own)[:1]:
+        raise LossNotFinite(f"epoch {self.epoch}, step {step}: the loss is {loss}. Try a lower learning rate or clip=1, and look for "
+                            "values in the data that are not finite.")
+    for loss, (_, _, count) in zip(losses, pending, strict=True):
         if count:
-            self.running[0] += loss * count
-            self.running[1] += count
+            self.running[0] += loss * float(count)
+            self.running[1] += float(count)
 
 # %% ../../nbs/lib/training/trainer.ipynb #99ae0ff8
 @patch
@@ -256,7 +259,7 @@ def _end_epoch(self: Trainer, row, monitor, mode):
 def restore_best(self: Trainer):
     "Load the weights of the best epoch into the model. Raises `ValueError` before the first epoch has ended."
     if self.best_weights is None and self.folder and (state := load_checkpoint(self.folder, "best")):
-        self.best_weights = state["model"]
+        self.best_weights, self.best = state["model"], {key: state[key] for key in ("epoch", "score", "monitor")}
     if self.best_weights is None:
         raise ValueError("restore_best: no epoch has ended yet, so there are no best weights")
     self.model.load_state_dict(self.best_weights)
@@ -335,31 +338,32 @@ def fit(
     return pd.DataFrame(self.history)
 
 # %% ../../nbs/lib/training/trainer.ipynb #f63208e2
-def _in_process(fabric, trainer, work, arguments, path):
-    "What a forked process does."
-    torch.set_num_threads(1)
-    trainer.fabric, trainer._inside = fabric, True
-    result = getattr(trainer, work)(*arguments)
-    state = trainer._state() if work == "_fit" else None
-    if fabric.is_global_zero:
-        torch.save({"result": result, "state": state, "best": trainer.best_weights}, path)
+def _in_process(trainer, work, arguments):
+    "What a process that was started for it does; returns what the starting process must know."
+    trainer._starts, trainer.progress = False, "lines" if trainer.progress == "curve" else trainer.progress
+    trainer.fabric = make_fabric(trainer.device, trainer.precision, trainer.devices, trainer.strategy, trainer.nodes)
+    trainer.model.to(trainer.fabric.device)
+    warnings.filterwarnings("ignore", "Seems like `optimizer.step")     # a mark that a schedule leaves on its optimizer stays behind
+    trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())   # its memory follows the weights to the device
+    result = trainer._launch(work, *arguments)
+    return {"result": result, "state": trainer._state() if work == "_fit" else None, "best": trainer.best_weights}
 
-# %% ../../nbs/lib/training/trainer.ipynb #13b3bcf2
+# %% ../../nbs/lib/training/trainer.ipynb #ac54afd7
 @patch
 def _launch(self: Trainer, work, *arguments):
-    "Do some work in all processes and return the result of the first."
-    if not isinstance(self.fabric.strategy.launcher, _MultiProcessingLauncher):
+    "Do some work in all processes and return the result of the first. Raises `ValueError` for a loader without batches."
+    for name, loader in zip(("train_loader", "val_loader") if work == "_fit" else ("loader",), arguments, strict=False):
+        check_loader(loader, name)
+    if not self._starts:
         if not self._inside:
             self.fabric.launch()
             self._inside = True
         return getattr(self, work)(*arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "answer.pt"
-        self.fabric.launch(_in_process, self, work, arguments, path)
-        answer = torch.load(path, weights_only=True)
-    if answer["state"]:
+    sent = copy.copy(self)
+    sent.fabric = sent._wrapped = sent._optimizer = sent._forward = None
+    if (answer := run_processes(_in_process, (sent, work, arguments), self.devices))["state"]:
         self._config = answer["state"]["config"]
-        self._restore(answer["state"], path)
+        self._restore(answer["state"], "the answer of the processes")
         self.best_weights = answer["best"]
     return answer["result"]
 
