@@ -111,15 +111,18 @@ def background(
 
 # %% ../../nbs/lib/simulate/barcodes.ipynb #65aa4ee5
 def _bend(label, corners, rng):
-    "The label as seen on a cylinder whose axis runs along the bars."
+    "The label as seen on a cylinder whose axis runs along the bars, sometimes with folds."
     half = label.shape[1] / 2
     radius = half / rng.uniform(0.2, 1.1)
     seen = int(2 * radius * np.sin(half / radius))
-    x = radius * np.arcsin(np.clip((np.arange(seen) + 0.5 - seen / 2) / radius, -1, 1)) + half - 0.5
+    place = np.arange(seen) + 0.5 - seen / 2
+    x = radius * np.arcsin(np.clip(place / radius, -1, 1)) + half - 0.5
+    fold = rng.exponential(1.5) * np.sin(2 * np.pi * (place / seen * rng.uniform(1, 5) + rng.random()))
+    x = np.maximum.accumulate(x + (rng.random() < 0.4) * fold)
     low = np.clip(np.floor(x).astype(int), 0, label.shape[1] - 2)
     part = np.clip(256 * (x - low), 0, 256).astype(np.uint16)
     bent = corners.copy()
-    bent[:, 0] = radius * np.sin((corners[:, 0] + 0.5 - half) / radius) + seen / 2 - 0.5
+    bent[:, 0] = np.interp(corners[:, 0], x, np.arange(seen))
     return ((label[:, low] * (256 - part) + label[:, low + 1] * part) >> 8).astype(np.uint8), bent
 
 

@@ -110,7 +110,8 @@ class LineReading:
     bands: int = 8                  # lines across a code
     samples: int = 512              # of each line before it is straightened
     margin: float = 0.25            # part of the rectangle's width that lines reach beyond it on each side
-    rounds: int = 2                 # corrections of the straightening
+    rounds: int = 2                 # corrections of the straightening, at most
+    enough: float = 0.995           # confidence above which nothing is corrected any more
 
 
 @patch
@@ -150,21 +151,36 @@ def read(
     quad: np.ndarray,     # (4, 2) rectangle that may hold a barcode, its first side across the bars
 ) -> Reading | None:      # the best valid code, however improbable; None if the finder sees no code at all
     "Read what may be a barcode. Raises `ValueError` for a degenerate rectangle."
-    lines = scan_lines(image, quad, self.samples, self.bands, self.margin)
+    lines, best = scan_lines(image, quad, self.samples, self.bands, self.margin), None
+    for brightness in (lines, -lines):
+        reading = self._read_lines(brightness, quad)
+        if reading and (best is None or reading.confidence > best.confidence):
+            best = reading
+        if best and best.confidence > self.enough:
+            break
+    return best
+
+
+@patch
+def _read_lines(self: LineReading, lines, quad):
+    "Find, straighten, read, correct, until nothing is in doubt."
     with torch.inference_mode():
         fit = fit_places(self.networks.finder(torch.from_numpy(lines)).numpy(), self.samples)
     if fit is None or np.median(np.diff(fit[0], axis=1)) <= 0:
         return None
-    places, off = rising(fit[0]), fit[1]
+    places, off, best = rising(fit[0]), fit[1], None
     against = self._direction(straighten(lines, places))
     if against:
         places, lines = 95 - places[:, ::-1], lines[:, ::-1]
-    for turn in range(self.rounds + 1):
+    for _ in range(self.rounds + 1):
         straight = straighten(lines, places)
         out = self._look(straight)
-        if turn < self.rounds:
-            places = self._correct(places, out)
-    return self._decide(quad, against, places, straight, out, off)
+        reading = self._decide(quad, against, places, straight, out, off)
+        best = reading if best is None or reading.confidence > best.confidence else best
+        if best.confidence > self.enough:
+            break
+        places = self._correct(places, out)
+    return best
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #1fad10c1
 @patch
