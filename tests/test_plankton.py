@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from clfnb.cli import main
+from clfnb.data.augment import PictureInput
 from clfnb.data.images import NaturalData, SizeBatches, SquareData, class_table, load_pictures, loader, near_identical, squares
 from clfnb.data.splits import LeakError, check
 from clfnb.models.convolutional import ResidualNet
@@ -135,6 +136,19 @@ def test_pictures_of_any_size_train_in_batches_of_similar_size(examples):
     assert history.train_loss.iloc[-1] < 0.4 < history.train_loss.iloc[0]
     shapes = {tuple(data.__getitems__(batch)[0][0].shape[2:]) for batch in batches}
     assert len(shapes) > 3
+
+
+def test_torchvision_transforms_follow_the_input_layer(examples):
+    """Any v2 transform of a batch, in training only, and seeded like the rest."""
+    from torchvision.transforms import v2
+
+    look = PictureInput(32, more=v2.Compose([v2.GaussianBlur(5, sigma=2.0), v2.RandomErasing(p=1.0, value=9.0)]))
+    (pictures, sizes), _ = plankton.dataset(examples, np.arange(6)).__getitems__(range(6))
+    torch.manual_seed(0)
+    first = look.train()(pictures, sizes)[0]
+    torch.manual_seed(0)
+    assert torch.equal(first, look(pictures, sizes)[0])
+    assert (first == 9).any() and not (look.eval()(pictures, sizes)[0] == 9).any()
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples):
