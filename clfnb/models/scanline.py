@@ -10,6 +10,7 @@ __all__ = ['PER_MODULE', 'MARGIN', 'READER_SAMPLES', 'CENTRES', 'HALF', 'line_ch
 
 # %% ../../nbs/lib/models/scanline.ipynb #983f9d11
 import torch
+from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
 
@@ -31,7 +32,7 @@ def line_channels(
 def _conv(inputs, outputs, stride=1):
     return nn.Sequential(nn.Conv1d(inputs, outputs, 5, stride, 2), nn.BatchNorm1d(outputs), nn.ReLU())
 
-
+# %% ../../nbs/lib/models/scanline.ipynb #4b1ee285
 class LineFinder(nn.Module):
     "For every eighth sample of a line: inside a barcode or not (logit), and the position across it (0..1)."
 
@@ -49,19 +50,21 @@ class LineFinder(nn.Module):
         self.up1 = _conv(6 * w, 2 * w)
         self.head = nn.Conv1d(2 * w, 2, 1)
 
-    def forward(
-        self,
-        lines: torch.Tensor,   # (n, samples) brightness, samples a multiple of 32
-    ) -> torch.Tensor:         # (n, 2, samples / 8) logit of inside, position
-        "Votes of all places. Raises `ValueError` if the length is no multiple of 32."
-        if lines.ndim != 2 or lines.shape[1] % 32:
-            raise ValueError(f"expected lines of shape (n, a multiple of 32), found {tuple(lines.shape)}")
-        a = self.stem(line_channels(lines, self.window))
-        b = self.down1(a)
-        c = self.deep(self.down2(b))
-        b = self.up2(torch.cat([F.interpolate(c, scale_factor=2.0), b], 1))
-        a = self.up1(torch.cat([F.interpolate(b, scale_factor=2.0), a], 1))
-        return self.head(a)
+# %% ../../nbs/lib/models/scanline.ipynb #264456cd
+@patch
+def forward(
+    self: LineFinder,
+    lines: torch.Tensor,   # (n, samples) brightness, samples a multiple of 32
+) -> torch.Tensor:         # (n, 2, samples / 8) logit of inside, position
+    "Votes of all places. Raises `ValueError` if the length is no multiple of 32."
+    if lines.ndim != 2 or lines.shape[1] % 32:
+        raise ValueError(f"expected lines of shape (n, a multiple of 32), found {tuple(lines.shape)}")
+    a = self.stem(line_channels(lines, self.window))
+    b = self.down1(a)
+    c = self.deep(self.down2(b))
+    b = self.up2(torch.cat([F.interpolate(c, scale_factor=2.0), b], 1))
+    a = self.up1(torch.cat([F.interpolate(b, scale_factor=2.0), a], 1))
+    return self.head(a)
 
 # %% ../../nbs/lib/models/scanline.ipynb #59ace269
 def finder_loss(

@@ -9,6 +9,7 @@ __all__ = ['UNet', 'mask_loss']
 
 # %% ../../nbs/lib/models/unet.ipynb #02a0aec1
 import torch
+from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,7 +20,7 @@ def _double(inputs, outputs):
               (nn.Conv2d(width, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))]
     return nn.Sequential(*layers)
 
-
+# %% ../../nbs/lib/models/unet.ipynb #12392e68
 class UNet(nn.Module):
     "Scores for every pixel of a picture whose sides are multiples of `2 ** (depth + 1)`."
 
@@ -39,20 +40,22 @@ class UNet(nn.Module):
         self.up = nn.ModuleList([_double(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)])
         self.head = nn.Conv2d(width, classes, 1)
 
-    def forward(
-        self,
-        images: torch.Tensor,   # (n, channels, height, width), 0..1
-    ) -> torch.Tensor:          # (n, classes, height, width) logits
-        "Logits of every pixel. Raises `ValueError` if a side cannot be halved often enough."
-        if images.ndim != 4 or any(side % 2 ** (self.depth + 1) for side in images.shape[2:]):
-            raise ValueError(f"expected (n, channels, height, width) with sides that are multiples of {2 ** (self.depth + 1)}, found {tuple(images.shape)}")
-        kept = [self.first(self.stem(images - 0.5))]
-        for block in self.down:
-            kept.append(block(F.max_pool2d(kept[-1], 2)))
-        x = kept.pop()
-        for block in self.up:
-            x = block(torch.cat([kept.pop(), F.interpolate(x, scale_factor=2.0)], 1))
-        return F.interpolate(self.head(x), scale_factor=2.0, mode="bilinear")
+# %% ../../nbs/lib/models/unet.ipynb #b17577c4
+@patch
+def forward(
+    self: UNet,
+    images: torch.Tensor,   # (n, channels, height, width), 0..1
+) -> torch.Tensor:          # (n, classes, height, width) logits
+    "Logits of every pixel. Raises `ValueError` if a side cannot be halved often enough."
+    if images.ndim != 4 or any(side % 2 ** (self.depth + 1) for side in images.shape[2:]):
+        raise ValueError(f"expected (n, channels, height, width) with sides that are multiples of {2 ** (self.depth + 1)}, found {tuple(images.shape)}")
+    kept = [self.first(self.stem(images - 0.5))]
+    for block in self.down:
+        kept.append(block(F.max_pool2d(kept[-1], 2)))
+    x = kept.pop()
+    for block in self.up:
+        x = block(torch.cat([kept.pop(), F.interpolate(x, scale_factor=2.0)], 1))
+    return F.interpolate(self.head(x), scale_factor=2.0, mode="bilinear")
 
 # %% ../../nbs/lib/models/unet.ipynb #dd88683a
 def mask_loss(

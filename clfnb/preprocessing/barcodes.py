@@ -158,7 +158,7 @@ def best_codes(
             found.append((_trace(back, first, rank, n), float(np.exp(paths[first, 0, rank] - total))))
     return found
 
-
+# %% ../../nbs/lib/preprocessing/barcodes.ipynb #4b830f2e
 def _trace(back, first, rank, n):
     "Follow the choices from the last place to the first."
     digits, state = "", 0

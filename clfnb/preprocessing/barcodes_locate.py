@@ -54,7 +54,7 @@ class Bars:
     strength: np.ndarray    # (height, width) root mean square gradient in brightness steps a pixel
     scale: float            # pixels of the photograph in one pixel of these maps
 
-
+# %% ../../nbs/lib/preprocessing/barcodes_locate.ipynb #c3f48408
 def bar_score(
     image: np.ndarray,       # (height, width) grey, uint8
     side: int = 320,         # the longer side is reduced to this
@@ -117,7 +117,7 @@ def _regions(mask, least, most):
             y, x = np.nonzero(labels[top : top + height : step, left : left + width : step] == region)
             yield x * step + left, y * step + top, area / max(1, len(x))
 
-
+# %% ../../nbs/lib/preprocessing/barcodes_locate.ipynb #af820918
 def find_bars(
     image: np.ndarray,          # (height, width) grey, uint8
     most: int = 6,              # candidates returned

@@ -54,7 +54,7 @@ def _row(line):
         raise ValueError(f"the modules are not those of {code}")
     return dict(zip(COLUMNS, [cells[0], code, *corners], strict=True)) | {"modules": modules, "extra": ",".join(cells[11:])}
 
-
+# %% ../../nbs/lib/preprocessing/barcodes_markup.ipynb #b9e108b2
 def read_markup(
     path: str | Path,         # markup.csv or answer.csv
     skip_bad: bool = False,   # return the good rows and a list of the bad ones

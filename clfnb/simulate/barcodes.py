@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..preprocessing.barcodes import encode
-from ..preprocessing.barcodes_markup import write_markup
+from ..preprocessing.barcodes_markup import CORNERS, write_markup
 from .barcodes_lines import random_code
 
 # %% ../../nbs/lib/simulate/barcodes.ipynb #328d3b77
@@ -43,7 +43,7 @@ def _text(canvas, rng, x0, x1, y, size, value):
     words = "".join(rng.choice(list("ABCDEFGHIJKLMNOPRSTUVWabcdeghilmnoprstu 0123456789"), max(1, int((x1 - x0) / (size * 17)))))
     cv2.putText(canvas, words, (int(x0), int(y)), _FONTS[rng.integers(4)], size, value, max(1, round(size * rng.uniform(1, 2.5))), cv2.LINE_AA)
 
-
+# %% ../../nbs/lib/simulate/barcodes.ipynb #b61af92d
 def print_label(
     code: str,                  # 13 digits
     rng: np.random.Generator,   # of all that is drawn
@@ -62,7 +62,8 @@ def print_label(
         lower = top + height - int(rng.uniform(3, 9) * _PER_MODULE)
         for a, b in ((3, 45), (50, 92)):
             canvas[lower:, x + a * _PER_MODULE : x + b * _PER_MODULE] = paper
-            cv2.putText(canvas, code[1:7] if a == 3 else code[7:], (x + (a + 3) * _PER_MODULE, top + height + 4), _FONTS[rng.integers(2)], size, ink, 2, cv2.LINE_AA)
+            start, half = (x + (a + 3) * _PER_MODULE, top + height + 4), code[1:7] if a == 3 else code[7:]
+            cv2.putText(canvas, half, start, _FONTS[rng.integers(2)], size, ink, 2, cv2.LINE_AA)
     _beside(canvas, rng, ink, paper, (top, height, x, width, quiet))
     return canvas, np.float32([[x, top], [x + width, top], [x + width, top + height], [x, top + height]]) - 0.5
 
@@ -125,7 +126,7 @@ def _bend(label, corners, rng):
     bent[:, 0] = np.interp(corners[:, 0], x, np.arange(seen))
     return ((label[:, low] * (256 - part) + label[:, low + 1] * part) >> 8).astype(np.uint8), bent
 
-
+# %% ../../nbs/lib/simulate/barcodes.ipynb #8cce85bc
 def _pose(label, corners, shape, rng, width, angle, tilt):
     "Homography that puts the label's bars, `width` pixels wide, at a random place of the picture."
     height, across = shape
@@ -185,7 +186,7 @@ def blur_kernel(
     kernel = cv2.resize(inside, (n, n), interpolation=cv2.INTER_AREA)
     return kernel / kernel.sum()
 
-
+# %% ../../nbs/lib/simulate/barcodes.ipynb #4843435b
 def take(
     scene: np.ndarray,           # (height, width) float32 linear light, about 0..1
     camera: Camera,              # settings
@@ -225,11 +226,16 @@ def light(
         spot = rng.exponential(0.5) * np.exp(-0.5 * ((x - place[0]) / size[0]) ** 2) * np.exp(-0.5 * ((y - place[1]) / size[1]) ** 2)
         scene += spot.astype(np.float32)
     if chance[2] < 0.12:
-        side = quad[3] - quad[0]
-        start, grow = (quad[0] + quad[1]) / 2 + side * rng.choice([-0.15, 1.0]), rng.uniform(0.1, 0.2) * np.linalg.norm(side)
-        cv2.ellipse(scene, (start + side * 0.05).astype(int).tolist(), [int(width * rng.uniform(0.05, 0.3)) + 1, int(grow) + 1],
-                    float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0, 0.8)), -1)
+        _cover(scene, quad, rng)
     return scene
+
+# %% ../../nbs/lib/simulate/barcodes.ipynb #805b66ac
+def _cover(scene, quad, rng):
+    "Lay something over a part of a barcode's upper or lower end."
+    side, width = quad[3] - quad[0], scene.shape[1]
+    start, grow = (quad[0] + quad[1]) / 2 + side * rng.choice([-0.15, 1.0]), rng.uniform(0.1, 0.2) * np.linalg.norm(side)
+    cv2.ellipse(scene, (start + side * 0.05).astype(int).tolist(), [int(width * rng.uniform(0.05, 0.3)) + 1, int(grow) + 1],
+                float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0, 0.8)), -1)
 
 # %% ../../nbs/lib/simulate/barcodes.ipynb #ec66ab25
 def simulate(
@@ -256,7 +262,7 @@ def simulate(
         scene = light(scene, truth[0][1] / 2, rng, difficulty)
     return take(scene, draw_camera(rng, module, difficulty), rng), [(code, (corners + 0.5) / 2 - 0.5) for code, corners in truth]
 
-
+# %% ../../nbs/lib/simulate/barcodes.ipynb #13493739
 def _place(rng, shape, codes, turn, taken):
     "A label and where it goes, or None if it would leave the picture or cover another."
     code = random_code(rng)
@@ -286,18 +292,24 @@ def write(
         raise FileExistsError(f"{folder}: exists already")
     if pictures < 1 or side < 64:
         raise ValueError(f"expected at least 1 picture of 64 pixels, found pictures={pictures} and side={side}")
-    aside, rows, number = folder.parent / f".{folder.name}-{os.getpid()}", [], 0
+    aside = folder.parent / f".{folder.name}-{os.getpid()}"
     aside.mkdir(parents=True)
     try:
-        while len(rows) < pictures:
-            picture, truth = simulate([seed, number], (side * 3 // 4, side), 1, difficulty, turn)
-            number += 1
-            if truth:
-                name = f"{len(rows):05d}.png"
-                cv2.imwrite(str(aside / name), picture)
-                rows.append([name, truth[0][0], *truth[0][1].ravel().round(2).tolist()])
-        write_markup(pd.DataFrame(rows, columns=["path", "code", *(f"{axis}{k}" for k in range(1, 5) for axis in "xy")]), aside / "markup.csv")
+        _fill(aside, pictures, (side * 3 // 4, side), difficulty, turn, seed)
         os.replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+# %% ../../nbs/lib/simulate/barcodes.ipynb #02ad5d19
+def _fill(folder, pictures, shape, difficulty, turn, seed):
+    "Write the pictures and their markup."
+    rows, number = [], 0
+    while len(rows) < pictures:
+        picture, truth = simulate([seed, number], shape, 1, difficulty, turn)
+        number += 1
+        if truth:
+            name = f"{len(rows):05d}.png"
+            cv2.imwrite(str(folder / name), picture)
+            rows.append([name, truth[0][0], *truth[0][1].ravel().round(2).tolist()])
+    write_markup(pd.DataFrame(rows, columns=["path", "code", *CORNERS]), folder / "markup.csv")

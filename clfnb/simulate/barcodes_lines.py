@@ -16,9 +16,8 @@ from scipy.special import j1
 from ..preprocessing.barcodes import MODULES, PARITY, check_digit, encode
 
 # %% ../../nbs/lib/simulate/barcodes_lines.ipynb #44793ae7
-PREFIXES = ("00", "01", "03", "04", "07", "20", "30", "33", "36", "37", "380", "383", "385", "40", "42", "45", "460", "471", "480", "482", "489", "49", "50", "52",
-            "539", "54", "560", "569", "57", "590", "599", "600", "611", "64", "690", "693", "70", "729", "73", "750", "76", "770", "779", "789", "80",
-            "84", "858", "859", "868", "869", "87", "880", "885", "888", "890", "893", "90", "93", "94", "955", "977", "978", "979")
+PREFIXES = tuple("00 01 03 04 07 20 30 33 36 37 380 383 385 40 42 45 460 471 480 482 489 49 50 52 539 54 560 569 57 590 "
+                 "599 600 611 64 690 693 70 729 73 750 76 770 779 789 80 84 858 859 868 869 87 880 885 888 890 893 90 93 94 955 977 978 979".split())
 
 
 def random_code(
@@ -169,7 +168,7 @@ def _symbols(lines, empty, rng):
     modules[bars] = runs[bars]
     return modules, digits, kind >= empty
 
-
+# %% ../../nbs/lib/simulate/barcodes_lines.ipynb #0569ece0
 def simulate_lines(
     lines: int,                  # how many
     samples: int,                # of each line
@@ -191,7 +190,7 @@ def simulate_lines(
     line = np.take_along_axis(seen, low, 1) * (1 - part) + np.take_along_axis(seen, low + 1, 1) * part
     return line.astype(np.float32), places.astype(np.float32), digits, upright
 
-
+# %% ../../nbs/lib/simulate/barcodes_lines.ipynb #48089994
 def pattern_targets(
     digits: np.ndarray,    # (lines, 13)
     upright: np.ndarray,   # (lines,) bool

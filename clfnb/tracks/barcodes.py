@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes.html.md"""
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'READERS', 'ZXING_CONFIDENCE', 'TABLE', 'read_picture', 'pictures_in', 'load', 'MaskDataset', 'dataset',
-           'build_model', 'read_zxing', 'Predictor', 'predict_files', 'evaluate']
+           'build_model', 'MissingReader', 'read_zxing', 'Predictor', 'predict_files', 'evaluate']
 
 # %% ../../nbs/lib/tracks/barcodes.ipynb #11537d05
 import warnings
@@ -54,7 +54,7 @@ def read_picture(
         image = cv2.resize(image, (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor))), interpolation=cv2.INTER_AREA)
     return image, factor
 
-
+# %% ../../nbs/lib/tracks/barcodes.ipynb #c969940d
 def pictures_in(
     place: str | Path,      # a picture or a folder
 ) -> list[Path]:            # sorted; a file is taken whatever its ending
@@ -84,7 +84,7 @@ def _from_texts(folder):
             bad.append(f"{note}: {error}")
     return pd.DataFrame(rows, columns=["path", "code", "group"]), bad
 
-
+# %% ../../nbs/lib/tracks/barcodes.ipynb #c2c7de07
 def load(
     folder: str | Path,       # with markup.csv, or with a text file beside each picture
     skip_bad: bool = False,   # warn instead of raising where rows or pictures are bad
@@ -135,7 +135,7 @@ class MaskDataset(Dataset):
             x = (x * torch.empty(()).uniform_(0.6, 1.4) + torch.empty(()).uniform_(-0.2, 0.2)).clamp(0, 1)
         return x, y
 
-
+# %% ../../nbs/lib/tracks/barcodes.ipynb #21ae1d37
 def dataset(
     rows: pd.DataFrame,    # of the examples table, with corners
     train: bool,           # vary the examples
@@ -159,14 +159,18 @@ READERS = ("cascade", "network", "zxing")
 ZXING_CONFIDENCE = 0.999     # of its answers with a right check digit on the simulated photographs
 
 
+class MissingReader(ImportError, ValueError):
+    "A reader that is optional and not installed."
+
+
 def read_zxing(
     image: np.ndarray,      # (height, width) grey, uint8
 ) -> list[Reading]:
-    "What zxing-cpp reads of EAN-13 and UPC-A. Raises `ImportError` with the command that installs it."
+    "What zxing-cpp reads of EAN-13 and UPC-A. Raises `MissingReader` with the command that installs it."
     try:
         import zxingcpp
     except ImportError as error:
-        raise ImportError("zxing-cpp is not installed: pip install 'clfnb[barcodes]', or choose the reader 'network'") from error
+        raise MissingReader("zxing-cpp is not installed: pip install 'clfnb[barcodes]', or choose the reader 'network'") from error
     found = []
     for answer in zxingcpp.read_barcodes(image, formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA]):
         code, place = answer.text.zfill(13), answer.position
@@ -175,7 +179,7 @@ def read_zxing(
             found.append(Reading(code, ZXING_CONFIDENCE, corners, "zxing"))
     return found
 
-
+# %% ../../nbs/lib/tracks/barcodes.ipynb #977586b7
 @dataclass
 class Predictor:
     "Reads all barcodes of a photograph."
@@ -185,7 +189,7 @@ class Predictor:
     threshold: float = 0.97        # least confidence of an answer by the networks
     most: int = 4                  # candidates looked at in a picture
 
-# %% ../../nbs/lib/tracks/barcodes.ipynb #977586b7
+# %% ../../nbs/lib/tracks/barcodes.ipynb #eac3c963
 @patch(cls_method=True)
 def load(
     cls: Predictor,
@@ -200,13 +204,13 @@ def load(
         raise ValueError(f"threshold: expected a probability in 0..1, found {threshold}")
     return cls(None if reader == "zxing" else LineReading.load(run), reader, threshold)
 
-
+# %% ../../nbs/lib/tracks/barcodes.ipynb #3e46d30a
 @patch
 def predict(
     self: Predictor,
     image: np.ndarray,     # (height, width) grey, uint8
 ) -> list[Reading]:        # one for each code, the surest first; empty if there is none
-    "All barcodes of a picture. Raises `ValueError` for a picture that is not grey, `ImportError` if the reader \"zxing\" is not installed."
+    "All barcodes of a picture. Raises `ValueError` for a picture that is not grey, `MissingReader` if the reader \"zxing\" is not installed."
     image = np.asarray(image)
     if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"image: expected a grey picture (height, width) of uint8, found {image.dtype} {image.shape}")
@@ -214,14 +218,21 @@ def predict(
     if self.reader != "network" and min(image.shape) >= 8:
         try:
             found = read_zxing(image)
-        except ImportError:
+        except MissingReader:
             if self.reader == "zxing":
                 raise
-    if not found and self.reader != "zxing" and min(image.shape) >= 8:
+    if (not found or _contradict(found)) and self.reader != "zxing" and min(image.shape) >= 8:
         found = self._by_network(image)
     return sorted(found, key=lambda reading: -reading.confidence)
 
 
+def _contradict(found):
+    "Whether two different codes claim one place."
+    middles, widths = [reading.corners.mean(0) for reading in found], [np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found]
+    return any(a.code != b.code and np.linalg.norm(middles[i] - middles[i + 1 + j]) < 0.6 * max(widths[i], widths[i + 1 + j])
+               for i, a in enumerate(found) for j, b in enumerate(found[i + 1 :]))
+
+# %% ../../nbs/lib/tracks/barcodes.ipynb #a70acb88
 @patch
 def _by_network(self: Predictor, image):
     "Readings above the threshold, one a place."

@@ -36,7 +36,7 @@ def write_tables(
         from clfnb.preprocessing.barcodes_markup import write_markup
         write_markup(table, answer)
 
-
+# %% ../../nbs/lib/tracks/barcodes_command.ipynb #786c7694
 def show(
     path: Path,      # the picture
     answer,          # its readings, or the error
@@ -70,13 +70,9 @@ def predict_barcodes(
     paths = pictures_in(place)
     for file in filter(None, (csv, answer)):
         _check_folder(file)
-    try:
-        table, failed = predict_files(Predictor.load(_model_of(run), reader, threshold), paths, place if Path(place).is_dir() else "", show)
-    except ImportError as error:
-        raise ValueError(str(error)) from error
+    table, failed = predict_files(Predictor.load(_model_of(run), reader, threshold), paths, place if Path(place).is_dir() else "", show)
     write_tables(table, csv, answer)
-    if len(paths) > 1:
-        click.echo(f"{len(table)} codes in {table['path'].nunique()} of {len(paths)} pictures" + (f", {len(failed)} left out" if failed else ""))
+    click.echo(f"{len(table)} codes in {table['path'].nunique()} of {len(paths)} pictures, {len(failed)} left out")
     return 1 if failed else 0
 
 # %% ../../nbs/lib/tracks/barcodes_command.ipynb #6a1d5dde

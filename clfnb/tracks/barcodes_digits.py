@@ -91,7 +91,7 @@ def fit(
     self.models = [train(options | {"num_class": 20 if place < 6 else 10}, DMatrix(features, targets[:, place]), self.trees) for place in range(12)]
     return self
 
-
+# %% ../../nbs/lib/tracks/barcodes_digits.ipynb #839b03cd
 @patch
 def predict(
     self: BoostedDigits,

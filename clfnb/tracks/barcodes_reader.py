@@ -48,7 +48,7 @@ def fit_places(
     x, b = np.broadcast_arrays((2 * np.arange(samples) + 1)[None] / samples - 1, band[:, None])
     return _terms(x, b) @ found, float(middle)
 
-
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #40d3eddf
 def rising(
     places: np.ndarray,   # (bands, samples) module coordinates that should rise
 ) -> np.ndarray:          # the same, rising everywhere
@@ -123,7 +123,7 @@ def _look(self: LineReading, lines):
     out["trust"] = 1 / (1 + np.exp(-out["code"]))
     return out
 
-
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #8e4a55a7
 @patch
 def _direction(self: LineReading, lines):
     "Whether lines run against the code."
@@ -132,7 +132,7 @@ def _direction(self: LineReading, lines):
     fit = [max(log_total(scores(left, right)), -8.0) + code for left, right, code in zip(out["left"], out["right"], out["code"], strict=True)]
     return fit[1] > fit[0]
 
-# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #8e4a55a7
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #695c0a46
 @patch
 def _correct(self: LineReading, places, out):
     "The map after the reader's displacements."
@@ -160,7 +160,7 @@ def read(
             break
     return best
 
-
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #0d82bcf6
 @patch
 def _read_lines(self: LineReading, lines, quad):
     "Find, straighten, read, correct, until nothing is in doubt."
