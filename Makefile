@@ -1,6 +1,6 @@
 # make help lists what there is. Every target makes its own environment in .venv the first time, and starts at once after that.
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench clean
+.PHONY: help run test docs lab bench clean
 
 PYTHON ?= python3
 LESSON ?= ecg_delineation
@@ -21,6 +21,9 @@ run: .venv/.installed  ## run a lesson headless (LESSON=ecg_delineation, ARGS="-
 
 test: .venv/.installed  ## check everything: style, structure, every notebook, the command line
 	@$(BIN)/python tests/check.py $(ARGS)
+
+docs: .venv/.installed  ## build the site in _docs/ (ARGS=--serve shows it on http://127.0.0.1:8000/)
+	@$(BIN)/python -m docs $(ARGS)
 
 lab: .venv/.installed  ## open the notebooks in JupyterLab
 	@$(BIN)/python -m jupyterlab --notebook-dir=nbs $(ARGS)

@@ -1,7 +1,8 @@
-"""Render README.md from nbs/index.ipynb: the prose as it is, code cells as fenced blocks. Needs nothing but the standard library.
+"""Write the table of lessons into nbs/index.ipynb from the lessons' front matter, and README.md from nbs/index.ipynb: the prose as it is, code cells
+as fenced blocks. Needs nothing but the standard library.
 
-python docs/readme.py          writes README.md
-python docs/readme.py --check  exits with 1 if it is not what the notebook says
+python docs/readme.py          writes both
+python docs/readme.py --check  exits with 1 if one of them is not what it should be
 """
 
 import json
@@ -10,8 +11,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE, TARGET = ROOT / "nbs" / "index.ipynb", ROOT / "README.md"
+SOURCE, TARGET, LESSONS = ROOT / "nbs" / "index.ipynb", ROOT / "README.md", ROOT / "nbs" / "lessons"
 NOTE = "<!-- Written by docs/readme.py from nbs/index.ipynb; change that. -->"
+PLACE = re.compile(r"(<!-- lessons\b.*?-->\n)(.*?)(<!-- /lessons -->)", flags=re.S)
+FACTS = ("level", "time", "device", "data")
 
 
 def prose(text: str) -> str:
@@ -46,14 +49,45 @@ def render(notebook: dict) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def lesson_row(path: Path) -> str:
+    "A lesson's row of the table: name, subtitle, and what its front matter says."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    head = "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "markdown"))
+    front = "".join(cells[0]["source"]) if cells[0]["cell_type"] == "raw" else ""
+    facts = {key: value.strip("\"'") for key, value in re.findall(r"^(\w+): *(.+?) *$", front, flags=re.M)}
+    subtitle = re.search(r"^> (.+)$", head, flags=re.M)[1]
+    row = [f"[`{path.stem.partition('_')[2]}`](lessons/{path.name})", subtitle, *(facts.get(name, "") for name in FACTS)]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+
+
+def lesson_table() -> str:
+    "All lessons, in the order of their numbers."
+    head = ["| lesson | question | " + " | ".join(FACTS) + " |", "|---" * (len(FACTS) + 2) + "|"]
+    return "\n".join([*head, *(lesson_row(path) for path in sorted(LESSONS.glob("[0-9]*.ipynb")))]) + "\n"
+
+
+def with_table(notebook: dict) -> dict:
+    "The notebook with the lessons of today in its place for them."
+    cells = []
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        new = PLACE.sub(lambda place: place[1] + lesson_table() + place[3], text) if cell["cell_type"] == "markdown" else text
+        cells.append(cell | {"source": new.splitlines(keepends=True)} if new != text else cell)
+    return notebook | {"cells": cells}
+
+
 def main() -> int:
-    text = render(json.loads(SOURCE.read_text(encoding="utf-8")))
+    old = json.loads(SOURCE.read_text(encoding="utf-8"))
+    notebook = with_table(old)
+    text = render(notebook)
     if "--check" not in sys.argv:
+        if notebook != old:
+            SOURCE.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
         TARGET.write_text(text, encoding="utf-8", newline="\n")
         return 0
-    same = TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text
+    same = notebook == old and TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text
     if not same:
-        print("README.md is not what nbs/index.ipynb says: run python docs/readme.py", file=sys.stderr)
+        print("README.md and nbs/index.ipynb are not what the notebooks say: run python docs/readme.py", file=sys.stderr)
     return 0 if same else 1
 
 

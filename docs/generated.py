@@ -1,0 +1,165 @@
+"""What is written from the notebooks' own words: the lessons on the front page, the overview of the library, timings, and files for machines.
+
+In a notebook, `<!-- lessons -->` … `<!-- /lessons -->` in a Markdown cell marks a place that is filled in; what stands between the two is replaced.
+"""
+
+import os
+import re
+from html import escape
+from pathlib import Path
+
+from docs.contents import Page, Section, Site, page_name
+from docs.execute import all_imports, module_imports
+from docs.notebooks import LESSON_KEYS, Notebook
+
+PLACE = r"<!-- {name}\b.*?-->\n(?:.*?)<!-- /{name} -->"
+
+
+def fill_place(text: str, name: str, write) -> str:
+    "Markdown with the place `name`, marks and all, replaced by what `write()` says."
+    return re.sub(PLACE.format(name=name), lambda _: write(), text, flags=re.S)
+
+
+def lesson_number(notebook: Notebook) -> str:
+    "`lessons/01_first.ipynb` → `1`."
+    return re.sub(r".*/0*(\d+).*", r"\1", notebook.name)
+
+
+def facts(notebook: Notebook) -> str:
+    "A lesson's front matter as a list; nothing if it has none."
+    return "\n".join(f":{key.capitalize()}: {notebook.front[key]}" for key in LESSON_KEYS if key in notebook.front)
+
+
+def lesson_cards(lessons: list[Notebook]) -> str:
+    "The lessons of the front page."
+    cards = []
+    for lesson in lessons:
+        link = f"[{lesson_number(lesson)}. {lesson.title}]({page_name(lesson.name)}.ipynb)"
+        cards.append(f"::::{{container}} lesson\n{link}\n\n{lesson.subtitle}\n\n{facts(lesson)}\n::::")
+    return ":::::{container} lessons\n" + "\n\n".join(cards) + "\n:::::"
+
+
+def lesson_links(page: Page, site: Site) -> str:
+    "Where a lesson can be taken: Colab, a file, the repository. The file lies beside the page."
+    owner = site.repository.removeprefix("https://github.com/")
+    place = f"{site.branch}/nbs/{page.source}"
+    links = {
+        "Open in Colab": f"https://colab.research.google.com/github/{owner}/blob/{place}",
+        "Download notebook": Path(page.source).name,
+        "Edit": f"{site.repository}/edit/{place}",
+    }
+    anchors = [f'<a href="{escape(target)}"{" download" if "://" not in target else ""}>{text}</a>' for text, target in links.items()]
+    return f'<p class="lesson-links">{" ".join(anchors)}</p>'
+
+
+def below_title(page: Page, notebook: Notebook, site: Site) -> str:
+    "What the builder puts between a page's subtitle and its text."
+    if page.source.startswith("lessons/"):
+        return f"{lesson_links(page, site)}\n\n:::{{container}} facts\n\n{facts(notebook)}\n:::" if notebook.front else lesson_links(page, site)
+    return ""
+
+
+# The library
+
+
+def section_rooms(section: Section) -> set[str]:
+    "The rooms of clfnb that a section's pages make: `data`, `runs`, `cli` …"
+    parts = [Path(page.source).with_suffix("").parts for page in section.pages()]
+    return {part[1] for part in parts if part[0] == "lib"}
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def floors(modules: list[str]) -> dict[str, int]:
+    "Room → floor, counted from 0: a room stands above every room that it imports from."
+    rooms = {room_of(module): set() for module in modules}
+    for module in modules:
+        rooms[room_of(module)] |= {room_of(name) for name in module_imports(module)} - {room_of(module)}
+    found = {}
+    while len(found) < len(rooms):
+        ready = {room: 1 + max((found[other] for other in below), default=-1) for room, below in rooms.items() if room not in found and below <= found.keys()}
+        if not ready:
+            raise ValueError(f"rooms of the library import each other in a circle: {sorted(set(rooms) - set(found))}")
+        found |= ready
+    return found
+
+
+def module_lines(section: Section, notebooks: dict[str, Notebook], folder: str) -> str:
+    "One line a module, with a link."
+    lines = []
+    for page in section.pages():
+        notebook = notebooks[page.source]
+        lines.append(f"- [{notebook.title}]({os.path.relpath(page.name, folder)}.ipynb): {notebook.subtitle}")
+    return "\n".join(lines)
+
+
+def toctree(children, folder: str, caption: str = "", titles: dict | None = None) -> str:
+    "A hidden table of contents, as the sidebar and previous/next need it."
+    lines = []
+    for child in children:
+        name = os.path.relpath(child.name, folder or ".")
+        text = child.title if isinstance(child, Section) else child.text or (titles or {}).get(child.source, "")
+        lines.append(f"{text} <{name}>" if text else name)
+    head = ["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), ""]
+    return "\n".join([*head, *lines, "```"])
+
+
+def room_page(section: Section, notebooks: dict[str, Notebook]) -> str:
+    "A page for a section of the library: one line a module."
+    folder = section.name.rpartition("/")[0]
+    titles = {page.source: notebooks[page.source].title for page in section.pages()}
+    return f"# {section.title}\n\n{module_lines(section, notebooks, folder)}\n\n{toctree(section.children, folder, titles=titles)}\n"
+
+
+def library_page(section: Section, notebooks: dict[str, Notebook]) -> str:
+    "The overview of the library, top floor first."
+    folder = section.name.rpartition("/")[0]
+    modules = [notebooks[page.source].module for page in section.pages()]
+    level, rooms = floors(modules), {part: section_rooms(part) for part in section.children}
+    height = {part.title: max(level[room] for room in rooms[part]) for part in section.children}
+    where = {room: part.title for part, names in rooms.items() for room in names}
+    parts = ["# The library", ":::{container} lead\nOne notebook a module: why it is there, the code, an example, and the tests\n:::",
+             f"{len(modules)} modules stand on floors, top floor first. A module imports only from floors below its own, so that each can be read "
+             "without those above it."]  # fmt: skip
+    for part in sorted(section.children, key=lambda part: -height[part.title]):
+        needed = {room_of(name) for name in all_imports({notebooks[page.source].module for page in part.pages()})} & set(where) - rooms[part]
+        below = {where[room] if height[where[room]] < height[part.title] else room for room in needed}   # a single room of a higher section
+        uses = f"Stands on {', '.join(f'*{name}*' for name in sorted(below))}." if below else "Stands on nothing else of the library."
+        link = f"[{part.title}]({os.path.relpath(part.name, folder)}.md)"
+        parts.append(f"## {link}\n\n{uses}\n\n{module_lines(part, notebooks, folder)}")
+    return "\n\n".join(parts) + "\n"
+
+
+# Timings
+
+
+def timings_table(site: Site, notebooks: dict[str, Notebook]) -> str:
+    "Seconds that each notebook took when it was executed last, slowest first."
+    listed = [(notebooks[page.source].executed, page) for page in site.pages() if notebooks[page.source].executed]
+    rows = ["| notebook | seconds | executed |", "|---|--:|---|"]
+    for executed, page in sorted(listed, key=lambda pair: -pair[0]["seconds"]):
+        link = f"[{page.name}]({os.path.relpath(page.name, 'reference')}.ipynb)"
+        rows.append(f"| {link} | {executed['seconds']:.1f} | {executed['when']} |")
+    total = sum(executed["seconds"] for executed, _ in listed)
+    return f"{len(listed)} notebooks, {total:.0f} s of work in all.\n\n" + "\n".join(rows)
+
+
+# For machines
+
+
+def sitemap(site: Site, names: list[str]) -> str:
+    "sitemap.xml of these pages."
+    urls = "\n".join(f"  <url><loc>{escape(f'{site.url}/{name}.html')}</loc></url>" for name in names)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}\n</urlset>\n'
+
+
+def llms_text(site: Site, notebooks: dict[str, Notebook]) -> str:
+    "llms.txt: what the site is, and each page as plain Markdown with one line about it."
+    parts = [f"# {site.title}\n\n> {site.description}"]
+    for child in site.children:
+        section = child if isinstance(child, Section) else Section("Start", (child,))
+        lines = [f"- [{notebooks[page.source].title}]({site.url}/{page.name}.html.md): {notebooks[page.source].subtitle}" for page in section.pages()]
+        parts.append(f"## {section.title}\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,165 @@
+"Sphinx's part of the builder: MathML, links of names in backticks and of the glossary's terms, and where a page is edited."
+
+import re
+from functools import cache
+
+from docutils import nodes
+from latex2mathml.converter import convert
+
+from docs.execute import module_path
+from docs.symbols import lines_of
+
+NO_TERMS = {"cell", "lead", "facts", "lessons"}   # classes of what is not running text
+NO_LINKS = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.strong, nodes.caption)
+
+
+@cache
+def module_lines(module: str) -> dict:
+    "Name → lines of a module's file."
+    path = module_path(module.removeprefix("clfnb."))
+    return lines_of(path.read_text(encoding="utf-8")) if path else {}
+
+
+def source_lines(module: str, name: str) -> tuple[int, int] | None:
+    "First and last line of a symbol, if its module says."
+    return module_lines(module).get(name)
+
+
+# MathML
+
+
+def _math(display: str):
+    def visit(self, node):
+        tex = node.astext()
+        try:
+            mathml = convert(tex, display=display)
+        except Exception as error:   # the converter raises many kinds
+            raise ValueError(f"{self.builder.current_docname}: mathematics that cannot be rendered ({error!r}): {tex}") from error
+        self.body.append(f'<div class="math">{mathml}</div>' if display == "block" else mathml)
+        raise nodes.SkipNode
+
+    return visit
+
+
+# Names in backticks
+
+
+def resolve_name(text: str, objects: dict, modules: dict, imports: dict, own: str) -> str | None:
+    """Full name of what a name in backticks means on a page, or None.
+
+    A name counts if the page's own module defines it, if the page's code imports it, if it is written with its module, or if only one module
+    defines it and it cannot be mistaken for a word.
+    """
+    name = re.sub(r"\(\)$", "", text)
+    if not re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", name):
+        return None
+    head, _, tail = name.partition(".")
+    candidates = [name, f"{own}.{name}"] if own else [name]
+    candidates += [imports[head] + (f".{tail}" if tail else "")] if head in imports else []
+    found = next((candidate for candidate in candidates if candidate in objects or candidate in modules), None)
+    if found or not (re.search(r"[A-Z_]", head) or tail):
+        return found
+    ends = [full for full in objects if full.endswith(f".{name}")]
+    return ends[0] if len(ends) == 1 else None
+
+
+def _link(node, app, docname: str, target: str, anchor: str, **attributes):
+    "A reference to another page or place around a node."
+    uri = app.builder.get_relative_uri(docname, target) if target != docname else ""
+    reference = nodes.reference("", "", node, internal=True, refuri=uri + (f"#{anchor}" if anchor else ""), **attributes)
+    return reference
+
+
+def link_names(app, doctree, docname: str) -> None:
+    "Every name in backticks that the library knows becomes a link to it."
+    objects = {name: (entry.docname, entry.node_id) for name, entry in app.env.domains["py"].objects.items()}
+    modules, imports = app.config.clfnb_modules, app.config.clfnb_imports.get(docname, {})
+    own = next((module for module, page in modules.items() if page == docname), "")
+    for node in list(doctree.findall(nodes.literal)):
+        if any(isinstance(parent, (nodes.reference, nodes.title)) for parent in _parents(node)):
+            continue
+        full = resolve_name(node.astext(), objects, modules, imports, own)
+        target, anchor = objects.get(full) or (modules.get(full), "")
+        if target and (target, anchor) != (docname, ""):
+            node.parent.replace(node, _link(node.deepcopy(), app, docname, target, anchor))
+
+
+def mark_numbers(app, doctree, docname: str) -> None:
+    "Cells of tables that hold a number, with its interval perhaps, are not broken into lines."
+    for entry in doctree.findall(nodes.entry):
+        if re.fullmatch(r"[-+–±\d.,:()%\s]*\d[-+–±\d.,:()%\s]*(?:to[-+\d.,()%\s]+)?", entry.astext()):
+            entry["classes"].append("number")
+
+
+def _parents(node):
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
+# The glossary
+
+
+def term_pattern(name: str) -> str:
+    "A term as a word of its own; in any case unless it is an abbreviation."
+    words = re.escape(name).replace(r"\ ", r"\s+")
+    return rf"(?<![\w-]){words}(?![\w-])" if re.search(r"[A-Z]{2}", name) else rf"(?i:(?<![\w-]){words}(?![\w-]))"
+
+
+def link_terms(app, doctree, docname: str) -> None:
+    "On a lesson, the first use of each term of the glossary becomes a link with its definition."
+    if not docname.startswith("lessons/") or not app.config.clfnb_terms:
+        return
+    entries = sorted(app.config.clfnb_terms, key=lambda entry: -len(entry[0]))
+    pattern = re.compile("|".join(f"(?P<t{i}>{term_pattern(name)})" for i, (name, _, _) in enumerate(entries)))
+    seen = set()
+    for text in list(doctree.findall(nodes.Text)):
+        if any(isinstance(parent, NO_LINKS) or NO_TERMS & set(parent["classes"]) for parent in _parents(text)):
+            continue
+        pieces, end = [], 0
+        for match in pattern.finditer(text.astext()):
+            _, anchor, meaning = entries[int(match.lastgroup[1:])]
+            if anchor in seen:
+                continue
+            seen.add(anchor)
+            link = _link(nodes.Text(match[0]), app, docname, "reference/glossary", anchor, reftitle=meaning, classes=["term"])
+            pieces += [nodes.Text(text.astext()[end : match.start()]), link]
+            end = match.end()
+        if pieces:
+            text.parent.replace(text, [*pieces, nodes.Text(text.astext()[end:])])
+
+
+# Pages
+
+
+def edit_link(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    "The button for editing leads to the notebook; pages that the builder writes have none."
+    source = app.config.clfnb_sources.get(pagename)
+    link = context.get("theme_source_edit_link") or ""
+    context["theme_source_edit_link"] = link.replace("{filename}", source) if source else ""
+    context["theme_top_of_page_buttons"] = ["edit"] if source else []
+
+
+def lighten(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Leave out what only weighs: MyST-NB's style sheet, which ours replaces, and marks around code that no style colours.
+
+    The captions of the sidebar are headings, and say of which level.
+    """
+    context["css_files"] = [file for file in context["css_files"] if "mystnb." not in str(file.filename)]
+    if "body" in context:
+        context["body"] = re.sub(r'<span class="(?:w|n|p|nn)">([^<]*)</span>', r"\1", context["body"])
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
+def setup(app) -> dict:
+    "Register all of it."
+    for name, default in (("clfnb_modules", {}), ("clfnb_imports", {}), ("clfnb_terms", []), ("clfnb_sources", {})):
+        app.add_config_value(name, default, "html")
+    app.add_html_math_renderer("mathml", (_math("inline"), None), (_math("block"), None))
+    app.connect("doctree-resolved", mark_numbers)
+    app.connect("doctree-resolved", link_names)
+    app.connect("doctree-resolved", link_terms)
+    app.connect("html-page-context", edit_link)
+    app.connect("html-page-context", lighten, priority=900)   # after furo's own
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
