@@ -96,8 +96,8 @@ def evidence_of(
     off: float,          # modules by which the finder's votes are off
 ) -> tuple:              # five numbers of moderate size
     "What the confidence is computed from: each clipped to where it still says something."
-    return (float(np.clip(np.log(posterior + 1e-6) - np.log1p(-posterior + 1e-6), -7, 7)), float(np.clip(valid, -6, 0)),
-            float(np.clip(upright, -6, 6)), agreement, float(np.clip(np.log(off + 0.1), -2, 3)))
+    return (float(np.log(posterior + 1e-6) - np.log(max(1 - posterior, 0.0) + 1e-6)), float(np.clip(valid, -6, 0)),
+            float(np.clip(upright, -6, 12)), agreement, float(np.clip(np.log(off + 0.1), -2, 3)))
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #12eac4b8
 @dataclass
