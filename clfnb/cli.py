@@ -22,6 +22,7 @@ from . import __version__
 from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message, model_of
 from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table
 from .settings import load_settings
+from .tracks.barcodes_command import predict_barcodes
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -309,7 +310,7 @@ def writable(
         raise OSError(f"{folder}: cannot write here ({error.strerror})") from error
 
 # %% ../nbs/lib/cli.ipynb #4cb0639b
-@cli.group()
+@cli.group(commands=[predict_barcodes])
 def predict() -> None:
     "Apply a trained model to new data."
 

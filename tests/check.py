@@ -7,6 +7,7 @@ python tests/check.py cli ecg    only notebooks and test files with one of these
 import argparse
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,6 +90,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="clfnb-test-", ignore_cleanup_errors=True) as runs:
         os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "CLFNB_RUNS": runs}
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)   # compiling torch anew takes 20 s in each of many processes
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:   # so it is in the background, and would be in every process started here
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         counts = check_style()
         found, times = check_notebooks(notebooks(words))
         counts += found

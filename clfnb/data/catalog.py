@@ -74,7 +74,7 @@ DATASETS = {"qtdb": Dataset(
              "intervals in the ECG. Computers in Cardiology 1997; 24:673-676. Goldberger AL et al. PhysioBank, PhysioToolkit, and "
              "PhysioNet. Circulation 2000; 101(23):e215-e220.",
 )}
-SIMULATED = ("ecg", "plankton")
+SIMULATED = ("ecg", "plankton", "barcodes")
 
 # %% ../../nbs/lib/data/catalog.ipynb #83864f1c
 def names() -> list[str]:   # in the order of the catalogue

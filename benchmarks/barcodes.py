@@ -1,0 +1,121 @@
+"""Barcode readers side by side, and the preparation of pictures beside the original study's way, in one run on one core.
+
+    OMP_NUM_THREADS=1 python benchmarks/barcodes.py [FOLDER_OF_PHOTO_SETS] [--simulated N]
+
+Without a folder `$CLFNB_DATA/barcodes/zxing` is used if it is there; each set is a folder of N.png or N.jpg with the code in N.txt.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from clfnb.evaluation.intervals import wilson
+from clfnb.preprocessing.barcodes_crop import join_strips, photo_features
+from clfnb.simulate.barcodes import simulate
+from clfnb.tracks.barcodes import Predictor, load, read_picture
+
+
+def zbar(image: np.ndarray) -> list[str]:
+    "ZBar's answers."
+    from pyzbar import pyzbar
+
+    symbols = [pyzbar.ZBarSymbol.EAN13, pyzbar.ZBarSymbol.UPCA]
+    return [answer.data.decode().zfill(13) for answer in pyzbar.decode(image, symbols=symbols)]
+
+
+def opencv(image: np.ndarray) -> list[str]:
+    "OpenCV's answers of thirteen or twelve digits."
+    answers = cv2.barcode.BarcodeDetector().detectAndDecodeWithType(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))[1]
+    return [answer.zfill(13) for answer in answers if len(answer) >= 12]
+
+
+def readers() -> dict:
+    "Name -> function from a grey picture to codes, of all readers that are installed."
+    found = {}
+    for name in ("zxing", "network", "cascade"):
+        predictor = Predictor.load(reader=name)
+        found[name] = lambda image, predictor=predictor: [reading.code for reading in predictor.predict(image)]
+    for name, call in (("zbar", zbar), ("opencv", opencv)):
+        try:
+            call(np.full((64, 64), 255, np.uint8))
+            found[name] = call
+        except ImportError as error:
+            print(f"{name} left out: {error}")
+    return found
+
+
+def compare(name: str, photographs: list, calls: dict) -> None:
+    "Print one line a reader, and one for the union of the peers."
+    right = {reader: [] for reader in calls}
+    for reader, call in calls.items():
+        wrong, spent = 0, []
+        call(photographs[0][0])
+        for image, code in photographs:
+            start = time.perf_counter()
+            answers = call(image)
+            spent.append(1000 * (time.perf_counter() - start))
+            right[reader].append(code in answers)
+            wrong += any(answer != code for answer in answers)
+        n, k = len(photographs), sum(right[reader])
+        low, high = wilson(k, n)
+        print(f"{name:>14} {reader:>8}: {k:4d} of {n} ({low:.2f}-{high:.2f}), wrong {wrong}, median {np.median(spent):.1f} ms")
+    union = np.any([right[reader] for reader in ("zxing", "zbar", "opencv") if reader in right], axis=0)
+    print(f"{name:>14}    union of the peers: {union.sum()}")
+
+
+def original_features(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    "The study's way: crop at full size, resize to 1200 x 1000, threshold, ten strips column by column (its bug mended)."
+    length = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    width, height = int(max(length[0], length[2])), int(max(length[1], length[3]))
+    target = np.float32([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
+    crop = cv2.warpPerspective(image, cv2.getPerspectiveTransform(np.float32(corners), target), (width, height))
+    dark = cv2.resize(crop, (1200, 1000)) < 50
+    strips = np.split(dark, 10)
+    return np.array([[1 if strip[:, column].sum() > 50 else 0 for column in range(1200)] for strip in strips[3:7]])
+
+
+def preparation() -> None:
+    "Pictures a second, ours and the original's way, and the simulator's."
+    image, truth = simulate(1, (1200, 1600), difficulty=0.25)
+    corners = truth[0][1]
+
+    def rate(call, seconds=1.5):
+        call()
+        start, count = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            call()
+            count += 1
+        return count / (time.perf_counter() - start)
+
+    ours, theirs = rate(lambda: join_strips(photo_features(image, corners, 240))), rate(lambda: original_features(image, corners))
+    print(f"warp and strips of a 1600 x 1200 photograph: ours (240) {ours:.0f} a second, the original's way (1200) {theirs:.1f}, ratio {ours / theirs:.0f}")
+    numbers = iter(range(10**6))
+    print(f"simulator, 320 x 240: {rate(lambda: simulate([9, next(numbers)])):.0f} photographs a second")
+
+
+def main() -> None:
+    "Print all tables."
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", default=Path(os.environ.get("CLFNB_DATA", ""), "barcodes", "zxing"), type=Path)
+    parser.add_argument("--simulated", type=int, default=40, help="photographs of each difficulty")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    preparation()
+    calls = readers()
+    for difficulty in (0.25, 1.0):
+        pairs = [simulate([11, k], (480, 640), difficulty=difficulty) for k in range(options.simulated)]
+        compare(f"simulated {difficulty}", [(image, truth[0][0]) for image, truth in pairs if truth], calls)
+    for place in sorted(path for path in options.folder.glob("*") if path.is_dir()):
+        table: pd.DataFrame = load(place, skip_bad=True)
+        compare(place.name, [(read_picture(row.path)[0], row.code) for row in table.itertuples()], calls)
+
+
+if __name__ == "__main__":
+    main()
