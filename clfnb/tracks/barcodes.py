@@ -186,7 +186,7 @@ class Predictor:
 
     lines: LineReading | None      # the networks; None for the reader "zxing"
     reader: str = "cascade"        # one of `READERS`
-    threshold: float = 0.97        # least confidence of an answer by the networks
+    threshold: float = 0.98        # least confidence of an answer by the networks
     most: int = 4                  # candidates looked at in a picture
 
 # %% ../../nbs/lib/tracks/barcodes.ipynb #eac3c963
@@ -195,7 +195,7 @@ def load(
     cls: Predictor,
     run: str | Path | None = None,   # a model folder; None: the shipped weights
     reader: str = "cascade",         # "cascade", "network" or "zxing"
-    threshold: float = 0.97,         # least confidence of an answer by the networks
+    threshold: float = 0.98,         # least confidence of an answer by the networks
 ) -> Predictor:
     "A predictor. Raises `ValueError` for an unknown reader or a threshold outside 0..1."
     if reader not in READERS:

@@ -111,7 +111,7 @@ class LineReading:
     samples: int = 512              # of each line before it is straightened
     margin: float = 0.25            # part of the rectangle's width that lines reach beyond it on each side
     rounds: int = 2                 # corrections of the straightening, at most
-    enough: float = 0.995           # confidence above which nothing is corrected any more
+    enough: float = 0.99            # confidence above which nothing is corrected any more
 
 
 @patch
