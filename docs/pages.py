@@ -132,7 +132,8 @@ def exported_cells(cell: Cell, module: str) -> list[dict]:
         return []
     symbols = read_symbols(cell.source)
     functions = [symbol for symbol in symbols if symbol.kind != "data"]
-    described = "\n\n".join(describe(symbol, module) for symbol in symbols)
+    here = f":::{{py:currentmodule}} {module}\n:::"   # a name in a signature means this module's own, if others have it too
+    described = "\n\n".join([here, *(describe(symbol, module) for symbol in symbols)]) if symbols else ""
     if not functions and symbols:
         return [_markdown(described), _code_cell(cell.source)]
     hidden = re.findall(r"^(?:def|class) (_\w+)", cell.source, flags=re.M)

@@ -15,6 +15,7 @@ author, copyright = f"the {site.title} authors", f"the {site.title} authors, Apa
 root_doc, language = "index", "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx.ext.linkcode", "extension"]
 nb_execution_mode = "off"
+suppress_warnings = ["ref.python"]   # two modules may have a name in common; a signature then links to one of them
 nb_merge_streams = True
 nb_number_source_lines = False
 myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "fieldlist", "strikethrough", "tasklist"]
