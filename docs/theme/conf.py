@@ -15,14 +15,16 @@ author, copyright = f"the {site.title} authors", f"the {site.title} authors, Apa
 root_doc, language = "index", "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx.ext.linkcode", "extension"]
 nb_execution_mode = "off"
-suppress_warnings = ["ref.python"]   # two modules may have a name in common; a signature then links to one of them
 nb_merge_streams = True
 nb_number_source_lines = False
 myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "fieldlist", "strikethrough", "tasklist"]
 myst_heading_anchors = 4
 myst_heading_slug_func = "docs.contents.slug"
 myst_links_external_new_tab = False
-suppress_warnings = ["myst.header"]   # a module's page may begin its ideas at any depth
+suppress_warnings = [
+    "myst.header",   # a module's page may begin its ideas at any depth
+    "ref.python",    # two modules may have a name in common; a signature then links to one of them
+]
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
