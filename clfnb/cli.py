@@ -19,7 +19,7 @@ from tempfile import NamedTemporaryFile
 import click
 
 from . import __version__
-from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message, model_of
+from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message
 from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table
 from .settings import load_settings
 from .tracks.barcodes_command import predict_barcodes
@@ -345,6 +345,7 @@ def predictor_of(
     run: str,   # as for `model_of`
 ):              # with the method `annotate`
     "The model, ready to use. Only here is torch imported, after every path has been looked at."
+    from clfnb.runs.record import model_of
     from clfnb.tracks.ecg import Predictor
     return Predictor.load(model_of(run))
 

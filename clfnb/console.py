@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 # %% auto #0
 __all__ = ['dataset_argument', 'message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names',
            'run_names', 'data_names', 'known_data', 'parameter_names', 'lesson_named', 'pairs_to_values',
-           'parameter_help', 'check_data', 'summary', 'model_of', 'predict_plankton']
+           'parameter_help', 'check_data', 'summary', 'predict_plankton']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from .runs.files import write_file
 from .settings import load_settings
 
 # %% ../nbs/lib/console.ipynb #2d967222
@@ -189,19 +190,6 @@ def summary(
     return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in list(metrics.items())[:most])
 
 # %% ../nbs/lib/console.ipynb #c696865e
-def model_of(
-    run: str,   # a run's name, "last", a run folder or a model folder
-) -> Path:      # a folder with a model
-    "The model that a run trained. Raises `FileNotFoundError` if it kept none."
-    from clfnb.runs.record import find_run
-    if (Path(run) / "model.safetensors").is_file():
-        return Path(run)
-    found = find_run(run, load_settings().runs_dir)
-    if not (found.folder / "model" / "model.safetensors").is_file():
-        raise FileNotFoundError(f"{found.folder}: this run has no model (status: {found.status})")
-    return found.folder / "model"
-
-# %% ../nbs/lib/console.ipynb #5fd32ce7
 @click.command("plankton")
 @click.argument("place", metavar="FOLDER|PICTURE", type=click.Path())
 @click.option("--run", "run", required=True, shell_complete=complete(run_names), help="The run that trained the model, or a model folder.")
@@ -216,8 +204,8 @@ def predict_plankton(
     "Name the pictures of a folder, searched to any depth: class, calibrated probability, runners-up, unknown_score."
     if not Path(place).exists():
         raise FileNotFoundError(f"{place}: no such folder or picture")
+    from clfnb.runs.record import model_of
     folder = model_of(run)
-    from clfnb.runs.files import write_file
     from clfnb.tracks.plankton import Predictor
     answers, errors = Predictor.load(folder).predict(place, probs=probs)
     for error in errors:

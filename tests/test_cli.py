@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import wfdb
 
-from clfnb import cli as cli_module
 from clfnb.cli import main
 
 POSIX = os.name == "posix"
@@ -266,10 +265,11 @@ class Fake:
 
 
 def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatch):
+    from clfnb.runs import record
     from clfnb.tracks import ecg
 
     monkeypatch.setattr(ecg.Predictor, "load", lambda place: Fake())
-    monkeypatch.setattr(cli_module, "model_of", lambda run: course)
+    monkeypatch.setattr(record, "model_of", lambda run: course)
     place = course / "records"
     place.mkdir()
     for name in ("a", "c"):

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/record.html.md"""
 
 # %% auto #0
 __all__ = ['PACKAGES', 'environment', 'fingerprint', 'Run', 'new_run_folder', 'start_record', 'update_record', 'open_run',
-           'RunInfo', 'read_run', 'list_runs', 'find_run']
+           'RunInfo', 'read_run', 'list_runs', 'find_run', 'model_of']
 
 # %% ../../nbs/lib/runs/record.ipynb #4f5382e8
 import hashlib
@@ -278,3 +278,15 @@ def find_run(
         what = "no run" if not fits else f"{len(fits)} runs"
         raise FileNotFoundError(f"{text}: {what} of that name in {runs_dir} (`clfnb runs` lists them)")
     return read_run(fits[0].folder)
+
+# %% ../../nbs/lib/runs/record.ipynb #6e7a9c4a
+def model_of(
+    run: str,   # a run's name, "last", a run folder or a model folder
+) -> Path:      # a folder with a model
+    "The model that a run trained. Raises `FileNotFoundError` if it kept none."
+    if (Path(run) / "model.safetensors").is_file():
+        return Path(run)
+    found = find_run(run, load_settings().runs_dir)
+    if not (found.folder / "model" / "model.safetensors").is_file():
+        raise FileNotFoundError(f"{found.folder}: this run has no model (status: {found.status})")
+    return found.folder / "model"

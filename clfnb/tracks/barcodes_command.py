@@ -66,20 +66,12 @@ def predict_barcodes(
     run: str | None,     # which model
 ) -> int:
     "Read the EAN-13 and UPC-A codes of photographs, blurred ones too. A code with a wrong check digit is never printed."
+    from clfnb.runs.record import model_of
     from clfnb.tracks.barcodes import Predictor, pictures_in, predict_files
     paths = pictures_in(place)
     for file in filter(None, (csv, answer)):
         _check_folder(file)
-    table, failed = predict_files(Predictor.load(_model_of(run), reader, threshold), paths, place if Path(place).is_dir() else "", show)
+    table, failed = predict_files(Predictor.load(None if run is None else model_of(run), reader, threshold), paths, place if Path(place).is_dir() else "", show)
     write_tables(table, csv, answer)
     click.echo(f"{len(table)} codes in {table['path'].nunique()} of {len(paths)} pictures, {len(failed)} left out")
     return 1 if failed else 0
-
-# %% ../../nbs/lib/tracks/barcodes_command.ipynb #6a1d5dde
-def _model_of(run):
-    "The model folder that a name means; None for the shipped one. Raises `FileNotFoundError` if a run kept none."
-    if run is None or (Path(run) / "model.safetensors").is_file():
-        return run
-    from clfnb.runs.record import find_run
-    from clfnb.settings import load_settings
-    return find_run(run, load_settings().runs_dir).folder / "model"

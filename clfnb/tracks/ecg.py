@@ -109,10 +109,7 @@ def load(
     device: str = "cpu",   # where to compute
 ) -> Predictor:
     "The predictor of a run. Raises `FileNotFoundError` if the run has no model, `ValueError` if it is not an ECG model."
-    folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
-    state, config = load_model(folder)
-    if config.get("track") != "ecg":
-        raise ValueError(f"{folder / 'config.json'}: expected a model of the track 'ecg', found {config.get('track')!r}")
+    state, config = load_model(run, track="ecg")
     model = build_model(**config["arguments"])
     model.load_state_dict(state)
     return cls(model.eval().to(device), config["arguments"]["scheme"], config["arguments"]["input_leads"], device=device)

@@ -242,10 +242,7 @@ def load(
     device: str = "cpu",   # where to compute
 ) -> Predictor:
     "The predictor of a run. Raises `FileNotFoundError` if there is no model, `ValueError` if it is not one of plankton."
-    folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
-    state, config = load_model(folder)
-    if config.get("track") != "plankton":
-        raise ValueError(f"{folder / 'config.json'}: expected a model of the track 'plankton', found {config.get('track')!r}")
+    state, config = load_model(run, track="plankton")
     model = build_model(len(config["classes"]), **config["arguments"])
     model.load_state_dict(state)
     energy = np.array(config["energy"])

@@ -156,10 +156,11 @@ def save_model(
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #7ae6e552
 def load_model(
-    folder: Path,              # as written by `save_model`
+    folder: Path,              # as written by `save_model`, or a run folder that has one as `model`
+    track: str | None = None,  # the track that the model must belong to; None: any
 ) -> tuple[dict, dict]:        # the weights for `load_state_dict`, and the configuration
-    "Read a model folder. Raises `FileNotFoundError` naming the missing file and `ValueError` for one that cannot be read."
-    folder = Path(folder)
+    "Read a model folder. Raises `FileNotFoundError` naming the missing file, `ValueError` for one that cannot be read or another track."
+    folder = Path(folder) / "model" if (Path(folder) / "model").is_dir() else Path(folder)
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no such file; a model folder has config.json and model.safetensors")
@@ -167,6 +168,8 @@ def load_model(
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: not JSON: {error}") from error
+    if track and config.get("track") != track:
+        raise ValueError(f"{folder / 'config.json'}: expected a model of the track {track!r}, found {config.get('track')!r}")
     try:
         return load_file(folder / "model.safetensors"), config
     except Exception as error:
