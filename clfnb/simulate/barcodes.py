@@ -9,8 +9,6 @@ __all__ = ['print_bars', 'print_label', 'background', 'Camera', 'draw_camera', '
            'write']
 
 # %% ../../nbs/lib/simulate/barcodes.ipynb #9c54c6e2
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import pandas as pd
 from ..preprocessing.barcodes import encode
 from ..preprocessing.barcodes_markup import CORNERS, write_markup
 from .barcodes_lines import random_code
+from .folders import new_folder
 
 # %% ../../nbs/lib/simulate/barcodes.ipynb #328d3b77
 _PER_MODULE = 4
@@ -287,19 +286,11 @@ def write(
     seed: int = 0,               # decides everything
 ) -> Path:                       # the folder, with markup.csv and 00000.png …
     "Write simulated photographs with one barcode each. Raises `FileExistsError` or, for counts that make no sense, `ValueError`."
-    folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder}: exists already")
     if pictures < 1 or side < 64:
         raise ValueError(f"expected at least 1 picture of 64 pixels, found pictures={pictures} and side={side}")
-    aside = folder.parent / f".{folder.name}-{os.getpid()}"
-    aside.mkdir(parents=True)
-    try:
+    with new_folder(folder) as aside:
         _fill(aside, pictures, (side * 3 // 4, side), difficulty, turn, seed)
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return folder
+    return Path(folder)
 
 # %% ../../nbs/lib/simulate/barcodes.ipynb #02ad5d19
 def _fill(folder, pictures, shape, difficulty, turn, seed):

@@ -9,7 +9,6 @@ __all__ = ['noise', 'simulate', 'marks', 'write']
 
 # %% ../../nbs/lib/simulate/ecg.ipynb #57d424e4
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from scipy.signal import butter, sosfilt
 
 from ..preprocessing.beats import MISSING, POINTS
 from .ecg_model import heart, patient
+from .folders import new_folder
 
 # %% ../../nbs/lib/simulate/ecg.ipynb #4cc2ab0e
 def noise(
@@ -100,19 +100,11 @@ def write(
     annotated: int = 0,   # number of beats marked in each record; 0: all
 ) -> Path:                # the folder, with sim000.hea .dat .q1c .atr … and RECORDS
     "Write simulated WFDB records. Raises `FileExistsError` if the folder exists, `ValueError` for counts that make no sense."
-    folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder}: exists already")
     if not 1 <= records <= 9999 or annotated < 0:
         raise ValueError(f"expected 1..9999 records and annotated >= 0, found records={records} and annotated={annotated}")
-    aside = folder.parent / f".{folder.name}-{os.getpid()}"
-    aside.mkdir(parents=True)
-    try:
+    with new_folder(folder) as aside:
         names = [f"sim{number:03d}" for number in range(records)]
         for number, name in enumerate(names):
             _write_record(aside, name, seconds, fs, [seed, number], annotated)
         (aside / "RECORDS").write_text("".join(f"{name}\n" for name in names))
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return folder
+    return Path(folder)

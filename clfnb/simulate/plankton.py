@@ -8,12 +8,11 @@ Docs: https://clfnb.github.io/clfnb/lib/simulate/plankton.html.md"""
 __all__ = ['TREE', 'tail_counts', 'write']
 
 # %% ../../nbs/lib/simulate/plankton.ipynb #b49b2f91
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
+from .folders import new_folder
 from .plankton_model import TAXA, draw
 
 # %% ../../nbs/lib/simulate/plankton.ipynb #087d4a82
@@ -55,19 +54,12 @@ def write(
 ) -> Path:                    # the folder, with imgs/CLASS/NUMBER.jpg and taxonomy.csv
     "Write simulated plankton. Raises `FileExistsError` if the folder exists, `ValueError` for too few pictures."
     from PIL import Image
-    folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder}: exists already")
     counts = tail_counts(pictures, len(TAXA), imbalance)
-    aside = folder.parent / f".{folder.name}-{os.getpid()}"
-    try:
+    with new_folder(folder) as aside:
         for kind, (name, count) in enumerate(zip(TAXA, counts, strict=True)):
             (aside / "imgs" / name).mkdir(parents=True)
             for number in range(count):
                 picture = draw(name, np.random.default_rng([seed, kind, number]))
                 Image.fromarray(picture).save(aside / "imgs" / name / f"{number:04d}.jpg", quality=92)
         (aside / "taxonomy.csv").write_text(TREE, encoding="utf-8")
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return folder
+    return Path(folder)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from ..runs.files import write_file
+
 # %% ../../nbs/lib/tracks/barcodes_command.ipynb #f8ed5e5f
 def _check_folder(file):
     "Raise `OSError` naming a file whose folder cannot be written to."
@@ -29,9 +31,7 @@ def write_tables(
 ) -> None:
     "Write the tables that were asked for, each as a whole or not at all."
     if csv:
-        part = Path(f"{csv}.part")
-        table.to_csv(part, index=False)
-        os.replace(part, csv)
+        write_file(Path(csv), table.to_csv(index=False))
     if answer:
         from clfnb.preprocessing.barcodes_markup import write_markup
         write_markup(table, answer)

@@ -21,6 +21,7 @@ from torch import nn
 from ..data.augment import PictureInput, symmetries
 from ..data.images import Pictures, SquareData, class_table, decode, image_files, load_pictures, loader, near_identical, squares
 from ..data.splits import check, split
+from ..evaluation.calibration_inputs import softmax
 from ..evaluation.intervals import draw_weights, percentile_interval
 from ..evaluation.metrics import summary
 from ..models.convolutional import ResidualNet
@@ -258,7 +259,7 @@ def table(
 ) -> pd.DataFrame:        # path, class, probability, second, third, unknown_score (and p_CLASS ...)
     "Answers as a table."
     scaled = logits / self.temperature
-    p = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
+    p = softmax(scaled)
     best = np.argsort(-p, axis=1, kind="stable")
     names = np.array([*self.classes, ""])
     third = best[:, 2] if p.shape[1] > 2 else np.full(len(p), -1)
