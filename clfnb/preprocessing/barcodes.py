@@ -129,12 +129,13 @@ _FROM = (np.arange(10)[None, :, None] - _WEIGHT[:, None, None] * np.arange(10)) 
 def log_total(
     table: np.ndarray,   # (10, 12, 10) from `scores`
 ) -> float:              # log of the summed probability of all valid codes
-    "The logarithm of the probability that all valid codes have together, by the forward recursion of the trellis."
-    state = np.full((10, 10), -np.inf)
-    state[np.arange(10), np.arange(10)] = 0.0                            # (first digit, sum so far)
+    "The logarithm of the probability that all valid codes have together, by the forward recursion of the trellis. Below e^-700 of the likeliest sequence it is -inf."
+    peak, state = table.max(axis=-1), np.eye(10)                         # state: (first digit, sum so far)
+    shares = np.exp(table - np.where(np.isfinite(peak), peak, 0.0)[..., None])
     for place in range(12):
-        state = np.logaddexp.reduce(state[:, _FROM[place]] + table[:, place][:, None, :], axis=-1)
-    return float(np.logaddexp.reduce(state[:, 0]))
+        state = (state[:, _FROM[place]] @ shares[:, place, :, None])[..., 0]
+    with np.errstate(divide="ignore"):
+        return float(np.logaddexp.reduce(np.log(state[:, 0]) + peak.sum(axis=1)))
 
 # %% ../../nbs/lib/preprocessing/barcodes.ipynb #57c22d03
 def best_codes(
@@ -155,7 +156,7 @@ def best_codes(
     for flat in np.argsort(-paths[:, 0].ravel(), kind="stable")[:n]:
         first, rank = divmod(int(flat), n)
         if np.isfinite(paths[first, 0, rank]):
-            found.append((_trace(back, first, rank, n), float(np.exp(paths[first, 0, rank] - total))))
+            found.append((_trace(back, first, rank, n), float(np.exp(min(0.0, paths[first, 0, rank] - total)))))
     return found
 
 # %% ../../nbs/lib/preprocessing/barcodes.ipynb #4b830f2e

@@ -233,6 +233,8 @@ def _environment():
         os.environ |= {"CLFNB_DATA": str(settings.data_dir), "CLFNB_RUNS": str(settings.runs_dir), "CLFNB_DEVICE": settings.device,
                        "CLFNB_PRECISION": settings.precision, "CLFNB_WORKERS": str(settings.workers)}
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")    # threads that spin while they wait would slow runs beside each other
+        for variable, bytes_kept in (("MALLOC_MMAP_THRESHOLD_", 2**25), ("MALLOC_TRIM_THRESHOLD_", 2**32)):
+            os.environ.setdefault(variable, str(bytes_kept))
         os.environ.pop("MPLBACKEND", None)    # a backend chosen for this process is not the notebook's
         yield
 

@@ -40,7 +40,7 @@ def print_bars(
 def _text(canvas, rng, x0, x1, y, size, value):
     "A line of letters from x0 to about x1, on a picture of uint8."
     words = "".join(rng.choice(list("ABCDEFGHIJKLMNOPRSTUVWabcdeghilmnoprstu 0123456789"), max(1, int((x1 - x0) / (size * 17)))))
-    cv2.putText(canvas, words, (int(x0), int(y)), _FONTS[rng.integers(4)], size, value, max(1, round(size * rng.uniform(1, 2.5))), cv2.LINE_AA)
+    cv2.putText(canvas, words, (int(x0), int(y)), _FONTS[rng.integers(4)], size, value, max(1, round(size * rng.uniform(1, 2.5))))
 
 # %% ../../nbs/lib/simulate/barcodes.ipynb #b61af92d
 def print_label(
@@ -178,7 +178,7 @@ def blur_kernel(
     reach = int(np.ceil((disc + motion) / 2 + 0.5))
     n = 2 * reach + 1
     axis = (np.arange(n * 8) + 0.5) / 8 - n / 2
-    x, y = np.meshgrid(axis, axis)
+    x, y = axis[None], axis[:, None]
     along, across = x * np.cos(heading) + y * np.sin(heading), -x * np.sin(heading) + y * np.cos(heading)
     beyond = np.maximum(np.abs(along) - motion / 2, 0)
     inside = (beyond**2 + across**2 <= max(disc / 2, 0.5) ** 2).astype(np.float32)
@@ -196,11 +196,12 @@ def take(
         raise ValueError(f"quality: expected 1..100, found {camera.quality}")
     seen = cv2.filter2D(scene, -1, blur_kernel(camera.disc, camera.motion, camera.heading), borderType=cv2.BORDER_REFLECT)
     if camera.sharpen:
-        seen = seen + camera.sharpen * (seen - cv2.GaussianBlur(seen, (0, 0), 1.2))
-    light = np.clip(seen * camera.exposure, 0, 1)
-    noise = camera.noise * rng.standard_normal(scene.shape, np.float32) * (0.5 + 0.5 / np.sqrt(camera.exposure))
+        seen = cv2.addWeighted(seen, 1 + camera.sharpen, cv2.GaussianBlur(seen, (0, 0), 1.2), -camera.sharpen, 0)
+    seen *= 4095 * camera.exposure
+    np.clip(seen, 0, 4095, out=seen)
+    seen += rng.standard_normal(scene.shape, np.float32) * np.float32(4095 * camera.noise * (0.5 + 0.5 / camera.exposure**0.5))
     curve = (255 * np.linspace(0, 1, 4096) ** camera.gamma).astype(np.uint8)
-    stored = curve[np.clip((light + noise) * 4095, 0, 4095).astype(np.uint16)]
+    stored = curve.take(np.clip(seen, 0, 4095, out=seen).astype(np.uint16))
     return cv2.imdecode(cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1], cv2.IMREAD_GRAYSCALE)
 
 # %% ../../nbs/lib/simulate/barcodes.ipynb #616b3a0e
@@ -214,12 +215,13 @@ def light(
     height, width = scene.shape
     y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
     chance = rng.random(3) / max(difficulty, 1e-6)
-    scene *= np.exp((x / width - 0.5) * np.float32(rng.normal(0, 0.4))) * np.exp((y / height - 0.5) * np.float32(rng.normal(0, 0.4)))
+    scene *= np.exp((x / width - 0.5) * np.float32(rng.normal(0, 0.4)))
+    scene *= np.exp((y / height - 0.5) * np.float32(rng.normal(0, 0.4)))
     place = quad.mean(0) + rng.normal(0, 0.3, 2) * np.ptp(quad, axis=0)
     if chance[0] < 0.3:
         angle, sharp = rng.uniform(0, 2 * np.pi), rng.uniform(2, 30)
         edge = ((x - place[0]) * np.cos(angle) + (y - place[1]) * np.sin(angle)).astype(np.float32)
-        scene *= 1 - rng.uniform(0.2, 0.7) / (1 + np.exp(-edge / sharp))
+        scene *= 1 - rng.uniform(0.2, 0.7) / (1 + np.exp(np.clip(-edge / sharp, -80, 80)))
     if chance[1] < 0.3:
         size = np.ptp(quad, axis=0) * rng.uniform(0.08, 0.5, 2) + 3
         spot = rng.exponential(0.5) * np.exp(-0.5 * ((x - place[0]) / size[0]) ** 2) * np.exp(-0.5 * ((y - place[1]) / size[1]) ** 2)
@@ -256,7 +258,7 @@ def simulate(
             cv2.warpPerspective(texture, matrix, big[::-1], dst=scene, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_TRANSPARENT)
             truth.append((code, corners))
             module = np.linalg.norm(corners[1] - corners[0]) / 95 / 2
-    scene = cv2.resize(scene, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    scene = cv2.resize(scene, shape[::-1], interpolation=cv2.INTER_AREA) * np.float32(1 / 255)
     if truth:
         scene = light(scene, truth[0][1] / 2, rng, difficulty)
     return take(scene, draw_camera(rng, module, difficulty), rng), [(code, (corners + 0.5) / 2 - 0.5) for code, corners in truth]

@@ -236,15 +236,17 @@ def _contradict(found):
 @patch
 def _by_network(self: Predictor, image):
     "Readings above the threshold, one a place."
-    found = []
-    for quad in find_bars(image, self.most):
-        if any(quad_iou(quad, reading.corners) > 0.2 for reading in found):
-            continue
-        reading = self.lines.read(image, quad)
-        if reading and reading.confidence >= self.threshold and is_valid(reading.code):
-            found = [other for other in found if other.code != reading.code] + [max([reading, *(o for o in found if o.code == reading.code)],
-                                                                                  key=lambda r: r.confidence)]
-    return found
+    quads, found = find_bars(image, self.most), {}
+
+    def is_new(quad):
+        return all(quad_iou(quad, reading.corners) <= 0.2 for reading in found.values())
+
+    for some in (quads[:1], quads[1:]):
+        fresh = [quad for quad in some if is_new(quad)]
+        for quad, reading in zip(fresh, self.lines.read_all(image, fresh), strict=True):
+            if reading and reading.confidence >= self.threshold and is_valid(reading.code) and is_new(quad):
+                found[reading.code] = max(reading, found.get(reading.code, reading), key=lambda r: r.confidence)
+    return list(found.values())
 
 # %% ../../nbs/lib/tracks/barcodes.ipynb #8d836e48
 TABLE = ["path", "code", "confidence", *CORNERS, "reader"]

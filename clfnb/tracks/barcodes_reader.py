@@ -35,13 +35,14 @@ def fit_places(
     bands, places = position.shape
     band = np.linspace(-1, 1, bands) if bands > 1 else np.zeros(1)
     x, b = np.broadcast_arrays((2 * np.arange(places) + 1)[None] / places - 1, band[:, None])
-    terms, trust = _terms(x, b), inside * (inside > 0.3) * (position > -3) * (position < 98)
+    trust = (inside * (inside > 0.3) * (position > -3) * (position < 98)).ravel()
     if trust.sum() < 1.5 * bands:
         return None
-    calm, weight = np.diag([0, 0, 0.15, 0.15, 0.02, 0.05]) * 0.3 * np.sqrt(trust.sum()), trust
+    terms, position, weight = _terms(x, b).reshape(-1, 6), position.ravel(), trust
+    calm = np.diag([1e-9, 1e-9, 0.002025, 0.002025, 0.000036, 0.000225]) * trust.sum()
     for _ in range(6):
-        root = np.sqrt(weight)
-        found = np.linalg.lstsq(np.concatenate([(terms * root[..., None]).reshape(-1, 6), calm]), np.append(position * root, np.zeros(6)), rcond=None)[0]
+        weighted = terms.T * weight
+        found = np.linalg.solve(weighted @ terms + calm, weighted @ position)
         off = np.abs(position - terms @ found)
         middle = np.median(off[trust > 0.5]) if (trust > 0.5).any() else np.inf
         weight = trust / (1 + (off / max(1.0, 1.5 * middle)) ** 2)
@@ -59,7 +60,7 @@ def rising(
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #34516cb3
 def _standard(lines):
-    return (lines - lines.mean(1, keepdims=True)) / (lines.std(1, keepdims=True) + 1e-6)
+    return (lines - lines.mean(-1, keepdims=True)) / (lines.std(-1, keepdims=True) + 1e-6)
 
 
 def _log_softmax(logits):
@@ -112,25 +113,54 @@ class LineReading:
     margin: float = 0.25            # part of the rectangle's width that lines reach beyond it on each side
     rounds: int = 2                 # corrections of the straightening, at most
     enough: float = 0.99            # confidence above which nothing is corrected any more
+    hopeless: float = 1e-4          # confidence of a first reading below which nothing is corrected either
 
 
 @patch
 @torch.inference_mode()
 def _look(self: LineReading, lines):
-    "What the reader says about straightened lines, as numpy arrays."
-    out = {name: value.numpy() for name, value in self.networks.reader(torch.from_numpy(np.ascontiguousarray(lines, np.float32))).items()}
+    "What the reader says about straightened lines (..., samples), as numpy arrays that begin with the same dimensions."
+    flat = np.ascontiguousarray(lines, np.float32).reshape(-1, lines.shape[-1])
+    out = {name: value.numpy().reshape(*lines.shape[:-1], *value.shape[1:]) for name, value in self.networks.reader(torch.from_numpy(flat)).items()}
     out["left"], out["right"] = _log_softmax(out["left"]), _log_softmax(out["right"])
     out["trust"] = 1 / (1 + np.exp(-out["code"]))
     return out
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #8e4a55a7
+@dataclass
+class _Try:
+    "A rectangle that is being read."
+
+    number: int            # its place in the list of rectangles
+    quad: np.ndarray       # (4, 2)
+    lines: np.ndarray      # (bands, samples) brightness
+    places: np.ndarray     # (bands, samples) module coordinates
+    off: float             # modules by which the finder's votes are off
+    against: bool = False  # whether the lines run against the code, and have been turned
+
+
 @patch
-def _direction(self: LineReading, lines):
-    "Whether lines run against the code."
-    mean = _standard(lines).mean(0)
-    out = self._look(np.stack([mean, mean[::-1]]))
-    fit = [max(log_total(scores(left, right)), -8.0) + code for left, right, code in zip(out["left"], out["right"], out["code"], strict=True)]
-    return fit[1] > fit[0]
+def _find(self: LineReading, lines, quads):
+    "A try for each rectangle in which the finder sees a code."
+    with torch.inference_mode():
+        votes = self.networks.finder(torch.from_numpy(lines.reshape(-1, self.samples))).numpy().reshape(*lines.shape[:2], 2, -1)
+    tries = []
+    for number, own in enumerate(votes):
+        fit = fit_places(own, self.samples)
+        if fit is not None and np.median(np.diff(fit[0], axis=1)) > 0:
+            tries.append(_Try(number, quads[number], lines[number], rising(fit[0]), fit[1]))
+    return tries
+
+
+@patch
+def _direct(self: LineReading, tries):
+    "Turn what runs against the code."
+    means = np.stack([_standard(straighten(one.lines, one.places)).mean(0) for one in tries])
+    out = self._look(np.stack([means, means[:, ::-1]], axis=1))
+    for k, one in enumerate(tries):
+        forth, back = (max(log_total(scores(out["left"][k, way], out["right"][k, way])), -8.0) + out["code"][k, way] for way in (0, 1))
+        if back > forth:
+            one.against, one.places, one.lines = True, 95 - one.places[:, ::-1], one.lines[:, ::-1]
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #695c0a46
 @patch
@@ -145,56 +175,66 @@ def _correct(self: LineReading, places, out):
 
 
 @patch
+def read_all(
+    self: LineReading,
+    image: np.ndarray,    # (height, width) grey, uint8
+    quads: list,          # (4, 2) rectangles that may hold a barcode, the first side of each across the bars
+) -> list:                # for each the best valid code, however improbable; None if there is nothing like a code at all
+    "Read what may be barcodes. Raises `ValueError` for a degenerate rectangle."
+    lines, found = [scan_lines(image, quad, self.samples, self.bands, self.margin) for quad in quads], [None] * len(quads)
+    for sign in (1, -1):
+        doubtful = [i for i, reading in enumerate(found) if reading is None or reading.confidence <= self.enough]
+        if doubtful:
+            readings = self._read_lines(np.stack([sign * lines[i] for i in doubtful]), [quads[i] for i in doubtful])
+            for i, reading in zip(doubtful, readings, strict=True):
+                found[i] = max((r for r in (found[i], reading) if r), key=lambda r: r.confidence, default=None)
+    return found
+
+
+@patch
 def read(
     self: LineReading,
     image: np.ndarray,    # (height, width) grey, uint8
     quad: np.ndarray,     # (4, 2) rectangle that may hold a barcode, its first side across the bars
-) -> Reading | None:      # the best valid code, however improbable; None if the finder sees no code at all
-    "Read what may be a barcode. Raises `ValueError` for a degenerate rectangle."
-    lines, best = scan_lines(image, quad, self.samples, self.bands, self.margin), None
-    for brightness in (lines, -lines):
-        reading = self._read_lines(brightness, quad)
-        if reading and (best is None or reading.confidence > best.confidence):
-            best = reading
-        if best and best.confidence > self.enough:
-            break
-    return best
+) -> Reading | None:      # the best valid code, however improbable; None if there is nothing like a code at all
+    "Read what may be one barcode. Raises `ValueError` for a degenerate rectangle."
+    return self.read_all(image, [quad])[0]
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #0d82bcf6
 @patch
-def _read_lines(self: LineReading, lines, quad):
-    "Find, straighten, read, correct, until nothing is in doubt."
-    with torch.inference_mode():
-        fit = fit_places(self.networks.finder(torch.from_numpy(lines)).numpy(), self.samples)
-    if fit is None or np.median(np.diff(fit[0], axis=1)) <= 0:
-        return None
-    places, off, best = rising(fit[0]), fit[1], None
-    against = self._direction(straighten(lines, places))
-    if against:
-        places, lines = 95 - places[:, ::-1], lines[:, ::-1]
+def _read_lines(self: LineReading, lines, quads):
+    "Find, straighten, read, correct, until nothing is in doubt. A reading or None for each rectangle."
+    best, tries = [None] * len(quads), self._find(lines, quads)
+    if tries:
+        self._direct(tries)
     for _ in range(self.rounds + 1):
-        straight = straighten(lines, places)
-        out = self._look(straight)
-        reading = self._decide(quad, against, places, straight, out, off)
-        best = reading if best is None or reading.confidence > best.confidence else best
-        if best.confidence > self.enough:
+        if not tries:
             break
-        places = self._correct(places, out)
+        straight = np.stack([straighten(one.lines, one.places) for one in tries])
+        bands = self._look(straight)
+        weight = bands["trust"] + 1e-3
+        mean = self._look(np.einsum("kb,kbs->ks", weight / weight.sum(1, keepdims=True), _standard(straight)))
+        for k, one in enumerate(tries):
+            own = {name: value[k] for name, value in bands.items()}
+            reading = self._decide(one, own, {name: value[k] for name, value in mean.items()})
+            if best[one.number] is None or reading.confidence > best[one.number].confidence:
+                best[one.number] = reading
+            one.places = self._correct(one.places, own)
+        tries = [one for one in tries if self.hopeless < best[one.number].confidence <= self.enough]
     return best
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #1fad10c1
 @patch
-def _decide(self: LineReading, quad, against, places, straight, out, off):
-    "The reading from straightened lines and what the reader says about them."
-    weight = out["trust"] + 1e-3
-    mean = self._look(np.tensordot(weight / weight.sum(), _standard(straight), 1)[None])
-    left, right = (join(mean[side][0], out[side], out["trust"]) for side in ("left", "right"))
-    (code, posterior), *_ = best_codes(left, right)
-    own = np.concatenate([out["left"].argmax(-1) % 10, out["right"].argmax(-1)], axis=1)
+def _decide(self: LineReading, one, bands, mean):
+    "The reading of one rectangle from what the reader says about its bands and about their mean."
+    weight = bands["trust"] + 1e-3
+    left, right = (join(mean[side], bands[side], bands["trust"]) for side in ("left", "right"))
+    ((code, posterior),) = best_codes(left, right, 1)
+    own = np.concatenate([bands["left"].argmax(-1) % 10, bands["right"].argmax(-1)], axis=1)
     agreement = float(weight @ (own == [int(digit) for digit in code[1:]]).mean(1) / weight.sum())
-    evidence = evidence_of(posterior, log_total(scores(left, right)), float(mean["code"][0]), agreement, off)
+    evidence = evidence_of(posterior, log_total(scores(left, right)), float(mean["code"]), agreement, one.off)
     confidence = 1 / (1 + np.exp(-(self.bias + np.dot(self.weights, evidence))))
-    return Reading(code, float(confidence), self._corners(quad, against, places), "network", evidence)
+    return Reading(code, float(confidence), self._corners(one.quad, one.against, one.places), "network", evidence)
 
 
 @patch

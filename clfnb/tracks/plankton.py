@@ -122,8 +122,8 @@ def build_model(
     return PlanktonNet(PictureInput(px, **look), ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout))
 
 # %% ../../nbs/lib/tracks/plankton.ipynb #c280ad2a
-RECIPES = {"quick": {"plan": "32x12", "widths": (16, 32, 64), "blocks": (1, 1, 1)},
-           "hour": {"plan": "32x26 48x20 64x12", "widths": (24, 64, 128, 256), "blocks": (1, 2, 2, 1)}}
+RECIPES = {"quick": {"plan": "32x12", "widths": (16, 32, 64), "blocks": (1, 1, 1), "val": 0.1},
+           "hour": {"plan": "32x20 48x18 64x14", "widths": (32, 64, 128, 256), "blocks": (1, 1, 2, 1), "val": 0.05}}
 
 # %% ../../nbs/lib/tracks/plankton.ipynb #0f6889ee
 def read_plan(

@@ -251,7 +251,7 @@ def _end_epoch(self: Trainer, row, monitor, mode):
     if self.schedule is not None and self.schedule_per == "epoch":
         plateau = isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
         self.schedule.step(*[row[monitor]] if plateau else [])
-    self.epoch, self.step, self.running = self.epoch + 1, 0, [0.0] * 4
+    self.epoch, self.step, self.running, self._since = self.epoch + 1, 0, [0.0] * 4, time.monotonic()
     self._save()
 
 # %% ../../nbs/lib/training/trainer.ipynb #d8b03c8c
