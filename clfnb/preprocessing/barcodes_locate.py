@@ -107,6 +107,15 @@ def _clockwise(quad):
     return (quad if ax * by - ay * bx > 0 else quad[[3, 2, 1, 0]]).astype(np.float32)
 
 # %% ../../nbs/lib/preprocessing/barcodes_locate.ipynb #a353bac4
+def _one_way(bars, thresholds):
+    "Masks of pixels above a threshold whose bars run about the same way: four directions, 33 degrees to either side."
+    reach = 0.4 * np.sqrt(bars.cosine**2 + bars.sine**2)
+    for cosine, sine in ((1, 0), (0, 1), (-1, 0), (0, -1)):
+        along = cosine * bars.cosine + sine * bars.sine > reach
+        for threshold in thresholds:
+            yield (along & (bars.score > threshold)).astype(np.uint8)
+
+
 def _regions(mask, least, most):
     "Pixel coordinates of the largest connected regions, thinned out to some thousands."
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
@@ -122,18 +131,19 @@ def find_bars(
     image: np.ndarray,          # (height, width) grey, uint8
     most: int = 6,              # candidates returned
     side: int = 320,            # see `bar_score`
-    window: int = 17,           # see `bar_score`
+    windows: tuple = (17, 11),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
 ) -> list[np.ndarray]:          # quadrilaterals (4, 2) float32 in pixels of the photograph, the likeliest first
     "Candidates for barcodes; the first side of each runs across the bars. Raises `ValueError` for a picture that is not grey."
-    bars, found, kept = bar_score(image, side, window), [], []
-    for threshold in thresholds:
-        for x, y, each in _regions((bars.score > threshold).astype(np.uint8), window**2 / 2, most):
+    found, kept = [], []
+    for window in windows:
+        bars = bar_score(image, side, window)
+        for x, y, each in (region for mask in _one_way(bars, thresholds) for region in _regions(mask, window**2 / 2, most)):
             strength = bars.strength[y, x]
             strong = strength > 0.4 * np.quantile(strength, 0.8)
             box, agreement = _oriented_box(x[strong], y[strong], bars, window / 6)
             found.append((agreement**2 * each * bars.score[y, x][strong].sum(), _clockwise((box + 0.5) * bars.scale - 0.5)))
     for _, quad in sorted(found, key=lambda item: -item[0]):
-        if all(quad_iou(quad, other) < 0.8 for other in kept):
+        if len(kept) < most and all(quad_iou(quad, other) < 0.8 for other in kept):
             kept.append(quad)
-    return kept[:most]
+    return kept

@@ -95,10 +95,11 @@ def evidence_of(
     upright: float,      # logit of the averaged line
     agreement: float,    # mean over bands and places of agreement with the answer
     off: float,          # modules by which the finder's votes are off
-) -> tuple:              # five numbers of moderate size
+    weakest: float,      # the smallest agreement at one place
+) -> tuple:              # six numbers of moderate size
     "What the confidence is computed from: each clipped to where it still says something."
     return (float(np.log(posterior + 1e-6) - np.log(max(1 - posterior, 0.0) + 1e-6)), float(np.clip(valid, -6, 0)),
-            float(np.clip(upright, -6, 12)), agreement, float(np.clip(np.log(off + 0.1), -2, 3)))
+            float(np.clip(upright, -6, 12)), agreement, float(np.clip(np.log(off + 0.1), -2, 3)), weakest)
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #12eac4b8
 @dataclass
@@ -106,7 +107,7 @@ class LineReading:
     "Reads barcodes from photographs with the two scan-line networks."
 
     networks: LineNetworks
-    weights: tuple = (0.0,) * 5     # of the logistic regression on the evidence
+    weights: tuple = (0.0,) * 6     # of the logistic regression on the evidence
     bias: float = 0.0
     bands: int = 8                  # lines across a code
     samples: int = 512              # of each line before it is straightened
@@ -187,8 +188,18 @@ def read_all(
         if doubtful:
             readings = self._read_lines(np.stack([sign * lines[i] for i in doubtful]), [quads[i] for i in doubtful])
             for i, reading in zip(doubtful, readings, strict=True):
+                if sign < 0 and reading and reading.confidence > 0.5 and not self._confirmed(-lines[i], quads[i], reading.code):
+                    reading.confidence = 0.5
                 found[i] = max((r for r in (found[i], reading) if r), key=lambda r: r.confidence, default=None)
     return found
+
+
+@patch
+def _confirmed(self: LineReading, lines, quad, code):
+    "Whether the upper and the lower half of the lines, read apart, give the code."
+    half = (len(lines) + 1) // 2
+    halves = np.stack([np.repeat(part, 2, axis=0) for part in (lines[:half], lines[-half:])])
+    return all(reading and reading.code == code for reading in self._read_lines(halves, [quad, quad]))
 
 
 @patch
@@ -231,8 +242,8 @@ def _decide(self: LineReading, one, bands, mean):
     left, right = (join(mean[side], bands[side], bands["trust"]) for side in ("left", "right"))
     ((code, posterior),) = best_codes(left, right, 1)
     own = np.concatenate([bands["left"].argmax(-1) % 10, bands["right"].argmax(-1)], axis=1)
-    agreement = float(weight @ (own == [int(digit) for digit in code[1:]]).mean(1) / weight.sum())
-    evidence = evidence_of(posterior, log_total(scores(left, right)), float(mean["code"]), agreement, one.off)
+    agreement = weight @ (own == [int(digit) for digit in code[1:]]) / weight.sum()          # at each place
+    evidence = evidence_of(posterior, log_total(scores(left, right)), float(mean["code"]), float(agreement.mean()), one.off, float(agreement.min()))
     confidence = 1 / (1 + np.exp(-(self.bias + np.dot(self.weights, evidence))))
     return Reading(code, float(confidence), self._corners(one.quad, one.against, one.places), "network", evidence)
 
