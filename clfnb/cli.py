@@ -266,10 +266,12 @@ def data_verify(
 
 # %% ../nbs/lib/cli.ipynb #d849d436
 @data.command("simulate")
-@click.argument("track", type=click.Choice(["ecg", "plankton"]))
+@click.argument("track", type=click.Choice(["ecg", "plankton", "barcodes"]))
 @click.option("--records", type=click.IntRange(1), help="ecg: how many records, one patient each; by default 24.")
 @click.option("--seconds", type=click.IntRange(10), help="ecg: length of a record; by default 60.")
-@click.option("--pictures", type=click.IntRange(1), help="plankton: how many pictures; by default 900.")
+@click.option("--pictures", type=click.IntRange(1), help="plankton, barcodes: how many pictures; by default 900 and 200.")
+@click.option("--side", type=click.IntRange(64), help="barcodes: width of a picture in pixels; by default 320.")
+@click.option("--difficulty", type=click.FloatRange(0, 2), help="barcodes: blur and noise; by default 0.25, a phone in good light.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other patients.")
 def data_simulate(
     track: str,        # which kind of data

@@ -247,6 +247,13 @@ def test_simulated_data_are_made_once(course, clfnb):
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
 
 
+def test_barcodes_are_simulated_too(course, clfnb):
+    code, out, error = clfnb("data", "simulate", "barcodes", "--pictures", "3", "--side", "160", "--difficulty", "0.5")
+    assert code == 0, error
+    assert sorted(path.name for path in Path(out.strip()).iterdir()) == ["00000.png", "00001.png", "00002.png", "markup.csv"]
+    assert clfnb("data", "simulate", "barcodes", "--records", "3")[0] != 0
+
+
 def test_verify_names_what_is_not_as_published(course, clfnb):
     code, _, error = clfnb("data", "verify", "qtdb")
     assert code == 1 and "clfnb data get qtdb" in error

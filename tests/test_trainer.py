@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,13 @@ def test_loss_that_is_not_a_number(tmp_path):
     assert torch.equal(checkpoints.load_checkpoint(tmp_path)["model"]["weight"], good)
     again, _ = build(tmp_path)
     assert len(again.fit(loader, epochs=3)) == 3
+
+
+def test_epochs_share_the_time(tmp_path):
+    trainer, loader = build(tmp_path)
+    start = time.monotonic()
+    history = trainer.fit(loader, epochs=6)
+    assert 0 < history.seconds.sum() <= time.monotonic() - start, "an epoch was charged with the time of another"
 
 
 def test_ctrl_c_keeps_a_checkpoint(tmp_path):
