@@ -129,7 +129,7 @@ _FROM = (np.arange(10)[None, :, None] - _WEIGHT[:, None, None] * np.arange(10)) 
 def log_total(
     table: np.ndarray,   # (10, 12, 10) from `scores`
 ) -> float:              # log of the summed probability of all valid codes
-    "The logarithm of the probability that all valid codes have together, by the forward recursion of the trellis. Below e^-700 of the likeliest sequence it is -inf."
+    "The logarithm of the probability that all valid codes have together, by the trellis; -inf below e^-700 of the likeliest sequence."
     peak, state = table.max(axis=-1), np.eye(10)                         # state: (first digit, sum so far)
     shares = np.exp(table - np.where(np.isfinite(peak), peak, 0.0)[..., None])
     for place in range(12):

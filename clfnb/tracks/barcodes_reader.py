@@ -116,7 +116,7 @@ class LineReading:
     enough: float = 0.99            # confidence above which nothing is corrected any more
     hopeless: float = 1e-4          # confidence of a first reading below which nothing is corrected either
 
-
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #a5d96769
 @patch
 @torch.inference_mode()
 def _look(self: LineReading, lines):
@@ -152,7 +152,7 @@ def _find(self: LineReading, lines, quads):
             tries.append(_Try(number, quads[number], lines[number], rising(fit[0]), fit[1]))
     return tries
 
-
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #ffb28157
 @patch
 def _direct(self: LineReading, tries):
     "Turn what runs against the code."
@@ -174,7 +174,7 @@ def _correct(self: LineReading, places, out):
     shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1)
     return rising(places + np.stack([np.interp(u, knots, s) for u, s in zip(places, shift, strict=True)]))
 
-
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #3f404821
 @patch
 def read_all(
     self: LineReading,
@@ -193,13 +193,13 @@ def read_all(
                 found[i] = max((r for r in (found[i], reading) if r), key=lambda r: r.confidence, default=None)
     return found
 
-
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #6ce00e26
 @patch
 def _confirmed(self: LineReading, lines, quad, code):
     "Whether the upper and the lower half of the lines, read apart, give the code."
     half = (len(lines) + 1) // 2
-    halves = np.stack([np.repeat(part, 2, axis=0) for part in (lines[:half], lines[-half:])])
-    return all(reading and reading.code == code for reading in self._read_lines(halves, [quad, quad]))
+    halves = self._read_lines(np.stack([lines[:half], lines[-half:]]), [quad, quad])
+    return all(reading and reading.code == code for reading in halves)
 
 
 @patch

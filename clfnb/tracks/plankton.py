@@ -144,7 +144,7 @@ def read_plan(
 def trapezoid(
     steps: int,                 # of the whole training
     warm: int,                  # first steps, in which the rate rises
-    fall: float = 0.25,         # last share of the steps, in which it falls to 0
+    fall: float = 0.4,          # last share of the steps, in which it falls to 0
 ):                              # function: step → factor of the rate, for torch's `LambdaLR`
     "Rise, stay, fall. Raises `ValueError` where rise and fall leave no room."
     if not 0 < fall <= 1 or warm < 1 or steps < 1:
