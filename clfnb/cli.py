@@ -376,7 +376,7 @@ def write_csv(
     "Write the tables of all records one below the other."
     import pandas as pd
 
-    from clfnb.runs.files import write_file
+    from clfnb.files import write_file
     write_file(file, pd.concat(tables).to_csv(index=False))
 
 # %% ../nbs/lib/cli.ipynb #fc3fad08

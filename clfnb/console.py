@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from .runs.files import write_file
+from .files import write_file
 from .settings import load_settings
 
 # %% ../nbs/lib/console.ipynb #2d967222

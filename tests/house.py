@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB = ROOT / "nbs", ROOT / "clfnb"
 
 FLOORS = {
-    "settings": 0, "exercises": 0,
+    "settings": 0, "exercises": 0, "files": 0,
     "preprocessing": 1, "models": 1, "training": 1, "evaluation": 1,
     "simulate": 2,
     "data": 3, "runs": 3,
@@ -21,7 +21,7 @@ CELL_LINES, MODULE_LINES, LINE_WIDTH = 25, 400, 160
 WORDS_PER_LINE = {"lib": 2, "lessons": 4}
 HEAVY = ("torch", "pandas", "matplotlib", "wfdb", "papermill")
 PERMITTED = {"clfnb.runs.engine": {"papermill"}}  # is an engine of papermill, and imported only when a run starts
-LIGHT_MODULES = ("settings", "data.catalog", "data.download", "runs", "cli", "doctor")
+LIGHT_MODULES = ("settings", "files", "data.catalog", "data.download", "runs", "cli", "doctor")
 MACHINE_PATH = re.compile(r"(?<![\w.\-/}])/(?:work|tmp|home|root|Users)/\w")
 
 

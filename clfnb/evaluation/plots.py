@@ -8,8 +8,6 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/plots.html.md"""
 __all__ = ['PALETTE', 'class_colour', 'new_axes', 'plot_history', 'label_runs', 'plot_labels', 'plot_confusion', 'save_pages']
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #184ef728
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +19,8 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+
+from ..files import write_atomic
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #3125d828
 PALETTE = ("#E69F00", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")   # Okabe and Ito 2008
@@ -204,16 +204,12 @@ def save_pages(
     items, path = list(items), Path(path)
     if not items or per_page < 1:
         raise ValueError(f"expected at least one item and one a page, found {len(items)} items, per_page={per_page}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
+
+    def write(unfinished):
         with PdfPages(unfinished, metadata={"CreationDate": None}) as pdf:
             _draw_pages(pdf, items, draw, per_page, size, progress)
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
-    return path
+
+    return write_atomic(path, write)
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #5dd5b573
 def _draw_pages(pdf, items, draw, per_page, size, progress):

@@ -8,12 +8,12 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/barcodes_markup.html.md"""
 __all__ = ['CORNERS', 'COLUMNS', 'MarkupError', 'read_markup', 'write_markup', 'missing_pictures']
 
 # %% ../../nbs/lib/preprocessing/barcodes_markup.ipynb #43afb5ae
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ..files import write_file
 from .barcodes import encode, normalise
 from .barcodes_crop import order_corners
 
@@ -90,11 +90,7 @@ def write_markup(
         modules = row.get("modules") or "".join(map(str, encode(code)))
         cells = [str(row["path"]), code, *(f"{float(row[name]):.10g}" for name in CORNERS), modules, *filter(None, [row.get("extra")])]
         lines.append(",".join(cells))
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(line + "\r\n" for line in lines), encoding="utf-16", newline="")
-    os.replace(part, path)
-    return path
+    return write_file(path, "".join(line + "\r\n" for line in lines).encode("utf-16"))
 
 # %% ../../nbs/lib/preprocessing/barcodes_markup.ipynb #980098ca
 def missing_pictures(

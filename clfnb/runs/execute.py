@@ -22,7 +22,7 @@ from unittest import mock
 
 import psutil
 
-from .files import read_json
+from ..files import read_json
 from .parameters import ParameterError, check_values, read_parameters
 from .process import alive, hold, identity, interruptible
 from .record import RunInfo, new_run_folder, read_run, start_record, update_record

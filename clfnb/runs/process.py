@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from .files import read_json
+from ..files import read_json
 
 # %% ../../nbs/lib/runs/process.ipynb #b609cf70
 def identity(

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from .files import read_json, write_file, write_json
+from ..files import read_json, write_file, write_json
 from .process import alive, identity
 from ..settings import load_settings
 

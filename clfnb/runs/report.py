@@ -13,7 +13,7 @@ import html
 import re
 from pathlib import Path
 
-from .files import write_file
+from ..files import write_file
 from .record import RunInfo, read_run
 
 # %% ../../nbs/lib/runs/report.ipynb #fea4d8e2

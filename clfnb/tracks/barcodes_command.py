@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ..runs.files import write_file
+from ..files import write_file
 
 # %% ../../nbs/lib/tracks/barcodes_command.ipynb #f8ed5e5f
 def _check_folder(file):
