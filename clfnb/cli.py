@@ -78,7 +78,7 @@ def lessons_command() -> int:
     "List the lessons: name, title, time and needs."
     from clfnb.runs.execute import find_lessons
     lessons = find_lessons()
-    rows = [(name, lesson.title, getattr(lesson, "time", None), getattr(lesson, "needs", None)) for name, lesson in lessons.items()]
+    rows = [(name, lesson.title, (getattr(lesson, "time", None) or "-").split(";")[0], getattr(lesson, "needs", None)) for name, lesson in lessons.items()]
     click.echo(table(("name", "title", "time", "needs"), rows) if rows else "No lessons here: go to a folder that has nbs/lessons in or above it.")
     return 0
 
@@ -159,7 +159,7 @@ def begin(
     lesson = lesson_named(name)
     try:
         values = check_values(read_parameters(lesson.path), pairs_to_values(options["pairs"], options["params"]))
-        check_data(values)
+        check_data(values, name)
         settings = settings_from(options)
     except ValueError as error:
         raise Mistyped(str(error)) from error
@@ -261,7 +261,7 @@ def data_verify(
     problems = verify_dataset(name)
     for problem in problems:
         click.echo(problem)
-    click.echo(f"{name}: {len(problems)} problems" if problems else f"{name}: every file is as published")
+    click.echo(f"{name}: {len(problems)} problem{'s' * (len(problems) > 1)}" if problems else f"{name}: every file is as published")
     return 1 if problems else 0
 
 # %% ../nbs/lib/cli.ipynb #d849d436
@@ -349,7 +349,7 @@ def predictor_of(
     "The model, ready to use. Only here is torch imported, after every path has been looked at."
     from clfnb.runs.record import model_of
     from clfnb.tracks.ecg import Predictor
-    return Predictor.load(model_of(run))
+    return Predictor.load(model_of(run, "ecg"))
 
 # %% ../nbs/lib/cli.ipynb #9d0d1530
 def annotate_all(

@@ -171,15 +171,20 @@ def parameter_help(
 
 # %% ../nbs/lib/console.ipynb #da7ac4ed
 def check_data(
-    values: dict,   # the values of a run, name -> value
+    values: dict,       # the values of a run, name -> value
+    lesson: str = "",   # its name, which begins with that of its track
 ) -> None:
-    "Refuse a `data` that cannot be had. Raises `Mistyped` for what is neither name nor folder, `FileNotFoundError` for data not yet fetched."
-    from clfnb.data.catalog import get, names
-    data = values.get("data")
+    "Refuse a `data` that cannot be had. Raises `Mistyped` for what is no name and no folder with data, `FileNotFoundError` for data not yet fetched."
+    from clfnb.data.catalog import LAYOUTS, get, layout_problem, names
+    data = values.get("data", "simulated")
     if data in names():
         get(data)
-    elif data and data != "simulated" and not Path(data).is_dir():
+    elif data != "simulated" and not (data and Path(data).expanduser().is_dir()):
         raise Mistyped(f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}")
+    elif data != "simulated":
+        track = next((track for track in LAYOUTS if lesson.startswith(track.rstrip("s"))), None)
+        if track and (problem := layout_problem(Path(data).expanduser(), track)):
+            raise Mistyped(f"data: {problem}")
 
 # %% ../nbs/lib/console.ipynb #7963f9c0
 def summary(
@@ -205,7 +210,7 @@ def predict_plankton(
     if not Path(place).exists():
         raise FileNotFoundError(f"{place}: no such folder or picture")
     from clfnb.runs.record import model_of
-    folder = model_of(run)
+    folder = model_of(run, "plankton")
     from clfnb.tracks.plankton import Predictor
     answers, errors = Predictor.load(folder).predict(place, probs=probs)
     for error in errors:

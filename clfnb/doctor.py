@@ -69,7 +69,8 @@ def check_devices() -> list[Check]:
     if torch.backends.mps.is_available():
         return [Check("devices", True, "mps: Apple GPU"), Check("automatic precision", True, "32-true")]
     mend = "install the PyTorch build for your driver: https://pytorch.org/get-started/locally" if shutil.which("nvidia-smi") else ""
-    found = f"cpu, {torch.get_num_threads()} threads" + (" (there is an NVIDIA driver, but torch cannot use it)" if mend else "")
+    threads = torch.get_num_threads()
+    found = f"cpu, {threads} thread{'s' * (threads > 1)}" + (" (there is an NVIDIA driver, but torch cannot use it)" if mend else "")
     return [Check("devices", None, found, mend), Check("automatic precision", True, "32-true")]
 
 # %% ../nbs/lib/doctor.ipynb #5f42e3ba

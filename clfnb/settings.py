@@ -57,28 +57,48 @@ def _typed(name, value, where, base):
     return text
 
 # %% ../nbs/lib/settings.ipynb #e2990706
+_SECTION = re.compile(r"^\[clfnb\]", re.M)
+_NEARLY = re.compile(r"^[ \t]*\[?[ \t]*clfnb[ \t]*\]?[ \t]*$", re.M | re.I)
+
+
+def _text_of(file):
+    "The text of a settings file; none if it is in another encoding and says nothing of clfnb."
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if b"clfnb" in content.replace(b"\0", b""):
+            raise SettingsError(f"{file}: expected text in UTF-8, found byte {content[error.start]:#04x} at place {error.start}") from error
+        return ""
+
+
 def find_settings_file(
     start: Path | None = None,   # where to begin, by default the working directory
 ) -> Path | None:                # the nearest `settings.ini` with a section [clfnb], if there is one
-    "The settings file that counts."
+    "The settings file that counts. Raises `SettingsError` for one whose section is misspelt or whose encoding cannot be read."
     start = Path(start or Path.cwd()).absolute()
     for folder in (start, *start.parents):
         file = folder / "settings.ini"
-        if file.is_file() and re.search(r"^\[clfnb\]", file.read_text(encoding="utf-8"), flags=re.M):
+        text = _text_of(file) if file.is_file() else ""
+        if _SECTION.search(text):
             return file
+        if near := _NEARLY.search(text):
+            line = text[: near.start()].count("\n") + 1
+            raise SettingsError(f"{file}, line {line}: expected the section [clfnb], found {near[0].strip()!r}")
     return None
 
 # %% ../nbs/lib/settings.ipynb #eb24a0df
 def _read_file(file):
     "Name → (value, place) of a settings file."
-    parser = configparser.ConfigParser(interpolation=None)
-    text = file.read_text(encoding="utf-8")
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#", ";"), default_section="")
+    text = _text_of(file)
     try:
         parser.read_string(text, source=str(file))
     except configparser.Error as error:
         raise SettingsError(f"{file}: not a readable settings file ({error})") from error
-    lines = text.splitlines()
-    line = {name: next(i for i, t in enumerate(lines, 1) if re.match(rf"\s*{re.escape(name)}\s*[=:]", t, re.I)) for name in parser["clfnb"]}
+    head = text[: _SECTION.search(text).start()].count("\n")
+    lines = list(enumerate(text.splitlines(), 1))[head:]
+    line = {name: next(i for i, t in lines if re.match(rf"\s*{re.escape(name)}\s*[=:]", t, re.I)) for name in parser["clfnb"]}
     unknown = [name for name in parser["clfnb"] if name not in ENVIRONMENT]
     if unknown:
         known = ", ".join(ENVIRONMENT)

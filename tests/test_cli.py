@@ -276,7 +276,7 @@ def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatc
     from clfnb.tracks import ecg
 
     monkeypatch.setattr(ecg.Predictor, "load", lambda place: Fake())
-    monkeypatch.setattr(record, "model_of", lambda run: course)
+    monkeypatch.setattr(record, "model_of", lambda run, track: course)
     place = course / "records"
     place.mkdir()
     for name in ("a", "c"):

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/data/catalog.html.md"""
 
 # %% auto #0
 __all__ = ['LAYOUTS', 'DATASETS', 'SIMULATED', 'Dataset', 'names', 'info', 'lacking', 'base_address', 'get', 'verify_dataset',
-           'resolve']
+           'resolve', 'layout_problem']
 
 # %% ../../nbs/lib/data/catalog.ipynb #bf147ace
 import hashlib
@@ -227,3 +227,17 @@ def resolve(
         what = "is a file, not a folder" if folder.is_file() else "no such folder"
         raise FileNotFoundError(f"data={data!r}: {what}, and no name from the catalogue: {_near(data, ['simulated', *names()])}")
     return folder.absolute()
+
+# %% ../../nbs/lib/data/catalog.ipynb #a15427af
+LAYOUTS = {"ecg": (("*.hea", "RECORDS"), "WFDB records, NAME.hea with NAME.dat"), "plankton": (("*/*.*", "imgs/*/*.*"), "one subfolder of pictures a class"),
+           "barcodes": (("**/*.*",), "photographs")}
+
+
+def layout_problem(
+    folder: str | Path,   # a folder of data
+    track: str,           # e.g. "ecg"
+) -> str | None:          # one sentence, None if there is something to read
+    "What a folder lacks to be data of a track, as far as the names of its files tell."
+    patterns, expected = LAYOUTS.get(track, (("**/*",), "files"))
+    there = any(path.is_file() for pattern in patterns for path in Path(folder).glob(pattern))
+    return None if there else f"{folder}: expected {expected}, found none in this folder"

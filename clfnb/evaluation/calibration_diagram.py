@@ -22,7 +22,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from .calibration_errors import bin_edges, bin_numbers, bin_sums, error_from_sums
 from .calibration_inputs import check_probabilities, events
-from .calibration_noise import Estimate, NoiseFloor, calibrated_sums, distance_interval, resampled_sums
+from .calibration_noise import Estimate, NoiseFloor, calibrated_sums, check_request, distance_interval, resampled_sums
 from .intervals import percentile_interval, wilson
 
 # %% ../../nbs/lib/evaluation/calibration_diagram.ipynb #41d827bd
@@ -55,6 +55,7 @@ def reliability_curve(
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
     stated, happened = events(probs, y, label)
+    check_request(distance_interval, draws)
     edges, rng = bin_edges(stated, n_bins, bins), np.random.default_rng(seed)
     sums = bin_sums(stated, happened, edges)
     redrawn, calibrated = resampled_sums(stated, happened, edges, draws, rng, groups), calibrated_sums(stated, edges, draws, rng)
@@ -208,11 +209,9 @@ def reliability_diagram(
     ax: Axes | None = None,     # where to draw; none makes a figure
 ) -> Axes:                      # its figure is `.figure`; the counts are in `.child_axes[0]`
     "Reliability diagram with bands, gaps, counts, interval and noise floor. Raises `ValueError` for bad input or more than four curves."
-    given = dict(probs) if isinstance(probs, Mapping) else {"": probs}
-    if not 1 <= len(given) <= len(CURVES):
-        raise ValueError(f"probs: expected one to {len(CURVES)} sets of probabilities, found {len(given)}")
+    given = _check_given(dict(probs) if isinstance(probs, Mapping) else {"": probs}, names)
     curves = [reliability_curve(p, y, label, n_bins, bins, groups, level, draws, seed) for p in given.values()]
-    rows, colours = 2 if len(curves) == 1 else len(curves) + 1, CURVES[: len(curves)][::-1]
+    rows, colours = max(2, len(curves) + (len(curves) > 1)), CURVES[: len(curves)][::-1]
     ax = _page(1, 1, 3.7, 0.62, 0.1 + 0.19 * rows + (0.28 if title else 0))[0] if ax is None else ax
     _draw(ax, curves, colours, *_axis_labels(label, names, np.ndim(next(iter(given.values()))) == 1, len(curves[0].stated)), small=False)
     _legend(ax, curves, list(given), colours)
@@ -220,6 +219,17 @@ def reliability_diagram(
     return ax
 
 # %% ../../nbs/lib/evaluation/calibration_diagram.ipynb #2c147c5f
+def _check_given(given, names):
+    if not 1 <= len(given) <= len(CURVES):
+        raise ValueError(f"probs: expected one to {len(CURVES)} sets of probabilities, found {len(given)}")
+    _check_names(names, *given.values())
+    return given
+
+def _check_names(names, *probs):
+    for classes in (2 if np.ndim(p) == 1 else np.shape(p)[1] for p in probs if names is not None):
+        if len(names) != classes:
+            raise ValueError(f"names: expected one for each of {classes} classes, found {len(names)}")
+
 def _axis_labels(label, names, binary, n):
     label, count = 1 if binary and label is None else label, f"{n:,}".replace(",", "\u2009")
     if label is None:
@@ -256,7 +266,10 @@ def reliability_grid(
     probs = check_probabilities(probs)
     if probs.ndim == 1:
         raise ValueError("probs: expected shape (n, C) for a grid of classes, found (n,); use reliability_diagram")
-    wanted = range(probs.shape[1]) if classes is None else classes
+    _check_names(names, probs)
+    wanted = range(probs.shape[1]) if classes is None else list(classes)
+    if not wanted:
+        raise ValueError("classes: expected at least one class, found none")
     curves = {k: reliability_curve(probs, y, k, n_bins, bins, groups, draws=draws, seed=seed) for k in wanted}
     shown = list(curves) if classes is not None else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-most:])
     return _draw_grid({k: curves[k] for k in shown}, names, min(columns, len(shown)))

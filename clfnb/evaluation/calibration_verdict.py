@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from .calibration_errors import classwise_ece, debiased_ece, ece
 from .calibration_inputs import check_probabilities, events
 from .calibration_noise import _group_numbers, floor_values, metric_interval
+from .intervals import _check_level
 from .calibration_scores import brier, nll
 from .calibration_smooth import smooth_ece
 
@@ -75,6 +76,7 @@ def verdict(
     seed: int = 0,        # decides every draw
 ) -> Verdict:             # printable
     "Is the classifier over-confident, under-confident, or neither, as far as one can tell? Raises `ValueError` for bad input."
+    _check_level(level)
     probs = check_probabilities(probs)
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     stated, happened = events(probs, y)

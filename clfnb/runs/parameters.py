@@ -155,7 +155,7 @@ def typed(
     if parameter.type == "int" and isinstance(value, float) and not value.is_integer():
         _refuse(value)
     number = TYPES[parameter.type](text if text is not None else value)
-    return number if abs(number) < float("inf") else _refuse(value)
+    return number if abs(number) < (2**63 if parameter.type == "int" else float("inf")) else _refuse(value)
 
 
 def _refuse(value):

@@ -281,12 +281,17 @@ def find_run(
 
 # %% ../../nbs/lib/runs/record.ipynb #6e7a9c4a
 def model_of(
-    run: str,   # a run's name, "last", a run folder or a model folder
-) -> Path:      # a folder with a model
+    run: str,          # a run's name, "last", a run folder or a model folder
+    track: str = "",   # whose model is wanted: "last" is then the newest run of that track's lesson with a model, if there is one
+) -> Path:             # a folder with a model
     "The model that a run trained. Raises `FileNotFoundError` if it kept none."
     if (Path(run) / "model.safetensors").is_file():
         return Path(run)
-    found = find_run(run, load_settings().runs_dir)
+    runs_dir = load_settings().runs_dir
+    for own in list_runs(runs_dir) if run == "last" and track else ():
+        if own.lesson.startswith(track.rstrip("s")) and (own.folder / "model" / "model.safetensors").is_file():
+            return own.folder / "model"
+    found = find_run(run, runs_dir)
     if not (found.folder / "model" / "model.safetensors").is_file():
         raise FileNotFoundError(f"{found.folder}: this run has no model (status: {found.status})")
     return found.folder / "model"
