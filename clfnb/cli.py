@@ -7,20 +7,18 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 # %% auto #0
 __all__ = ['PLACES', 'cli', 'main', 'completion', 'lessons_command', 'report', 'execute', 'run_command', 'settings_from', 'begin',
            'resume', 'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'data_verify', 'data_simulate',
-           'records_in', 'writable', 'predict', 'predict_ecg', 'predictor_of', 'annotate_all', 'write_csv',
-           'doctor_command']
+           'records_in', 'predict', 'predict_ecg', 'predictor_of', 'annotate_all', 'write_csv', 'doctor_command']
 
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import json
 import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import click
 
 from . import __version__
 from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message
-from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table
+from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table, writable
 from .settings import load_settings
 from .tracks.barcodes_command import predict_barcodes
 
@@ -298,18 +296,6 @@ def records_in(
     if not record.with_name(record.name + ".hea").is_file():
         raise FileNotFoundError(f"{record}.hea: no such file: expected a WFDB record or a folder of records")
     return [record]
-
-# %% ../nbs/lib/cli.ipynb #01e60d53
-def writable(
-    folder: Path,   # made if it is not there
-) -> Path:          # the same
-    "Make sure that files can be written into a folder. Raises `OSError` naming it otherwise."
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=folder, prefix=".clfnb-"):
-            return folder
-    except OSError as error:
-        raise OSError(f"{folder}: cannot write here ({error.strerror})") from error
 
 # %% ../nbs/lib/cli.ipynb #4cb0639b
 @cli.group(commands=[predict_barcodes])

@@ -7,12 +7,13 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 # %% auto #0
 __all__ = ['dataset_argument', 'message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names',
            'run_names', 'data_names', 'known_data', 'parameter_names', 'lesson_named', 'pairs_to_values',
-           'parameter_help', 'check_data', 'summary', 'predict_plankton']
+           'parameter_help', 'check_data', 'summary', 'writable', 'predict_plankton']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
 from difflib import get_close_matches
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import click
 
@@ -175,16 +176,17 @@ def check_data(
     lesson: str = "",   # its name, which begins with that of its track
 ) -> None:
     "Refuse a `data` that cannot be had. Raises `Mistyped` for what is no name and no folder with data, `FileNotFoundError` for data not yet fetched."
-    from clfnb.data.catalog import LAYOUTS, get, layout_problem, names
+    from clfnb.data.catalog import FILES_OF_TRACK, get, info, layout_problem, names
     data = values.get("data", "simulated")
+    track = next((track for track in FILES_OF_TRACK if lesson.startswith(track.rstrip("s"))), None)
     if data in names():
+        if track not in (None, info(data).track):
+            raise Mistyped(f"data: {data} belongs to the track {info(data).track}, not to {track}")
         get(data)
     elif data != "simulated" and not (data and Path(data).expanduser().is_dir()):
         raise Mistyped(f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}")
-    elif data != "simulated":
-        track = next((track for track in LAYOUTS if lesson.startswith(track.rstrip("s"))), None)
-        if track and (problem := layout_problem(Path(data).expanduser(), track)):
-            raise Mistyped(f"data: {problem}")
+    elif data != "simulated" and track and (problem := layout_problem(Path(data).expanduser(), track)):
+        raise Mistyped(f"data: {problem}")
 
 # %% ../nbs/lib/console.ipynb #7963f9c0
 def summary(
@@ -194,7 +196,26 @@ def summary(
     "The first metrics of a run in one cell of a table."
     return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in list(metrics.items())[:most])
 
+# %% ../nbs/lib/console.ipynb #01e60d53
+def writable(
+    folder: Path,   # made if it is not there
+) -> Path:          # the same
+    "Make sure that files can be written into a folder. Raises `OSError` naming it otherwise."
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder, prefix=".clfnb-"):
+            return folder
+    except OSError as error:
+        raise OSError(f"{folder}: cannot write here ({error.strerror})") from error
+
 # %% ../nbs/lib/console.ipynb #c696865e
+def _check_paths(place, csv):
+    if not Path(place).exists():
+        raise FileNotFoundError(f"{place}: no such folder or picture")
+    if csv:
+        writable(Path(csv).absolute().parent)
+
+# %% ../nbs/lib/console.ipynb #b60a5c12
 @click.command("plankton")
 @click.argument("place", metavar="FOLDER|PICTURE", type=click.Path())
 @click.option("--run", "run", required=True, shell_complete=complete(run_names), help="The run that trained the model, or a model folder.")
@@ -207,14 +228,12 @@ def predict_plankton(
     probs: bool,        # more columns
 ) -> int:
     "Name the pictures of a folder, searched to any depth: class, calibrated probability, runners-up, unknown_score."
-    if not Path(place).exists():
-        raise FileNotFoundError(f"{place}: no such folder or picture")
+    _check_paths(place, csv)
     from clfnb.runs.record import model_of
     folder = model_of(run, "plankton")
     from clfnb.tracks.plankton import Predictor
     answers, errors = Predictor.load(folder).predict(place, probs=probs)
-    for error in errors:
-        click.echo(f"left out: {error}", err=True)
+    click.echo("".join(f"left out: {error}\n" for error in errors), err=True, nl=False)
     text = answers.to_csv(index=False, float_format="%.6g")
     if csv:
         write_file(Path(csv), text)

@@ -101,13 +101,13 @@ def check_folder(
 # %% ../nbs/lib/doctor.ipynb #4546260a
 def check_data() -> list[Check]:
     "One finding a data set: its folder, or the command that fetches it."
-    from clfnb.data.catalog import get, names
+    from clfnb.data.catalog import get, info, names
     checks = []
     for name in names():
         try:
             checks.append(Check(f"data {name}", True, str(get(name))))
         except FileNotFoundError:
-            checks.append(Check(f"data {name}", None, "not here (the simulated data need nothing)", f"clfnb data get {name}"))
+            checks.append(Check(f"data {name}", None, "not here (the simulated data need nothing)", info(name).by_hand or f"clfnb data get {name}"))
     return checks
 
 # %% ../nbs/lib/doctor.ipynb #9b35a761

@@ -18,8 +18,20 @@ from scipy.signal import resample_poly
 def baseline_windows(
     fs: float,   # sampling rate in Hz
 ) -> tuple[int, int]:
-    "Odd lengths in samples of the medians of 0.2 s and 0.6 s: 49 and 149 at 250 Hz."
+    "Odd lengths in samples of the medians of 0.2 s and 0.6 s: 49 and 149 at 250 Hz. Raises `ValueError` for a rate that is not positive."
+    if not 0 < fs < np.inf:
+        raise ValueError(f"fs: expected a sampling rate above 0 Hz, found {fs}")
     return tuple(max(3, 2 * (int(np.ceil(seconds * fs)) // 2) - 1) for seconds in (0.2, 0.6))
+
+# %% ../../nbs/lib/preprocessing/ecg.ipynb #9d0e57f3
+def _checked(signal):
+    signal = np.asarray(signal)
+    if signal.ndim not in (1, 2) or not len(signal):
+        raise ValueError(f"expected a signal (samples,) or (samples, leads), found shape {signal.shape}")
+    if not np.isfinite(signal).all():
+        where = np.argwhere(~np.isfinite(signal))[0]
+        raise ValueError(f"expected finite values, found {signal[tuple(where)]} at sample {where[0]}")
+    return signal
 
 
 def baseline(
@@ -27,12 +39,7 @@ def baseline(
     fs: float,            # sampling rate in Hz
 ) -> np.ndarray:          # the slow part, of the same shape and type
     "Two running medians in a row. Raises `ValueError` naming the first sample that is not a finite number."
-    signal = np.asarray(signal)
-    if signal.ndim not in (1, 2) or not len(signal):
-        raise ValueError(f"expected a signal (samples,) or (samples, leads), found shape {signal.shape}")
-    if not np.isfinite(signal).all():
-        where = np.argwhere(~np.isfinite(signal))[0]
-        raise ValueError(f"expected finite values, found {signal[tuple(where)]} at sample {where[0]}")
+    signal = _checked(signal)
     slow = signal if np.issubdtype(signal.dtype, np.floating) else signal.astype(np.float64)
     for length in baseline_windows(fs):
         columns = [median_filter(lead, size=length, mode="nearest") for lead in np.atleast_2d(slow.T)]
@@ -51,8 +58,8 @@ def remove_baseline(
 def zscore(
     signal: np.ndarray,   # (samples,) or (samples, leads)
 ) -> np.ndarray:          # of the same shape; mean 0 and standard deviation 1 along the samples
-    "Standardise each lead; a constant lead becomes zero."
-    signal = np.asarray(signal)
+    "Standardise each lead; a constant lead becomes zero. Raises `ValueError` for a signal without samples or with one that is not finite."
+    signal = _checked(signal)
     spread = signal.std(axis=0)
     flat = spread <= 1e-7 * np.maximum(1, np.abs(signal).max(axis=0))
     return np.where(flat, 0, (signal - signal.mean(axis=0)) / np.where(flat, 1, spread))

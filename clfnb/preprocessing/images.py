@@ -62,23 +62,36 @@ def read_image(
         raise UnreadablePicture(f"{path}: not a readable picture: {error}") from error
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #76d51869
+def _padding(pad, dtype):
+    "Arguments of `np.pad`."
+    if pad == "edge":
+        return {"mode": "edge"}
+    most = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else np.inf
+    value = {"white": 1.0 if most == np.inf else most}.get(pad, pad)
+    if isinstance(value, str) or not 0 <= value <= most:
+        raise ValueError(f"pad: expected 'white', 'edge' or a value from 0 to {most} for {dtype}, found {pad!r}")
+    return {"constant_values": value}
+
+# %% ../../nbs/lib/preprocessing/images.ipynb #a7f3310e
 def crop_or_pad(
     image: np.ndarray,                          # (height, width) or (height, width, channels)
     size: int | tuple[int, int],                # height and width wanted, in pixels; one number for both
-    pad: int | str = 255,                       # value of the padding, or "edge" to repeat the border
+    pad: int | str = "white",                   # "white", "edge" to repeat the border, or a value
     rng: np.random.Generator | None = None,     # places at random; None in the middle
 ) -> np.ndarray:                                # (size, size) or (size, size, channels), the same type
-    "Cut what is too large and pad what is too small, each side for itself. Raises `ValueError` for a picture without pixels."
+    "Cut what is too large and pad what is too small, each side for itself. Raises `ValueError` for a picture, a size or a padding that cannot be."
     wanted = (size, size) if np.isscalar(size) else tuple(size)
     if image.ndim not in (2, 3) or 0 in image.shape[:2]:
         raise ValueError(f"expected a picture (height, width) or (height, width, channels), found shape {image.shape}")
+    if len(wanted) != 2 or any(side != int(side) or side < 1 for side in wanted):
+        raise ValueError(f"size: expected one or two whole numbers of at least 1 pixel, found {size}")
+    how = _padding(pad, image.dtype)
     cut, around = [], []
-    for have, want in zip(image.shape[:2], wanted, strict=True):
+    for have, want in zip(image.shape[:2], map(int, wanted), strict=True):
         room = abs(have - want)
         first = room // 2 if rng is None else int(rng.integers(room + 1))
         cut.append(slice(first, first + want) if have > want else slice(None))
         around.append((first, room - first) if have < want else (0, 0))
-    how = {"mode": "edge"} if pad == "edge" else {"constant_values": pad}
     return np.pad(image[tuple(cut)], around + [(0, 0)] * (image.ndim - 2), **how)
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #7218722e
