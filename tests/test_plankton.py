@@ -23,13 +23,14 @@ from sklearn.preprocessing import StandardScaler
 
 from clfnb.cli import main
 from clfnb.data.augment import PictureInput
-from clfnb.data.images import NaturalData, SizeBatches, SquareData, class_table, load_pictures, loader, near_identical, squares
+from clfnb.data.images import NaturalData, SizeBatches, SquareData, class_table, load_pictures, loader, near_identical
 from clfnb.data.splits import LeakError, check
 from clfnb.models.convolutional import ResidualNet
 from clfnb.models.pretrained import Transfer
+from clfnb.preprocessing.images import crop_or_pad, fit
 from clfnb.simulate.plankton import write
 from clfnb.tracks import plankton
-from clfnb.tracks.plankton_transfer import vectors_of
+from clfnb.tracks.plankton_transfer import train_two_phases, vectors_of
 from clfnb.training.checkpoints import save_model
 from clfnb.training.trainer import Trainer
 
@@ -151,13 +152,15 @@ def test_torchvision_transforms_follow_the_input_layer(examples):
     assert (first == 9).any() and not (look.eval()(pictures, sizes)[0] == 9).any()
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples):
-    """The stages of growing resolution are resumed bit for bit."""
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples, precision):
+    """The stages of growing resolution are resumed bit for bit, in either precision, and the weights are single precision."""
 
     def trainer(folder):
         torch.manual_seed(0)
         model = plankton.build_model(len(examples.classes), px=24, widths=(8, 16), blocks=(1, 1))
-        return Trainer(model, torch.nn.functional.cross_entropy, torch.optim.SGD(model.parameters(), 0.05), folder=folder, progress="none", device="cpu")
+        optimizer = torch.optim.SGD(model.parameters(), 0.05)
+        return Trainer(model, torch.nn.functional.cross_entropy, optimizer, folder=folder, progress="none", device="cpu", precision=precision)
 
     rows = np.arange(128)
     train = loader(plankton.dataset(examples, rows, size=32), 32, shuffle=True)
@@ -168,6 +171,28 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples):
     history = plankton.fit(resumed, train, None, plankton.read_plan("16x2 24x2"))
     assert history.epoch.tolist() == [0, 1, 2, 3] and resumed.model.look.px == 24
     assert all(torch.equal(a, b) for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True))
+    assert {value.dtype for value in resumed.model.state_dict().values()} == {torch.float32, torch.int64}
+
+
+def test_bfloat16_training_validates_in_single_precision_and_agrees_with_it(examples):
+    """Sums of losses are not rounded to eight bits, and the same weights answer alike in single precision."""
+    torch.manual_seed(0)
+    rows = np.arange(len(examples))
+    train, val = plankton.dataset(examples, rows[::2], size=32), plankton.dataset(examples, rows[1::2], size=32)
+    model = plankton.build_model(len(examples.classes), px=24, widths=(8, 16), blocks=(1, 1))
+
+    def log_loss(logits, targets):
+        assert logits.dtype == torch.float32
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="sum"), len(targets)
+
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    trainer = Trainer(model, torch.nn.functional.cross_entropy, optimizer, metrics={"log_loss": log_loss}, progress="none", device="cpu", precision="bf16-mixed")
+    history = trainer.fit(loader(train, 32, shuffle=True), loader(val, 64), epochs=3)
+    outputs = trainer.predict(loader(val, 64))
+    np.testing.assert_allclose(history.val_log_loss.iloc[-1], torch.nn.functional.cross_entropy(outputs, val.labels).item(), rtol=1e-5)
+    single = torch.from_numpy(plankton.logits_of(model, val, symmetric=False))
+    assert 1e-6 < (single - outputs).abs().max() < 0.1
+    assert abs(torch.nn.functional.cross_entropy(single, val.labels).item() - history.val_log_loss.iloc[-1]) < 0.005
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends the signal that a terminal sends on Ctrl-C")
@@ -272,6 +297,16 @@ def test_unknown_score_is_high_for_what_was_never_seen(examples):
 # Real pictures
 
 
+def some_real(classes, each, square):
+    """The first pictures of the most frequent classes in squares, and which of them are for training: two of three."""
+    table = class_table(DATA / "imgs")
+    names = table.label.value_counts().index[:classes]
+    table = pd.concat([table[table.label == name].iloc[:each] for name in names], ignore_index=True)
+    pictures, _, _ = load_pictures(table.path, progress=False)
+    data = SquareData(np.stack([square(pictures[i]) for i in range(len(pictures))]), pictures.shapes, pd.factorize(table.label)[0])
+    return data, np.arange(len(table)) % each < 2 * each // 3
+
+
 @real
 def test_real_folder_is_read_whole_and_split_without_leaks(tmp_path):
     found = plankton.load(DATA, progress=False)
@@ -301,13 +336,8 @@ def test_real_twins_show_the_same(tmp_path):
 @pretrained
 def test_pretrained_weights_are_worth_something_on_real_plankton():
     """The same head on the same frozen body: ImageNet's weights against random ones, on pictures that neither has seen."""
-    table = class_table(DATA / "imgs")
-    names = table.label.value_counts().index[:12]
-    table = pd.concat([table[table.label == name].iloc[:60] for name in names], ignore_index=True)
-    pictures, _, _ = load_pictures(table.path, progress=False)
-    codes = pd.factorize(table.label)[0]
-    data = SquareData(squares(pictures, 96), pictures.shapes, codes)
-    train = np.arange(len(codes)) % 60 < 40
+    data, train = some_real(classes=12, each=60, square=lambda picture: fit(picture, 96))
+    codes = data.labels.numpy()
     scores = {}
     for kind, weights in {"random": None, "imagenet": WEIGHTS}.items():
         torch.manual_seed(0)
@@ -316,3 +346,35 @@ def test_pretrained_weights_are_worth_something_on_real_plankton():
         scores[kind] = head.score(vectors[~train], codes[~train])
     print(scores)
     assert scores["imagenet"] > scores["random"] + 0.1
+
+
+@real
+def test_inception_trains_in_the_two_phases_of_the_study():
+    """InceptionV3 on real pictures at 299 pixels, padded with white: the head, then the top two blocks, and nothing else moves."""
+    data, train = some_real(classes=4, each=12, square=lambda picture: crop_or_pad(picture, 299))
+    torch.manual_seed(0)
+    model = Transfer("inception_v3", 4, px=299)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    batches = loader(data, 8, sampler=torch.utils.data.SubsetRandomSampler(np.flatnonzero(train))), loader(torch.utils.data.Subset(data, np.flatnonzero(~train)), 16)
+    history = train_two_phases(model, *batches, top="Mixed_7b", epochs=(1, 1), progress="none", device="cpu")
+    print(history)
+    assert history.phase.tolist() == ["head", "top"] and history.lr.tolist() == [0.01, 0.0001]
+    assert np.isfinite(history[["train_loss", "val_loss"]].to_numpy()).all()
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {".".join(name.split(".")[:2]) for name in changed if name.startswith("body")} == {"body.Mixed_7b", "body.Mixed_7c"}
+    assert any(name.startswith("head") for name in changed)
+
+
+@real
+@pretrained
+def test_two_phases_from_imagenet_weights_on_real_plankton():
+    """SqueezeNet as the study trained its network: the second phase begins with the best of the first and must not lose it."""
+    data, train = some_real(classes=12, each=60, square=lambda picture: fit(picture, 96))
+    torch.manual_seed(0)
+    model = Transfer("squeezenet1_1", 12, weights=WEIGHTS, hidden=(256,), px=96)
+    batches = loader(data, 32, sampler=torch.utils.data.SubsetRandomSampler(np.flatnonzero(train))), loader(torch.utils.data.Subset(data, np.flatnonzero(~train)), 64)
+    history = train_two_phases(model, *batches, top="features.9", epochs=(15, 15), progress="none", device="cpu")
+    print(history.to_string())
+    best = history.groupby("phase").val_loss.min()
+    assert history[history.phase == "head"].val_accuracy.max() > 0.6
+    assert best["top"] < best["head"]

@@ -62,8 +62,9 @@ def forward(
     n, device = len(pictures), pictures.device
     still = torch.eye(2, 3, device=device).expand(n, 2, 3)
     maps = self.margin * (random_affine(n, **self.affine, device=device) if self.training else still)
-    grid = nn.functional.affine_grid(maps, (n, 1, self.px, self.px), align_corners=False)
-    ink = nn.functional.grid_sample((255 - pictures).float() / 128, grid, align_corners=False)
+    with torch.autocast(device.type, enabled=False):
+        grid = nn.functional.affine_grid(maps, (n, 1, self.px, self.px), align_corners=False)
+        ink = nn.functional.grid_sample((255 - pictures).float() / 128, grid, align_corners=False)
     if self.training:
         ink = ink * torch.exp(self.contrast * torch.randn(n, 1, 1, 1, device=device))
         swap = torch.rand(n, 1, device=device) < 0.5

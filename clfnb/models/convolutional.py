@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
         x: torch.Tensor,   # (batch, before, height, width)
     ) -> torch.Tensor:     # (batch, after, height / stride, width / stride), rounded up
         "Input plus what the two convolutions make of it."
-        return torch.relu(self.body(x) + self.shortcut(x))
+        return self.body(x).add_(self.shortcut(x)).relu_()
 
 # %% ../../nbs/lib/models/convolutional.ipynb #2f186df0
 class SpatialPyramidPooling(nn.Module):

@@ -86,7 +86,7 @@ def make_body(
     known = models.list_models(module=models)
     if name not in known:
         raise ValueError(f"name: expected one of torchvision's classification models, such as resnet18 or inception_v3, found {name!r}")
-    options = {"init_weights": False, "aux_logits": True} if name == "inception_v3" else {}
+    options = {"init_weights": False, "aux_logits": name == "inception_v3"} if name in ("inception_v3", "googlenet") else {}
     body = models.get_model(name, weights=None, **options)
     attribute = next((head for head in HEADS if hasattr(body, head)), None)
     if attribute is None:
@@ -231,4 +231,5 @@ def frozen_below(
         cut = next((i for i, name in enumerate(names) if name == block or name.startswith(f"{block}.")), None)
         if cut is None:
             raise ValueError(f"block: expected one of {', '.join(names)}, found {block!r}")
-    return [f"body.{name}." for name in names[:cut]]
+    loose = [f"body.{name}" for name, _ in model.body.named_parameters(recurse=False)] if cut else []
+    return loose + [f"body.{name}." for name in names[:cut]]

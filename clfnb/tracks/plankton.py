@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/plankton.html.md"""
 
 # %% auto #0
 __all__ = ['RECIPES', 'Examples', 'load', 'parts', 'dataset', 'PlanktonNet', 'build_model', 'read_plan', 'trapezoid', 'fit',
-           'logits_of', 'embeddings_of', 'evaluate', 'model_config', 'Predictor']
+           'shorten', 'choose_precision', 'logits_of', 'embeddings_of', 'evaluate', 'model_config', 'Predictor']
 
 # %% ../../nbs/lib/tracks/plankton.ipynb #da2680da
 from dataclasses import dataclass
@@ -122,8 +122,9 @@ def build_model(
     return PlanktonNet(PictureInput(px, **look), ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout))
 
 # %% ../../nbs/lib/tracks/plankton.ipynb #c280ad2a
-RECIPES = {"quick": {"plan": "32x12", "widths": (16, 32, 64), "blocks": (1, 1, 1), "val": 0.1},
-           "hour": {"plan": "32x20 48x18 64x14", "widths": (32, 64, 128, 256), "blocks": (1, 1, 2, 1), "val": 0.05}}
+RECIPES = {"quick": {"plan": "32x12", "widths": (16, 32, 64), "blocks": (1, 1, 1), "val": 0.1, "precision": "auto", "pictures": None},
+           "hour": {"plan": "32x16 48x16 64x26", "widths": (48, 96, 192, 384), "blocks": (1, 1, 2, 1), "val": 0.05, "precision": "bf16-mixed",
+                    "pictures": 21000}}
 
 # %% ../../nbs/lib/tracks/plankton.ipynb #0f6889ee
 def read_plan(
@@ -165,6 +166,29 @@ def fit(
         trainer.model.look.px, end = px, end + epochs
         history = trainer.fit(train, val, epochs=end, **options)
     return history
+
+# %% ../../nbs/lib/tracks/plankton.ipynb #dad45468
+def shorten(
+    plan: list[tuple[int, int]],   # from `read_plan`
+    pictures: int,                 # of the training part
+    meant: int | None,             # for how many the plan was made; None for any number
+) -> list[tuple[int, int]]:        # (resolution, epochs), at least one epoch each
+    "A plan of no more steps than it was meant to have."
+    factor = min(1.0, meant / pictures) if meant else 1.0
+    return [(px, max(1, int(epochs * factor))) for px, epochs in plan]
+
+# %% ../../nbs/lib/tracks/plankton.ipynb #9a1dc4d8
+def choose_precision(
+    asked: str,                  # "auto", or a precision, which then holds
+    recipe: str,                 # what a processor is to use that is fast at it; "auto" leaves it to the trainer
+    device: str = "auto",        # where the training computes
+    can: dict | None = None,     # the processor's abilities by name, by default what torch says
+) -> str:                        # for the trainer
+    "The precision of a training. On a graphics card the trainer decides."
+    can = getattr(torch.cpu, "get_capabilities", dict)() if can is None else can
+    graphics = device != "cpu" and (device != "auto" or torch.cuda.is_available() or torch.backends.mps.is_available())
+    fast = can.get("avx512_bf16") or can.get("amx_bf16")
+    return recipe if asked == "auto" and not graphics and fast else asked
 
 # %% ../../nbs/lib/tracks/plankton.ipynb #30ea0f38
 @torch.inference_mode()

@@ -173,7 +173,7 @@ def _evaluate(self: Trainer, loader):
     fabric, parts = self.fabric, {name: [] for name in ("loss", *self.metrics)}
     for inputs, targets in self._read(loader):
         with fabric.autocast():
-            outputs = self.model(inputs)
+            outputs = fabric.strategy.precision.convert_output(self.model(inputs))
             loss, count = self.loss(outputs, targets), self.count(targets)
         parts["loss"].append((loss * count if count else 0.0, count))
         for name, metric in self.metrics.items():
