@@ -38,7 +38,7 @@ class LineFinder(nn.Module):
 
     def __init__(
         self,
-        width: int = 24,   # channels at full resolution; twice and four times as many further down
+        width: int = 16,   # channels at full resolution; twice and four times as many further down
     ):
         super().__init__()
         w, self.window = width, 63
@@ -150,9 +150,10 @@ class LineNetworks(nn.Module):
 
     def __init__(
         self,
-        finder_width: int = 24,   # `width` of `LineFinder`
+        finder_width: int = 16,   # `width` of `LineFinder`
         width: int = 192,         # `width` of `LineReader`
         blocks: int = 4,          # `blocks` of `LineReader`
     ):
         super().__init__()
+        self.arguments = {"finder_width": finder_width, "width": width, "blocks": blocks}
         self.finder, self.reader = LineFinder(finder_width), LineReader(width, blocks)

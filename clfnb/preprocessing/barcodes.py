@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/barcodes.html.md"""
 
 # %% auto #0
 __all__ = ['R', 'L', 'G', 'PARITY', 'MODULES', 'LEFT', 'RIGHT', 'check_digit', 'is_valid', 'normalise', 'encode',
-           'decode_modules', 'decode_runs', 'run_lengths', 'scores', 'log_total', 'best_codes']
+           'decode_modules', 'decode_runs', 'run_lengths', 'scores', 'log_total', 'search', 'best_codes']
 
 # %% ../../nbs/lib/preprocessing/barcodes.ipynb #f8b595ff
 import numpy as np
@@ -110,16 +110,17 @@ def run_lengths(
 
 # %% ../../nbs/lib/preprocessing/barcodes.ipynb #1a699cba
 def scores(
-    left: np.ndarray,     # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
-    right: np.ndarray,    # (6, 10) log-probabilities of the digits in set R
-) -> np.ndarray:          # (10, 12, 10) for each first digit, place and digit
+    left: np.ndarray,     # (..., 6, 20) log-probabilities: digits 0..9 in set L, then in set G
+    right: np.ndarray,    # (..., 6, 10) log-probabilities of the digits in set R
+) -> np.ndarray:          # (..., 10, 12, 10) for each first digit, place and digit
     "The log-probabilities of the patterns that each first digit allows. Raises `ValueError` on other shapes."
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
-    if left.shape != (6, 20) or right.shape != (6, 10):
+    if left.shape[-2:] != (6, 20) or right.shape != (*left.shape[:-1], 10):
         raise ValueError(f"expected shapes (6, 20) and (6, 10), found {left.shape} and {right.shape}")
-    sets = left.reshape(6, 2, 10)
-    allowed = sets[np.arange(6), PARITY]                                 # (10 first digits, 6 places, 10)
-    return np.concatenate([allowed, np.broadcast_to(right, (10, 6, 10))], axis=1)
+    table = np.empty((*left.shape[:-2], 10, 12, 10))
+    table[..., :6, :] = left.reshape(*left.shape[:-1], 2, 10)[..., np.arange(6), PARITY, :]      # (10 first digits, 6 places, 10)
+    table[..., 6:, :] = right[..., None, :, :]
+    return table
 
 # %% ../../nbs/lib/preprocessing/barcodes.ipynb #6cf57cfd
 _WEIGHT = np.array([3, 1] * 6)
@@ -127,24 +128,29 @@ _FROM = (np.arange(10)[None, :, None] - _WEIGHT[:, None, None] * np.arange(10)) 
 
 
 def log_total(
-    table: np.ndarray,   # (10, 12, 10) from `scores`
-) -> float:              # log of the summed probability of all valid codes
+    table: np.ndarray,   # (..., 10, 12, 10) from `scores`
+) -> np.ndarray:         # (...) log of the summed probability of all valid codes
     "The logarithm of the probability that all valid codes have together, by the trellis; -inf below e^-700 of the likeliest sequence."
     peak, state = table.max(axis=-1), np.eye(10)                         # state: (first digit, sum so far)
     shares = np.exp(table - np.where(np.isfinite(peak), peak, 0.0)[..., None])
     for place in range(12):
-        state = (state[:, _FROM[place]] @ shares[:, place, :, None])[..., 0]
+        state = (state[..., _FROM[place]] @ shares[..., place, :, None])[..., 0]
     with np.errstate(divide="ignore"):
-        return float(np.logaddexp.reduce(np.log(state[:, 0]) + peak.sum(axis=1)))
+        return np.logaddexp.reduce(np.log(state[..., 0]) + peak.sum(axis=-1), axis=-1)
 
 # %% ../../nbs/lib/preprocessing/barcodes.ipynb #57c22d03
-def best_codes(
+def search(
     left: np.ndarray,     # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
     right: np.ndarray,    # (6, 10) log-probabilities of the digits in set R
     n: int = 2,           # how many codes
-) -> list[tuple[str, float]]:   # (code, posterior probability among all valid codes), best first
+) -> tuple[list[tuple[str, float]], float]:   # [(code, posterior probability among all valid codes), best first]; log of the probability of all valid codes
     "The most probable valid codes, exactly (list Viterbi: Seshadri and Sundberg 1994, 10.1109/26.275300)."
+    left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     table = scores(left, right)
+    total, found = float(log_total(table)), []
+    likeliest = _unsearched(left, right) if n == 1 else None
+    if likeliest:
+        return [(likeliest, float(np.exp(min(0.0, left.max(-1).sum() + right.max(-1).sum() - total))))], total
     paths = np.full((10, 10, n), -np.inf)                                # (first digit, sum, rank)
     paths[np.arange(10), np.arange(10), 0] = 0.0
     back = []
@@ -152,12 +158,32 @@ def best_codes(
         offers = (paths[:, _FROM[place]] + table[:, place][:, None, :, None]).reshape(10, 10, -1)
         back.append(np.argsort(-offers, axis=-1, kind="stable")[..., :n])
         paths = np.take_along_axis(offers, back[-1], axis=-1)
-    total, found = log_total(table), []
     for flat in np.argsort(-paths[:, 0].ravel(), kind="stable")[:n]:
         first, rank = divmod(int(flat), n)
         if np.isfinite(paths[first, 0, rank]):
             found.append((_trace(back, first, rank, n), float(np.exp(min(0.0, paths[first, 0, rank] - total)))))
-    return found
+    return found, total
+
+# %% ../../nbs/lib/preprocessing/barcodes.ipynb #c1e1e827
+_FIRST = {tuple(word): str(first) for first, word in enumerate(PARITY.tolist())}
+
+
+def _unsearched(left, right):
+    "The code made of the likeliest patterns, or None if it is not valid or nothing in a place is possible."
+    ours, theirs = left.argmax(-1), right.argmax(-1)
+    if not (np.isfinite(left.max(-1)).all() and np.isfinite(right.max(-1)).all()):
+        return None
+    code = _FIRST.get(tuple((ours // 10).tolist()), "") + "".join(map(str, (ours % 10).tolist() + theirs.tolist()))
+    return code if is_valid(code) else None
+
+
+def best_codes(
+    left: np.ndarray,     # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
+    right: np.ndarray,    # (6, 10) log-probabilities of the digits in set R
+    n: int = 2,           # how many codes
+) -> list[tuple[str, float]]:   # (code, posterior probability among all valid codes), best first
+    "The codes that `search` finds."
+    return search(left, right, n)[0]
 
 # %% ../../nbs/lib/preprocessing/barcodes.ipynb #4b830f2e
 def _trace(back, first, rank, n):

@@ -39,12 +39,14 @@ def transfer(
     motion: np.ndarray,       # (lines,) length of the smear in modules
     pixel: np.ndarray,        # (lines,) size of a pixel in modules
     sharpen: np.ndarray,      # (lines,) strength of the sharpening, 0 for none
+    core: np.ndarray | float = 0.0,   # (lines,) share of the light in an inner disc, -1/3 (a ring) to 1
 ) -> np.ndarray:              # (lines, n) real factors
     "Modulation transfer of a camera along a line (Goodman 2005, Introduction to Fourier Optics, section 6.4)."
     f = frequency[None].astype(np.float32)
     disc, sigma, motion, pixel, sharpen = (value.astype(np.float32) for value in (disc, sigma, motion, pixel, sharpen))
-    x = np.maximum(np.pi * disc[:, None] * f, 1e-6)
-    blur = 2 * j1(x) / x * np.exp(-2 * (np.pi * sigma[:, None] * f) ** 2) * np.sinc(motion[:, None] * f) * np.sinc(pixel[:, None] * f) ** 2
+    x, core = np.maximum(np.pi * disc[:, None] * f, 1e-6), np.broadcast_to(np.float32(core), disc.shape)[:, None]
+    lens = 2 * (1 - core) * j1(x) / x + 4 * core * j1(x / 2) / x
+    blur = lens * np.exp(-2 * (np.pi * sigma[:, None] * f) ** 2) * np.sinc(motion[:, None] * f) * np.sinc(pixel[:, None] * f) ** 2
     wide = np.exp(-2 * (np.pi * 1.2 * pixel[:, None] * f) ** 2)
     return blur * (1 + sharpen[:, None] * (1 - wide))
 
@@ -90,13 +92,14 @@ def reflectance(
 
 # %% ../../nbs/lib/simulate/barcodes_lines.ipynb #224b984b
 def _draw_blur(lines, difficulty, rng):
-    "Disc, Gaussian, motion, pixel (all in modules) and sharpening."
+    "Disc, Gaussian, motion, pixel (all in modules), sharpening and the share of the inner disc."
     bands = np.array([[0.0, 1.3], [1.3, 3.0], [3.0, 4.3]])[rng.choice(3, lines, p=[0.3, 0.5, 0.2])]
     disc = difficulty * rng.uniform(bands[:, 0], bands[:, 1])
     sigma = difficulty * rng.uniform(0, 0.8, lines) * (rng.random(lines) < 0.5) / np.maximum(1, disc)
     motion = difficulty * rng.uniform(0, 3, lines) * (rng.random(lines) < 0.3) / np.maximum(1, disc)
     pixel = np.exp(rng.uniform(np.log(0.15), np.log(0.9), lines)) / np.maximum(1, 0.7 * disc)
-    return disc, sigma, motion, pixel, rng.uniform(0, 2.0, lines) * (rng.random(lines) < 0.4)
+    core = rng.uniform(-0.3, 0.5, lines) * (rng.random(lines) < 0.5)
+    return disc, sigma, motion, pixel, rng.uniform(0, 2.0, lines) * (rng.random(lines) < 0.4), core
 
 
 def _light(lines, samples, rng):

@@ -9,15 +9,16 @@ __all__ = ['fit_places', 'rising', 'join', 'Reading', 'evidence_of', 'LineReadin
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #666acf3c
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from fastcore.basics import patch
 
 import clfnb
 from ..models.scanline import CENTRES, LineNetworks
-from ..preprocessing.barcodes import best_codes, log_total, scores
+from ..models.scanline_arrays import ArrayFinder, ArrayReader
+from ..preprocessing.barcodes import log_total, scores, search
 from ..preprocessing.barcodes_crop import scan_lines, straighten
 from ..training.checkpoints import load_model
 
@@ -26,28 +27,34 @@ def _terms(x, b):
     return np.stack([np.ones_like(x), x, x**2, x**3, b, b * x], axis=-1)
 
 
+@cache
+def _grid(bands, places):
+    "The terms of all places on all bands, which divide -1..1 evenly; (bands * places, 6)."
+    b, x = ((2 * np.arange(n) + 1) / n - 1 for n in (bands, places))
+    return _terms(*np.broadcast_arrays(x[None], b[:, None])).reshape(-1, 6)
+
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #966edd92
 def fit_places(
-    votes: np.ndarray,   # (bands, 2, places) logit of inside, position 0..1
-    samples: int,        # length of the lines that the votes are about
-) -> tuple | None:       # (bands, samples) module coordinates, and the modules by which votes are off in the middle; None without enough votes
+    votes: np.ndarray,          # (bands, 2, places) logit of inside, position 0..1
+    samples: int,               # length of the lines that the votes are about
+    bands: int | None = None,   # how many lines the map is wanted for; None: as many as have voted
+) -> tuple | None:              # (bands, samples) module coordinates, and the modules by which votes are off in the middle; None without enough votes
     "The smooth map through the finder's votes."
     inside, position = 1 / (1 + np.exp(-votes[:, 0])), 95 * votes[:, 1]
-    bands, places = position.shape
-    band = np.linspace(-1, 1, bands) if bands > 1 else np.zeros(1)
-    x, b = np.broadcast_arrays((2 * np.arange(places) + 1)[None] / places - 1, band[:, None])
+    terms = _grid(*position.shape)
     trust = (inside * (inside > 0.3) * (position > -3) * (position < 98)).ravel()
-    if trust.sum() < 1.5 * bands:
+    if trust.sum() < 1.5 * len(votes):
         return None
-    terms, position, weight = _terms(x, b).reshape(-1, 6), position.ravel(), trust
+    position, weight, sure = position.ravel(), trust, trust > 0.5
     calm = np.diag([1e-9, 1e-9, 0.002025, 0.002025, 0.000036, 0.000225]) * trust.sum()
     for _ in range(6):
         weighted = terms.T * weight
         found = np.linalg.solve(weighted @ terms + calm, weighted @ position)
         off = np.abs(position - terms @ found)
-        middle = np.median(off[trust > 0.5]) if (trust > 0.5).any() else np.inf
+        middle = float(np.median(off[sure])) if sure.any() else np.inf
         weight = trust / (1 + (off / max(1.0, 1.5 * middle)) ** 2)
-    x, b = np.broadcast_arrays((2 * np.arange(samples) + 1)[None] / samples - 1, band[:, None])
-    return _terms(x, b) @ found, float(middle)
+    bands = bands or len(votes)
+    return (_grid(bands, samples) @ found).reshape(bands, samples), middle
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #40d3eddf
 def rising(
@@ -88,6 +95,11 @@ class Reading:
     reader: str = "network"  # who read it
     evidence: tuple = ()     # what the confidence was computed from
 
+    @property
+    def illegible(self) -> bool:
+        "Whether this is plainly a code, and yet hardly better than a guess."
+        return bool(self.evidence) and self.evidence[2] > 4 and self.confidence < 0.15
+
 
 def evidence_of(
     posterior: float,    # probability of the best code among valid ones
@@ -109,20 +121,27 @@ class LineReading:
     networks: LineNetworks
     weights: tuple = (0.0,) * 6     # of the logistic regression on the evidence
     bias: float = 0.0
-    bands: int = 8                  # lines across a code
+    bands: int = 8                  # lines across a code, an even number
     samples: int = 512              # of each line before it is straightened
     margin: float = 0.25            # part of the rectangle's width that lines reach beyond it on each side
     rounds: int = 2                 # corrections of the straightening, at most
     enough: float = 0.99            # confidence above which nothing is corrected any more
-    hopeless: float = 1e-4          # confidence of a first reading below which nothing is corrected either
+    hopeless: float = 1e-3          # confidence of a reading below which nothing is corrected either
+    glance: float = -4.0            # code score plus log-probability of all valid codes of the first glance below which nothing is read
+
+    def __post_init__(self):
+        self.finder, self.reader = ArrayFinder(self.networks.finder), ArrayReader(self.networks.reader)
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #a5d96769
+def _paired(lines):
+    "Means of neighbouring lines: (..., n, samples) -> (..., n / 2, samples)."
+    return 0.5 * (lines[..., ::2, :] + lines[..., 1::2, :])
+
+
 @patch
-@torch.inference_mode()
 def _look(self: LineReading, lines):
-    "What the reader says about straightened lines (..., samples), as numpy arrays that begin with the same dimensions."
-    flat = np.ascontiguousarray(lines, np.float32).reshape(-1, lines.shape[-1])
-    out = {name: value.numpy().reshape(*lines.shape[:-1], *value.shape[1:]) for name, value in self.networks.reader(torch.from_numpy(flat)).items()}
+    "What the reader says about straightened lines (..., samples), as arrays that begin with the same dimensions."
+    out = {name: value.reshape(*lines.shape[:-1], *value.shape[1:]) for name, value in self.reader(lines.reshape(-1, lines.shape[-1])).items()}
     out["left"], out["right"] = _log_softmax(out["left"]), _log_softmax(out["right"])
     out["trust"] = 1 / (1 + np.exp(-out["code"]))
     return out
@@ -138,41 +157,53 @@ class _Try:
     places: np.ndarray     # (bands, samples) module coordinates
     off: float             # modules by which the finder's votes are off
     against: bool = False  # whether the lines run against the code, and have been turned
+    trust: np.ndarray | float = 1.0   # (bands / 2,) in the pairs of lines, from the last reading
 
 
 @patch
 def _find(self: LineReading, lines, quads):
     "A try for each rectangle in which the finder sees a code."
-    with torch.inference_mode():
-        votes = self.networks.finder(torch.from_numpy(lines.reshape(-1, self.samples))).numpy().reshape(*lines.shape[:2], 2, -1)
+    paired = _paired(lines)
+    votes = self.finder(paired.reshape(-1, self.samples)).reshape(*paired.shape[:2], 2, -1)
     tries = []
     for number, own in enumerate(votes):
-        fit = fit_places(own, self.samples)
-        if fit is not None and np.median(np.diff(fit[0], axis=1)) > 0:
+        fit = fit_places(own, self.samples, lines.shape[1])
+        if fit is not None and np.median(np.diff(fit[0][0])) > 0:
             tries.append(_Try(number, quads[number], lines[number], rising(fit[0]), fit[1]))
     return tries
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #ffb28157
 @patch
-def _direct(self: LineReading, tries):
-    "Turn what runs against the code."
+def _glance(self: LineReading, tries):
+    "Turn what runs against the code, leave out what is hopeless, and straighten the rest by what the averaged line says."
     means = np.stack([_standard(straighten(one.lines, one.places)).mean(0) for one in tries])
     out = self._look(np.stack([means, means[:, ::-1]], axis=1))
+    value = out["code"] + np.maximum(log_total(scores(out["left"], out["right"])), -8.0)
+    kept = []
     for k, one in enumerate(tries):
-        forth, back = (max(log_total(scores(out["left"][k, way], out["right"][k, way])), -8.0) + out["code"][k, way] for way in (0, 1))
-        if back > forth:
-            one.against, one.places, one.lines = True, 95 - one.places[:, ::-1], one.lines[:, ::-1]
+        way = int(value[k, 1] > value[k, 0])
+        if value[k, way] > self.glance:
+            if way:
+                one.against, one.places, one.lines = True, 95 - one.places[:, ::-1], one.lines[:, ::-1]
+            one.places = _moved(one.places, out["shift"][k, way][None])
+            kept.append(one)
+    return kept
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #695c0a46
-@patch
-def _correct(self: LineReading, places, out):
-    "The map after the reader's displacements."
+_KNOTS = np.concatenate([[-20.0], CENTRES.numpy(), [115.0]])
+
+
+def _moved(places, shift):
+    "A map (bands, samples) after displacements at the fifteen windows: (1, 15) for all bands, or one row for several of them."
+    shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1).repeat(len(places) // len(shift), axis=0)
+    return rising(places + np.stack([np.interp(u, _KNOTS, s) for u, s in zip(places, shift, strict=True)]))
+
+
+def _correction(out):
+    "The reader's displacements for each pair of lines, drawn towards their mean."
     trust = out["trust"][:, None] + 1e-3
     mean = (out["shift"] * trust).sum(0) / trust.sum()
-    shift = 0.7 * trust * out["shift"] + (1 - 0.7 * trust) * mean
-    knots = np.concatenate([[-20.0], CENTRES.numpy(), [115.0]])
-    shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1)
-    return rising(places + np.stack([np.interp(u, knots, s) for u, s in zip(places, shift, strict=True)]))
+    return 0.7 * trust * out["shift"] + (1 - 0.7 * trust) * mean
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #3f404821
 @patch
@@ -180,25 +211,34 @@ def read_all(
     self: LineReading,
     image: np.ndarray,    # (height, width) grey, uint8
     quads: list,          # (4, 2) rectangles that may hold a barcode, the first side of each across the bars
+    sign: int = 1,        # -1 to read light bars on a dark ground
 ) -> list:                # for each the best valid code, however improbable; None if there is nothing like a code at all
     "Read what may be barcodes. Raises `ValueError` for a degenerate rectangle."
-    lines, found = [scan_lines(image, quad, self.samples, self.bands, self.margin) for quad in quads], [None] * len(quads)
-    for sign in (1, -1):
-        doubtful = [i for i, reading in enumerate(found) if reading is None or reading.confidence <= self.enough]
-        if doubtful:
-            readings = self._read_lines(np.stack([sign * lines[i] for i in doubtful]), [quads[i] for i in doubtful])
-            for i, reading in zip(doubtful, readings, strict=True):
-                if sign < 0 and reading and reading.confidence > 0.5 and not self._confirmed(-lines[i], quads[i], reading.code):
-                    reading.confidence = 0.5
-                found[i] = max((r for r in (found[i], reading) if r), key=lambda r: r.confidence, default=None)
+    if not len(quads):
+        return []
+    lines = sign * np.stack([scan_lines(image, quad, self.samples, self.bands, self.margin) for quad in quads])
+    if sign > 0:
+        return self._read_lines(lines, quads)
+    found, tried = [None] * len(quads), [i for i in range(len(quads)) if self._on_dark(-lines[i])]
+    for i, reading in zip(tried, self._read_lines(lines[tried], [quads[i] for i in tried]) if tried else [], strict=True):
+        if reading and reading.confidence > 0.5 and not self._confirmed(lines[i], quads[i], reading.code):
+            reading.confidence = 0.5
+        found[i] = reading
     return found
+
+
+@patch
+def _on_dark(self: LineReading, lines):
+    "Whether the rectangle is darker just beyond its two ends than within."
+    edge = int(self.samples * self.margin / (1 + 2 * self.margin))
+    left, middle, right = (part.mean() for part in np.split(lines[:, edge // 2 : -(edge // 2)], [edge - edge // 2, -(edge - edge // 2)], axis=1))
+    return max(left, right) < middle
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #6ce00e26
 @patch
 def _confirmed(self: LineReading, lines, quad, code):
     "Whether the upper and the lower half of the lines, read apart, give the code."
-    half = (len(lines) + 1) // 2
-    halves = self._read_lines(np.stack([lines[:half], lines[-half:]]), [quad, quad])
+    halves = self._read_lines(np.stack(np.split(lines, 2)), [quad, quad])
     return all(reading and reading.code == code for reading in halves)
 
 
@@ -216,36 +256,37 @@ def read(
 def _read_lines(self: LineReading, lines, quads):
     "Find, straighten, read, correct, until nothing is in doubt. A reading or None for each rectangle."
     best, tries = [None] * len(quads), self._find(lines, quads)
-    if tries:
-        self._direct(tries)
+    tries = tries and self._glance(tries)
     for _ in range(self.rounds + 1):
         if not tries:
             break
-        straight = np.stack([straighten(one.lines, one.places) for one in tries])
-        bands = self._look(straight)
-        weight = bands["trust"] + 1e-3
-        mean = self._look(np.einsum("kb,kbs->ks", weight / weight.sum(1, keepdims=True), _standard(straight)))
+        pairs = np.stack([_paired(_standard(straighten(one.lines, one.places))) for one in tries])
+        weight = np.stack([np.broadcast_to(one.trust, pairs.shape[1]) + 1e-3 for one in tries])
+        mean = np.einsum("kb,kbs->ks", weight / weight.sum(1, keepdims=True), pairs).astype(np.float32)
+        out = self._look(np.concatenate([mean[:, None], pairs], axis=1))
         for k, one in enumerate(tries):
-            own = {name: value[k] for name, value in bands.items()}
-            reading = self._decide(one, own, {name: value[k] for name, value in mean.items()})
+            own = {name: value[k, 1:] for name, value in out.items()}
+            reading = self._decide(one, own, {name: value[k, 0] for name, value in out.items()})
             if best[one.number] is None or reading.confidence > best[one.number].confidence:
                 best[one.number] = reading
-            one.places = self._correct(one.places, own)
+            one.places, one.trust = _moved(one.places, _correction(own)), own["trust"]
         tries = [one for one in tries if self.hopeless < best[one.number].confidence <= self.enough]
     return best
 
 # %% ../../nbs/lib/tracks/barcodes_reader.ipynb #1fad10c1
 @patch
-def _decide(self: LineReading, one, bands, mean):
-    "The reading of one rectangle from what the reader says about its bands and about their mean."
-    weight = bands["trust"] + 1e-3
-    left, right = (join(mean[side], bands[side], bands["trust"]) for side in ("left", "right"))
-    ((code, posterior),) = best_codes(left, right, 1)
-    own = np.concatenate([bands["left"].argmax(-1) % 10, bands["right"].argmax(-1)], axis=1)
+def _decide(self: LineReading, one, pairs, mean):
+    "The reading of one rectangle from what the reader says about its pairs of lines and about their mean."
+    left, right = (join(mean[side], pairs[side], pairs["trust"]) for side in ("left", "right"))
+    ((code, posterior),), valid = search(left, right, 1)
+    own = np.concatenate([pairs["left"].argmax(-1) % 10, pairs["right"].argmax(-1)], axis=1)
+    weight = pairs["trust"] + 1e-3
     agreement = weight @ (own == [int(digit) for digit in code[1:]]) / weight.sum()          # at each place
-    evidence = evidence_of(posterior, log_total(scores(left, right)), float(mean["code"]), float(agreement.mean()), one.off, float(agreement.min()))
+    evidence = evidence_of(posterior, valid, float(mean["code"]), float(agreement.mean()), one.off, float(agreement.min()))
     confidence = 1 / (1 + np.exp(-(self.bias + np.dot(self.weights, evidence))))
     return Reading(code, float(confidence), self._corners(one.quad, one.against, one.places), "network", evidence)
+
+
 
 
 @patch
@@ -269,7 +310,7 @@ def shipped(
         raise FileNotFoundError(f"{folder / name}: no such model; there is {', '.join(sorted(p.name for p in folder.glob('*'))) or 'none'}")
     return folder / name
 
-
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #802244c7
 @patch(cls_method=True)
 def load(
     cls: LineReading,
@@ -280,6 +321,17 @@ def load(
     state, config = load_model(folder)
     if config.get("architecture") != "LineNetworks":
         raise ValueError(f"{folder / 'config.json'}: expected a model of the kind LineNetworks, found {config.get('architecture')!r}")
+    weights, bias = _confidence(config.get("confidence"), folder)
     networks = LineNetworks(**config["arguments"])
     networks.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
-    return cls(networks.eval(), tuple(config["confidence"]["weights"]), config["confidence"]["bias"])
+    return cls(networks.eval(), weights, bias)
+
+# %% ../../nbs/lib/tracks/barcodes_reader.ipynb #809819dc
+def _confidence(found, folder):
+    "Weights and bias of the confidence. Raises `ValueError` unless there are as many numbers as the evidence has."
+    wanted, found = len(LineReading.weights), found if isinstance(found, dict) else {}
+    numbers = [*(found.get("weights") or []), found.get("bias")]
+    if len(numbers) != wanted + 1 or not all(isinstance(number, int | float) for number in numbers):
+        raise ValueError(f"{folder / 'config.json'}: expected a confidence of {wanted} weights and a bias, found {found or 'none'}; "
+                         "train_barcode_reader fits it to a model that was saved by another version")
+    return tuple(numbers[:-1]), numbers[-1]
