@@ -52,6 +52,31 @@ def test_network_reads_a_clean_code_any_way_up(network, turns):
     assert answers[0].confidence > 0.97 and answers[0].corners.shape == (4, 2)
 
 
+@pytest.mark.parametrize("blur", [0.0, 2.0])
+def test_cascade_reads_a_second_label_that_the_quick_path_does_not_see(blur):
+    """Two labels in one picture, the second too blurred for zxing: neither hides the other."""
+    pytest.importorskip("zxingcpp")
+    sharp, other = drawn("4006381333931", 3), cv2.GaussianBlur(drawn("9780201379624", 3), (0, 0), blur) if blur else drawn("9780201379624", 3)
+    picture = cv2.copyMakeBorder(np.concatenate([sharp, other]), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=255)
+    answers = Predictor.load(reader="cascade").predict(picture)
+    assert sorted(answer.code for answer in answers) == ["4006381333931", "9780201379624"]
+
+
+def test_markup_takes_commas_quotes_and_corners_in_any_order(tmp_path):
+    """What spreadsheets write is read, and what is written is read again."""
+    corners = [[10, 12], [90, 20], [86, 52], [7, 44]]
+    shuffled = ",".join(str(value) for k in (2, 0, 3, 1) for value in corners[k])
+    file = tmp_path / "markup.csv"
+    file.write_text(f'"a, b.png","4006381333931",{shuffled}\n', encoding="utf-16")
+    table = read_markup(file)
+    assert table.path.tolist() == ["a, b.png"] and table.code.tolist() == ["4006381333931"]
+    assert table[["x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"]].to_numpy().reshape(4, 2).tolist() == corners
+    assert read_markup(write_markup(table, tmp_path / "again.csv")).equals(table.assign(modules="".join(map(str, encode("4006381333931")))))
+    file.write_bytes("a.png,4006381333931".encode("utf-16-le"))
+    with pytest.raises(MarkupError, match="byte order mark"):
+        read_markup(file)
+
+
 def test_only_valid_codes_come_out():
     rng = np.random.default_rng(0)
     for _ in range(20):

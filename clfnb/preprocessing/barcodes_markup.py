@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/barcodes_markup.html.md"""
 __all__ = ['CORNERS', 'COLUMNS', 'MarkupError', 'read_markup', 'write_markup', 'missing_pictures']
 
 # %% ../../nbs/lib/preprocessing/barcodes_markup.ipynb #43afb5ae
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pandas as pd
 
 from ..files import write_file
 from .barcodes import encode, normalise
-from .barcodes_crop import order_corners
+from .barcodes_crop import restore_corners
 
 # %% ../../nbs/lib/preprocessing/barcodes_markup.ipynb #362712c5
 CORNERS = ["x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"]
@@ -35,12 +37,21 @@ def _lines(path):
         text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise MarkupError(f"{path}: expected UTF-16 with a byte order mark, or UTF-8; found neither ({error.reason})") from error
+    if "\0" in text[:1000]:
+        raise MarkupError(f"{path}: expected UTF-16 with a byte order mark, found two-byte characters without one")
     return text.splitlines()
+
+
+def _join(cells):
+    "Cells as a line, quoted where one holds a comma or a quote."
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
 
 # %% ../../nbs/lib/preprocessing/barcodes_markup.ipynb #f35e6851
 def _row(line):
     "One line as a dict. Raises `ValueError` saying what is wrong."
-    cells = [cell.strip() for cell in line.split(",")]
+    cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
     if len(cells) < len(COLUMNS):
         raise ValueError(f"expected at least {len(COLUMNS)} cells, found {len(cells)}")
     code = normalise(cells[1])
@@ -48,11 +59,11 @@ def _row(line):
         corners = [float(cell) for cell in cells[2:10]]
     except ValueError as error:
         raise ValueError(f"expected eight numbers for the corners, found {cells[2:10]}") from error
-    order_corners(np.reshape(corners, (4, 2)))
+    corners = restore_corners(np.reshape(corners, (4, 2))).ravel().tolist()
     modules = cells[10] if len(cells) > 10 else ""
     if modules and modules != "".join(map(str, encode(code))):
         raise ValueError(f"the modules are not those of {code}")
-    return dict(zip(COLUMNS, [cells[0], code, *corners], strict=True)) | {"modules": modules, "extra": ",".join(cells[11:])}
+    return dict(zip(COLUMNS, [cells[0], code, *corners], strict=True)) | {"modules": modules, "extra": _join(cells[11:])}
 
 # %% ../../nbs/lib/preprocessing/barcodes_markup.ipynb #b9e108b2
 def read_markup(
@@ -88,8 +99,8 @@ def write_markup(
         except ValueError as error:
             raise ValueError(f"row {number} ({row['path']}): {error}") from error
         modules = row.get("modules") or "".join(map(str, encode(code)))
-        cells = [str(row["path"]), code, *(f"{float(row[name]):.10g}" for name in CORNERS), modules, *filter(None, [row.get("extra")])]
-        lines.append(",".join(cells))
+        cells = [str(row["path"]), code, *(f"{float(row[name]):.10g}" for name in CORNERS), modules, *next(csv.reader([row.get("extra") or ""]), [])]
+        lines.append(_join(cells))
     return write_file(path, "".join(line + "\r\n" for line in lines).encode("utf-16"))
 
 # %% ../../nbs/lib/preprocessing/barcodes_markup.ipynb #980098ca

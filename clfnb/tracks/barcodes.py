@@ -219,9 +219,23 @@ def predict(
                 raise
     if self.reader != "zxing" and min(image.shape) >= 8 and (not found or _contradict(found) or any(map(_thin, found))):
         found = _second_opinion(found, self._by_network(image))
+    elif found and self.reader == "cascade":
+        found = found + self._beside(image, found)
     return sorted(found, key=lambda reading: -reading.confidence)
 
 # %% ../../nbs/lib/tracks/barcodes.ipynb #507f1eef
+@patch
+def _beside(self: Predictor, image, found):
+    "What the networks read in places where the quick path saw nothing, of codes about as large as those that it read."
+    width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
+    middles = [tuple(map(float, reading.corners.mean(0))) for reading in found]
+    quads = [quad for quad in find_bars(image, self.most, windows=(5,)) if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
+             and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width and all(cv2.pointPolygonTest(quad, middle, False) < 0 for middle in middles)]
+    readings = self.lines.read_all(image, quads[:2]) if quads else []
+    more = {reading.code: reading for reading in readings if reading and reading.confidence >= self.threshold and is_valid(reading.code)}
+    return [reading for code, reading in more.items() if all(code != one.code for one in found)]
+
+
 def _second_opinion(quick, network):
     "What the networks read, and what of the quick answers they do not speak against."
     if _contradict(quick):

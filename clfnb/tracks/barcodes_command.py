@@ -16,12 +16,14 @@ import click
 from ..files import write_file
 
 # %% ../../nbs/lib/tracks/barcodes_command.ipynb #f8ed5e5f
-def _check_folder(file):
-    "Raise `OSError` naming a file whose folder cannot be written to."
-    folder = Path(file).absolute().parent
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise OSError(f"{folder}: cannot write here")
+def _check_paths(place, *files):
+    "Raise `OSError` naming what is not there, or a file whose folder cannot be written to."
+    if not Path(place).exists():
+        raise FileNotFoundError(f"{place}: no such file or folder")
+    for folder in (Path(file).absolute().parent for file in files if file):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise OSError(f"{folder}: cannot write here")
 
 
 def write_tables(
@@ -66,12 +68,12 @@ def predict_barcodes(
     run: str | None,     # which model
 ) -> int:
     "Read the EAN-13 and UPC-A codes of photographs, blurred ones too. A code with a wrong check digit is never printed."
+    _check_paths(place, csv, answer)
     from clfnb.runs.record import model_of
+    folder = None if run is None else model_of(run)
     from clfnb.tracks.barcodes import Predictor, pictures_in, predict_files
     paths = pictures_in(place)
-    for file in filter(None, (csv, answer)):
-        _check_folder(file)
-    table, failed = predict_files(Predictor.load(None if run is None else model_of(run), reader, threshold), paths, place if Path(place).is_dir() else "", show)
+    table, failed = predict_files(Predictor.load(folder, reader, threshold), paths, place if Path(place).is_dir() else "", show)
     write_tables(table, csv, answer)
     click.echo(f"{len(table)} codes in {table['path'].nunique()} of {len(paths)} pictures, {len(failed)} left out")
     return 1 if failed else 0
