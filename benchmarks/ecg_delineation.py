@@ -4,7 +4,8 @@
 
 Each record is cut to its annotated parts, ten seconds more on either side, and every delineator gets the same pieces. The tables come from
 `clfnb.evaluation.delineation`. Give --run to add a trained model; records that it was trained on make its figures look better than they
-are, so name its test records with --records. The nine records without usable P waves are left out unless --all is given.
+are, so name its test records with --records. The nine records without usable P waves are left out unless --all is given. With --run the speed
+of the whole path is measured too: whole records, all leads at once, from samples in memory to points.
 """
 import argparse
 import sys
@@ -76,6 +77,23 @@ def delineate(delineator, record, signal, fs, beats, leads):
     return entries, samples, seconds
 
 
+def whole_path(run, signals):
+    "Samples of all leads a second of processor time, on one thread, from whole signals (samples, leads) with their rates to points."
+    import torch
+
+    from clfnb.tracks.ecg import Predictor
+    predictor, samples, seconds = Predictor.load(run), 0, 0.0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for number, (signal, fs) in enumerate([signals[0], *signals]):     # the first is warming up
+        start = time.process_time()
+        predictor.predict(signal.astype(np.float32), fs)
+        if number:
+            samples, seconds = samples + signal.size, seconds + time.process_time() - start
+    torch.set_num_threads(threads)
+    return samples / seconds
+
+
 def report(name, entries, samples, seconds):
     "Print speed and the tables of one delineator, a lead at a time and best of two."
     errors = delineation_errors(entries)
@@ -105,6 +123,7 @@ def main():
     warnings.simplefilter("ignore")
     entries = {name: [] for name in delineators}
     cost = pd.DataFrame(0.0, index=list(delineators), columns=["samples", "seconds"])
+    signals = []
     for record in names:
         signal = wfdb.rdrecord(str(options.data / record))
         beats, _ = read_beats(options.data / record)
@@ -112,8 +131,11 @@ def main():
             new, *spent = delineate(delineator, record, signal.p_signal, signal.fs, beats, options.leads)
             entries[name] += new
             cost.loc[name] += spent
+        signals = [*signals, (signal.p_signal, signal.fs)][:5]
     for name in delineators:
         report(name, entries[name], int(cost.samples[name]), cost.seconds[name])
+    if options.run:
+        print(f"\nclfnb, whole records of all leads: {whole_path(options.run, signals) / 1e6:.2f} M samples/s of one core's time ({len(signals)} records)")
 
 
 if __name__ == "__main__":
