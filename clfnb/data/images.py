@@ -16,6 +16,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,10 @@ def _read_or_error(path):
     except (UnreadablePicture, OSError) as error:
         return error
 
+
+def _read_some(paths):
+    return [_read_or_error(path) for path in paths]
+
 # %% ../../nbs/lib/data/images.ipynb #a6edc0a3
 def decode(
     paths,                      # (n,) picture files
@@ -105,8 +110,8 @@ def decode(
     images, errors, paths = [], [], list(paths)
     read = np.zeros(len(paths), bool)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        found = pool.map(_read_or_error, paths)
-        for row, image in enumerate(tqdm(found, total=len(paths), desc="decoding", disable=None if progress else True, leave=False)):
+        parts = pool.map(_read_some, [paths[start : start + 64] for start in range(0, len(paths), 64)])   # a task for each would cost as much as it does
+        for row, image in enumerate(tqdm(chain.from_iterable(parts), total=len(paths), desc="decoding", disable=None if progress else True, leave=False)):
             if isinstance(image, Exception):
                 if on_error == "raise":
                     pool.shutdown(cancel_futures=True)
