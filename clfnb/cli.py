@@ -314,7 +314,10 @@ def predict_ecg(
     out: str | None,     # folder of the annotation files
     csv: str | None,     # file of the table
 ) -> int:
-    "Find the waves of whole ECG records of any length and write them as WFDB annotations, REC.clf."
+    """Find the waves of whole ECG records of any length and write them as WFDB annotations, REC.clf.
+
+    Waves stand as ( p ), ( N ) and ( t ); a model of the scheme "points" gives no T onset, as the experts of QTDB mostly gave none: there it is t ).
+    """
     records = records_in(place)
     folder = writable(Path(out) if out else records[0].parent)
     if csv:
