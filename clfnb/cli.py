@@ -18,7 +18,8 @@ import click
 
 from . import __version__
 from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message
-from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table, writable
+from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table
+from .files import writable
 from .settings import load_settings
 from .tracks.barcodes_command import predict_barcodes
 

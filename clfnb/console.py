@@ -7,17 +7,16 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 # %% auto #0
 __all__ = ['dataset_argument', 'message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names',
            'run_names', 'data_names', 'known_data', 'parameter_names', 'lesson_named', 'pairs_to_values',
-           'parameter_help', 'check_data', 'summary', 'writable', 'predict_plankton']
+           'parameter_help', 'check_data', 'summary', 'predict_plankton']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
 from difflib import get_close_matches
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import click
 
-from .files import write_file
+from .files import check_paths, write_file
 from .settings import load_settings
 
 # %% ../nbs/lib/console.ipynb #2d967222
@@ -180,9 +179,7 @@ def check_data(
     data = values.get("data", "simulated")
     track = next((track for track in FILES_OF_TRACK if lesson.startswith(track.rstrip("s"))), None)
     if data in names():
-        if track not in (None, info(data).track):
-            raise Mistyped(f"data: {data} belongs to the track {info(data).track}, not to {track}")
-        get(data)
+        get(info(data, track).name)
     elif data != "simulated" and not (data and Path(data).expanduser().is_dir()):
         raise Mistyped(f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}")
     elif data != "simulated" and track and (problem := layout_problem(Path(data).expanduser(), track)):
@@ -196,26 +193,7 @@ def summary(
     "The first metrics of a run in one cell of a table."
     return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in list(metrics.items())[:most])
 
-# %% ../nbs/lib/console.ipynb #01e60d53
-def writable(
-    folder: Path,   # made if it is not there
-) -> Path:          # the same
-    "Make sure that files can be written into a folder. Raises `OSError` naming it otherwise."
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=folder, prefix=".clfnb-"):
-            return folder
-    except OSError as error:
-        raise OSError(f"{folder}: cannot write here ({error.strerror})") from error
-
 # %% ../nbs/lib/console.ipynb #c696865e
-def _check_paths(place, csv):
-    if not Path(place).exists():
-        raise FileNotFoundError(f"{place}: no such folder or picture")
-    if csv:
-        writable(Path(csv).absolute().parent)
-
-# %% ../nbs/lib/console.ipynb #b60a5c12
 @click.command("plankton")
 @click.argument("place", metavar="FOLDER|PICTURE", type=click.Path())
 @click.option("--run", "run", required=True, shell_complete=complete(run_names), help="The run that trained the model, or a model folder.")
@@ -228,7 +206,7 @@ def predict_plankton(
     probs: bool,        # more columns
 ) -> int:
     "Name the pictures of a folder, searched to any depth: class, calibrated probability, runners-up, unknown_score."
-    _check_paths(place, csv)
+    check_paths(place, "folder or picture", csv)
     from clfnb.runs.record import model_of
     folder = model_of(run, "plankton")
     from clfnb.tracks.plankton import Predictor

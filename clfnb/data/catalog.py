@@ -35,15 +35,15 @@ class Dataset:
     track: str             # the lesson that uses it
     licence: str           # under which it may be used
     source: str            # page to read first
-    url: str               # folder to download from
-    size: str              # of what is downloaded
-    bytes: int             # the same, rounded up: room that is needed
-    checksums: str         # name of the publisher's checksum file
-    index: str             # name of the file that lists the examples
-    parts: tuple[str, ...]   # suffixes of the files that each example must have
-    wanted: tuple[str, ...]  # patterns of the files that are downloaded
+    size: str              # of what there is
     layout: str            # the folder, one line a kind of file
     citation: str          # what to cite
+    url: str = ""          # folder to download from
+    bytes: int = 0         # of what is downloaded, rounded up: room that is needed
+    checksums: str = ""    # name of the publisher's checksum file
+    index: str = ""        # name of the file that lists the examples
+    parts: tuple[str, ...] = ()    # suffixes of the files that each example must have
+    wanted: tuple[str, ...] = ()   # patterns of the files that are downloaded
     by_hand: str = ""      # how a person gets it, where no program may or can; then there are no checksums, index and parts
     folder: str = ""       # where it lies below the data folder; "" for a folder of its own name
 
@@ -86,7 +86,7 @@ DATASETS["plankton"] = Dataset(
     track="plankton",
     licence="Kaggle competition rules; PlanktonSet 1.0 (NOAA): public",
     source="https://www.kaggle.com/competitions/datasciencebowl/data",
-    url="", size="30,336 pictures", bytes=0, checksums="", index="", parts=(), wanted=(),
+    size="30,336 pictures",
     layout="imgs/CLASS/*.jpg  the pictures of a class\ntaxonomy.csv      class, then ranks from coarse to fine; need not be there",
     citation="Cowen RK, Sponaugle S, Robinson K, Luo J. PlanktonSet 1.0: Plankton imagery data collected from F.G. Walton Smith in Straits of Florida "
              "from 2014-06-03 to 2014-06-06 and used in the 2015 National Data Science Bowl. NOAA National Centers for Environmental Information, 2015.",
@@ -101,7 +101,7 @@ DATASETS["zxing"] = Dataset(
     track="barcodes",
     licence="Apache-2.0",
     source="https://github.com/zxing/zxing/tree/master/core/src/test/resources/blackbox",
-    url="", size="some hundred photographs", bytes=0, checksums="", index="", parts=(), wanted=(),
+    size="some hundred photographs",
     layout="SET/N.png or .jpg  a photograph\nSET/N.txt          its code, 13 or 12 digits",
     citation="ZXing authors. Test pictures of the ZXing (\"Zebra Crossing\") project, core/src/test/resources/blackbox.",
     by_hand="copy the folders ean13-* and upca-* of the source page into this folder",
@@ -120,11 +120,14 @@ def _near(word, known):
 
 
 def info(
-    name: str,      # from `names()`
-) -> Dataset:       # its entry
-    "What is known about a data set. Raises `ValueError` with a proposal for a name that is not in the catalogue."
+    name: str,                 # from `names()`
+    track: str | None = None,  # the track that it must belong to; None for any
+) -> Dataset:                  # its entry
+    "What is known about a data set. Raises `ValueError` with a proposal for a name that is not in the catalogue, and for another track."
     if name not in DATASETS:
         raise ValueError(f"no data set {name!r} in the catalogue: {_near(name, names())}")
+    if track not in (None, DATASETS[name].track):
+        raise ValueError(f"data={name!r} belongs to the track {DATASETS[name].track!r}, not to {track!r}")
     return DATASETS[name]
 
 # %% ../../nbs/lib/data/catalog.ipynb #c68d1919
@@ -256,9 +259,7 @@ def resolve(
     if data == "simulated":
         return _simulated(track, seed, simulation, load_settings().data_dir)
     if data in DATASETS:
-        if info(data).track != track:
-            raise ValueError(f"data={data!r} belongs to the track {info(data).track!r}, not to {track!r}")
-        return get(data)
+        return get(info(data, track).name)
     folder = Path(data).expanduser()
     if not data or not folder.is_dir():
         what = "is a file, not a folder" if folder.is_file() else "no such folder"

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from .calibration_errors import bin_edges, bin_numbers, bin_sums, error_from_sums
+from .calibration_errors import bin_edges, bin_numbers, bin_sums, ece, error_from_sums
 from .calibration_inputs import check_probabilities, events
 from .calibration_noise import Estimate, NoiseFloor, calibrated_sums, check_request, distance_interval, resampled_sums
 from .intervals import percentile_interval, wilson
@@ -55,7 +55,7 @@ def reliability_curve(
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
     stated, happened = events(probs, y, label)
-    check_request(distance_interval, draws)
+    check_request(ece, draws)
     edges, rng = bin_edges(stated, n_bins, bins), np.random.default_rng(seed)
     sums = bin_sums(stated, happened, edges)
     redrawn, calibrated = resampled_sums(stated, happened, edges, draws, rng, groups), calibrated_sums(stated, edges, draws, rng)

@@ -206,7 +206,8 @@ def _weighted_values(metric, probs, y, weights, options):
         yield from (smooth_error(stated, happened, w, **options)[0] for w in weights)
     elif metric in _TERMS:
         terms = _TERMS[metric](probs, y)
-        yield from (w[w > 0] @ terms[w > 0] / w.sum() for w in weights)      # the log loss of an impossible truth is infinite: not 0 times it
+        impossible, finite = np.flatnonzero(np.isinf(terms)), np.nan_to_num(terms, posinf=0.0)      # the log loss of an impossible truth: 0 times it is 0
+        yield from (np.inf if w[impossible].any() else w @ finite / w.sum() for w in weights)
     else:
         for w in weights:
             rows = np.repeat(np.arange(len(y)), w)

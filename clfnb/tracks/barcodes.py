@@ -232,7 +232,7 @@ def _beside(self: Predictor, image, found):
     quads = [quad for quad in find_bars(image, self.most, windows=(5,)) if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
              and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width and all(cv2.pointPolygonTest(quad, middle, False) < 0 for middle in middles)]
     readings = self.lines.read_all(image, quads[:2]) if quads else []
-    more = {reading.code: reading for reading in readings if reading and reading.confidence >= self.threshold and is_valid(reading.code)}
+    more = {reading.code: reading for reading in readings if self._accepts(reading)}
     return [reading for code, reading in more.items() if all(code != one.code for one in found)]
 
 
@@ -258,6 +258,12 @@ def _contradict(found):
 
 # %% ../../nbs/lib/tracks/barcodes.ipynb #a70acb88
 @patch
+def _accepts(self: Predictor, reading):
+    "Whether a reading of the networks may be given as an answer."
+    return bool(reading) and reading.confidence >= self.threshold and is_valid(reading.code)
+
+
+@patch
 def _by_network(self: Predictor, image):
     "Readings above the threshold, one a place."
     bars, fine, found, settled, illegible = find_bars(image, self.most, windows=(5,)), [], {}, [], []
@@ -269,7 +275,7 @@ def _by_network(self: Predictor, image):
         quads = (bars[:1], fine[:1], bars[1:] + (fine[1:] if not settled else []), bars[:2] if not settled else [])[effort]
         quads = [quad for quad in quads if _elsewhere(quad, settled)]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, -1 if effort == 3 else 1), strict=True):
-            if reading and reading.confidence >= self.threshold and is_valid(reading.code) and _elsewhere(quad, settled):
+            if self._accepts(reading) and _elsewhere(quad, settled):
                 found[reading.code] = max(reading, found.get(reading.code, reading), key=lambda r: r.confidence)
                 settled.append(reading.corners)
             elif reading and reading.illegible:

@@ -8,24 +8,13 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes_command.html.md"""
 __all__ = ['write_tables', 'show', 'predict_barcodes']
 
 # %% ../../nbs/lib/tracks/barcodes_command.ipynb #617b0ca6
-import os
 from pathlib import Path
 
 import click
 
-from ..files import write_file
+from ..files import check_paths, write_file
 
 # %% ../../nbs/lib/tracks/barcodes_command.ipynb #f8ed5e5f
-def _check_paths(place, *files):
-    "Raise `OSError` naming what is not there, or a file whose folder cannot be written to."
-    if not Path(place).exists():
-        raise FileNotFoundError(f"{place}: no such file or folder")
-    for folder in (Path(file).absolute().parent for file in files if file):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise OSError(f"{folder}: cannot write here")
-
-
 def write_tables(
     table,                 # of `predict_files`
     csv: str | None,       # all columns
@@ -68,7 +57,7 @@ def predict_barcodes(
     run: str | None,     # which model
 ) -> int:
     "Read the EAN-13 and UPC-A codes of photographs, blurred ones too. A code with a wrong check digit is never printed."
-    _check_paths(place, csv, answer)
+    check_paths(place, "file or folder", csv, answer)
     from clfnb.runs.record import model_of
     folder = None if run is None else model_of(run)
     from clfnb.tracks.barcodes import Predictor, pictures_in, predict_files

@@ -287,8 +287,6 @@ def _decide(self: LineReading, one, pairs, mean):
     return Reading(code, float(confidence), self._corners(one.quad, one.against, one.places), "network", evidence)
 
 
-
-
 @patch
 def _corners(self: LineReading, quad, against, places):
     "Corners of the code in the photograph."

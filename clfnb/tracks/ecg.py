@@ -26,7 +26,7 @@ from ..evaluation.delineation import best_of_two, delineation_errors, delineatio
 from ..models.recurrent import BiLSTMSegmenter
 from ..preprocessing.beats import read_beats, stretches
 from ..preprocessing.labels import SCHEMES, UNKNOWN, points_from_labels
-from ..preprocessing.windows import fixed_windows
+from ..preprocessing.windows import fixed_windows, join_windows
 from .ecg_examples import CUTS, FS, Windows, cut_example, cut_windows, load, prepare, read_example, read_signal
 from ..training.checkpoints import load_model
 
@@ -176,7 +176,8 @@ def probabilities(
     views = inputs[None] if self.input_leads > 1 else np.moveaxis(inputs, 2, 0)[..., None]
     batches = torch.from_numpy(views.reshape(-1, *views.shape[2:])).split(self.batch_size)
     kept = [self.model(batch.to(self.device))[:, self.overlap : self.overlap + self.num].float().softmax(-1).cpu() for batch in batches]
-    return torch.cat(kept).reshape(len(views), -1, kept[0].shape[-1])[:, : len(signal)].numpy()
+    probs = torch.cat(kept).numpy().reshape(*views.shape[:2], self.num, -1)
+    return np.stack([join_windows(view, len(signal), self.num, overlap=0) for view in probs])
 
 # %% ../../nbs/lib/tracks/ecg.ipynb #e4b8e36d
 @patch
