@@ -55,12 +55,14 @@ def forward(
     self: PictureInput,
     pictures: torch.Tensor,   # (batch, 1, height, width) uint8, 255 is background
     sizes: torch.Tensor,      # (batch, 2) logarithms of height and width
+    turn: float = 0.0,        # degrees by which pictures are turned in evaluation mode
 ) -> tuple[torch.Tensor, torch.Tensor]:   # (batch, 1, px, px) float32 ink, about 0..2, and the sizes
     "Sample the pictures, varied in training mode. Raises `TypeError` for pictures that are not bytes."
     if pictures.dtype != torch.uint8:
         raise TypeError(f"pictures: expected uint8, found {pictures.dtype}")
     n, device = len(pictures), pictures.device
-    still = torch.eye(2, 3, device=device).expand(n, 2, 3)
+    cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    still = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=device).expand(n, 2, 3)
     maps = self.margin * (random_affine(n, **self.affine, device=device) if self.training else still)
     with torch.autocast(device.type, enabled=False):
         grid = nn.functional.affine_grid(maps, (n, 1, self.px, self.px), align_corners=False)

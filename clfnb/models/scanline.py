@@ -104,7 +104,7 @@ class LineReader(nn.Module):
 
     def __init__(
         self,
-        width: int = 192,    # numbers that stand for one window
+        width: int = 128,    # numbers that stand for one window
         blocks: int = 4,     # rounds of exchange between the windows
     ):
         super().__init__()
@@ -151,7 +151,7 @@ class LineNetworks(nn.Module):
     def __init__(
         self,
         finder_width: int = 16,   # `width` of `LineFinder`
-        width: int = 192,         # `width` of `LineReader`
+        width: int = 128,         # `width` of `LineReader`
         blocks: int = 4,          # `blocks` of `LineReader`
     ):
         super().__init__()

@@ -29,6 +29,21 @@ from ..preprocessing.barcodes_locate import fill_quads, find_bars, quad_iou
 from ..preprocessing.barcodes_markup import CORNERS, missing_pictures, read_markup
 from .barcodes_reader import LineReading, Reading
 
+# %% ../../nbs/lib/tracks/barcodes.ipynb #b5996620
+def _transparent(raw):
+    "Whether the bytes begin like a PNG file with an alpha channel (PNG specification, 11.2.2)."
+    return len(raw) > 25 and raw[:8].tobytes() == b"\x89PNG\r\n\x1a\n" and raw[25] in (4, 6)
+
+
+def _on_white(image):
+    "A picture (height, width, 4) laid on white paper: (height, width) grey, uint8. None stays None."
+    if image is None:
+        return None
+    full = np.iinfo(image.dtype).max
+    alpha = image[..., 3] / full
+    return np.rint((cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY) / full * alpha + 1 - alpha) * 255).astype(np.uint8)
+
+
 # %% ../../nbs/lib/tracks/barcodes.ipynb #a6da7e6b
 def read_picture(
     path: str | Path,      # of a picture in one of the formats that OpenCV reads
@@ -42,7 +57,7 @@ def read_picture(
     if not len(raw):
         raise ValueError(f"{path}: an empty file; expected a picture")
     try:
-        image = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE)
+        image = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE) if not _transparent(raw) else _on_white(cv2.imdecode(raw, cv2.IMREAD_UNCHANGED))
     except cv2.error as error:
         raise ValueError(f"{path}: cannot be decoded ({error.err})") from error
     if image is None:
@@ -182,7 +197,7 @@ class Predictor:
 
     lines: LineReading | None      # the networks; None for the reader "zxing"
     reader: str = "cascade"        # one of `READERS`
-    threshold: float = 0.98        # least confidence of an answer by the networks
+    threshold: float = 0.985       # least confidence of an answer by the networks
     most: int = 4                  # candidates looked at in a picture
 
 # %% ../../nbs/lib/tracks/barcodes.ipynb #eac3c963
@@ -191,7 +206,7 @@ def load(
     cls: Predictor,
     run: str | Path | None = None,   # a model folder; None: the shipped weights
     reader: str = "cascade",         # "cascade", "network" or "zxing"
-    threshold: float = 0.98,         # least confidence of an answer by the networks
+    threshold: float = 0.985,        # least confidence of an answer by the networks
 ) -> Predictor:
     "A predictor. Raises `ValueError` for an unknown reader or a threshold outside 0..1."
     if reader not in READERS:
@@ -267,18 +282,17 @@ def _accepts(self: Predictor, reading):
 def _by_network(self: Predictor, image):
     "Readings above the threshold, one a place."
     bars, fine, found, settled, illegible = find_bars(image, self.most, windows=(5,)), [], {}, [], []
-    for effort in range(4):
-        if effort == 1 and not settled:
+    for effort in range(5):
+        if effort == 2 and not settled:
             fine = [quad for quad in find_bars(image, self.most, windows=(3,)) if all(quad_iou(quad, other) < 0.8 for other in bars)]
-        if effort == 2:
-            settled += illegible
-        quads = (bars[:1], fine[:1], bars[1:] + (fine[1:] if not settled else []), bars[:2] if not settled else [])[effort]
-        quads = [quad for quad in quads if _elsewhere(quad, settled)]
-        for quad, reading in zip(quads, self.lines.read_all(image, quads, -1 if effort == 3 else 1), strict=True):
+        taken = settled + (illegible if effort == 3 else [])
+        quads = (bars[:1], bars[:1], fine[:1], bars[1:] + (fine[1:] if not taken else []), bars[1:2] if not settled else [])[effort]
+        quads = [quad for quad in quads if _elsewhere(quad, taken)]
+        for quad, reading in zip(quads, self.lines.read_all(image, quads, -1 if effort in (1, 4) else 1), strict=True):
             if self._accepts(reading) and _elsewhere(quad, settled):
                 found[reading.code] = max(reading, found.get(reading.code, reading), key=lambda r: r.confidence)
                 settled.append(reading.corners)
-            elif reading and reading.illegible:
+            elif reading and reading.illegible and effort not in (1, 4):
                 illegible.append(quad)
     return list(found.values())
 

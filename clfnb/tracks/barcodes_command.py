@@ -46,7 +46,7 @@ def show(
 @click.option("--csv", type=click.Path(dir_okay=False), help="Also a table: path, code, confidence, x1 … y4, reader.")
 @click.option("--answer", type=click.Path(dir_okay=False), help="Also the layout of the study's answer.csv (UTF-16, no header).")
 @click.option("--reader", type=click.Choice(["cascade", "network", "zxing"]), default="cascade", show_default=True, help="Who reads.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.98, show_default=True, help="Least confidence of a network's answer.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.985, show_default=True, help="Least confidence of a network's answer.")
 @click.option("--run", "run", help="A run or a model folder, instead of the shipped weights.")
 def predict_barcodes(
     place: str,          # what to read

@@ -126,8 +126,9 @@ class LineReading:
     margin: float = 0.25            # part of the rectangle's width that lines reach beyond it on each side
     rounds: int = 2                 # corrections of the straightening, at most
     enough: float = 0.99            # confidence above which nothing is corrected any more
-    hopeless: float = 1e-3          # confidence of a reading below which nothing is corrected either
-    glance: float = -4.0            # code score plus log-probability of all valid codes of the first glance below which nothing is read
+    hopeless: float = 0.1           # confidence of a reading below which nothing is corrected either
+    astray: float = 2.0             # modules by which the finder's votes may be off
+    glance: float = -2.5            # code score plus log-probability of all valid codes of the first glance below which nothing is read
 
     def __post_init__(self):
         self.finder, self.reader = ArrayFinder(self.networks.finder), ArrayReader(self.networks.reader)
@@ -168,7 +169,7 @@ def _find(self: LineReading, lines, quads):
     tries = []
     for number, own in enumerate(votes):
         fit = fit_places(own, self.samples, lines.shape[1])
-        if fit is not None and np.median(np.diff(fit[0][0])) > 0:
+        if fit is not None and fit[1] < self.astray and np.median(np.diff(fit[0][0])) > 0:
             tries.append(_Try(number, quads[number], lines[number], rising(fit[0]), fit[1]))
     return tries
 
