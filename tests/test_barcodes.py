@@ -165,7 +165,7 @@ def test_real_markup(tmp_path):
     assert write_markup(table, tmp_path / "again.csv").read_text(encoding="utf-16").splitlines() == lines[:30] + lines[31:]
 
 
-@pytest.mark.parametrize("name, least", [("ean13-3", 54)])
+@pytest.mark.parametrize("name, least", [("ean13-3", 54), ("upca-3", 17)])
 def test_real_photographs(network, name, least):
     """Real photographs: most read, none wrong."""
     if not (DATA / "zxing" / name).is_dir():
