@@ -288,11 +288,12 @@ def _by_network(self: Predictor, image):
         taken = settled + (illegible if effort == 3 else [])
         quads = (bars[:1], bars[:1], fine[:1], bars[1:] + (fine[1:] if not taken else []), bars[1:2] if not settled else [])[effort]
         quads = [quad for quad in quads if _elsewhere(quad, taken)]
-        for quad, reading in zip(quads, self.lines.read_all(image, quads, -1 if effort in (1, 4) else 1), strict=True):
+        sign = -1 if effort in (1, 4) else 1
+        for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
             if self._accepts(reading) and _elsewhere(quad, settled):
                 found[reading.code] = max(reading, found.get(reading.code, reading), key=lambda r: r.confidence)
                 settled.append(reading.corners)
-            elif reading and reading.illegible and effort not in (1, 4):
+            elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
     return list(found.values())
 

@@ -164,7 +164,8 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     "Muon of timm for the filters of the blocks, its AdamW for the rest."
     from timm.optim.muon import Muon
-    outside = {id(value) for part in (model.net.body[0], model.net.head, model.net.size or []) for value in getattr(part, "parameters", list)()}
+    ends = [part for part in (model.net.body[0], model.net.head, model.net.size) if part is not None]
+    outside = {id(value) for part in ends for value in part.parameters()}
     matrices = [value for value in model.parameters() if value.ndim > 1]
     groups = [{"params": [value for value in matrices if id(value) not in outside], "weight_decay": decay},
               {"params": [value for value in matrices if id(value) in outside], "weight_decay": decay / 5},
@@ -172,7 +173,6 @@ def build_optimizer(
     for group in groups[1:]:
         group |= {"use_fallback": True, "lr": 0.4 * lr}
     return Muon(groups, lr=lr, nesterov=True)
-
 
 # %% ../../nbs/lib/tracks/plankton.ipynb #4254068e
 def fit(
