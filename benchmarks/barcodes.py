@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 
 from clfnb.evaluation.intervals import wilson
-from clfnb.preprocessing.barcodes_crop import join_strips, photo_features
-from clfnb.simulate.barcodes import Camera, light, simulate, take
-from clfnb.tracks.barcodes import Predictor, load, read_picture
+from clfnb.preprocessing.barcodes.crop import join_strips, photo_features
+from clfnb.simulate.barcodes.photographs import Camera, light, simulate, take
+from clfnb.tracks.barcodes.predictor import Predictor, load, read_picture
 
 
 def zbar(image: np.ndarray) -> list[str]:

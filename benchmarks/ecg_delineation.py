@@ -18,7 +18,7 @@ import pandas as pd
 import wfdb
 
 from clfnb.evaluation.delineation import beside_martinez, best_of_two, delineation_errors, delineation_table
-from clfnb.preprocessing.beats import EXCLUDED_RECORDS, MISSING, POINTS, read_beats, stretches
+from clfnb.preprocessing.ecg.beats import EXCLUDED_RECORDS, MISSING, POINTS, read_beats, stretches
 
 NEUROKIT_NAMES = {"p_on": "ECG_P_Onsets", "p_peak": "ECG_P_Peaks", "p_end": "ECG_P_Offsets", "qrs_on": "ECG_R_Onsets",
                   "qrs_end": "ECG_R_Offsets", "t_on": "ECG_T_Onsets", "t_peak": "ECG_T_Peaks", "t_end": "ECG_T_Offsets"}
@@ -56,7 +56,7 @@ def neurokit(signal, fs, method="dwt"):
 
 def model_delineator(run):
     "A function like `neurokit` of a trained model."
-    from clfnb.tracks.ecg import Predictor
+    from clfnb.tracks.ecg.delineator import Predictor
     predictor = Predictor.load(run)
     return lambda signal, fs: predictor.predict(signal[:, None].astype(np.float32), fs)
 
@@ -81,7 +81,7 @@ def whole_path(run, signals):
     "Samples of all leads a second of processor time, on one thread, from whole signals (samples, leads) with their rates to points."
     import torch
 
-    from clfnb.tracks.ecg import Predictor
+    from clfnb.tracks.ecg.delineator import Predictor
     predictor, samples, seconds = Predictor.load(run), 0, 0.0
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clfnb.preprocessing.ecg import baseline_windows, remove_baseline
-from clfnb.simulate.ecg import simulate
+from clfnb.preprocessing.ecg.signal import baseline_windows, remove_baseline
+from clfnb.simulate.ecg.records import simulate
 
 FS, SAMPLES, REPEATS = 250, 225_000, 5
 PEER = """

@@ -21,7 +21,7 @@ from .console import Commands, Mistyped, check_data, complete, dataset_argument,
 from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table
 from .files import writable
 from .settings import load_settings
-from .tracks.barcodes_command import predict_barcodes
+from .tracks.barcodes.predict import predict_barcodes
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -338,12 +338,12 @@ def predictor_of(
 ):              # with the method `annotate`
     "The model, ready to use. Only here is torch imported, after every path has been looked at."
     from clfnb.runs.record import model_of
-    from clfnb.tracks.ecg import Predictor
+    from clfnb.tracks.ecg.delineator import Predictor
     return Predictor.load(model_of(run, "ecg"))
 
 # %% ../nbs/lib/cli.ipynb #9d0d1530
 def annotate_all(
-    predictor,              # of `clfnb.tracks.ecg`
+    predictor,              # of `clfnb.tracks.ecg.delineator`
     records: list[Path],    # record paths without suffix
     folder: Path,           # where the annotation files go
 ) -> tuple[list, int]:      # the tables of points, and how many records failed

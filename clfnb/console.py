@@ -209,7 +209,7 @@ def predict_plankton(
     check_paths(place, "folder or picture", csv)
     from clfnb.runs.record import model_of
     folder = model_of(run, "plankton")
-    from clfnb.tracks.plankton import Predictor
+    from clfnb.tracks.plankton.network import Predictor
     answers, errors = Predictor.load(folder).predict(place, probs=probs)
     click.echo("".join(f"left out: {error}\n" for error in errors), err=True, nl=False)
     text = answers.to_csv(index=False, float_format="%.6g")

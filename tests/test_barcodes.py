@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clfnb.preprocessing.barcodes import best_codes, check_digit, encode, is_valid
-from clfnb.preprocessing.barcodes_markup import MarkupError, missing_pictures, read_markup, write_markup
-from clfnb.simulate.barcodes import simulate, write
-from clfnb.tracks.barcodes import Predictor, evaluate, load, pictures_in, predict_files, read_picture
+from clfnb.preprocessing.barcodes.ean13 import best_codes, check_digit, encode, is_valid
+from clfnb.preprocessing.barcodes.markup import MarkupError, missing_pictures, read_markup, write_markup
+from clfnb.simulate.barcodes.photographs import simulate, write
+from clfnb.tracks.barcodes.predictor import Predictor, evaluate, load, pictures_in, predict_files, read_picture
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"
 
@@ -147,7 +147,7 @@ def test_markup_with_bad_rows_names_them(tmp_path):
 
 
 def test_wheel_has_the_weights():
-    from clfnb.tracks.barcodes_reader import shipped
+    from clfnb.tracks.barcodes.reader import shipped
 
     folder = shipped("barcode_lines")
     assert (folder / "model.safetensors").stat().st_size <= 4_000_000

@@ -273,7 +273,7 @@ class Fake:
 
 def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatch):
     from clfnb.runs import record
-    from clfnb.tracks import ecg
+    from clfnb.tracks.ecg import delineator as ecg
 
     monkeypatch.setattr(ecg.Predictor, "load", lambda place: Fake())
     monkeypatch.setattr(record, "model_of", lambda run, track: course)

@@ -376,7 +376,7 @@ def test_simulated_data_are_written_once_and_whole(tmp_path, monkeypatch):
 
 
 def test_a_failed_simulation_leaves_nothing(tmp_path, monkeypatch):
-    from clfnb.simulate import ecg
+    from clfnb.simulate.ecg import records as ecg
 
     def write(folder, records=24, seconds=60, seed=0):
         folder.mkdir()

@@ -22,15 +22,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from clfnb.cli import main
-from clfnb.data.augment import PictureInput
-from clfnb.data.images import NaturalData, SizeBatches, SquareData, class_table, load_pictures, loader, near_identical
+from clfnb.data.images.augment import PictureInput
+from clfnb.data.images.decode import NaturalData, SizeBatches, SquareData, class_table, load_pictures, loader, near_identical
 from clfnb.data.splits import LeakError, check
 from clfnb.models.convolutional import ResidualNet
 from clfnb.models.pretrained import Transfer
 from clfnb.preprocessing.images import crop_or_pad, fit
-from clfnb.simulate.plankton import write
-from clfnb.tracks import plankton
-from clfnb.tracks.plankton_transfer import train_two_phases, vectors_of
+from clfnb.simulate.plankton.folder import write
+from clfnb.tracks.plankton import network as plankton
+from clfnb.tracks.plankton.transfer import train_two_phases, vectors_of
 from clfnb.training.checkpoints import save_model
 from clfnb.training.trainer import Trainer
 
@@ -105,7 +105,7 @@ def test_every_class_stands_in_every_part(examples):
 def test_the_cache_is_read_without_the_pictures_being_opened(tmp_path, folder, monkeypatch):
     paths = class_table(folder / "imgs").path
     first, _, _ = load_pictures(paths, tmp_path, progress=False)
-    monkeypatch.setattr("clfnb.data.images.read_image", lambda path: pytest.fail(f"decoded {path} again"))
+    monkeypatch.setattr("clfnb.data.images.decode.read_image", lambda path: pytest.fail(f"decoded {path} again"))
     again, _, _ = load_pictures(paths, tmp_path, progress=False)
     assert np.array_equal(first.data, again.data) and isinstance(again.data, np.memmap)
 
@@ -117,7 +117,7 @@ def test_pictures_of_any_size_train_in_batches_of_similar_size(examples):
     """Spatial pyramid pooling end to end with the trainer: two classes that a small network can tell apart."""
     rows = np.flatnonzero(examples.table.label.isin(["pellet", "diatom_chain"]))
     images = [examples.pictures[i] for i in rows]
-    from clfnb.data.images import as_it_is, pack
+    from clfnb.data.images.decode import as_it_is, pack
     data = NaturalData(pack(images), (examples.table.label[rows] == "pellet").to_numpy().astype(int), largest=96)
 
     class AnySize(torch.nn.Module):
@@ -200,7 +200,7 @@ def test_workers_end_silently_on_an_interrupt():
     """Ctrl-C reaches every process of the group; only the main one may say anything."""
     script = """
         import numpy as np, sys, time
-        from clfnb.data.images import SquareData, loader
+        from clfnb.data.images.decode import SquareData, loader
 
         class Slow(SquareData):
             def __getitems__(self, rows):

@@ -8,8 +8,8 @@ import pytest
 import wfdb
 
 from clfnb.evaluation.delineation import POINT_NAMES, delineation_errors, delineation_table
-from clfnb.preprocessing.beats import BEAT_SYMBOLS, EXCLUDED_RECORDS, MISSING, POINTS, WAVE_POINTS, complete, read_beats, stretches
-from clfnb.preprocessing.labels import UNKNOWN, labels_from_beats, points_from_labels
+from clfnb.preprocessing.ecg.beats import BEAT_SYMBOLS, EXCLUDED_RECORDS, MISSING, POINTS, WAVE_POINTS, complete, read_beats, stretches
+from clfnb.preprocessing.ecg.labels import UNKNOWN, labels_from_beats, points_from_labels
 
 FOLDER = Path(os.environ.get("CLFNB_DATA", "no-data")) / "qtdb"
 SAMPLES = 225_000

@@ -211,7 +211,7 @@ def test_names_terms_and_formulas(address, context):
     page.goto(address + LESSON)
     terms = page.locator("a.term").evaluate_all("links => links.map(link => [link.getAttribute('href'), link.title])")
     assert len(terms) > 5 and len({href for href, _ in terms}) == len(terms) and all(title for _, title in terms)
-    assert page.locator("p a[href*='clfnb.tracks.ecg']").count() or page.locator("p a[href*='lib/']").count()
+    assert page.locator("p a[href*='clfnb.tracks.ecg.delineator']").count() or page.locator("p a[href*='lib/']").count()
     page.goto(address + LIBRARY)
     assert page.locator("math").count() > 3
     assert page.locator("dl.py table").first.locator("tr").count() >= 4
