@@ -29,53 +29,60 @@ from ..settings import load_settings
 @dataclass(frozen=True)
 class Dataset:
     "A public data set."
-    name: str              # as in `clfnb data get NAME`
-    title: str             # as its publisher calls it
-    task: str              # what is to be predicted, from what
-    track: str             # the lesson that uses it
-    licence: str           # under which it may be used
-    source: str            # page to read first
-    size: str              # of what there is
-    layout: str            # the folder, one line a kind of file
-    citation: str          # what to cite
-    url: str = ""          # folder to download from
-    bytes: int = 0         # of what is downloaded, rounded up: room that is needed
-    checksums: str = ""    # name of the publisher's checksum file
-    index: str = ""        # name of the file that lists the examples
-    parts: tuple[str, ...] = ()    # suffixes of the files that each example must have
-    wanted: tuple[str, ...] = ()   # patterns of the files that are downloaded
-    by_hand: str = ""      # how a person gets it, where no program may or can; then there are no checksums, index and parts
-    folder: str = ""       # where it lies below the data folder; "" for a folder of its own name
+
+    name: str  # as in `clfnb data get NAME`
+    title: str  # as its publisher calls it
+    task: str  # what is to be predicted, from what
+    track: str  # the lesson that uses it
+    licence: str  # under which it may be used
+    source: str  # page to read first
+    size: str  # of what there is
+    layout: str  # the folder, one line a kind of file
+    citation: str  # what to cite
+    url: str = ""  # folder to download from
+    bytes: int = 0  # of what is downloaded, rounded up: room that is needed
+    checksums: str = ""  # name of the publisher's checksum file
+    index: str = ""  # name of the file that lists the examples
+    parts: tuple[str, ...] = ()  # suffixes of the files that each example must have
+    wanted: tuple[str, ...] = ()  # patterns of the files that are downloaded
+    # how a person gets it, where no program may or can; then there are no checksums, index and
+    # parts
+    by_hand: str = ""
+    folder: str = ""  # where it lies below the data folder; "" for a folder of its own name
 
 # %% ../../nbs/lib/data/catalog.ipynb #517f89af
-LAYOUTS = {"qtdb": """RECORDS          names of the records, one a line
+LAYOUTS = {
+    "qtdb": """RECORDS          names of the records, one a line
 NAME.hea         header: leads, sampling rate, gains
 NAME.dat         the signal
 NAME.q1c         waves marked by the first cardiologist, 30 to 50 beats
 NAME.q2c         the same by the second, in a few records
 NAME.atr         beats of the whole record, where its origin has them
-SHA256SUMS.txt   published checksums"""}
+SHA256SUMS.txt   published checksums"""
+}
 
 # %% ../../nbs/lib/data/catalog.ipynb #c0e6f0d7
-DATASETS = {"qtdb": Dataset(
-    name="qtdb",
-    title="QT Database 1.0.0",
-    task="nine fiducial points of the heartbeat (P, QRS, T) in two-lead ECG, 105 records of 15 minutes at 250 Hz",
-    track="ecg",
-    licence="ODC-By 1.0",
-    source="https://physionet.org/content/qtdb/1.0.0/",
-    url="https://physionet.org/files/qtdb/1.0.0/",
-    size="75 MB",
-    bytes=80_000_000,
-    checksums="SHA256SUMS.txt",
-    index="RECORDS",
-    parts=(".hea", ".dat", ".q1c"),
-    wanted=("RECORDS", "*.hea", "*.dat", "*.q1c", "*.q2c", "*.atr"),
-    layout=LAYOUTS["qtdb"],
-    citation="Laguna P, Mark RG, Goldberg A, Moody GB. A database for evaluation of algorithms for measurement of QT and other waveform "
-             "intervals in the ECG. Computers in Cardiology 1997; 24:673-676. Goldberger AL et al. PhysioBank, PhysioToolkit, and "
-             "PhysioNet. Circulation 2000; 101(23):e215-e220.",
-)}
+DATASETS = {
+    "qtdb": Dataset(
+        name="qtdb",
+        title="QT Database 1.0.0",
+        task="nine fiducial points of the heartbeat (P, QRS, T) in two-lead ECG, 105 records of 15 minutes at 250 Hz",
+        track="ecg",
+        licence="ODC-By 1.0",
+        source="https://physionet.org/content/qtdb/1.0.0/",
+        url="https://physionet.org/files/qtdb/1.0.0/",
+        size="75 MB",
+        bytes=80_000_000,
+        checksums="SHA256SUMS.txt",
+        index="RECORDS",
+        parts=(".hea", ".dat", ".q1c"),
+        wanted=("RECORDS", "*.hea", "*.dat", "*.q1c", "*.q2c", "*.atr"),
+        layout=LAYOUTS["qtdb"],
+        citation="Laguna P, Mark RG, Goldberg A, Moody GB. A database for evaluation of algorithms for measurement of QT and other waveform "
+        "intervals in the ECG. Computers in Cardiology 1997; 24:673-676. Goldberger AL et al. PhysioBank, PhysioToolkit, and "
+        "PhysioNet. Circulation 2000; 101(23):e215-e220.",
+    )
+}
 SIMULATED = ("ecg", "plankton", "barcodes")
 
 # %% ../../nbs/lib/data/catalog.ipynb #785a74f9
@@ -89,7 +96,7 @@ DATASETS["plankton"] = Dataset(
     size="30,336 pictures",
     layout="imgs/CLASS/*.jpg  the pictures of a class\ntaxonomy.csv      class, then ranks from coarse to fine; need not be there",
     citation="Cowen RK, Sponaugle S, Robinson K, Luo J. PlanktonSet 1.0: Plankton imagery data collected from F.G. Walton Smith in Straits of Florida "
-             "from 2014-06-03 to 2014-06-06 and used in the 2015 National Data Science Bowl. NOAA National Centers for Environmental Information, 2015.",
+    "from 2014-06-03 to 2014-06-06 and used in the 2015 National Data Science Bowl. NOAA National Centers for Environmental Information, 2015.",
     by_hand="accept the rules on Kaggle, download train.zip there and unpack its class folders into imgs/ in this folder",
 )
 
@@ -103,13 +110,13 @@ DATASETS["zxing"] = Dataset(
     source="https://github.com/zxing/zxing/tree/master/core/src/test/resources/blackbox",
     size="some hundred photographs",
     layout="SET/N.png or .jpg  a photograph\nSET/N.txt          its code, 13 or 12 digits",
-    citation="ZXing authors. Test pictures of the ZXing (\"Zebra Crossing\") project, core/src/test/resources/blackbox.",
+    citation='ZXing authors. Test pictures of the ZXing ("Zebra Crossing") project, core/src/test/resources/blackbox.',
     by_hand="copy the folders ean13-* and upca-* of the source page into this folder",
     folder="barcodes/zxing",
 )
 
 # %% ../../nbs/lib/data/catalog.ipynb #83864f1c
-def names() -> list[str]:   # in the order of the catalogue
+def names() -> list[str]:  # in the order of the catalogue
     "The names of all data sets of the catalogue."
     return list(DATASETS)
 
@@ -120,22 +127,31 @@ def _near(word, known):
 
 
 def info(
-    name: str,                 # from `names()`
+    name: str,  # from `names()`
     track: str | None = None,  # the track that it must belong to; None for any
-) -> Dataset:                  # its entry
-    "What is known about a data set. Raises `ValueError` with a proposal for a name that is not in the catalogue, and for another track."
+) -> Dataset:  # its entry
+    """What is known about a data set.
+
+    Raises `ValueError` with a proposal for a name that is not in the catalogue, and for another
+    track.
+    """
     if name not in DATASETS:
         raise ValueError(f"no data set {name!r} in the catalogue: {_near(name, names())}")
     if track not in (None, DATASETS[name].track):
-        raise ValueError(f"data={name!r} belongs to the track {DATASETS[name].track!r}, not to {track!r}")
+        raise ValueError(
+            f"data={name!r} belongs to the track {DATASETS[name].track!r}, not to {track!r}"
+        )
     return DATASETS[name]
 
 # %% ../../nbs/lib/data/catalog.ipynb #c68d1919
 def lacking(
-    dataset: Dataset,       # which data set
-    folder: str | Path,     # where it may be
-) -> list[str]:             # what is missing, empty if the folder holds what its index lists
-    "Compare a folder with its own index. Raises `ValueError` if the index names something outside the folder."
+    dataset: Dataset,  # which data set
+    folder: str | Path,  # where it may be
+) -> list[str]:  # what is missing, empty if the folder holds what its index lists
+    """Compare a folder with its own index.
+
+    Raises `ValueError` if the index names something outside the folder.
+    """
     folder = Path(folder)
     if dataset.by_hand:
         return [problem] if (problem := layout_problem(folder, dataset.track)) else []
@@ -147,23 +163,37 @@ def lacking(
         if Path(example).is_absolute() or ".." in Path(example).parts:
             raise ValueError(f"{index}: the name {example!r} does not stay inside the folder")
     files = [example + part for example in examples for part in dataset.parts]
-    return [f"{file}: missing" for file in files if not (folder / file).is_file()] or ([] if files else [f"{dataset.index}: lists nothing"])
+    return [f"{file}: missing" for file in files if not (folder / file).is_file()] or (
+        [] if files else [f"{dataset.index}: lists nothing"]
+    )
 
 # %% ../../nbs/lib/data/catalog.ipynb #4bb3ff74
 def base_address(
-    dataset: Dataset,                            # which data set
-    base_url: str | None = None,                 # goes before everything else
-    environ: Mapping[str, str] | None = None,    # the environment, by default the process's own
-) -> str:                                        # address of a folder, with / at the end
-    "Argument, else `CLFNB_<NAME>_URL`, else the publisher. Raises `ValueError` for an address that is not http(s)."
+    dataset: Dataset,  # which data set
+    base_url: str | None = None,  # goes before everything else
+    environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
+) -> str:  # address of a folder, with / at the end
+    """Argument, else `CLFNB_<NAME>_URL`, else the publisher.
+
+    Raises `ValueError` for an address that is not http(s).
+    """
     environ = os.environ if environ is None else environ
-    return check_url(base_url or environ.get(f"CLFNB_{dataset.name.upper()}_URL") or dataset.url).rstrip("/") + "/"
+    return (
+        check_url(
+            base_url or environ.get(f"CLFNB_{dataset.name.upper()}_URL") or dataset.url
+        ).rstrip("/")
+        + "/"
+    )
 
 
 def _download(dataset, folder, base, options):
     folder.mkdir(parents=True, exist_ok=True)
-    sums_file = fetch(base + quote(dataset.checksums), folder / dataset.checksums, progress=False, **options)
-    sums = read_checksums(sums_file.read_text(encoding="utf-8", errors="replace"), source=str(sums_file))
+    sums_file = fetch(
+        base + quote(dataset.checksums), folder / dataset.checksums, progress=False, **options
+    )
+    sums = read_checksums(
+        sums_file.read_text(encoding="utf-8", errors="replace"), source=str(sums_file)
+    )
     if dataset.index not in sums:
         raise ValueError(f"{sums_file}: expected a line for {dataset.index}, found none")
     here = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
@@ -175,48 +205,73 @@ def _download(dataset, folder, base, options):
 
 # %% ../../nbs/lib/data/catalog.ipynb #a92b9e13
 def get(
-    name: str,                             # from `names()`
-    data_dir: str | Path | None = None,    # folder of all data sets, by default that of the settings
-    download: bool = False,                # fetch it if it is not there
-    base_url: str | None = None,           # another server than the publisher's
-    **options,                             # for `fetch`: tries, pause, limit
-) -> Path:                                 # the data set's folder
-    "The folder of a data set. Raises `FileNotFoundError` with the command that fetches it, or `DownloadError`."
+    name: str,  # from `names()`
+    data_dir: str | Path | None = None,  # folder of all data sets, by default that of the settings
+    download: bool = False,  # fetch it if it is not there
+    base_url: str | None = None,  # another server than the publisher's
+    **options,  # for `fetch`: tries, pause, limit
+) -> Path:  # the data set's folder
+    """The folder of a data set.
+
+    Raises `FileNotFoundError` with the command that fetches it, or `DownloadError`.
+    """
     dataset = info(name)
     folder = load_settings(data_dir=data_dir).data_dir / (dataset.folder or name)
     problems = lacking(dataset, folder)
     if problems and (dataset.by_hand or not download):
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        found = f"found {problems[0]}{more}" if folder.is_dir() and not dataset.by_hand else "no such folder, or nothing in it"
-        way = f"{dataset.by_hand} (see {dataset.source})" if dataset.by_hand else f"clfnb data get {name} fetches it ({dataset.size})"
+        found = (
+            f"found {problems[0]}{more}"
+            if folder.is_dir() and not dataset.by_hand
+            else "no such folder, or nothing in it"
+        )
+        way = (
+            f"{dataset.by_hand} (see {dataset.source})"
+            if dataset.by_hand
+            else f"clfnb data get {name} fetches it ({dataset.size})"
+        )
         raise FileNotFoundError(f"{folder}: not the data set {name} ({found}); {way}")
     if problems:
         from filelock import FileLock
+
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
             if lacking(dataset, folder):
                 _download(dataset, folder, base_address(dataset, base_url), options)
         if problems := lacking(dataset, folder):
-            raise ValueError(f"{folder}: downloaded, but {problems[0]} (the server's checksum file does not list it)")
+            raise ValueError(
+                f"{folder}: downloaded, but {problems[0]} (the server's checksum file does not list it)"
+            )
     return folder
 
 # %% ../../nbs/lib/data/catalog.ipynb #507880f8
 def verify_dataset(
-    name: str,                            # from `names()`
-    data_dir: str | Path | None = None,   # folder of all data sets, by default that of the settings
-) -> list[str]:                           # one sentence a problem; empty if every file is as published
-    "Compare a data set with its published checksums. Raises `FileNotFoundError` without its folder, `ValueError` where none are published."
+    name: str,  # from `names()`
+    data_dir: str | Path | None = None,  # folder of all data sets, by default that of the settings
+) -> list[str]:  # one sentence a problem; empty if every file is as published
+    """Compare a data set with its published checksums.
+
+    Raises `FileNotFoundError` without its folder, `ValueError` where none are published.
+    """
     dataset = info(name)
     if dataset.by_hand:
-        raise ValueError(f"{name}: its publisher gives no checksums, so that there is nothing to compare with")
+        raise ValueError(
+            f"{name}: its publisher gives no checksums, so that there is nothing to compare with"
+        )
     folder = load_settings(data_dir=data_dir).data_dir / name
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; clfnb data get {name} fetches it ({dataset.size})")
+        raise FileNotFoundError(
+            f"{folder}: no such folder; clfnb data get {name} fetches it ({dataset.size})"
+        )
     sums_file = folder / dataset.checksums
     if not sums_file.is_file():
         advice = f"nothing can be compared; the published one is {dataset.url}{dataset.checksums}"
         return [*lacking(dataset, folder), f"{dataset.checksums}: missing, so {advice}"]
-    return verify(folder, read_checksums(sums_file.read_text(encoding="utf-8", errors="replace"), str(sums_file)), dataset.wanted)
+    return verify(
+        folder,
+        read_checksums(sums_file.read_text(encoding="utf-8", errors="replace"), str(sums_file)),
+        dataset.wanted,
+    )
 
 # %% ../../nbs/lib/data/catalog.ipynb #ef2d56e0
 def _options(write, seed, simulation, track):
@@ -225,7 +280,9 @@ def _options(write, seed, simulation, track):
     known = [name for name in parameters if name not in ("folder", "seed")]
     for name in simulation:
         if name not in known:
-            raise ValueError(f"the simulation of {track} has no option {name!r}: {_near(name, known)}")
+            raise ValueError(
+                f"the simulation of {track} has no option {name!r}: {_near(name, known)}"
+            )
     return {name: simulation.get(name, parameters[name].default) for name in known} | {"seed": seed}
 
 # %% ../../nbs/lib/data/catalog.ipynb #b4eaa219
@@ -234,12 +291,16 @@ def _simulated(track, seed, simulation, data_dir):
         raise ValueError(f"no simulated data for {track!r}: {_near(track, list(SIMULATED))}")
     module = import_module(f"clfnb.simulate.{track}")
     options = _options(module.write, seed, simulation, track)
-    sources = b"".join(source.read_bytes() for source in sorted(Path(module.__file__).parent.glob(f"{track}*.py")))
+    sources = b"".join(
+        source.read_bytes() for source in sorted(Path(module.__file__).parent.glob(f"{track}*.py"))
+    )
     content = json.dumps(options, sort_keys=True, default=str).encode() + sources
     folder = data_dir / "simulated" / f"{track}-{hashlib.sha256(content).hexdigest()[:12]}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{track}-", dir=folder.parent, ignore_cleanup_errors=True) as aside:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{track}-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as aside:
             module.write(Path(aside) / "data", **options)
             try:
                 os.rename(Path(aside) / "data", folder)
@@ -250,12 +311,15 @@ def _simulated(track, seed, simulation, data_dir):
 
 # %% ../../nbs/lib/data/catalog.ipynb #c2779c7c
 def resolve(
-    data: str,        # "simulated", a name from the catalogue, or a folder
-    track: str,       # the lesson's problem, e.g. "ecg"
-    seed: int = 0,    # of simulated data
-    **simulation,     # options of the track's simulator, e.g. records and seconds
-) -> Path:            # a folder in the layout of the track's real data set
-    "A lesson's `data` as a folder. Raises `FileNotFoundError` if it is not there, `ValueError` for data of another track."
+    data: str,  # "simulated", a name from the catalogue, or a folder
+    track: str,  # the lesson's problem, e.g. "ecg"
+    seed: int = 0,  # of simulated data
+    **simulation,  # options of the track's simulator, e.g. records and seconds
+) -> Path:  # a folder in the layout of the track's real data set
+    """A lesson's `data` as a folder.
+
+    Raises `FileNotFoundError` if it is not there, `ValueError` for data of another track.
+    """
     if data == "simulated":
         return _simulated(track, seed, simulation, load_settings().data_dir)
     if data in DATASETS:
@@ -263,19 +327,23 @@ def resolve(
     folder = Path(data).expanduser()
     if not data or not folder.is_dir():
         what = "is a file, not a folder" if folder.is_file() else "no such folder"
-        raise FileNotFoundError(f"data={data!r}: {what}, and no name from the catalogue: {_near(data, ['simulated', *names()])}")
+        raise FileNotFoundError(
+            f"data={data!r}: {what}, and no name from the catalogue: {_near(data, ['simulated', *names()])}"
+        )
     return folder.absolute()
 
 # %% ../../nbs/lib/data/catalog.ipynb #a15427af
-FILES_OF_TRACK = {"ecg": (("*.hea", "RECORDS"), "WFDB records, NAME.hea with NAME.dat"),
-                  "plankton": (("*/*.*", "imgs/*/*.*"), "one subfolder of pictures a class"),
-                  "barcodes": (("**/*.*",), "photographs")}
+FILES_OF_TRACK = {
+    "ecg": (("*.hea", "RECORDS"), "WFDB records, NAME.hea with NAME.dat"),
+    "plankton": (("*/*.*", "imgs/*/*.*"), "one subfolder of pictures a class"),
+    "barcodes": (("**/*.*",), "photographs"),
+}
 
 
 def layout_problem(
-    folder: str | Path,   # a folder of data
-    track: str,           # e.g. "ecg"
-) -> str | None:          # one sentence, None if there is something to read
+    folder: str | Path,  # a folder of data
+    track: str,  # e.g. "ecg"
+) -> str | None:  # one sentence, None if there is something to read
     "What a folder lacks to be data of a track, as far as the names of its files tell."
     patterns, expected = FILES_OF_TRACK.get(track, (("**/*",), "files"))
     there = any(path.is_file() for pattern in patterns for path in Path(folder).glob(pattern))

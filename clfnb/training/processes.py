@@ -33,24 +33,46 @@ def are_started() -> bool:
 
 
 def make_fabric(
-    device: str = "auto",        # "auto", "cpu", "cuda", "cuda:N" or "mps"
-    precision: str = "auto",     # "auto" (bf16-mixed where the GPU can), "32-true", "bf16-mixed" or "16-mixed"
-    devices: int = 1,            # processes on each host
-    strategy: str = "auto",      # how they work together: "ddp", "fsdp", …
-    nodes: int = 1,              # hosts
+    device: str = "auto",  # "auto", "cpu", "cuda", "cuda:N" or "mps"
+    precision: str = "auto",  # "auto" (bf16-mixed where the GPU can), "32-true", "bf16-mixed" or "16-mixed"
+    devices: int = 1,  # processes on each host
+    strategy: str = "auto",  # how they work together: "ddp", "fsdp", …
+    nodes: int = 1,  # hosts
 ) -> Fabric:
     "Choose the hardware. Raises `ValueError` for a device that is unknown or absent."
     kind, _, number = device.partition(":")
     if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() and devices == 1 else "cpu"
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        kind = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available() and devices == 1
+            else "cpu"
+        )
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if not present.get(kind):
-        raise ValueError(f"device: expected auto or one of {', '.join(k for k in present if present[k])}, found {device!r}")
+        raise ValueError(
+            f"device: expected auto or one of {', '.join(k for k in present if present[k])}, found {device!r}"
+        )
     if precision == "auto":
-        precision = "bf16-mixed" if kind == "cuda" and torch.cuda.get_device_capability()[0] >= 8 else "32-true"
+        precision = (
+            "bf16-mixed"
+            if kind == "cuda" and torch.cuda.get_device_capability()[0] >= 8
+            else "32-true"
+        )
     if strategy == "auto" and devices * nodes > 1:
         strategy = "ddp"
-    return Fabric(accelerator=kind, devices=[int(number)] if number else devices, strategy=strategy, precision=precision, num_nodes=nodes)
+    return Fabric(
+        accelerator=kind,
+        devices=[int(number)] if number else devices,
+        strategy=strategy,
+        precision=precision,
+        num_nodes=nodes,
+    )
 
 # %% ../../nbs/lib/training/processes.ipynb #b69da56a
 def _work(number, call, environment, method, folder):
@@ -82,7 +104,10 @@ def _hidden_main():
 
 
 def _join(context, folder):
-    "Wait for all processes. Raises the error of the first that failed; none of them is left behind, whatever happens."
+    """Wait for all processes.
+
+    Raises the error of the first that failed; none of them is left behind, whatever happens.
+    """
     try:
         while not context.join():
             pass
@@ -95,34 +120,54 @@ def _join(context, folder):
 
 # %% ../../nbs/lib/training/processes.ipynb #2703eba5
 def run_processes(
-    function,          # called in every process
+    function,  # called in every process
     arguments: tuple,  # with these
-    count: int,        # number of processes
-):                     # what the first process returned: tensors and plain values
-    "Call a function in new processes that work together. Raises what it raised there, `TypeError` for arguments that cannot be sent."
+    count: int,  # number of processes
+):  # what the first process returned: tensors and plain values
+    """Call a function in new processes that work together.
+
+    Raises what it raised there, `TypeError` for arguments that cannot be sent.
+    """
     try:
         call = to_bytes((function, arguments))
-    except Exception as error:   # whatever the content's own __reduce__ may raise
-        raise TypeError(f"devices={count}: what is trained must be sent to {count} processes, and a part of it cannot be: {error}. "
-                        "Start the program with torchrun, or use devices=1.") from error
+    except Exception as error:  # whatever the content's own __reduce__ may raise
+        raise TypeError(
+            f"devices={count}: what is trained must be sent to {count} processes, and a part of it cannot be: {error}. "
+            "Start the program with torchrun, or use devices=1."
+        ) from error
     with socket.create_server(("127.0.0.1", 0)) as server:
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1]), "TORCHELASTIC_RUN_ID": "clfnb"}
-    sizes = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(count)) | dict.fromkeys(("GROUP_RANK", "NODE_RANK"), "0")
-    method, environment = "forkserver" if sys.platform == "linux" else "spawn", {**os.environ, **place, **sizes}
+        place = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(server.getsockname()[1]),
+            "TORCHELASTIC_RUN_ID": "clfnb",
+        }
+    sizes = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(count)) | dict.fromkeys(
+        ("GROUP_RANK", "NODE_RANK"), "0"
+    )
+    method, environment = (
+        "forkserver" if sys.platform == "linux" else "spawn",
+        {**os.environ, **place, **sizes},
+    )
     if method == "forkserver":
         multiprocessing.get_context(method).set_forkserver_preload(["clfnb.training.trainer"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with _hidden_main():
-            context = start_processes(ByValue(_work), (call, environment, multiprocessing.get_start_method(), folder), count, join=False, start_method=method)
+            context = start_processes(
+                ByValue(_work),
+                (call, environment, multiprocessing.get_start_method(), folder),
+                count,
+                join=False,
+                start_method=method,
+            )
         _join(context, folder)
         return torch.load(folder / "answer.pt", weights_only=True)
 
 # %% ../../nbs/lib/training/processes.ipynb #facaf686
 def gather(
-    fabric: Fabric,   # knows how many processes there are
-    value,            # this process's part, a plain value
-) -> list:            # one part a process
+    fabric: Fabric,  # knows how many processes there are
+    value,  # this process's part, a plain value
+) -> list:  # one part a process
     "The values of all processes, in their order."
     if fabric.world_size == 1:
         return [value]
@@ -133,9 +178,12 @@ def gather(
 # %% ../../nbs/lib/training/processes.ipynb #cecc635d
 @contextmanager
 def noted_interrupt(
-    noted: list,   # empty; gets an entry at the first Ctrl-C
+    noted: list,  # empty; gets an entry at the first Ctrl-C
 ):
-    "Within this context the first Ctrl-C appends to `noted`; the second raises at once. Only in the main thread."
+    """Within this context the first Ctrl-C appends to `noted`; the second raises at once.
+
+    Only in the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -17,69 +17,97 @@ from torch import nn
 
 # %% ../../../nbs/lib/data/images/augment.ipynb #70c8b16c
 def random_affine(
-    n: int,                 # pictures
-    turn: bool = True,      # by any angle, and mirrored in half of the cases
-    zoom: float = 0.12,     # standard deviation of the logarithm of the size
+    n: int,  # pictures
+    turn: bool = True,  # by any angle, and mirrored in half of the cases
+    zoom: float = 0.12,  # standard deviation of the logarithm of the size
     stretch: float = 0.08,  # the same for height against width
-    shift: float = 0.1,     # greatest shift, as a share of half a side
-    device=None,            # where
-) -> torch.Tensor:          # (n, 2, 3) from places in the new picture to places in the old one, both -1..1
+    shift: float = 0.1,  # greatest shift, as a share of half a side
+    device=None,  # where
+) -> torch.Tensor:  # (n, 2, 3) from places in the new picture to places in the old one, both -1..1
     "Random affine maps, from torch's global generator."
     angle = torch.rand(n, device=device) * 2 * math.pi * turn
     mirror = 1 - 2 * (torch.rand(n, device=device) < 0.5).float() * turn
     size = torch.exp(zoom * torch.randn(n, device=device))
     ratio = torch.exp(stretch * torch.randn(n, device=device))
-    matrix = torch.stack([angle.cos() * size * ratio * mirror, -angle.sin() * size / ratio,
-                          angle.sin() * size * ratio * mirror, angle.cos() * size / ratio], dim=1).reshape(n, 2, 2)
+    matrix = torch.stack(
+        [
+            angle.cos() * size * ratio * mirror,
+            -angle.sin() * size / ratio,
+            angle.sin() * size * ratio * mirror,
+            angle.cos() * size / ratio,
+        ],
+        dim=1,
+    ).reshape(n, 2, 2)
     return torch.cat([matrix, shift * (2 * torch.rand(n, 2, 1, device=device) - 1)], dim=2)
 
 # %% ../../../nbs/lib/data/images/augment.ipynb #2b45b5e1
 class PictureInput(nn.Module):
-    "Bytes to ink at `px` pixels; in training mode each picture is varied. Draws from torch's global generator."
+    """Bytes to ink at `px` pixels; in training mode each picture is varied.
+
+    Draws from torch's global generator.
+    """
 
     def __init__(
         self,
-        px: int,                 # side of the squares that come out
-        margin: float = 1.05,    # how much more than the picture is seen, so that corners survive turning
+        px: int,  # side of the squares that come out
+        margin: float = 1.05,  # how much more than the picture is seen, so that corners survive turning
         size_noise: float = 0.1,  # deviation added to the sizes, in powers of two
-        contrast: float = 0.1,   # deviation of the logarithm of the amount of ink
-        more: nn.Module | None = None,   # further transforms of the batch in training, such as one of torchvision's v2
-        **affine,                # arguments of `random_affine`
+        contrast: float = 0.1,  # deviation of the logarithm of the amount of ink
+        more: nn.Module
+        | None = None,  # further transforms of the batch in training, such as one of torchvision's v2
+        **affine,  # arguments of `random_affine`
     ):
         super().__init__()
-        self.px, self.margin, self.size_noise, self.contrast, self.more, self.affine = px, margin, size_noise, contrast, more, affine
+        self.px, self.margin, self.size_noise, self.contrast, self.more, self.affine = (
+            px,
+            margin,
+            size_noise,
+            contrast,
+            more,
+            affine,
+        )
 
 # %% ../../../nbs/lib/data/images/augment.ipynb #f10d94c0
 @patch
 def forward(
     self: PictureInput,
-    pictures: torch.Tensor,   # (batch, 1, height, width) uint8, 255 is background
-    sizes: torch.Tensor,      # (batch, 2) logarithms of height and width
-    turn: float = 0.0,        # degrees by which pictures are turned in evaluation mode
-) -> tuple[torch.Tensor, torch.Tensor]:   # (batch, 1, px, px) float32 ink, about 0..2, and the sizes
-    "Sample the pictures, varied in training mode. Raises `TypeError` for pictures that are not bytes."
+    pictures: torch.Tensor,  # (batch, 1, height, width) uint8, 255 is background
+    sizes: torch.Tensor,  # (batch, 2) logarithms of height and width
+    turn: float = 0.0,  # degrees by which pictures are turned in evaluation mode
+) -> tuple[torch.Tensor, torch.Tensor]:  # (batch, 1, px, px) float32 ink, about 0..2, and the sizes
+    """Sample the pictures, varied in training mode.
+
+    Raises `TypeError` for pictures that are not bytes.
+    """
     if pictures.dtype != torch.uint8:
         raise TypeError(f"pictures: expected uint8, found {pictures.dtype}")
     n, device = len(pictures), pictures.device
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
     still = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=device).expand(n, 2, 3)
-    maps = self.margin * (random_affine(n, **self.affine, device=device) if self.training else still)
+    maps = self.margin * (
+        random_affine(n, **self.affine, device=device) if self.training else still
+    )
     with torch.autocast(device.type, enabled=False):
         grid = nn.functional.affine_grid(maps, (n, 1, self.px, self.px), align_corners=False)
         ink = nn.functional.grid_sample((255 - pictures).float() / 128, grid, align_corners=False)
     if self.training:
         ink = ink * torch.exp(self.contrast * torch.randn(n, 1, 1, 1, device=device))
         swap = torch.rand(n, 1, device=device) < 0.5
-        sizes = torch.where(swap, sizes.flip(1), sizes) + self.size_noise * torch.randn(n, 1, device=device)
+        sizes = torch.where(swap, sizes.flip(1), sizes) + self.size_noise * torch.randn(
+            n, 1, device=device
+        )
         ink = ink if self.more is None else self.more(ink)
     return ink.contiguous(memory_format=torch.channels_last), sizes
 
 # %% ../../../nbs/lib/data/images/augment.ipynb #f666ae72
 def symmetries(
-    pictures: torch.Tensor,   # (batch, channels, side, side)
-    sizes: torch.Tensor,      # (batch, 2) logarithms of height and width
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:   # the same pictures and sizes, eight times
-    "The batch in all eight ways of a square, the first unchanged. Height and width change places with every quarter turn."
+    pictures: torch.Tensor,  # (batch, channels, side, side)
+    sizes: torch.Tensor,  # (batch, 2) logarithms of height and width
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # the same pictures and sizes, eight times
+    """The batch in all eight ways of a square, the first unchanged.
+
+    Height and width change places with every quarter turn.
+    """
     for quarter in range(4):
         turned = torch.rot90(pictures, quarter, (2, 3))
         yield turned, sizes.flip(1) if quarter % 2 else sizes

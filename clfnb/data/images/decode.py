@@ -31,32 +31,52 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", "
 
 
 def image_files(
-    place: str | Path,   # a folder, searched to any depth, or one file
-) -> list[Path]:         # sorted
+    place: str | Path,  # a folder, searched to any depth, or one file
+) -> list[Path]:  # sorted
     "The picture files in a folder, by suffix. Raises `FileNotFoundError` where there is none."
     place = Path(place)
     if place.is_file():
         return [place]
-    found = [Path(where) / name for where, _, names in os.walk(place) for name in names
-             if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+    found = [
+        Path(where) / name
+        for where, _, names in os.walk(place)
+        for name in names
+        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    ]
     if not found:
-        raise FileNotFoundError(f"{place}: expected pictures ({' '.join(SUFFIXES)}), found {'none' if place.is_dir() else 'no such folder'}")
+        raise FileNotFoundError(
+            f"{place}: expected pictures ({' '.join(SUFFIXES)}), found {'none' if place.is_dir() else 'no such folder'}"
+        )
     return sorted(found)
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #46caac8a
 def class_table(
-    folder: str | Path,   # has one subfolder a class
-) -> pd.DataFrame:        # one row a picture: path, file (class/name), label; labels sorted
-    "The pictures of a folder of classes. Raises `FileNotFoundError` where there are none, `ValueError` for pictures outside a class or one class only."
+    folder: str | Path,  # has one subfolder a class
+) -> pd.DataFrame:  # one row a picture: path, file (class/name), label; labels sorted
+    """The pictures of a folder of classes.
+
+    Raises `FileNotFoundError` where there are none, `ValueError` for pictures outside a class
+    or one class only.
+    """
     folder = Path(folder)
     files = image_files(folder)
     parts = [path.relative_to(folder).parts for path in files]
     loose = [path for path, part in zip(files, parts, strict=True) if len(part) < 2]
     if loose:
-        raise ValueError(f"{loose[0]}: expected {folder}/CLASS/PICTURE, found {len(loose)} of {len(files)} pictures outside a class folder")
-    table = pd.DataFrame({"path": list(map(str, files)), "file": ["/".join(part) for part in parts], "label": [part[0] for part in parts]})
+        raise ValueError(
+            f"{loose[0]}: expected {folder}/CLASS/PICTURE, found {len(loose)} of {len(files)} pictures outside a class folder"
+        )
+    table = pd.DataFrame(
+        {
+            "path": list(map(str, files)),
+            "file": ["/".join(part) for part in parts],
+            "label": [part[0] for part in parts],
+        }
+    )
     if table.label.nunique() < 2:
-        raise ValueError(f"{folder}: expected a folder for each of two classes or more, found only {table.label[0]!r}")
+        raise ValueError(
+            f"{folder}: expected a folder for each of two classes or more, found only {table.label[0]!r}"
+        )
     return table.sort_values(["label", "file"], ignore_index=True)
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #1716563e
@@ -64,27 +84,33 @@ def class_table(
 class Pictures:
     "Grey pictures of any size in one array. `pictures[i]` is a view (height, width) uint8."
 
-    data: np.ndarray      # (bytes,) uint8, all pictures row by row
-    shapes: np.ndarray    # (n, 2) heights and widths
+    data: np.ndarray  # (bytes,) uint8, all pictures row by row
+    shapes: np.ndarray  # (n, 2) heights and widths
 
     def __post_init__(self):
         self.ends = np.cumsum(self.shapes.prod(axis=1))
         if len(self.data) != (self.ends[-1] if len(self.ends) else 0):
-            raise ValueError(f"expected {self.ends[-1] if len(self.ends) else 0} bytes for {len(self.shapes)} pictures, found {len(self.data)}")
+            raise ValueError(
+                f"expected {self.ends[-1] if len(self.ends) else 0} bytes for {len(self.shapes)} pictures, found {len(self.data)}"
+            )
 
     def __len__(self):
         return len(self.shapes)
 
     def __getitem__(self, i):
-        return self.data[self.ends[i] - self.shapes[i].prod() : self.ends[i]].reshape(self.shapes[i])
+        return self.data[self.ends[i] - self.shapes[i].prod() : self.ends[i]].reshape(
+            self.shapes[i]
+        )
 
 
 def pack(
-    images: list[np.ndarray],   # each (height, width) uint8
+    images: list[np.ndarray],  # each (height, width) uint8
 ) -> Pictures:
     "Pictures laid end to end."
     shapes = np.array([image.shape for image in images], np.int64).reshape(-1, 2)
-    return Pictures(np.concatenate([np.zeros(0, np.uint8), *(image.ravel() for image in images)]), shapes)
+    return Pictures(
+        np.concatenate([np.zeros(0, np.uint8), *(image.ravel() for image in images)]), shapes
+    )
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #261f491a
 def _read_or_error(path):
@@ -99,19 +125,32 @@ def _read_some(paths):
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #a6edc0a3
 def decode(
-    paths,                      # (n,) picture files
-    on_error: str = "skip",     # a broken picture: "skip" or "raise"
-    threads: int | None = None,   # that read at the same time; none: as many as the processor has
-    progress: bool = True,      # show a bar
-) -> tuple:                     # pictures (of those that were read), (n,) bool which were read, list of errors
-    "Decode picture files in parallel. Raises `UnreadablePicture` for the first broken one if `on_error` says so."
+    paths,  # (n,) picture files
+    on_error: str = "skip",  # a broken picture: "skip" or "raise"
+    threads: int | None = None,  # that read at the same time; none: as many as the processor has
+    progress: bool = True,  # show a bar
+) -> tuple:  # pictures (of those that were read), (n,) bool which were read, list of errors
+    """Decode picture files in parallel.
+
+    Raises `UnreadablePicture` for the first broken one if `on_error` says so.
+    """
     if on_error not in ("skip", "raise"):
         raise ValueError(f"on_error: expected 'skip' or 'raise', found {on_error!r}")
     images, errors, paths = [], [], list(paths)
     read = np.zeros(len(paths), bool)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        parts = pool.map(_read_some, [paths[start : start + 64] for start in range(0, len(paths), 64)])   # a task for each would cost as much as it does
-        for row, image in enumerate(tqdm(chain.from_iterable(parts), total=len(paths), desc="decoding", disable=None if progress else True, leave=False)):
+        parts = pool.map(
+            _read_some, [paths[start : start + 64] for start in range(0, len(paths), 64)]
+        )  # a task for each would cost as much as it does
+        for row, image in enumerate(
+            tqdm(
+                chain.from_iterable(parts),
+                total=len(paths),
+                desc="decoding",
+                disable=None if progress else True,
+                leave=False,
+            )
+        ):
             if isinstance(image, Exception):
                 if on_error == "raise":
                     pool.shutdown(cancel_futures=True)
@@ -124,9 +163,12 @@ def decode(
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #fd245c96
 def cache_key(
-    paths,       # (n,) picture files
-) -> str:        # 16 hexadecimal digits
-    "A hash of the path, size and time of change of every file. Raises `FileNotFoundError` for one that is not there."
+    paths,  # (n,) picture files
+) -> str:  # 16 hexadecimal digits
+    """A hash of the path, size and time of change of every file.
+
+    Raises `FileNotFoundError` for one that is not there.
+    """
     digest = hashlib.sha256(b"pictures 1\n")
     for path in paths:
         entry = os.stat(path)
@@ -139,19 +181,27 @@ def _open_cache(folder, rows):
     try:
         notes = json.loads((folder / "notes.json").read_text(encoding="utf-8"))
         shapes = np.load(folder / "shapes.npy", allow_pickle=False)
-        data = np.memmap(folder / "data.bin", np.uint8, "r") if notes["bytes"] else np.zeros(0, np.uint8)
+        data = (
+            np.memmap(folder / "data.bin", np.uint8, "r")
+            if notes["bytes"]
+            else np.zeros(0, np.uint8)
+        )
         read = np.load(folder / "read.npy", allow_pickle=False)
-        return (Pictures(data, shapes), read, notes["errors"]) if len(read) == rows and read.sum() == len(shapes) else None
+        return (
+            (Pictures(data, shapes), read, notes["errors"])
+            if len(read) == rows and read.sum() == len(shapes)
+            else None
+        )
     except (OSError, ValueError, KeyError):
         return None
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #e3709e4f
 def load_pictures(
-    paths,                                # (n,) picture files
+    paths,  # (n,) picture files
     cache_dir: str | Path | None = None,  # where the cache is; None keeps nothing
-    on_error: str = "skip",               # a broken picture: "skip" or "raise"
-    **options,                            # of `decode`
-) -> tuple:                               # pictures, (n,) bool which were read, list of errors
+    on_error: str = "skip",  # a broken picture: "skip" or "raise"
+    **options,  # of `decode`
+) -> tuple:  # pictures, (n,) bool which were read, list of errors
     "As `decode`, from the cache where there is one. Raises `UnreadablePicture` as `decode` does."
     paths = list(paths)
     if cache_dir is None:
@@ -163,8 +213,12 @@ def load_pictures(
     pictures, read, errors = decode(paths, on_error, **options)
     folder.mkdir(parents=True, exist_ok=True)
     notes = json.dumps({"bytes": len(pictures.data), "errors": errors}, indent=1).encode()
-    for name, write in {"data.bin": pictures.data.tofile, "shapes.npy": lambda file: np.save(file, pictures.shapes),
-                        "read.npy": lambda file: np.save(file, read), "notes.json": lambda file: file.write(notes)}.items():
+    for name, write in {
+        "data.bin": pictures.data.tofile,
+        "shapes.npy": lambda file: np.save(file, pictures.shapes),
+        "read.npy": lambda file: np.save(file, read),
+        "notes.json": lambda file: file.write(notes),
+    }.items():
         with open(folder / f".{name}.{os.getpid()}", "wb") as file:
             write(file)
         os.replace(file.name, folder / name)
@@ -174,7 +228,13 @@ def load_pictures(
 def _thumbnails(pictures, side):
     "(n, side²) thumbnails with mean 0 and length 1; a picture of one value becomes zeros."
     import cv2
-    small = np.stack([cv2.resize(pictures[i], (side, side), interpolation=cv2.INTER_AREA) for i in range(len(pictures))])
+
+    small = np.stack(
+        [
+            cv2.resize(pictures[i], (side, side), interpolation=cv2.INTER_AREA)
+            for i in range(len(pictures))
+        ]
+    )
     small = small.reshape(len(small), -1).astype(np.float32)
     small -= small.mean(axis=1, keepdims=True)
     length = np.linalg.norm(small, axis=1, keepdims=True)
@@ -182,32 +242,49 @@ def _thumbnails(pictures, side):
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #88ee9e28
 def near_identical(
-    pictures: Pictures,          # of any size
+    pictures: Pictures,  # of any size
     correlation: float = 0.995,  # of the thumbnails, above which two pictures are one
-    pixels: int = 2,             # by how much their sizes may differ
-    side: int = 16,              # of the thumbnails
-) -> np.ndarray:                 # (n,) int, the number of each picture's group
+    pixels: int = 2,  # by how much their sizes may differ
+    side: int = 16,  # of the thumbnails
+) -> np.ndarray:  # (n,) int, the number of each picture's group
     "Groups of pictures that show the same. Compares only pictures of similar size."
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
+
     thumbs, shapes, pairs = _thumbnails(pictures, side), pictures.shapes, [np.zeros((0, 2), int)]
     order = np.argsort(shapes[:, 0], kind="stable")
     last = np.searchsorted(shapes[order, 0], shapes[order, 0] + pixels, side="right")
     for start in range(0, len(order), 256):
-        rows, columns = order[start : start + 256], order[start : last[min(start + 256, len(order)) - 1]]
+        rows, columns = (
+            order[start : start + 256],
+            order[start : last[min(start + 256, len(order)) - 1]],
+        )
         alike = thumbs[rows] @ thumbs[columns].T > correlation
         alike &= (np.abs(shapes[rows, None] - shapes[None, columns]) <= pixels).all(axis=2)
         i, j = np.nonzero(alike)
         pairs.append(np.stack([rows[i], columns[j]], axis=1))
-    digests = pd.factorize(np.array([hashlib.sha256(pictures[i]).hexdigest() + str(shapes[i]) for i in range(len(pictures))]))[0]
-    i, j = np.concatenate([*pairs, np.stack([np.arange(len(digests)), np.unique(digests, return_index=True)[1][digests]], axis=1)]).T
-    return connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(len(shapes),) * 2), directed=False)[1]
+    digests = pd.factorize(
+        np.array(
+            [hashlib.sha256(pictures[i]).hexdigest() + str(shapes[i]) for i in range(len(pictures))]
+        )
+    )[0]
+    i, j = np.concatenate(
+        [
+            *pairs,
+            np.stack(
+                [np.arange(len(digests)), np.unique(digests, return_index=True)[1][digests]], axis=1
+            ),
+        ]
+    ).T
+    return connected_components(
+        coo_array((np.ones(len(i), bool), (i, j)), shape=(len(shapes),) * 2), directed=False
+    )[1]
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #37201eb7
 def squares(
-    pictures: Pictures,   # of any size
-    size: int,            # side in pixels
-) -> np.ndarray:          # (n, size, size) uint8
+    pictures: Pictures,  # of any size
+    size: int,  # side in pixels
+) -> np.ndarray:  # (n, size, size) uint8
     "All pictures fitted into squares."
     found = np.empty((len(pictures), size, size), np.uint8)
     for i in range(len(pictures)):
@@ -216,18 +293,26 @@ def squares(
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #c1d3907d
 class SquareData:
-    "A torch data set of ((pictures (b, 1, size, size) uint8, sizes (b, 2) float32), labels (b,)), read batch by batch."
+    """A torch data set of ((pictures (b, 1, size, size) uint8, sizes (b, 2) float32), labels (b,)),
+    read batch by batch.
+    """
 
     def __init__(
         self,
-        images: np.ndarray,    # (n, size, size) uint8
-        shapes: np.ndarray,    # (n, 2) heights and widths before they were fitted
-        labels: np.ndarray,    # (n,) class numbers
+        images: np.ndarray,  # (n, size, size) uint8
+        shapes: np.ndarray,  # (n, 2) heights and widths before they were fitted
+        labels: np.ndarray,  # (n,) class numbers
     ):
         import torch
+
         if not len(images) == len(shapes) == len(labels):
-            raise ValueError(f"expected equally many pictures, shapes and labels, found {len(images)}, {len(shapes)} and {len(labels)}")
-        self.images, self.sizes = torch.from_numpy(images)[:, None], torch.from_numpy(size_input(shapes))
+            raise ValueError(
+                f"expected equally many pictures, shapes and labels, found {len(images)}, {len(shapes)} and {len(labels)}"
+            )
+        self.images, self.sizes = (
+            torch.from_numpy(images)[:, None],
+            torch.from_numpy(size_input(shapes)),
+        )
         self.labels = torch.from_numpy(np.asarray(labels, np.int64))
 
     def __len__(self):
@@ -241,38 +326,50 @@ class SquareData:
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #5409e376
 def as_it_is(
-    batch,   # what a data set's `__getitems__` gave
-):           # the same
+    batch,  # what a data set's `__getitems__` gave
+):  # the same
     "A `collate_fn` for data sets that give whole batches."
     return batch
 
 
 def quiet_worker(
-    number: int,   # of the worker process
+    number: int,  # of the worker process
 ) -> None:
     "A `worker_init_fn` that leaves Ctrl-C to the main process."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def loader(
-    dataset,                   # gives whole batches
-    batch_size: int,           # pictures a step
-    shuffle: bool = False,     # in a new order each epoch
-    sampler=None,              # draws the pictures instead, such as a balanced one
-    workers: int = 0,          # processes that read ahead
-):                             # a torch DataLoader
+    dataset,  # gives whole batches
+    batch_size: int,  # pictures a step
+    shuffle: bool = False,  # in a new order each epoch
+    sampler=None,  # draws the pictures instead, such as a balanced one
+    workers: int = 0,  # processes that read ahead
+):  # a torch DataLoader
     "A loader of batches whose workers end silently."
     from torch.utils.data import DataLoader
-    return DataLoader(dataset, batch_size, shuffle=shuffle, sampler=sampler, num_workers=workers, collate_fn=as_it_is, worker_init_fn=quiet_worker)
+
+    return DataLoader(
+        dataset,
+        batch_size,
+        shuffle=shuffle,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=as_it_is,
+        worker_init_fn=quiet_worker,
+    )
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #ee7591f9
 class SizeBatches:
-    "Batches of pictures of similar size, in a random order of batches if `shuffle`. For `DataLoader(batch_sampler=...)`."
+    """Batches of pictures of similar size, in a random order of batches if `shuffle`.
+
+    For `DataLoader(batch_sampler=...)`.
+    """
 
     def __init__(
         self,
-        shapes: np.ndarray,     # (n, 2) heights and widths
-        batch_size: int,        # pictures a batch, at most
+        shapes: np.ndarray,  # (n, 2) heights and widths
+        batch_size: int,  # pictures a batch, at most
         shuffle: bool = False,  # draw order and composition from torch's global generator
     ):
         if batch_size < 1:
@@ -284,28 +381,38 @@ class SizeBatches:
 
     def __iter__(self):
         import torch
+
         size = np.log2(self.shapes).astype(float)
         if self.shuffle:
             size = size + 0.1 * torch.randn(*size.shape).numpy()
         by_area = np.argsort(size.sum(axis=1), kind="stable")
-        batches = [by_area[i : i + self.batch_size].tolist() for i in range(0, len(by_area), self.batch_size)]
+        batches = [
+            by_area[i : i + self.batch_size].tolist()
+            for i in range(0, len(by_area), self.batch_size)
+        ]
         order = torch.randperm(len(batches)).tolist() if self.shuffle else range(len(batches))
         return iter([batches[i] for i in order])
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #d1a427cb
 class NaturalData:
-    "A torch data set of pictures in their own size, padded with white to the largest of a batch: the same items as `SquareData`."
+    """A torch data set of pictures in their own size, padded with white to the largest of a batch:
+    the same items as `SquareData`.
+    """
 
     def __init__(
         self,
-        pictures: Pictures,    # of any size
-        labels: np.ndarray,    # (n,) class numbers
-        largest: int = 256,    # a longer side is scaled down to this
-        multiple: int = 8,     # batches are as high and wide as a multiple of this
+        pictures: Pictures,  # of any size
+        labels: np.ndarray,  # (n,) class numbers
+        largest: int = 256,  # a longer side is scaled down to this
+        multiple: int = 8,  # batches are as high and wide as a multiple of this
     ):
         import torch
+
         self.pictures, self.largest, self.multiple = pictures, largest, multiple
-        self.sizes, self.labels = torch.from_numpy(size_input(pictures.shapes)), torch.from_numpy(np.asarray(labels, np.int64))
+        self.sizes, self.labels = (
+            torch.from_numpy(size_input(pictures.shapes)),
+            torch.from_numpy(np.asarray(labels, np.int64)),
+        )
 
     def __len__(self):
         return len(self.pictures)
@@ -319,12 +426,18 @@ class NaturalData:
 def __getitems__(self: NaturalData, rows):
     import cv2
     import torch
+
     images = []
     for image in (self.pictures[i] for i in rows):
         factor = self.largest / max(image.shape)
         new = [max(1, round(side * factor)) for side in image.shape]
-        images.append(image if factor >= 1 else cv2.resize(image, new[::-1], interpolation=cv2.INTER_AREA))
-    high, wide = (-(-max(image.shape[axis] for image in images) // self.multiple) * self.multiple for axis in (0, 1))
+        images.append(
+            image if factor >= 1 else cv2.resize(image, new[::-1], interpolation=cv2.INTER_AREA)
+        )
+    high, wide = (
+        -(-max(image.shape[axis] for image in images) // self.multiple) * self.multiple
+        for axis in (0, 1)
+    )
     batch = np.full((len(rows), 1, high, wide), 255, np.uint8)
     for place, image in zip(batch[:, 0], images, strict=True):
         top, left = (high - image.shape[0]) // 2, (wide - image.shape[1]) // 2

@@ -12,18 +12,65 @@ __all__ = ['Reliability', 'reliability_curve', 'reliability_diagram', 'reliabili
            'brier_decomposition', 'nll', 'smooth_ece', 'Verdict', 'calibration_table', 'verdict']
 
 # %% ../../../nbs/lib/evaluation/calibration/index.ipynb #00feede6
-from .diagram import Reliability, reliability_curve, reliability_diagram, reliability_grid
+from clfnb.evaluation.calibration.diagram import (
+    Reliability,
+    reliability_curve,
+    reliability_diagram,
+    reliability_grid,
+)
 from .errors import classwise_ece, debiased_ece, ece
-from .inputs import check_labels, check_logits, check_probabilities, events, softmax
+from clfnb.evaluation.calibration.inputs import (
+    check_labels,
+    check_logits,
+    check_probabilities,
+    events,
+    softmax,
+)
 from .noise import Estimate, NoiseFloor, metric_interval, noise_floor
 from .predictions import Predictions, prediction_table, read_predictions
-from .scaling import Isotonic, Recalibration, Temperature, VectorScaling, recalibration
+from clfnb.evaluation.calibration.scaling import (
+    Isotonic,
+    Recalibration,
+    Temperature,
+    VectorScaling,
+    recalibration,
+)
 from .scores import BrierParts, brier, brier_decomposition, nll
 from .smooth import smooth_ece
 from .verdict import Verdict, calibration_table, verdict
 
 # %% ../../../nbs/lib/evaluation/calibration/index.ipynb #34b6de40
-_all_ = ["Reliability", "reliability_curve", "reliability_diagram", "reliability_grid", "classwise_ece", "debiased_ece", "ece", "check_labels",
-         "check_logits", "check_probabilities", "events", "softmax", "Estimate", "NoiseFloor", "metric_interval", "noise_floor", "Predictions",
-         "prediction_table", "read_predictions", "Isotonic", "Recalibration", "Temperature", "VectorScaling", "recalibration", "BrierParts", "brier",
-         "brier_decomposition", "nll", "smooth_ece", "Verdict", "calibration_table", "verdict"]
+_all_ = [
+    "Reliability",
+    "reliability_curve",
+    "reliability_diagram",
+    "reliability_grid",
+    "classwise_ece",
+    "debiased_ece",
+    "ece",
+    "check_labels",
+    "check_logits",
+    "check_probabilities",
+    "events",
+    "softmax",
+    "Estimate",
+    "NoiseFloor",
+    "metric_interval",
+    "noise_floor",
+    "Predictions",
+    "prediction_table",
+    "read_predictions",
+    "Isotonic",
+    "Recalibration",
+    "Temperature",
+    "VectorScaling",
+    "recalibration",
+    "BrierParts",
+    "brier",
+    "brier_decomposition",
+    "nll",
+    "smooth_ece",
+    "Verdict",
+    "calibration_table",
+    "verdict",
+]

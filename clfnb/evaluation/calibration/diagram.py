@@ -20,9 +20,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from .errors import bin_edges, bin_numbers, bin_sums, ece, error_from_sums
+from clfnb.evaluation.calibration.errors import (
+    bin_edges,
+    bin_numbers,
+    bin_sums,
+    ece,
+    error_from_sums,
+)
 from .inputs import check_probabilities, events
-from .noise import Estimate, NoiseFloor, calibrated_sums, check_request, distance_interval, resampled_sums
+from clfnb.evaluation.calibration.noise import (
+    Estimate,
+    NoiseFloor,
+    calibrated_sums,
+    check_request,
+    distance_interval,
+    resampled_sums,
+)
 from ..intervals import percentile_interval, wilson
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #41d827bd
@@ -30,39 +43,51 @@ from ..intervals import percentile_interval, wilson
 class Reliability:
     "A reliability curve with its bands, and the error it adds up to."
 
-    table: pd.DataFrame   # a row a bin: low, high, n, confidence, share, share_low, share_high, consistent_low, consistent_high; NaN where empty
-    ece: Estimate         # expected calibration error with its interval
-    floor: NoiseFloor     # what a calibrated model would show
-    stated: np.ndarray    # (n,) the stated probabilities
+    # a row a bin: low, high, n, confidence, share, share_low, share_high, consistent_low,
+    # consistent_high; NaN where empty
+    table: pd.DataFrame
+    ece: Estimate  # expected calibration error with its interval
+    floor: NoiseFloor  # what a calibrated model would show
+    stated: np.ndarray  # (n,) the stated probabilities
 
     @property
     def gap(self) -> float:
-        "Mean of what was stated less the share of what happened: positive where too much was promised."
+        """Mean of what was stated less the share of what happened: positive where too much was
+        promised.
+        """
         n = self.table["n"]
         return float((n * (self.table["confidence"] - self.table["share"])).sum() / n.sum())
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #a829c17d
 def reliability_curve(
-    probs,                      # (n, C) probabilities, or (n,) of class 1
-    y,                          # (n,) int class numbers
-    label: int | None = None,   # the class in question; none asks whether the answer is right
-    n_bins: int = 15,           # number of bins
-    bins: str = "width",        # "width": equally wide; "mass": equally full
-    groups=None,                # (n,) what is drawn as a whole, such as the patient; none draws single examples
-    level: float = 0.95,        # coverage of both bands and of the interval
-    draws: int = 1000,          # bootstrap draws, and test sets of a calibrated model
-    seed: int = 0,              # decides every draw
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    label: int | None = None,  # the class in question; none asks whether the answer is right
+    n_bins: int = 15,  # number of bins
+    bins: str = "width",  # "width": equally wide; "mass": equally full
+    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    level: float = 0.95,  # coverage of both bands and of the interval
+    draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
+    seed: int = 0,  # decides every draw
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
     stated, happened = events(probs, y, label)
     check_request(ece, draws)
     edges, rng = bin_edges(stated, n_bins, bins), np.random.default_rng(seed)
     sums = bin_sums(stated, happened, edges)
-    redrawn, calibrated = resampled_sums(stated, happened, edges, draws, rng, groups), calibrated_sums(stated, edges, draws, rng)
+    redrawn, calibrated = (
+        resampled_sums(stated, happened, edges, draws, rng, groups),
+        calibrated_sums(stated, edges, draws, rng),
+    )
     found, shown = error_from_sums(sums), error_from_sums(calibrated)
-    table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n": sums[0].astype(int)} | _columns(sums, redrawn, calibrated, level))
+    table = pd.DataFrame(
+        {"low": edges[:-1], "high": edges[1:], "n": sums[0].astype(int)}
+        | _columns(sums, redrawn, calibrated, level)
+    )
     floor = NoiseFloor(float(shown.mean()), float(np.quantile(shown, 0.95)))
-    return Reliability(table, distance_interval(found, error_from_sums(redrawn), shown, level), floor, stated)
+    return Reliability(
+        table, distance_interval(found, error_from_sums(redrawn), shown, level), floor, stated
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #de5dc9cb
 def _columns(sums, redrawn, calibrated, level):
@@ -75,23 +100,44 @@ def _columns(sums, redrawn, calibrated, level):
         confidence = stated / n
     alike = (happened == 0) | (happened == n)
     low, high = np.where(alike, np.array(wilson(happened, n, level)), bootstrap)
-    return {"confidence": confidence, "share": share, "share_low": np.fmin(low, share), "share_high": np.fmax(high, share),
-            "consistent_low": band[0], "consistent_high": band[1]}
+    return {
+        "confidence": confidence,
+        "share": share,
+        "share_low": np.fmin(low, share),
+        "share_high": np.fmax(high, share),
+        "consistent_low": band[0],
+        "consistent_high": band[1],
+    }
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #de9646dc
-INK = "#7D7D7D"      # readable on white and on black
-CURVES = (("#2B83C6", "o"), ("#DE7A22", "s"), ("#B86AA5", "^"), ("#17976B", "D"))   # the last set of probabilities has the first colour
+INK = "#7D7D7D"  # readable on white and on black
+CURVES = (
+    ("#2B83C6", "o"),
+    ("#DE7A22", "s"),
+    ("#B86AA5", "^"),
+    ("#17976B", "D"),
+)  # the last set of probabilities has the first colour
 OVER, UNDER, FEW = "#DE7A22", "#17976B", 10
 
+
 def _page(columns, rows, side, left, above):
-    "Square axes of `side` inches in rows and columns, with room for what stands beside, above and below them."
+    """Square axes of `side` inches in rows and columns, with room for what stands beside, above and
+    below them.
+    """
     below = 0.22 * side + 0.5
     width, height = columns * (left + side) + 0.2, rows * (above + side + below)
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0)
-    corners = [(left + j * (left + side), height - (i + 1) * (above + side + below) + below) for i in range(rows) for j in range(columns)]
-    return [figure.add_axes((x / width, y / height, side / width, side / height)) for x, y in corners]
+    corners = [
+        (left + j * (left + side), height - (i + 1) * (above + side + below) + below)
+        for i in range(rows)
+        for j in range(columns)
+    ]
+    return [
+        figure.add_axes((x / width, y / height, side / width, side / height)) for x, y in corners
+    ]
+
 
 def _ink(ax):
     ax.set_axisbelow(True)
@@ -101,13 +147,19 @@ def _ink(ax):
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set(color=INK, fontsize=9)
 
-
-
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #435611ec
 def _frame(ax, y_label, small):
     "Square, transparent, in grey ink, with the diagonal."
     ticks = np.linspace(0, 1, 3 if small else 6)
-    ax.set(xlim=(-0.012, 1.012), ylim=(-0.012, 1.012), aspect="equal", ylabel=y_label, facecolor="none", xticks=ticks, yticks=ticks)
+    ax.set(
+        xlim=(-0.012, 1.012),
+        ylim=(-0.012, 1.012),
+        aspect="equal",
+        ylabel=y_label,
+        facecolor="none",
+        xticks=ticks,
+        yticks=ticks,
+    )
     ax.plot([0, 1], [0, 1], color=INK, lw=1, ls=(0, (4, 3)), zorder=2)
     ax.grid(color=INK, alpha=0.18, lw=0.6)
     _ink(ax)
@@ -118,26 +170,46 @@ def _runs(full):
     where = np.flatnonzero(full)
     return np.split(where, np.flatnonzero(np.diff(where) > 1) + 1) if len(where) else []
 
+
 def _band(ax, table, low, high, colour, alpha):
-    "A band through the bins' mean confidences; bins with few examples, or alone, have bars of their own."
+    """A band through the bins' mean confidences; bins with few examples, or alone, have bars of
+    their own.
+    """
     n = table["n"].to_numpy()
     alone = [np.array([i]) for i in np.flatnonzero((n > 0) & (n < FEW))]
     for run in [*_runs(n >= FEW), *alone]:
         part = table.iloc[run]
         x, bottom, top = (part[name].to_numpy() for name in ("confidence", low, high))
         if len(run) == 1:
-            x, bottom, top = x[0] + np.array([-0.009, 0.009]), np.repeat(bottom, 2), np.repeat(top, 2)
+            x, bottom, top = (
+                x[0] + np.array([-0.009, 0.009]),
+                np.repeat(bottom, 2),
+                np.repeat(top, 2),
+            )
         ax.fill_between(x, bottom, top, color=colour, alpha=alpha, lw=0, zorder=1)
+
 
 def _gaps(ax, table):
     "The distance from what was stated to what happened, a bar a bin."
     few = table["n"] < FEW
-    sides = ((OVER, table["share"] < table["confidence"]), (UNDER, table["share"] > table["confidence"]))
-    for colour, which, alpha in [(colour, side & kind, alpha) for colour, side in sides for kind, alpha in ((~few, 0.45), (few, 0.2))]:
+    sides = (
+        (OVER, table["share"] < table["confidence"]),
+        (UNDER, table["share"] > table["confidence"]),
+    )
+    for colour, which, alpha in [
+        (colour, side & kind, alpha)
+        for colour, side in sides
+        for kind, alpha in ((~few, 0.45), (few, 0.2))
+    ]:
         part = table[which]
         width = np.clip(0.42 * (part["high"] - part["low"]), 0.006, 0.026)
-        bars = [Rectangle((x - w / 2, min(a, x)), w, abs(a - x)) for x, a, w in zip(part["confidence"], part["share"], width, strict=True)]
-        ax.add_collection(PatchCollection(bars, facecolor=colour, alpha=alpha, linewidth=0, zorder=3))
+        bars = [
+            Rectangle((x - w / 2, min(a, x)), w, abs(a - x))
+            for x, a, w in zip(part["confidence"], part["share"], width, strict=True)
+        ]
+        ax.add_collection(
+            PatchCollection(bars, facecolor=colour, alpha=alpha, linewidth=0, zorder=3)
+        )
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #6c362dea
 def _line(ax, table, colour, marker, size):
@@ -148,9 +220,19 @@ def _line(ax, table, colour, marker, size):
     for run in _runs(n >= FEW):
         ax.plot(*xy[run].T, color=colour, lw=1.7, zorder=4, solid_joinstyle="round")
     for which, face, label in ((n >= FEW, colour, "enough"), ((n > 0) & (n < FEW), "none", "few")):
-        ax.plot(*xy[which].T, color=colour, ls="none", marker=marker, ms=size, mfc=face, mec=colour, mew=1, zorder=5, clip_on=False, label=label)
-
-
+        ax.plot(
+            *xy[which].T,
+            color=colour,
+            ls="none",
+            marker=marker,
+            ms=size,
+            mfc=face,
+            mec=colour,
+            mew=1,
+            zorder=5,
+            clip_on=False,
+            label=label,
+        )
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #28f35e37
 def _strip(ax, curves, colours, x_label):
@@ -158,16 +240,33 @@ def _strip(ax, curves, colours, x_label):
     strip, most = ax.inset_axes([0, -0.22, 1, 0.16], sharex=ax), 0
     for i, (curve, (colour, _)) in enumerate(zip(curves, colours, strict=True)):
         edges = np.append(curve.table["low"], 1.0)
-        edges = edges if np.ptp(np.diff(edges)) < 1e-9 else np.linspace(0, 1, 41)       # bins of equal mass would all be equally high
+        edges = (
+            edges if np.ptp(np.diff(edges)) < 1e-9 else np.linspace(0, 1, 41)
+        )  # bins of equal mass would all be equally high
         counts = np.bincount(bin_numbers(curve.stated, edges), minlength=len(edges) - 1)
         most = max(most, counts.max())
         if len(curves) == 1:
             full, inset = counts > 0, 0.04 * np.diff(edges)
             width = np.diff(edges) - 2 * inset
-            strip.bar((edges[:-1] + inset)[full], counts[full], width[full], align="edge", color=colour, lw=0.8, edgecolor=colour, alpha=0.8)
+            strip.bar(
+                (edges[:-1] + inset)[full],
+                counts[full],
+                width[full],
+                align="edge",
+                color=colour,
+                lw=0.8,
+                edgecolor=colour,
+                alpha=0.8,
+            )
         else:
             strip.stairs(counts, edges, color=colour, lw=1.4, ls=("-", "--", ":", "-.")[i])
-    strip.set(facecolor="none", yticks=[most], yticklabels=[f"{most:,}".replace(",", "\u2009")], xlabel=x_label, ylim=(0, 1.04 * most))
+    strip.set(
+        facecolor="none",
+        yticks=[most],
+        yticklabels=[f"{most:,}".replace(",", "\u2009")],
+        xlabel=x_label,
+        ylim=(0, 1.04 * most),
+    )
     _ink(strip)
     strip.tick_params(axis="y", labelsize=7, length=0)
     strip.spines["left"].set_visible(False)
@@ -175,45 +274,85 @@ def _strip(ax, curves, colours, x_label):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #8da12509
 def _legend(ax, curves, names, colours):
-    "Errors with intervals, the noise floor and the meaning of the bars, above the frame where no curve can be."
+    """Errors with intervals, the noise floor and the meaning of the bars, above the frame where no
+    curve can be.
+    """
     handles, labels = [], []
     for curve, name, (colour, marker) in zip(curves, names, colours, strict=True):
-        handles.append((Patch(color=colour, alpha=0.2, lw=0), Line2D([], [], color=colour, marker=marker, ms=4, lw=1.7)))
-        labels.append(f"{name + ': ' if name else ''}ECE {curve.ece.value:.3f} [{curve.ece.low:.3f}, {curve.ece.high:.3f}]")
+        handles.append(
+            (
+                Patch(color=colour, alpha=0.2, lw=0),
+                Line2D([], [], color=colour, marker=marker, ms=4, lw=1.7),
+            )
+        )
+        labels.append(
+            f"{name + ': ' if name else ''}ECE {curve.ece.value:.3f} [{curve.ece.low:.3f}, {curve.ece.high:.3f}]"
+        )
     floor = curves[-1].floor
-    handles.append((Patch(color=INK, alpha=0.27, lw=0), Line2D([], [], color=INK, lw=1, ls=(0, (3, 2)))))
+    handles.append(
+        (Patch(color=INK, alpha=0.27, lw=0), Line2D([], [], color=INK, lw=1, ls=(0, (3, 2))))
+    )
     labels.append(f"if calibrated {floor.mean:.3f}, 95 % below {floor.p95:.3f}")
     if len(curves) == 1:
         table = curves[0].table
         below, above = table["share"] < table["confidence"], table["share"] > table["confidence"]
-        for colour, name, there in ((OVER, "over-confident", below), (UNDER, "under-confident", above)):
+        for colour, name, there in (
+            (OVER, "over-confident", below),
+            (UNDER, "under-confident", above),
+        ):
             if there.any():
                 handles.append(Patch(color=colour, alpha=0.45, lw=0))
                 labels.append(name)
-    ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2 if len(curves) == 1 else 1, fontsize=8, frameon=False, labelcolor=INK,
-              handlelength=1.8, columnspacing=1.2, borderaxespad=0.1, labelspacing=0.35)
+    ax.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=2 if len(curves) == 1 else 1,
+        fontsize=8,
+        frameon=False,
+        labelcolor=INK,
+        handlelength=1.8,
+        columnspacing=1.2,
+        borderaxespad=0.1,
+        labelspacing=0.35,
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #8a766f4f
 def reliability_diagram(
-    probs,                      # (n, C) probabilities, or (n,) of class 1; or name → such, to be laid over each other
-    y,                          # (n,) int class numbers
-    label: int | None = None,   # the class in question; none asks whether the answer is right
-    n_bins: int = 15,           # number of bins
-    bins: str = "width",        # "width": equally wide; "mass": equally full
-    groups=None,                # (n,) what is drawn as a whole, such as the patient; none draws single examples
-    names: Sequence[str] | None = None,   # (C,) class names, for the axes
-    level: float = 0.95,        # coverage of both bands and of the interval
-    draws: int = 1000,          # bootstrap draws, and test sets of a calibrated model
-    seed: int = 0,              # decides every draw
-    title: str = "",            # above the picture
-    ax: Axes | None = None,     # where to draw; none makes a figure
-) -> Axes:                      # its figure is `.figure`; the counts are in `.child_axes[0]`
-    "Reliability diagram with bands, gaps, counts, interval and noise floor. Raises `ValueError` for bad input or more than four curves."
+    probs,  # (n, C) probabilities, or (n,) of class 1; or name → such, to be laid over each other
+    y,  # (n,) int class numbers
+    label: int | None = None,  # the class in question; none asks whether the answer is right
+    n_bins: int = 15,  # number of bins
+    bins: str = "width",  # "width": equally wide; "mass": equally full
+    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    names: Sequence[str] | None = None,  # (C,) class names, for the axes
+    level: float = 0.95,  # coverage of both bands and of the interval
+    draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
+    seed: int = 0,  # decides every draw
+    title: str = "",  # above the picture
+    ax: Axes | None = None,  # where to draw; none makes a figure
+) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
+    """Reliability diagram with bands, gaps, counts, interval and noise floor.
+
+    Raises `ValueError` for bad input or more than four curves.
+    """
     given = _check_given(dict(probs) if isinstance(probs, Mapping) else {"": probs}, names)
-    curves = [reliability_curve(p, y, label, n_bins, bins, groups, level, draws, seed) for p in given.values()]
+    curves = [
+        reliability_curve(p, y, label, n_bins, bins, groups, level, draws, seed)
+        for p in given.values()
+    ]
     rows, colours = max(2, len(curves) + (len(curves) > 1)), CURVES[: len(curves)][::-1]
     ax = _page(1, 1, 3.7, 0.62, 0.1 + 0.19 * rows + (0.28 if title else 0))[0] if ax is None else ax
-    _draw(ax, curves, colours, *_axis_labels(label, names, np.ndim(next(iter(given.values()))) == 1, len(curves[0].stated)), small=False)
+    _draw(
+        ax,
+        curves,
+        colours,
+        *_axis_labels(
+            label, names, np.ndim(next(iter(given.values()))) == 1, len(curves[0].stated)
+        ),
+        small=False,
+    )
     _legend(ax, curves, list(given), colours)
     ax.set_title(title, color=INK, fontsize=11, loc="left", fontweight="bold", pad=6 + 13.5 * rows)
     return ax
@@ -221,14 +360,20 @@ def reliability_diagram(
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #2c147c5f
 def _check_given(given, names):
     if not 1 <= len(given) <= len(CURVES):
-        raise ValueError(f"probs: expected one to {len(CURVES)} sets of probabilities, found {len(given)}")
+        raise ValueError(
+            f"probs: expected one to {len(CURVES)} sets of probabilities, found {len(given)}"
+        )
     _check_names(names, *given.values())
     return given
+
 
 def _check_names(names, *probs):
     for classes in (2 if np.ndim(p) == 1 else np.shape(p)[1] for p in probs if names is not None):
         if len(names) != classes:
-            raise ValueError(f"names: expected one for each of {classes} classes, found {len(names)}")
+            raise ValueError(
+                f"names: expected one for each of {classes} classes, found {len(names)}"
+            )
+
 
 def _axis_labels(label, names, binary, n):
     label, count = 1 if binary and label is None else label, f"{n:,}".replace(",", "\u2009")
@@ -236,6 +381,7 @@ def _axis_labels(label, names, binary, n):
         return f"confidence of the answer  (n = {count})", "share of right answers"
     name = f"class {label}" if names is None else str(names[label])
     return f"stated probability of {name}  (n = {count})", f"share of {name}"
+
 
 def _draw(ax, curves, colours, x_label, y_label, small):
     "Everything inside the frame, bands lowest and points highest, and the strip."
@@ -250,28 +396,37 @@ def _draw(ax, curves, colours, x_label, y_label, small):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #2cc37b8d
 def reliability_grid(
-    probs,                      # (n, C) probabilities
-    y,                          # (n,) int class numbers
-    names: Sequence[str] | None = None,      # (C,) class names
-    classes: Sequence[int] | None = None,    # which classes; none takes those with the largest errors
-    most: int = 12,             # number of classes at most, if none are given
-    columns: int = 4,           # diagrams beside each other
-    n_bins: int = 10,           # number of bins
-    bins: str = "width",        # "width" or "mass"
-    groups=None,                # (n,) what is drawn as a whole
-    draws: int = 500,           # bootstrap draws, and test sets of a calibrated model
-    seed: int = 0,              # decides every draw
-) -> np.ndarray:                # of Axes, one for each class shown
+    probs,  # (n, C) probabilities
+    y,  # (n,) int class numbers
+    names: Sequence[str] | None = None,  # (C,) class names
+    classes: Sequence[int] | None = None,  # which classes; none takes those with the largest errors
+    most: int = 12,  # number of classes at most, if none are given
+    columns: int = 4,  # diagrams beside each other
+    n_bins: int = 10,  # number of bins
+    bins: str = "width",  # "width" or "mass"
+    groups=None,  # (n,) what is drawn as a whole
+    draws: int = 500,  # bootstrap draws, and test sets of a calibrated model
+    seed: int = 0,  # decides every draw
+) -> np.ndarray:  # of Axes, one for each class shown
     "A reliability diagram for each class. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
     if probs.ndim == 1:
-        raise ValueError("probs: expected shape (n, C) for a grid of classes, found (n,); use reliability_diagram")
+        raise ValueError(
+            "probs: expected shape (n, C) for a grid of classes, found (n,); use reliability_diagram"
+        )
     _check_names(names, probs)
     wanted = range(probs.shape[1]) if classes is None else list(classes)
     if not wanted:
         raise ValueError("classes: expected at least one class, found none")
-    curves = {k: reliability_curve(probs, y, k, n_bins, bins, groups, draws=draws, seed=seed) for k in wanted}
-    shown = list(curves) if classes is not None else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-most:])
+    curves = {
+        k: reliability_curve(probs, y, k, n_bins, bins, groups, draws=draws, seed=seed)
+        for k in wanted
+    }
+    shown = (
+        list(curves)
+        if classes is not None
+        else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-most:])
+    )
     return _draw_grid({k: curves[k] for k in shown}, names, min(columns, len(shown)))
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #d47567c5
@@ -280,10 +435,31 @@ def _draw_grid(curves, names, columns):
     axes = _page(columns, -(-len(shown) // columns), 1.6, 0.52, 0.52)
     for i, (ax, k) in enumerate(zip(axes, shown, strict=False)):
         curve = curves[k]
-        _draw(ax, [curve], CURVES[:1], "stated probability" if i + columns >= len(shown) else "", "share" if i % columns == 0 else "", small=True)
-        ax.set_title(str(k if names is None else names[k]), color=INK, fontsize=9, loc="left", fontweight="bold", pad=22)
-        ax.text(0, 1.035, f"ECE {curve.ece.value:.3f} [{curve.ece.low:.3f}, {curve.ece.high:.3f}]\nif calibrated {curve.floor.mean:.3f}",
-                transform=ax.transAxes, color=INK, fontsize=6.8, linespacing=1.15)
-    for ax in axes[len(shown):]:
+        _draw(
+            ax,
+            [curve],
+            CURVES[:1],
+            "stated probability" if i + columns >= len(shown) else "",
+            "share" if i % columns == 0 else "",
+            small=True,
+        )
+        ax.set_title(
+            str(k if names is None else names[k]),
+            color=INK,
+            fontsize=9,
+            loc="left",
+            fontweight="bold",
+            pad=22,
+        )
+        ax.text(
+            0,
+            1.035,
+            f"ECE {curve.ece.value:.3f} [{curve.ece.low:.3f}, {curve.ece.high:.3f}]\nif calibrated {curve.floor.mean:.3f}",
+            transform=ax.transAxes,
+            color=INK,
+            fontsize=6.8,
+            linespacing=1.15,
+        )
+    for ax in axes[len(shown) :]:
         ax.remove()
     return np.array(axes[: len(shown)])

@@ -16,11 +16,14 @@ from .inputs import check_labels, check_probabilities, events
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #9ce3c44d
 def bin_edges(
-    stated: np.ndarray,   # (n,) stated probabilities, 0..1
-    n_bins: int = 15,     # number of bins, at least 1
+    stated: np.ndarray,  # (n,) stated probabilities, 0..1
+    n_bins: int = 15,  # number of bins, at least 1
     bins: str = "width",  # "width": equally wide; "mass": equally full
-) -> np.ndarray:          # (n_bins + 1,) from 0 to 1, not falling
-    "Edges of bins that are closed at their upper end. Raises `ValueError` for a number below 1 or another kind of bins."
+) -> np.ndarray:  # (n_bins + 1,) from 0 to 1, not falling
+    """Edges of bins that are closed at their upper end.
+
+    Raises `ValueError` for a number below 1 or another kind of bins.
+    """
     if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 1:
         raise ValueError(f"n_bins: expected a whole number of at least 1, found {n_bins!r}")
     if bins not in ("width", "mass"):
@@ -30,32 +33,45 @@ def bin_edges(
         edges[1:-1] = np.quantile(stated, edges[1:-1])
     return edges
 
+
 def bin_numbers(
-    stated: np.ndarray,   # (n,) stated probabilities
-    edges: np.ndarray,    # (n_bins + 1,) not falling
-) -> np.ndarray:          # (n,) int, 0..n_bins-1
+    stated: np.ndarray,  # (n,) stated probabilities
+    edges: np.ndarray,  # (n_bins + 1,) not falling
+) -> np.ndarray:  # (n,) int, 0..n_bins-1
     "Which bin each probability falls into: above the lower edge, up to and with the upper one."
     k = len(edges) - 1
     if not np.array_equal(edges, np.linspace(0, 1, k + 1)):
         return np.searchsorted(edges[1:-1], stated, side="left")
-    guess = np.clip(np.ceil(stated * k).astype(np.intp) - 1, 0, k - 1)      # equally wide: computed, then put right at the edges
-    return guess - ((stated <= edges[guess]) & (guess > 0)) + ((stated > edges[guess + 1]) & (guess < k - 1))
+    guess = np.clip(
+        np.ceil(stated * k).astype(np.intp) - 1, 0, k - 1
+    )  # equally wide: computed, then put right at the edges
+    return (
+        guess
+        - ((stated <= edges[guess]) & (guess > 0))
+        + ((stated > edges[guess + 1]) & (guess < k - 1))
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #418bea52
 def bin_sums(
-    stated: np.ndarray,     # (n,) stated probabilities
-    happened: np.ndarray,   # (n,) bool
-    edges: np.ndarray,      # (n_bins + 1,)
-) -> np.ndarray:            # (3, n_bins) examples, sum of stated, how often it happened
+    stated: np.ndarray,  # (n,) stated probabilities
+    happened: np.ndarray,  # (n,) bool
+    edges: np.ndarray,  # (n_bins + 1,)
+) -> np.ndarray:  # (3, n_bins) examples, sum of stated, how often it happened
     "The three sums of each bin."
     where, k = bin_numbers(stated, edges), len(edges) - 1
-    return np.stack([np.bincount(where, minlength=k), np.bincount(where, stated, k), np.bincount(where[happened], minlength=k)])
+    return np.stack(
+        [
+            np.bincount(where, minlength=k),
+            np.bincount(where, stated, k),
+            np.bincount(where[happened], minlength=k),
+        ]
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #c019784c
 def error_from_sums(
-    sums: np.ndarray,   # (..., 3, n_bins) examples, sum of stated, how often it happened
-    norm=1,             # 1, 2 or "max"
-) -> np.ndarray:        # (...) the calibration error; NaN without examples
+    sums: np.ndarray,  # (..., 3, n_bins) examples, sum of stated, how often it happened
+    norm=1,  # 1, 2 or "max"
+) -> np.ndarray:  # (...) the calibration error; NaN without examples
     "Calibration error of one or many sets of bins. Raises `ValueError` for another norm."
     n, stated, happened = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
     total, gap = n.sum(-1), np.abs(happened - stated)
@@ -71,21 +87,23 @@ def error_from_sums(
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #0ca2817c
 def ece(
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    y,                    # (n,) int class numbers
-    n_bins: int = 15,     # number of bins
-    norm=1,               # 1, 2 or "max"
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    n_bins: int = 15,  # number of bins
+    norm=1,  # 1, 2 or "max"
     bins: str = "width",  # "width": equally wide; "mass": equally full
-) -> float:               # 0 (calibrated) to 1
-    "Expected calibration error of the answers (Guo 2017, arXiv 1706.04599); of class 1 for `(n,)`. Raises `ValueError` for bad input."
+) -> float:  # 0 (calibrated) to 1
+    """Expected calibration error of the answers (Guo 2017, arXiv 1706.04599); of class 1 for
+    `(n,)`. Raises `ValueError` for bad input.
+    """
     stated, happened = events(probs, y)
     return float(error_from_sums(bin_sums(stated, happened, bin_edges(stated, n_bins, bins)), norm))
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #891675d6
 def debiased_from_sums(
-    sums: np.ndarray,   # (..., 3, n_bins) examples, sum of stated, how often it happened
-    norm=2,             # 2 or 1
-) -> np.ndarray:        # (...) the corrected error, not below 0; NaN without examples
+    sums: np.ndarray,  # (..., 3, n_bins) examples, sum of stated, how often it happened
+    norm=2,  # 2 or 1
+) -> np.ndarray:  # (...) the corrected error, not below 0; NaN without examples
     "Calibration error less what chance adds. Raises `ValueError` for another norm."
     n, stated, happened = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -93,11 +111,15 @@ def debiased_from_sums(
         accuracy, gap = happened / n, np.abs(happened - stated) / n
         noise = accuracy * (1 - accuracy) / (n - 1)
         if norm == 2:
-            return np.sqrt(np.maximum(np.where(n > 1, weight * (gap**2 - noise), 0).sum(-1), 0) + 0 * weight.max(-1))
+            return np.sqrt(
+                np.maximum(np.where(n > 1, weight * (gap**2 - noise), 0).sum(-1), 0)
+                + 0 * weight.max(-1)
+            )
         if norm == 1:
             gap, noise = np.where(n > 1, gap, 0), np.sqrt(np.where(n > 1, noise, 0))
             return np.maximum((weight * (gap - (_folded_mean(gap, noise) - gap))).sum(-1), 0)
     raise ValueError(f"norm: expected 2 or 1, found {norm!r}")
+
 
 def _folded_mean(mean, deviation):
     "Mean of the absolute value of a normal number; the mean itself where the deviation is 0."
@@ -107,59 +129,77 @@ def _folded_mean(mean, deviation):
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #abae0d4e
 def debiased_ece(
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    y,                    # (n,) int class numbers
-    n_bins: int = 15,     # number of bins
-    norm=2,               # 2 (exact on average, for the square) or 1 (nearly)
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    n_bins: int = 15,  # number of bins
+    norm=2,  # 2 (exact on average, for the square) or 1 (nearly)
     bins: str = "width",  # "width": equally wide; "mass": equally full
-) -> float:               # 0 to 1
-    "Calibration error without the share of chance (Kumar 2019, arXiv 1909.10155). Raises `ValueError` for bad input."
+) -> float:  # 0 to 1
+    """Calibration error without the share of chance (Kumar 2019, arXiv 1909.10155).
+
+    Raises `ValueError` for bad input.
+    """
     stated, happened = events(probs, y)
-    return float(debiased_from_sums(bin_sums(stated, happened, bin_edges(stated, n_bins, bins)), norm))
+    return float(
+        debiased_from_sums(bin_sums(stated, happened, bin_edges(stated, n_bins, bins)), norm)
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #03191db1
 def class_bins(
-    probs: np.ndarray,    # (n, C) checked probabilities
-    n_bins: int = 15,     # number of bins
+    probs: np.ndarray,  # (n, C) checked probabilities
+    n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width" or "mass"
-) -> np.ndarray:          # (n, C) int, bin number within each class
+) -> np.ndarray:  # (n, C) int, bin number within each class
     "Bins of every class's probability."
     columns = (np.clip(probs[:, k].astype(np.float64), 0, 1) for k in range(probs.shape[1]))
-    return np.stack([bin_numbers(column, bin_edges(column, n_bins, bins)) for column in columns], axis=1)
+    return np.stack(
+        [bin_numbers(column, bin_edges(column, n_bins, bins)) for column in columns], axis=1
+    )
+
 
 def class_sums(
-    probs: np.ndarray,    # (n, C) checked probabilities
-    y: np.ndarray,        # (n,) int class numbers
-    where: np.ndarray,    # (n, C) int, bin number within each class
-    n_bins: int = 15,     # number of bins
-) -> np.ndarray:          # (C, 3, n_bins) the sums of each class
+    probs: np.ndarray,  # (n, C) checked probabilities
+    y: np.ndarray,  # (n,) int class numbers
+    where: np.ndarray,  # (n, C) int, bin number within each class
+    n_bins: int = 15,  # number of bins
+) -> np.ndarray:  # (C, 3, n_bins) the sums of each class
     "The three sums of each bin of each class."
     k = probs.shape[1]
     flat = where + np.arange(k) * n_bins
-    counts = [np.bincount(flat.ravel(), minlength=k * n_bins), np.bincount(flat.ravel(), probs.ravel(), k * n_bins),
-              np.bincount(flat[np.arange(len(y)), y], minlength=k * n_bins)]
+    counts = [
+        np.bincount(flat.ravel(), minlength=k * n_bins),
+        np.bincount(flat.ravel(), probs.ravel(), k * n_bins),
+        np.bincount(flat[np.arange(len(y)), y], minlength=k * n_bins),
+    ]
     return np.stack(counts).reshape(3, k, n_bins).swapaxes(0, 1)
-
-
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #30ea0495
 def over_classes(
-    values: np.ndarray,   # (..., C) error of each class
-    norm=1,               # 1, 2 or "max"
-) -> np.ndarray:          # (...) one number
+    values: np.ndarray,  # (..., C) error of each class
+    norm=1,  # 1, 2 or "max"
+) -> np.ndarray:  # (...) one number
     "Mean over the classes, root of the mean square, or the worst, as the norm asks."
-    return values.max(-1) if norm == "max" else values.mean(-1) if norm == 1 else np.sqrt((values**2).mean(-1))
+    return (
+        values.max(-1)
+        if norm == "max"
+        else values.mean(-1)
+        if norm == 1
+        else np.sqrt((values**2).mean(-1))
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #c5d4a0cf
 def classwise_ece(
-    probs,                    # (n, C) probabilities, or (n,) of class 1
-    y,                        # (n,) int class numbers
-    n_bins: int = 15,         # number of bins
-    norm=1,                   # 1, 2 or "max"
-    bins: str = "width",      # "width": equally wide; "mass": equally full
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    n_bins: int = 15,  # number of bins
+    norm=1,  # 1, 2 or "max"
+    bins: str = "width",  # "width": equally wide; "mass": equally full
     per_class: bool = False,  # give the error of each class instead of one number
-):                            # float, or (C,) floats
-    "Calibration error of every class, averaged (Kull 2019, arXiv 1910.12656). Raises `ValueError` for bad input."
+):  # float, or (C,) floats
+    """Calibration error of every class, averaged (Kull 2019, arXiv 1910.12656).
+
+    Raises `ValueError` for bad input.
+    """
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs

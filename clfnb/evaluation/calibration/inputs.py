@@ -12,8 +12,8 @@ import numpy as np
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #f3b36aba
 def to_numpy(
-    values,          # array, list, table column, or torch tensor of any precision and on any device
-) -> np.ndarray:     # the same values on the CPU; bfloat16, which numpy has not, as float32
+    values,  # array, list, table column, or torch tensor of any precision and on any device
+) -> np.ndarray:  # the same values on the CPU; bfloat16, which numpy has not, as float32
     "An array without importing torch: a tensor brings its own methods."
     if hasattr(values, "detach"):
         values = values.detach().cpu()
@@ -22,17 +22,31 @@ def to_numpy(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #488354d4
 def check_probabilities(
-    probs,           # (n, C) one probability for each class, or (n,) the probability of class 1 of two
-) -> np.ndarray:     # the same shape, float32 or float64, within 0..1
-    "Checked probabilities. Raises `ValueError` naming the first row with NaN, a value outside 0..1, or a sum that is not 1."
+    probs,  # (n, C) one probability for each class, or (n,) the probability of class 1 of two
+) -> np.ndarray:  # the same shape, float32 or float64, within 0..1
+    """Checked probabilities.
+
+    Raises `ValueError` naming the first row with NaN, a value outside 0..1, or a sum that is
+    not 1.
+    """
     coarse = any(kind in str(getattr(probs, "dtype", "")) for kind in ("float16", "bfloat16"))
     probs = to_numpy(probs)
     if probs.ndim not in (1, 2) or not probs.size or (probs.ndim == 2 and probs.shape[1] < 2):
-        raise ValueError(f"probs: expected shape (n, C) with n >= 1 examples and C >= 2 classes, or (n,), found {probs.shape}")
-    probs = probs if probs.dtype in (np.float32, np.float64) else probs.astype(np.float32 if probs.dtype == np.float16 else np.float64)
+        raise ValueError(
+            f"probs: expected shape (n, C) with n >= 1 examples and C >= 2 classes, or (n,), found {probs.shape}"
+        )
+    probs = (
+        probs
+        if probs.dtype in (np.float32, np.float64)
+        else probs.astype(np.float32 if probs.dtype == np.float16 else np.float64)
+    )
     tolerance = 2e-2 if coarse else 1e-3
     sums = probs @ np.ones(probs.shape[1], probs.dtype) if probs.ndim == 2 else probs
-    bad = ~(np.abs(sums - 1) <= tolerance) if probs.ndim == 2 else ~(np.abs(sums - 0.5) <= 0.5 + tolerance)
+    bad = (
+        ~(np.abs(sums - 1) <= tolerance)
+        if probs.ndim == 2
+        else ~(np.abs(sums - 0.5) <= 0.5 + tolerance)
+    )
     least = probs.min()
     if bad.any() or least < -tolerance:
         _name_bad_row(probs, bad | (probs.reshape(len(probs), -1).min(axis=1) < -tolerance))
@@ -46,21 +60,33 @@ def _name_bad_row(probs, bad):
     if np.isnan(values).any():
         raise ValueError(f"probs, row {row}: expected numbers, found NaN in {shown}{others}")
     if probs.ndim == 1 or values.min() < 0:
-        raise ValueError(f"probs, row {row}: expected values between 0 and 1, found {shown}{others}; apply softmax if these are logits")
-    raise ValueError(f"probs, row {row}: expected a sum of 1, found {values.sum():.6g} in {shown}{others}; apply softmax if these are logits")
+        raise ValueError(
+            f"probs, row {row}: expected values between 0 and 1, found {shown}{others}; apply softmax if these are logits"
+        )
+    raise ValueError(
+        f"probs, row {row}: expected a sum of 1, found {values.sum():.6g} in {shown}{others}; apply softmax if these are logits"
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #0d8ea4d3
 def check_labels(
-    y,               # (n,) int class numbers 0..C-1; 0/1 or booleans for two classes
-    probs: np.ndarray,   # (n, C) or (n,), checked
-) -> np.ndarray:     # (n,) int
-    "Checked labels. Raises `ValueError` for another length, or naming the first row whose label is no class of `probs`."
+    y,  # (n,) int class numbers 0..C-1; 0/1 or booleans for two classes
+    probs: np.ndarray,  # (n, C) or (n,), checked
+) -> np.ndarray:  # (n,) int
+    """Checked labels.
+
+    Raises `ValueError` for another length, or naming the first row whose label is no class of
+    `probs`.
+    """
     y, classes = to_numpy(y), probs.shape[1] if probs.ndim == 2 else 2
     if y.shape != probs.shape[:1]:
-        raise ValueError(f"y: expected one class number for each of {len(probs)} rows of probs, found shape {y.shape}")
+        raise ValueError(
+            f"y: expected one class number for each of {len(probs)} rows of probs, found shape {y.shape}"
+        )
     if y.dtype.kind not in "iub":
         found = y[0].item() if hasattr(y[0], "item") else y[0]
-        raise ValueError(f"y: expected class numbers 0..{classes - 1} as integers, found {y.dtype} such as {found!r}")
+        raise ValueError(
+            f"y: expected class numbers 0..{classes - 1} as integers, found {y.dtype} such as {found!r}"
+        )
     if y.min() < 0 or y.max() >= classes:
         row = int(np.flatnonzero((y < 0) | (y >= classes))[0])
         raise ValueError(f"y, row {row}: expected a class number 0..{classes - 1}, found {y[row]}")
@@ -68,15 +94,22 @@ def check_labels(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #e0517dee
 def events(
-    probs,                      # (n, C) or (n,) probabilities
-    y,                          # (n,) int class numbers
-    label: int | None = None,   # the class in question; none asks whether the answer is right
-) -> tuple[np.ndarray, np.ndarray]:   # (n,) stated probabilities, float64; (n,) whether it happened, bool
-    "Stated probability and outcome of one event an example. Raises `ValueError` for bad input or a class that is not there."
+    probs,  # (n, C) or (n,) probabilities
+    y,  # (n,) int class numbers
+    label: int | None = None,  # the class in question; none asks whether the answer is right
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # (n,) stated probabilities, float64; (n,) whether it happened, bool
+    """Stated probability and outcome of one event an example.
+
+    Raises `ValueError` for bad input or a class that is not there.
+    """
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
     if label is not None and not 0 <= label < (probs.shape[1] if probs.ndim == 2 else 2):
-        raise ValueError(f"label: expected a class number of probs with shape {probs.shape}, found {label}")
+        raise ValueError(
+            f"label: expected a class number of probs with shape {probs.shape}, found {label}"
+        )
     if probs.ndim == 1:
         stated, happened = (1 - probs, y == 0) if label == 0 else (probs, y == 1)
     else:
@@ -86,22 +119,30 @@ def events(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #a8099873
 def check_logits(
-    logits,          # (n, C) real numbers, or (n,) the log odds of class 1
-) -> np.ndarray:     # (n, C) float64; for (n,) the columns are 0 and the log odds
-    "Checked logits in double precision. Raises `ValueError` naming the first row that is not finite."
+    logits,  # (n, C) real numbers, or (n,) the log odds of class 1
+) -> np.ndarray:  # (n, C) float64; for (n,) the columns are 0 and the log odds
+    """Checked logits in double precision.
+
+    Raises `ValueError` naming the first row that is not finite.
+    """
     logits = to_numpy(logits).astype(np.float64)
     if logits.ndim == 1 and logits.size:
         logits = np.stack([np.zeros_like(logits), logits], axis=1)
     if logits.ndim != 2 or not logits.size or logits.shape[1] < 2:
-        raise ValueError(f"logits: expected shape (n, C) with n >= 1 examples and C >= 2 classes, or (n,), found {logits.shape}")
+        raise ValueError(
+            f"logits: expected shape (n, C) with n >= 1 examples and C >= 2 classes, or (n,), found {logits.shape}"
+        )
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
-        raise ValueError(f"logits, row {row}: expected finite numbers, found {np.array2string(logits[row], precision=4, threshold=6)}")
+        raise ValueError(
+            f"logits, row {row}: expected finite numbers, found {np.array2string(logits[row], precision=4, threshold=6)}"
+        )
     return logits
 
+
 def softmax(
-    logits: np.ndarray,   # (n, C) real numbers
-) -> np.ndarray:          # (n, C) probabilities
+    logits: np.ndarray,  # (n, C) real numbers
+) -> np.ndarray:  # (n, C) probabilities
     "Softmax by rows that cannot overflow."
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

@@ -13,8 +13,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import (bin_edges, bin_numbers, class_bins, class_sums, debiased_ece, debiased_from_sums, classwise_ece, ece,
-                                                 error_from_sums, over_classes)
+from clfnb.evaluation.calibration.errors import (
+    bin_edges,
+    bin_numbers,
+    class_bins,
+    class_sums,
+    debiased_ece,
+    debiased_from_sums,
+    classwise_ece,
+    ece,
+    error_from_sums,
+    over_classes,
+)
 from .inputs import check_labels, check_probabilities, events
 from .scores import brier, brier_terms, nll, nll_terms
 from .smooth import smooth_ece, smooth_error
@@ -22,13 +32,19 @@ from ..intervals import draw_weights, percentile_interval
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #273f3c3d
 def _cells(where, stated, happened):
-    "Examples that are interchangeable: for each cell its bin, size, mean stated probability and outcome."
+    """Examples that are interchangeable: for each cell its bin, size, mean stated probability and
+    outcome.
+    """
     key = (where * 2 + happened) * 401 + np.round(stated * 400).astype(np.intp)
-    _, first, cell, size = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
+    _, first, cell, size = np.unique(
+        key, return_index=True, return_inverse=True, return_counts=True
+    )
     return where[first], size, np.bincount(cell, stated) / size, happened[first]
+
 
 def _one_hot(where, n_bins):
     return (where[:, None] == np.arange(n_bins)).astype(np.float64)
+
 
 def _group_numbers(groups, n):
     if len(groups) != n:
@@ -37,33 +53,42 @@ def _group_numbers(groups, n):
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #872da1ee
 def resampled_sums(
-    stated: np.ndarray,         # (n,) stated probabilities
-    happened: np.ndarray,       # (n,) bool
-    edges: np.ndarray,          # (n_bins + 1,) edges of the bins, the same in every draw
-    draws: int,                 # number of bootstrap draws
-    rng: np.random.Generator,   # source of chance
-    groups=None,                # (n,) what is drawn as a whole, such as the patient; none draws single examples
-) -> np.ndarray:                # (draws, 3, n_bins) examples, sum of stated, how often it happened
+    stated: np.ndarray,  # (n,) stated probabilities
+    happened: np.ndarray,  # (n,) bool
+    edges: np.ndarray,  # (n_bins + 1,) edges of the bins, the same in every draw
+    draws: int,  # number of bootstrap draws
+    rng: np.random.Generator,  # source of chance
+    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+) -> np.ndarray:  # (draws, 3, n_bins) examples, sum of stated, how often it happened
     "The sums of redrawn test sets. Raises `ValueError` for too few or too many groups."
     k = len(edges) - 1
     if groups is None:
         where, size, mean, outcome = _cells(bin_numbers(stated, edges), stated, happened)
-        terms = _one_hot(where, k)[:, None, :] * np.stack([np.ones(len(mean)), mean, outcome], axis=1)[:, :, None]
+        terms = (
+            _one_hot(where, k)[:, None, :]
+            * np.stack([np.ones(len(mean)), mean, outcome], axis=1)[:, :, None]
+        )
         weights = rng.multinomial(len(stated), size / len(stated), size=draws)
     else:
         group, place = _group_numbers(groups, len(stated)), bin_numbers(stated, edges)
         g = group.max() + 1
-        terms = np.stack([np.bincount(group * k + place, w, g * k).reshape(g, k) for w in (np.ones(len(stated)), stated, happened)], axis=1)
+        terms = np.stack(
+            [
+                np.bincount(group * k + place, w, g * k).reshape(g, k)
+                for w in (np.ones(len(stated)), stated, happened)
+            ],
+            axis=1,
+        )
         weights = draw_weights(g, draws, rng)
     return (weights @ terms.reshape(len(terms), -1)).reshape(draws, 3, k)
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #7a17b702
 def calibrated_sums(
-    stated: np.ndarray,         # (n,) stated probabilities
-    edges: np.ndarray,          # (n_bins + 1,) edges of the bins
-    draws: int,                 # number of test sets
-    rng: np.random.Generator,   # source of chance
-) -> np.ndarray:                # (draws, 3, n_bins) examples, sum of stated, how often it happened
+    stated: np.ndarray,  # (n,) stated probabilities
+    edges: np.ndarray,  # (n_bins + 1,) edges of the bins
+    draws: int,  # number of test sets
+    rng: np.random.Generator,  # source of chance
+) -> np.ndarray:  # (draws, 3, n_bins) examples, sum of stated, how often it happened
     "The sums of test sets on which each event happens with exactly the stated probability."
     k = len(edges) - 1
     where, size, mean, _ = _cells(bin_numbers(stated, edges), stated, np.zeros(len(stated), bool))
@@ -73,10 +98,10 @@ def calibrated_sums(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #35f6495b
 def draw_labels(
-    probs: np.ndarray,          # (n, C) or (n,) checked probabilities
-    rng: np.random.Generator,   # source of chance
-    draws: int = 1,             # how many test sets
-):                              # gives (n,) int class numbers, `draws` times
+    probs: np.ndarray,  # (n, C) or (n,) checked probabilities
+    rng: np.random.Generator,  # source of chance
+    draws: int = 1,  # how many test sets
+):  # gives (n,) int class numbers, `draws` times
     "Labels of a calibrated model, one test set after the other."
     n = len(probs)
     if probs.ndim == 1:
@@ -86,16 +111,21 @@ def draw_labels(
     line = (np.minimum(cumulative / cumulative[:, -1:], 1) + np.arange(n)[:, None]).ravel()
     start = np.arange(n) * probs.shape[1]
     for _ in range(draws):
-        yield np.minimum(np.searchsorted(line, rng.random(n) + np.arange(n), side="right") - start, probs.shape[1] - 1)
+        yield np.minimum(
+            np.searchsorted(line, rng.random(n) + np.arange(n), side="right") - start,
+            probs.shape[1] - 1,
+        )
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #2c9d41f0
 def check_request(
-    metric,       # what should be a function of `(probs, y)`
-    draws: int,   # how many test sets
+    metric,  # what should be a function of `(probs, y)`
+    draws: int,  # how many test sets
 ):
     "Raise `ValueError` for a measure that is no function, or fewer than one draw."
     if not callable(metric):
-        raise ValueError(f"metric: expected a function of (probs, y) such as ece, found {type(metric).__name__}")
+        raise ValueError(
+            f"metric: expected a function of (probs, y) such as ece, found {type(metric).__name__}"
+        )
     if draws < 1:
         raise ValueError(f"draws: expected at least 1, found {draws}")
 
@@ -103,17 +133,17 @@ def check_request(
 class NoiseFloor(NamedTuple):
     "What a perfectly calibrated model would show."
 
-    mean: float   # on average over test sets
-    p95: float    # 95 of 100 calibrated models stay below it
+    mean: float  # on average over test sets
+    p95: float  # 95 of 100 calibrated models stay below it
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #4be8a017
 def floor_values(
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    metric=ece,           # a measure of this library, or any function of `(probs, y)` that gives a number
-    draws: int = 1000,    # number of test sets
-    seed: int = 0,        # decides every draw
-    **options,            # of the measure, such as `n_bins`
-) -> np.ndarray:          # (draws,) what calibrated models show
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    draws: int = 1000,  # number of test sets
+    seed: int = 0,  # decides every draw
+    **options,  # of the measure, such as `n_bins`
+) -> np.ndarray:  # (draws,) what calibrated models show
     "The measure on test sets of a calibrated model. Raises `ValueError` for bad input."
     probs, rng = check_probabilities(probs), np.random.default_rng(seed)
     check_request(metric, draws)
@@ -122,7 +152,14 @@ def floor_values(
         if metric is not smooth_ece:
             edges, norm = _options(options, metric, stated)
             return _FROM_SUMS[metric](calibrated_sums(stated, edges, draws, rng), norm)
-        return np.array([smooth_error(stated, rng.random(len(stated)) < stated, sigma=options.get("sigma"))[0] for _ in range(draws)])
+        return np.array(
+            [
+                smooth_error(stated, rng.random(len(stated)) < stated, sigma=options.get("sigma"))[
+                    0
+                ]
+                for _ in range(draws)
+            ]
+        )
     labels = draw_labels(probs, rng, draws)
     if metric in _TERMS:
         return np.array([_label_terms(metric, probs, y).mean() for y in labels])
@@ -131,41 +168,61 @@ def floor_values(
     return np.array([metric(probs, y, **options) for y in labels])
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #da514d29
-_FROM_SUMS, _TERMS = {ece: error_from_sums, debiased_ece: debiased_from_sums}, {brier: brier_terms, nll: nll_terms}
+_FROM_SUMS, _TERMS = (
+    {ece: error_from_sums, debiased_ece: debiased_from_sums},
+    {brier: brier_terms, nll: nll_terms},
+)
+
 
 def _options(options, metric, stated):
     "Edges and norm, as the measure itself would choose them."
     given = {"n_bins": 15, "norm": 2 if metric is debiased_ece else 1, "bins": "width"}
     if unknown := set(options) - set(given):
-        raise ValueError(f"options of {metric.__name__}: expected {sorted(given)}, found {sorted(unknown)}")
+        raise ValueError(
+            f"options of {metric.__name__}: expected {sorted(given)}, found {sorted(unknown)}"
+        )
     given |= options
     return bin_edges(stated, given["n_bins"], given["bins"]), given["norm"]
 
+
 def _label_terms(metric, probs, y):
     "Terms of a score without checking the same probabilities a thousand times."
-    of_truth = np.where(y == 1, probs, 1 - probs) if probs.ndim == 1 else probs[np.arange(len(y)), y].astype(np.float64)
+    of_truth = (
+        np.where(y == 1, probs, 1 - probs)
+        if probs.ndim == 1
+        else probs[np.arange(len(y)), y].astype(np.float64)
+    )
     if metric is nll:
         return -np.log(np.maximum(of_truth, np.finfo(float).tiny))
-    return (1 - of_truth) ** 2 if probs.ndim == 1 else np.einsum("ij,ij->i", probs, probs, dtype=np.float64) - 2 * of_truth + 1
+    return (
+        (1 - of_truth) ** 2
+        if probs.ndim == 1
+        else np.einsum("ij,ij->i", probs, probs, dtype=np.float64) - 2 * of_truth + 1
+    )
+
 
 def _classwise_floor(probs, labels, n_bins=15, norm=1, bins="width"):
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     where, rows = class_bins(probs, n_bins, bins), np.arange(len(probs))
     sums, values = class_sums(probs, np.zeros(len(probs), int), where, n_bins), []
     for y in labels:
-        sums[:, 2] = np.bincount(y * n_bins + where[rows, y], minlength=sums[:, 2].size).reshape(-1, n_bins)
+        sums[:, 2] = np.bincount(y * n_bins + where[rows, y], minlength=sums[:, 2].size).reshape(
+            -1, n_bins
+        )
         values.append(over_classes(error_from_sums(sums, norm), norm))
     return np.array(values)
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #be49d048
 def noise_floor(
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    metric=ece,           # a measure of this library, or any function of `(probs, y)` that gives a number
-    draws: int = 1000,    # number of test sets
-    seed: int = 0,        # decides every draw
-    **options,            # of the measure, such as `n_bins`
-) -> NoiseFloor:          # mean and 95th percentile
-    "What the measure would be if the model were calibrated (Bröcker and Smith 2007, Weather Forecast. 22:651). Raises `ValueError` for bad input."
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    draws: int = 1000,  # number of test sets
+    seed: int = 0,  # decides every draw
+    **options,  # of the measure, such as `n_bins`
+) -> NoiseFloor:  # mean and 95th percentile
+    """What the measure would be if the model were calibrated (Bröcker and Smith 2007, Weather
+    Forecast. 22:651). Raises `ValueError` for bad input.
+    """
     values = floor_values(probs, metric, draws, seed, **options)
     return NoiseFloor(float(values.mean()), float(np.quantile(values, 0.95)))
 
@@ -177,15 +234,16 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+
 def bootstrap_values(
-    metric,               # a measure of this library, or any function of `(probs, y)` that gives a number
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    y,                    # (n,) int class numbers
-    groups=None,          # (n,) what is drawn as a whole; none draws single examples
-    draws: int = 1000,    # number of draws
-    seed: int = 0,        # decides every draw
-    **options,            # of the measure
-) -> np.ndarray:          # (draws,) the measure on redrawn test sets
+    metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    draws: int = 1000,  # number of draws
+    seed: int = 0,  # decides every draw
+    **options,  # of the measure
+) -> np.ndarray:  # (draws,) the measure on redrawn test sets
     "The measure on redrawn test sets. Raises `ValueError` for bad input."
     probs, rng = check_probabilities(probs), np.random.default_rng(seed)
     y = check_labels(y, probs)
@@ -206,7 +264,10 @@ def _weighted_values(metric, probs, y, weights, options):
         yield from (smooth_error(stated, happened, w, **options)[0] for w in weights)
     elif metric in _TERMS:
         terms = _TERMS[metric](probs, y)
-        impossible, finite = np.flatnonzero(np.isinf(terms)), np.nan_to_num(terms, posinf=0.0)      # the log loss of an impossible truth: 0 times it is 0
+        impossible, finite = (
+            np.flatnonzero(np.isinf(terms)),
+            np.nan_to_num(terms, posinf=0.0),
+        )  # the log loss of an impossible truth: 0 times it is 0
         yield from (np.inf if w[impossible].any() else w @ finite / w.sum() for w in weights)
     else:
         for w in weights:
@@ -215,35 +276,55 @@ def _weighted_values(metric, probs, y, weights, options):
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #67c75fd0
 def distance_interval(
-    value: float,             # the distance found
-    redrawn: np.ndarray,      # (draws,) on redrawn test sets
-    calibrated: np.ndarray,   # (draws,) on test sets of a calibrated model
-    level: float = 0.95,      # coverage, between 0 and 1
-    centre: float | None = None,   # the true distance of the redrawn test sets; None: the value itself
-    power: int = 1,           # in which the shift from truth to estimate is taken
-) -> Estimate:                # the distance with its reversed interval
-    "Interval of a distance, never below 0, and from 0 on if a calibrated model might have shown as much."
-    least, most = percentile_interval(redrawn**power, level) - (value if centre is None else centre) ** power
-    low = 0.0 if value <= np.quantile(calibrated, level) else max(value**power - most, 0.0) ** (1 / power)
-    return Estimate(float(value), float(min(low, value)), float(max(value**power - least, value**power) ** (1 / power)))
+    value: float,  # the distance found
+    redrawn: np.ndarray,  # (draws,) on redrawn test sets
+    calibrated: np.ndarray,  # (draws,) on test sets of a calibrated model
+    level: float = 0.95,  # coverage, between 0 and 1
+    centre: float
+    | None = None,  # the true distance of the redrawn test sets; None: the value itself
+    power: int = 1,  # in which the shift from truth to estimate is taken
+) -> Estimate:  # the distance with its reversed interval
+    """Interval of a distance, never below 0, and from 0 on if a calibrated model might have shown
+    as much.
+    """
+    least, most = (
+        percentile_interval(redrawn**power, level) - (value if centre is None else centre) ** power
+    )
+    low = (
+        0.0
+        if value <= np.quantile(calibrated, level)
+        else max(value**power - most, 0.0) ** (1 / power)
+    )
+    return Estimate(
+        float(value),
+        float(min(low, value)),
+        float(max(value**power - least, value**power) ** (1 / power)),
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #a35126c4
 def metric_interval(
-    metric,               # a measure of this library, or any function of `(probs, y)` that gives a number
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    y,                    # (n,) int class numbers
-    groups=None,          # (n,) what is drawn as a whole, such as the patient; none draws single examples
-    draws: int = 1000,    # number of bootstrap draws
+    metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    draws: int = 1000,  # number of bootstrap draws
     level: float = 0.95,  # coverage, between 0 and 1
-    seed: int = 0,        # decides every draw
-    **options,            # of the measure, such as `n_bins`
-) -> Estimate:            # the measure with its interval
-    "A measure with its bootstrap interval: reversed for distances, percentiles otherwise. Raises `ValueError` for bad input."
+    seed: int = 0,  # decides every draw
+    **options,  # of the measure, such as `n_bins`
+) -> Estimate:  # the measure with its interval
+    """A measure with its bootstrap interval: reversed for distances, percentiles otherwise.
+
+    Raises `ValueError` for bad input.
+    """
     value = float(metric(probs, y, **options))
     redrawn = bootstrap_values(metric, probs, y, groups, draws, seed, **options)
     if metric in (ece, debiased_ece, classwise_ece, smooth_ece):
         shown, norm = floor_values(probs, metric, draws, seed, **options), options.get("norm", 2)
-        pivot = {"centre": ece(probs, y, **{"norm": 2} | options), "power": norm} if metric is debiased_ece else {}
+        pivot = (
+            {"centre": ece(probs, y, **{"norm": 2} | options), "power": norm}
+            if metric is debiased_ece
+            else {}
+        )
         return distance_interval(value, redrawn, shown, level, **pivot)
     if np.isinf(value):
         return Estimate(value, float(np.sort(redrawn)[int((1 - level) / 2 * draws)]), value)

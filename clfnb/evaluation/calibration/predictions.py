@@ -19,17 +19,22 @@ from .inputs import check_labels, check_probabilities
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #fc9bd2b1
 def prediction_table(
-    probs,                   # (n, C) probabilities
-    y,                       # (n,) int true class numbers
-    names: Sequence[str],    # (C,) class names
-    **columns,               # (n,) each, such as `group`, `split`, `path`
-) -> pd.DataFrame:           # label, p_NAME for each class, then the other columns
-    "Predictions as a table. Raises `ValueError` for bad input, another number of names, or a name given twice."
+    probs,  # (n, C) probabilities
+    y,  # (n,) int true class numbers
+    names: Sequence[str],  # (C,) class names
+    **columns,  # (n,) each, such as `group`, `split`, `path`
+) -> pd.DataFrame:  # label, p_NAME for each class, then the other columns
+    """Predictions as a table.
+
+    Raises `ValueError` for bad input, another number of names, or a name given twice.
+    """
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
     names = [str(name) for name in names]
     if probs.ndim != 2 or len(names) != probs.shape[1] or len(set(names)) != len(names):
-        raise ValueError(f"names: expected one name, used once, for each column of probs with shape {probs.shape}, found {names[:8]}")
+        raise ValueError(
+            f"names: expected one name, used once, for each column of probs with shape {probs.shape}, found {names[:8]}"
+        )
     table = pd.DataFrame(probs, columns=[f"p_{name}" for name in names])
     table.insert(0, "label", np.array(names, dtype=object)[y])
     return table.assign(**columns)
@@ -38,27 +43,42 @@ def prediction_table(
 class Predictions(NamedTuple):
     "What a table of predictions says."
 
-    probs: np.ndarray     # (n, C)
-    y: np.ndarray         # (n,) int class numbers
-    names: list           # (C,) class names
-    table: pd.DataFrame   # (n rows) all columns
-    left_out: int         # rows without a label
+    probs: np.ndarray  # (n, C)
+    y: np.ndarray  # (n,) int class numbers
+    names: list  # (C,) class names
+    table: pd.DataFrame  # (n rows) all columns
+    left_out: int  # rows without a label
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #1b45c169
 def read_predictions(
-    source,               # run folder, .parquet or .csv file, or a table
-) -> Predictions:         # checked
-    "Predictions of a run. Raises `FileNotFoundError` if there are none, `ValueError` naming the missing column or the bad row."
+    source,  # run folder, .parquet or .csv file, or a table
+) -> Predictions:  # checked
+    """Predictions of a run.
+
+    Raises `FileNotFoundError` if there are none, `ValueError` naming the missing column or the
+    bad row.
+    """
     table, where = _table(source)
     columns = [name for name in table if str(name).startswith("p_")]
     if "label" not in table or len(columns) < 2:
-        raise ValueError(f"{where}: expected a column 'label' and a column 'p_NAME' for each of at least two classes, found {list(table)[:12]}")
+        raise ValueError(
+            f"{where}: expected a column 'label' and a column 'p_NAME' for each of at least two classes, found {list(table)[:12]}"
+        )
     known = table["label"].notna()
-    table, names = table[known].reset_index(drop=True), [name.removeprefix("p_") for name in columns]
-    numbers = table["label"].map(lambda value: names.index(str(value)) if str(value) in names else -1).to_numpy(dtype=int)
+    table, names = (
+        table[known].reset_index(drop=True),
+        [name.removeprefix("p_") for name in columns],
+    )
+    numbers = (
+        table["label"]
+        .map(lambda value: names.index(str(value)) if str(value) in names else -1)
+        .to_numpy(dtype=int)
+    )
     if (numbers < 0).any():
         row = int(np.flatnonzero(numbers < 0)[0])
-        raise ValueError(f"{where}, row {row}: the label {table['label'][row]!r} has no column 'p_{table['label'][row]}'; there are {columns[:8]}")
+        raise ValueError(
+            f"{where}, row {row}: the label {table['label'][row]!r} has no column 'p_{table['label'][row]}'; there are {columns[:8]}"
+        )
     try:
         probs = check_probabilities(table[columns].to_numpy(dtype=float))
     except ValueError as error:
@@ -72,12 +92,22 @@ def _table(source):
         return source, "table"
     path = Path(source).expanduser()
     if path.is_dir():
-        found = [path / name for name in ("predictions.parquet", "predictions.csv") if (path / name).is_file()]
+        found = [
+            path / name
+            for name in ("predictions.parquet", "predictions.csv")
+            if (path / name).is_file()
+        ]
         if not found:
-            raise FileNotFoundError(f"{path}: no predictions.parquet or predictions.csv in this folder")
+            raise FileNotFoundError(
+                f"{path}: no predictions.parquet or predictions.csv in this folder"
+            )
         path = found[0]
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if path.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{path}: expected a .parquet or .csv file")
-    return (pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"label": str})), str(path)
+    return (
+        pd.read_parquet(path)
+        if path.suffix == ".parquet"
+        else pd.read_csv(path, dtype={"label": str})
+    ), str(path)

@@ -16,24 +16,33 @@ from .inputs import check_labels, check_logits, softmax, to_numpy
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #b8ba52dc
 class Recalibration:
-    "Base of the recalibrations: checks, and memory of what was fitted on. Not to be used by itself."
+    """Base of the recalibrations: checks, and memory of what was fitted on.
 
-    names = ()      # what the fit finds
+    Not to be used by itself.
+    """
+
+    names = ()  # what the fit finds
 
     def __init__(self):
         self._seen = {"groups": set(), "index": set()}
 
     def fit(
         self,
-        logits,          # (n, C) logits, or (n,) log odds of class 1
-        y,               # (n,) int class numbers
-        groups=None,     # (n,) group of each example, remembered
-        index=None,      # (n,) identity of each example, remembered
+        logits,  # (n, C) logits, or (n,) log odds of class 1
+        y,  # (n,) int class numbers
+        groups=None,  # (n,) group of each example, remembered
+        index=None,  # (n,) identity of each example, remembered
     ):
-        "Learn from validation examples; gives the object itself. Raises `ValueError` for bad input."
+        """Learn from validation examples; gives the object itself.
+
+        Raises `ValueError` for bad input.
+        """
         logits = check_logits(logits)
         y = check_labels(y, logits)
-        self._seen = {name: set(_as_list(name, given, len(y))) for name, given in (("groups", groups), ("index", index))}
+        self._seen = {
+            name: set(_as_list(name, given, len(y)))
+            for name, given in (("groups", groups), ("index", index))
+        }
         self.classes = logits.shape[1]
         self._learn(logits, y)
         return self
@@ -45,37 +54,51 @@ def _as_list(name, given, n):
         raise ValueError(f"{name}: expected one for each of {n} examples, found {len(given)}")
     return given
 
+
 def _refuse_seen(name, given, seen):
     row = next((i for i, value in enumerate(given) if value in seen), None)
     if row is not None:
         count = sum(value in seen for value in given)
-        raise ValueError(f"{name}, row {row}: {given[row]!r} was there in the fit ({count} of {len(given)} rows were). A recalibration is not to be judged "
-                         "on what it was fitted on: evaluate it on a separate test set")
+        raise ValueError(
+            f"{name}, row {row}: {given[row]!r} was there in the fit ({count} of {len(given)} rows were). A recalibration is not to be judged "
+            "on what it was fitted on: evaluate it on a separate test set"
+        )
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #6f49eb9a
 def _transform(
     self,
-    logits,          # (n, C) logits, or (n,) log odds of class 1
-    groups=None,     # (n,) group of each example; refused if one was in the fit
-    index=None,      # (n,) identity of each example; refused if one was in the fit
-) -> np.ndarray:     # (n, C) probabilities in double precision, or (n,) of class 1
-    "Recalibrated probabilities. Raises `ValueError` for bad input, examples of the fit, or another number of classes; `RuntimeError` before the fit."
+    logits,  # (n, C) logits, or (n,) log odds of class 1
+    groups=None,  # (n,) group of each example; refused if one was in the fit
+    index=None,  # (n,) identity of each example; refused if one was in the fit
+) -> np.ndarray:  # (n, C) probabilities in double precision, or (n,) of class 1
+    """Recalibrated probabilities.
+
+    Raises `ValueError` for bad input, examples of the fit, or another number of classes;
+    `RuntimeError` before the fit.
+    """
     if not all(hasattr(self, name) for name in self.names):
         raise RuntimeError(f"{type(self).__name__}: expected fit before transform")
     binary, logits = np.ndim(logits) == 1, check_logits(logits)
     if logits.shape[1] != getattr(self, "classes", logits.shape[1]):
-        raise ValueError(f"logits: expected {self.classes} classes as in the fit, found {logits.shape[1]}")
+        raise ValueError(
+            f"logits: expected {self.classes} classes as in the fit, found {logits.shape[1]}"
+        )
     for name, given in (("groups", groups), ("index", index)):
         _refuse_seen(name, _as_list(name, given, len(logits)), self._seen[name])
     probs = self._apply(logits)
     return probs[:, 1] if binary else probs
 
+
 def _config(
     self,
-) -> dict:     # plain numbers and lists
+) -> dict:  # plain numbers and lists
     "What was learned, ready for JSON."
     values = {name: getattr(self, name) for name in ("classes", *self.names)}
-    return {"kind": type(self).__name__} | {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}
+    return {"kind": type(self).__name__} | {
+        name: value.tolist() if hasattr(value, "tolist") else value
+        for name, value in values.items()
+    }
+
 
 Recalibration.transform, Recalibration.config = _transform, _config
 
@@ -96,7 +119,17 @@ class Temperature(Recalibration):
             slope = ((powers * logits).sum(axis=1) / total - of_truth).mean()
             return (np.log(total) - a * of_truth).mean(), np.array([a * slope])
 
-        starts = [minimize(loss, [start], jac=True, method="L-BFGS-B", bounds=[(-7, 7)], options={"ftol": 1e-15, "gtol": 1e-10}) for start in (0.0, -2.0)]
+        starts = [
+            minimize(
+                loss,
+                [start],
+                jac=True,
+                method="L-BFGS-B",
+                bounds=[(-7, 7)],
+                options={"ftol": 1e-15, "gtol": 1e-10},
+            )
+            for start in (0.0, -2.0)
+        ]
         self.temperature = float(np.exp(-min(starts, key=lambda found: found.fun).x[0]))
 
     def _apply(self, logits):
@@ -110,7 +143,7 @@ class VectorScaling(Recalibration):
 
     def __init__(
         self,
-        penalty: float = 1e-3,   # weight of the mean squares of factor − 1 and shift, at least 0
+        penalty: float = 1e-3,  # weight of the mean squares of factor − 1 and shift, at least 0
     ):
         super().__init__()
         if not penalty >= 0:
@@ -125,25 +158,40 @@ class VectorScaling(Recalibration):
             probs = softmax(logits * w + b)
             error = (probs - truth) / len(y)
             likelihood = -np.log(np.maximum(probs[np.arange(len(y)), y], 1e-300)).mean()
-            slopes = [(error * logits).sum(0) + 2 * self.penalty * (w - 1) / w.size, error.sum(0) + 2 * self.penalty * b / w.size]
-            return likelihood + self.penalty * (np.mean((w - 1) ** 2) + np.mean(b**2)), np.concatenate(slopes)
+            slopes = [
+                (error * logits).sum(0) + 2 * self.penalty * (w - 1) / w.size,
+                error.sum(0) + 2 * self.penalty * b / w.size,
+            ]
+            return likelihood + self.penalty * (
+                np.mean((w - 1) ** 2) + np.mean(b**2)
+            ), np.concatenate(slopes)
 
         start = np.repeat([1.0, 0.0], logits.shape[1])
-        self.factors, self.shifts = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-8}).x.reshape(2, -1)
+        self.factors, self.shifts = minimize(
+            loss,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-8},
+        ).x.reshape(2, -1)
 
     def _apply(self, logits):
         return softmax(logits * self.factors + self.shifts)
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #6a0eab52
 class Isotonic(Recalibration):
-    "Isotonic regression of each class against the rest (Zadrozny and Elkan 2002, KDD), with scikit-learn."
+    """Isotonic regression of each class against the rest (Zadrozny and Elkan 2002, KDD), with
+    scikit-learn.
+    """
 
     names = ("points", "heights")
 
     def _learn(self, logits, y):
         probs, self.points, self.heights = softmax(logits), [], []
         for k in range(1 if probs.shape[1] == 2 else 0, probs.shape[1]):
-            curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(probs[:, k], y == k)
+            curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
+                probs[:, k], y == k
+            )
             self.points.append(curve.X_thresholds_.tolist())
             self.heights.append(curve.y_thresholds_.tolist())
 
@@ -152,21 +200,34 @@ class Isotonic(Recalibration):
         if len(self.points) == 1:
             share = np.interp(probs[:, 1], self.points[0], self.heights[0])
             return np.stack([1 - share, share], axis=1)
-        raised = np.stack([np.interp(probs[:, k], self.points[k], self.heights[k]) for k in range(probs.shape[1])], axis=1)
+        raised = np.stack(
+            [
+                np.interp(probs[:, k], self.points[k], self.heights[k])
+                for k in range(probs.shape[1])
+            ],
+            axis=1,
+        )
         total = raised.sum(axis=1, keepdims=True)
         return np.where(total > 0, raised / np.where(total > 0, total, 1), probs)
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #5bc0ee56
 def recalibration(
-    config: dict,          # what `config()` gave
-) -> Recalibration:        # ready to transform
-    "A fitted recalibration from its configuration. Raises `ValueError` for an unknown kind or a missing entry."
+    config: dict,  # what `config()` gave
+) -> Recalibration:  # ready to transform
+    """A fitted recalibration from its configuration.
+
+    Raises `ValueError` for an unknown kind or a missing entry.
+    """
     kinds = {kind.__name__: kind for kind in (Temperature, VectorScaling, Isotonic)}
     if config.get("kind") not in kinds:
         raise ValueError(f"kind: expected one of {', '.join(kinds)}, found {config.get('kind')!r}")
     made = kinds[config["kind"]]()
     for name in ("classes", *made.names):
         if name not in config:
-            raise ValueError(f"{config['kind']}: expected an entry {name!r}, found {sorted(config)}")
-        setattr(made, name, np.array(config[name]) if name in ("factors", "shifts") else config[name])
+            raise ValueError(
+                f"{config['kind']}: expected an entry {name!r}, found {sorted(config)}"
+            )
+        setattr(
+            made, name, np.array(config[name]) if name in ("factors", "shifts") else config[name]
+        )
     return made

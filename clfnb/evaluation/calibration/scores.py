@@ -17,9 +17,9 @@ from .inputs import check_labels, check_probabilities
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #27b10ed1
 def brier_terms(
-    probs,           # (n, C) probabilities, or (n,) of class 1
-    y,               # (n,) int class numbers
-) -> np.ndarray:     # (n,) float64, 0..2; 0..1 for `(n,)`
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+) -> np.ndarray:  # (n,) float64, 0..2; 0..1 for `(n,)`
     "Brier score of each example. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
@@ -28,30 +28,40 @@ def brier_terms(
     of_truth = probs[np.arange(len(y)), y].astype(np.float64)
     return np.einsum("ij,ij->i", probs, probs, dtype=np.float64) - 2 * of_truth + 1
 
+
 def nll_terms(
-    probs,           # (n, C) probabilities, or (n,) of class 1
-    y,               # (n,) int class numbers
-) -> np.ndarray:     # (n,) float64, at least 0, infinite where the truth was called impossible
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+) -> np.ndarray:  # (n,) float64, at least 0, infinite where the truth was called impossible
     "Negative log likelihood of each example, in nats. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
-    of_truth = np.where(y == 1, probs, 1 - probs) if probs.ndim == 1 else probs[np.arange(len(y)), y]
+    of_truth = (
+        np.where(y == 1, probs, 1 - probs) if probs.ndim == 1 else probs[np.arange(len(y)), y]
+    )
     with np.errstate(divide="ignore"):
         return np.maximum(-np.log(of_truth.astype(np.float64)), 0.0)
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #cf59e5af
 def brier(
-    probs,       # (n, C) probabilities, or (n,) of class 1
-    y,           # (n,) int class numbers
-) -> float:      # 0 (certain and right) to 2; to 1 for `(n,)`
-    "Brier score (1950, Mon. Weather Rev. 78:1), summed over the classes. Raises `ValueError` for bad input."
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+) -> float:  # 0 (certain and right) to 2; to 1 for `(n,)`
+    """Brier score (1950, Mon.
+
+    Weather Rev. 78:1), summed over the classes. Raises `ValueError` for bad input.
+    """
     return float(brier_terms(probs, y).mean())
 
+
 def nll(
-    probs,       # (n, C) probabilities, or (n,) of class 1
-    y,           # (n,) int class numbers
-) -> float:      # nats an example, at least 0; infinite if one truth was called impossible
-    "Negative log likelihood, also called log loss or cross-entropy. Raises `ValueError` for bad input."
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+) -> float:  # nats an example, at least 0; infinite if one truth was called impossible
+    """Negative log likelihood, also called log loss or cross-entropy.
+
+    Raises `ValueError` for bad input.
+    """
     return float(nll_terms(probs, y).mean())
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #623e468a
@@ -59,30 +69,53 @@ class BrierParts(NamedTuple):
     "The Brier score taken apart: `brier == reliability - resolution + uncertainty + within`."
 
     brier: float
-    reliability: float   # squared calibration error; small is good
-    resolution: float    # what the model knows; large is good
-    uncertainty: float   # of the data, the same for every model
-    within: float        # variance less twice the covariance inside bins, small where bins are narrow
+    reliability: float  # squared calibration error; small is good
+    resolution: float  # what the model knows; large is good
+    uncertainty: float  # of the data, the same for every model
+    within: float  # variance less twice the covariance inside bins, small where bins are narrow
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #49c75b9f
 def brier_decomposition(
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    y,                    # (n,) int class numbers
-    n_bins: int = 15,     # number of bins
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width" or "mass"
-) -> BrierParts:          # sums over the classes; of class 1 alone for `(n,)`
-    "Murphy's decomposition (1973, J. Appl. Meteor. 12:595) with Stephenson's rest (2008). Raises `ValueError` for bad input."
+) -> BrierParts:  # sums over the classes; of class 1 alone for `(n,)`
+    """Murphy's decomposition (1973, J.
+
+    Appl. Meteor. 12:595) with Stephenson's rest (2008). Raises `ValueError` for bad input.
+    """
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
-    columns = [(probs, y == 1)] if probs.ndim == 1 else [(probs[:, k], y == k) for k in range(probs.shape[1])]
-    parts = np.sum([_parts(np.clip(stated.astype(np.float64), 0, 1), happened, n_bins, bins) for stated, happened in columns], axis=0)
+    columns = (
+        [(probs, y == 1)]
+        if probs.ndim == 1
+        else [(probs[:, k], y == k) for k in range(probs.shape[1])]
+    )
+    parts = np.sum(
+        [
+            _parts(np.clip(stated.astype(np.float64), 0, 1), happened, n_bins, bins)
+            for stated, happened in columns
+        ],
+        axis=0,
+    )
     total, reliability, resolution, uncertainty = map(float, parts)
-    return BrierParts(total, reliability, resolution, uncertainty, total - reliability + resolution - uncertainty)
+    return BrierParts(
+        total, reliability, resolution, uncertainty, total - reliability + resolution - uncertainty
+    )
+
 
 def _parts(stated, happened, n_bins, bins):
     where, share = bin_numbers(stated, bin_edges(stated, n_bins, bins)), happened.mean()
     n = np.bincount(where, minlength=n_bins)
     full = n > 0
     weight, n = n[full] / len(stated), n[full]
-    mean, frequency = (np.bincount(where, values, n_bins)[full] / n for values in (stated, happened))
-    return ((stated - happened) ** 2).mean(), weight @ (mean - frequency) ** 2, weight @ (frequency - share) ** 2, share * (1 - share)
+    mean, frequency = (
+        np.bincount(where, values, n_bins)[full] / n for values in (stated, happened)
+    )
+    return (
+        ((stated - happened) ** 2).mean(),
+        weight @ (mean - frequency) ** 2,
+        weight @ (frequency - share) ** 2,
+        share * (1 - share),
+    )

@@ -20,22 +20,30 @@ def _grid_points(sigma):
     "Points of the grid and of the integral for a bandwidth, as relplot chooses them."
     return max(2000, round(20 / sigma)) // 2 + 1, max(round(10 / sigma), 200)
 
+
 @lru_cache(maxsize=64)
 def _kernel(sigma):
-    "Transform of the Gaussian over one period of the reflected grid, and where the integral is read."
+    """Transform of the Gaussian over one period of the reflected grid, and where the integral is
+    read.
+    """
     m, readings = _grid_points(sigma)
-    bell = np.exp(-((np.linspace(0, 1, m) - 0.5) ** 2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma)
+    bell = np.exp(-((np.linspace(0, 1, m) - 0.5) ** 2) / (2 * sigma**2)) / (
+        np.sqrt(2 * np.pi) * sigma
+    )
     period = np.zeros(2 * (m - 1))
     period[(np.arange(m) - m // 2) % len(period)] = bell
     t = np.linspace(0, 1, readings) * (m - 1)
     left = t.astype(int).clip(0, m - 2)
     return rfft(period), left, t - left
 
+
 def _on_grid(stated, values, m):
     "Values put on a grid over 0..1, each shared between its neighbours."
     left = (stated * (m - 1)).astype(int).clip(0, m - 2)
     right_share = stated * (m - 1) - left
-    return np.bincount(left, (1 - right_share) * values, m) + np.bincount(left + 1, right_share * values, m)
+    return np.bincount(left, (1 - right_share) * values, m) + np.bincount(
+        left + 1, right_share * values, m
+    )
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #1dddc50f
 class _Residuals:
@@ -43,12 +51,19 @@ class _Residuals:
 
     def __init__(self, stated, happened, weights=None):
         weights = np.ones(len(stated)) if weights is None else weights
-        self.stated, self.weights, self.residuals, self.spectra = stated, weights, weights * (stated - happened), {}
+        self.stated, self.weights, self.residuals, self.spectra = (
+            stated,
+            weights,
+            weights * (stated - happened),
+            {},
+        )
 
     def smoothed(self, sigma):
         m, kernel = _grid_points(sigma)[0], _kernel(sigma)
         if m not in self.spectra:
-            both = np.stack([_on_grid(self.stated, values, m) for values in (self.residuals, self.weights)])
+            both = np.stack(
+                [_on_grid(self.stated, values, m) for values in (self.residuals, self.weights)]
+            )
             self.spectra[m] = rfft(np.concatenate([both, both[:, -2:0:-1]], axis=1))
         spectrum, left, share = kernel
         values = irfft(self.spectra[m] * spectrum, 2 * (m - 1))
@@ -56,13 +71,15 @@ class _Residuals:
 
     def error(self, sigma):
         residuals, examples = self.smoothed(sigma)
-        return float(np.abs(residuals).sum() / (examples + 1e-4).sum())   # relplot's guard against an empty place
+        return float(
+            np.abs(residuals).sum() / (examples + 1e-4).sum()
+        )  # relplot's guard against an empty place
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #f5becd3d
 def bandwidth_search(
-    error,              # gives the error for a bandwidth, falling as it grows
-    least: float = 1e-3,   # no bandwidth below this is tried
-) -> float:             # smallest bandwidth found that is not below its error; 1 at most
+    error,  # gives the error for a bandwidth, falling as it grows
+    least: float = 1e-3,  # no bandwidth below this is tried
+) -> float:  # smallest bandwidth found that is not below its error; 1 at most
     "The fixed point of Błasiok and Nakkiran (2023), section 4, by ten halvings of 0..1."
     low, high = 0.0, 1.0
     if high < error(high):
@@ -75,12 +92,13 @@ def bandwidth_search(
             high = middle
     return high
 
+
 def smooth_error(
-    stated: np.ndarray,                  # (n,) stated probabilities
-    happened: np.ndarray,                # (n,) bool
-    weights: np.ndarray | None = None,   # (n,) how often each example counts; none counts each once
-    sigma: float | None = None,          # bandwidth, 0..1; none searches it
-) -> tuple[float, float]:                # the error and its bandwidth
+    stated: np.ndarray,  # (n,) stated probabilities
+    happened: np.ndarray,  # (n,) bool
+    weights: np.ndarray | None = None,  # (n,) how often each example counts; none counts each once
+    sigma: float | None = None,  # bandwidth, 0..1; none searches it
+) -> tuple[float, float]:  # the error and its bandwidth
     "Smooth calibration error of events."
     residuals = _Residuals(stated, happened, weights)
     sigma = bandwidth_search(residuals.error) if sigma is None else sigma
@@ -88,12 +106,15 @@ def smooth_error(
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #8965cb18
 def smooth_ece(
-    probs,                         # (n, C) probabilities, or (n,) of class 1
-    y,                             # (n,) int class numbers
-    sigma: float | None = None,    # bandwidth, above 0, at most 1; none searches the right one
-    return_sigma: bool = False,    # also give the bandwidth
-):                                 # float, or (float, float)
-    "Smooth calibration error of the answers (Błasiok and Nakkiran 2023, arXiv 2309.12236). Raises `ValueError` for bad input or bandwidth."
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    sigma: float | None = None,  # bandwidth, above 0, at most 1; none searches the right one
+    return_sigma: bool = False,  # also give the bandwidth
+):  # float, or (float, float)
+    """Smooth calibration error of the answers (Błasiok and Nakkiran 2023, arXiv 2309.12236).
+
+    Raises `ValueError` for bad input or bandwidth.
+    """
     if sigma is not None and not 1e-3 <= sigma <= 1:
         raise ValueError(f"sigma: expected a bandwidth between 0.001 and 1, found {sigma}")
     error, sigma = smooth_error(*events(probs, y), sigma=sigma)

@@ -24,9 +24,9 @@ from .smooth import smooth_ece
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #13255960
 def promise_p_value(
-    stated: np.ndarray,   # (n,) stated probabilities
-    kept: int,            # how many of the events happened
-) -> float:               # 0..1
+    stated: np.ndarray,  # (n,) stated probabilities
+    kept: int,  # how many of the events happened
+) -> float:  # 0..1
     "Two-sided p-value of the number of events under the stated probabilities."
     certain, p = int((stated >= 1).sum()), stated[(stated > 0) & (stated < 1)]
     kept = kept - certain
@@ -40,8 +40,12 @@ def promise_p_value(
     else:
         spread = np.sqrt((p * (1 - p)).sum())
         skew = (p * (1 - p) * (1 - 2 * p)).sum() / spread**3
-        below, above = _volkova((kept + 0.5 - p.sum()) / spread, skew), 1 - _volkova((kept - 0.5 - p.sum()) / spread, skew)
+        below, above = (
+            _volkova((kept + 0.5 - p.sum()) / spread, skew),
+            1 - _volkova((kept - 0.5 - p.sum()) / spread, skew),
+        )
     return float(np.clip(2 * min(below, above), 0, 1))
+
 
 def _volkova(x, skew):
     return ndtr(x) + skew * (1 - x**2) * np.exp(-(x**2) / 2) / (6 * np.sqrt(2 * np.pi))
@@ -51,38 +55,49 @@ def _volkova(x, skew):
 class Verdict:
     "What can be said about a model's confidence."
 
-    answer: str          # "over-confident", "under-confident", "indistinguishable from calibrated" or "over- and under-confident"
-    gap: float           # mean confidence less accuracy
-    p_value: float       # of a gap as large as this if the model were calibrated
-    ece: float           # expected calibration error
-    ece_p_value: float   # of an error as large as this if the model were calibrated
-    n: int               # examples
-    groups: int          # independent groups, the examples themselves if none were given
+    # "over-confident", "under-confident", "indistinguishable from calibrated" or "over- and under-
+    # confident"
+    answer: str
+    gap: float  # mean confidence less accuracy
+    p_value: float  # of a gap as large as this if the model were calibrated
+    ece: float  # expected calibration error
+    ece_p_value: float  # of an error as large as this if the model were calibrated
+    n: int  # examples
+    groups: int  # independent groups, the examples themselves if none were given
 
     def __str__(self):
         what = f"{self.n} examples" + (f" in {self.groups} groups" if self.groups != self.n else "")
         p = "p < 1e-6" if self.p_value < 1e-6 else f"p = {self.p_value:.2g}"
-        return (f"{self.answer}: mean confidence {'above' if self.gap >= 0 else 'below'} accuracy by {abs(100 * self.gap):.1f} points "
-                f"({p}), ECE {self.ece:.3f} (p = {self.ece_p_value:.2g}), {what}")
+        return (
+            f"{self.answer}: mean confidence {'above' if self.gap >= 0 else 'below'} accuracy by {abs(100 * self.gap):.1f} points "
+            f"({p}), ECE {self.ece:.3f} (p = {self.ece_p_value:.2g}), {what}"
+        )
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #d6d6cd24
 def verdict(
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    y,                    # (n,) int class numbers
-    groups=None,          # (n,) what is independent as a whole, such as the patient
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    groups=None,  # (n,) what is independent as a whole, such as the patient
     level: float = 0.95,  # one less the chance of accusing a calibrated model of a wrong mean
-    n_bins: int = 15,     # bins of the calibration error
-    draws: int = 1000,    # test sets of a calibrated model
-    seed: int = 0,        # decides every draw
-) -> Verdict:             # printable
-    "Is the classifier over-confident, under-confident, or neither, as far as one can tell? Raises `ValueError` for bad input."
+    n_bins: int = 15,  # bins of the calibration error
+    draws: int = 1000,  # test sets of a calibrated model
+    seed: int = 0,  # decides every draw
+) -> Verdict:  # printable
+    """Is the classifier over-confident, under-confident, or neither, as far as one can tell?
+
+    Raises `ValueError` for bad input.
+    """
     _check_level(level)
     probs = check_probabilities(probs)
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     stated, happened = events(probs, y)
     gap, error = float(stated.mean() - happened.mean()), ece(probs, y, n_bins)
     group = np.arange(len(stated)) if groups is None else _group_numbers(groups, len(stated))
-    p_gap = promise_p_value(stated, int(happened.sum())) if groups is None else _p_by_group(stated - happened, group)
+    p_gap = (
+        promise_p_value(stated, int(happened.sum()))
+        if groups is None
+        else _p_by_group(stated - happened, group)
+    )
     as_large = np.sum(floor_values(probs, ece, draws, seed, n_bins=n_bins) >= error - 1e-12)
     p_error = float((1 + as_large) / (1 + draws))
     answer = "indistinguishable from calibrated"
@@ -101,25 +116,41 @@ def _p_by_group(residuals, group):
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #28380636
 def calibration_table(
-    probs,                # (n, C) probabilities, or (n,) of class 1
-    y,                    # (n,) int class numbers
-    groups=None,          # (n,) what is drawn as a whole, such as the patient
-    n_bins: int = 15,     # bins of the binned errors
-    draws: int = 200,     # bootstrap draws, and test sets of a calibrated model
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    groups=None,  # (n,) what is drawn as a whole, such as the patient
+    n_bins: int = 15,  # bins of the binned errors
+    draws: int = 200,  # bootstrap draws, and test sets of a calibrated model
     level: float = 0.95,  # coverage of the intervals
-    seed: int = 0,        # decides every draw
-) -> pd.DataFrame:        # a row a measure: value, low, high, floor, floor_p95, above_floor, n
+    seed: int = 0,  # decides every draw
+) -> pd.DataFrame:  # a row a measure: value, low, high, floor, floor_p95, above_floor, n
     "All calibration measures with interval and noise floor. Raises `ValueError` for bad input."
-    measures = {"accuracy gap": (_signed_gap, {}), "ECE": (ece, {"n_bins": n_bins}), "ECE, equal mass": (ece, {"n_bins": n_bins, "bins": "mass"}),
-                "debiased ECE (L2)": (debiased_ece, {"n_bins": n_bins}), "smooth ECE": (smooth_ece, {}),
-                "class-wise ECE": (classwise_ece, {"n_bins": n_bins}), "Brier": (brier, {}), "log loss": (nll, {})}
+    measures = {
+        "accuracy gap": (_signed_gap, {}),
+        "ECE": (ece, {"n_bins": n_bins}),
+        "ECE, equal mass": (ece, {"n_bins": n_bins, "bins": "mass"}),
+        "debiased ECE (L2)": (debiased_ece, {"n_bins": n_bins}),
+        "smooth ECE": (smooth_ece, {}),
+        "class-wise ECE": (classwise_ece, {"n_bins": n_bins}),
+        "Brier": (brier, {}),
+        "log loss": (nll, {}),
+    }
     rows = {}
     for name, (metric, options) in measures.items():
         value, low, high = metric_interval(metric, probs, y, groups, draws, level, seed, **options)
         shown = floor_values(probs, metric, draws, seed, **options)
-        above = abs(value - shown.mean()) > np.quantile(abs(shown - shown.mean()), 0.95) if metric is _signed_gap else value > np.quantile(shown, 0.95)
+        above = (
+            abs(value - shown.mean()) > np.quantile(abs(shown - shown.mean()), 0.95)
+            if metric is _signed_gap
+            else value > np.quantile(shown, 0.95)
+        )
         rows[name] = (value, low, high, shown.mean(), np.quantile(shown, 0.95), bool(above), len(y))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high", "floor", "floor_p95", "above_floor", "n"])
+    return pd.DataFrame.from_dict(
+        rows,
+        orient="index",
+        columns=["value", "low", "high", "floor", "floor_p95", "above_floor", "n"],
+    )
+
 
 def _signed_gap(probs, y):
     stated, happened = events(probs, y)

@@ -14,9 +14,9 @@ from .networks import CENTRES, HALF, MARGIN, PER_MODULE, LineFinder, LineReader
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #781066dc
 def channels(
-    lines: np.ndarray,   # (n, samples) brightness in any unit
-    window: int = 63,    # odd number of samples that count as neighbourhood
-) -> np.ndarray:         # (n, 2, samples) float32
+    lines: np.ndarray,  # (n, samples) brightness in any unit
+    window: int = 63,  # odd number of samples that count as neighbourhood
+) -> np.ndarray:  # (n, 2, samples) float32
     "What `line_channels` returns, from numpy."
     whole = lines - lines.mean(1, keepdims=True)
     whole = whole / (whole.std(1, ddof=1, keepdims=True) + 1e-6)
@@ -38,8 +38,13 @@ class _Conv:
         conv, norm = block[0], block[1]
         factor = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach().numpy()
         weight = conv.weight.detach().numpy() * factor[:, None, None]
-        self.weight = np.ascontiguousarray(weight.transpose(2, 1, 0).reshape(-1, len(factor)))          # (5 * inputs, outputs)
-        self.bias = norm.bias.detach().numpy() + (conv.bias.detach().numpy() - norm.running_mean.numpy()) * factor
+        self.weight = np.ascontiguousarray(
+            weight.transpose(2, 1, 0).reshape(-1, len(factor))
+        )  # (5 * inputs, outputs)
+        self.bias = (
+            norm.bias.detach().numpy()
+            + (conv.bias.detach().numpy() - norm.running_mean.numpy()) * factor
+        )
         self.stride = conv.stride[0]
 
     def __call__(self, x):
@@ -48,7 +53,9 @@ class _Conv:
         wide[:, 2:-2] = x
         step = wide.strides
         places = (samples - 1) // self.stride + 1
-        near = np.lib.stride_tricks.as_strided(wide, (n, places, 5 * inputs), (step[0], self.stride * step[1], step[2]))
+        near = np.lib.stride_tricks.as_strided(
+            wide, (n, places, 5 * inputs), (step[0], self.stride * step[1], step[2])
+        )
         out = near.reshape(n * places, -1) @ self.weight
         out += self.bias
         return np.maximum(out, 0, out=out).reshape(n, places, -1)
@@ -59,17 +66,23 @@ class ArrayFinder:
 
     def __init__(
         self,
-        finder: LineFinder,   # trained, in single precision
+        finder: LineFinder,  # trained, in single precision
     ):
         finder.eval()
-        self.stem, self.down1, self.down2, self.deep = ([_Conv(block) for block in part] for part in (finder.stem, finder.down1, finder.down2, finder.deep))
+        self.stem, self.down1, self.down2, self.deep = (
+            [_Conv(block) for block in part]
+            for part in (finder.stem, finder.down1, finder.down2, finder.deep)
+        )
         self.up2, self.up1 = [_Conv(finder.up2)], [_Conv(finder.up1)]
-        self.head, self.bias = finder.head.weight.detach().numpy()[:, :, 0].T.copy(), finder.head.bias.detach().numpy()
+        self.head, self.bias = (
+            finder.head.weight.detach().numpy()[:, :, 0].T.copy(),
+            finder.head.bias.detach().numpy(),
+        )
 
     def __call__(
         self,
-        lines: np.ndarray,   # (n, samples) brightness, samples a multiple of 32
-    ) -> np.ndarray:         # (n, 2, samples / 8) logit of inside, position
+        lines: np.ndarray,  # (n, samples) brightness, samples a multiple of 32
+    ) -> np.ndarray:  # (n, 2, samples / 8) logit of inside, position
         "Votes of all places."
         a = _through(self.stem, channels(lines).transpose(0, 2, 1))
         b = _through(self.down1, a)
@@ -102,7 +115,10 @@ class _Layer:
     "x W + b."
 
     def __init__(self, linear):
-        self.weight, self.bias = linear.weight.detach().numpy().T.copy(), linear.bias.detach().numpy()
+        self.weight, self.bias = (
+            linear.weight.detach().numpy().T.copy(),
+            linear.bias.detach().numpy(),
+        )
 
     def __call__(self, x):
         out = x @ self.weight
@@ -114,7 +130,11 @@ class _Norm:
     "Layer normalisation."
 
     def __init__(self, norm):
-        self.weight, self.bias, self.eps = norm.weight.detach().numpy(), norm.bias.detach().numpy(), norm.eps
+        self.weight, self.bias, self.eps = (
+            norm.weight.detach().numpy(),
+            norm.bias.detach().numpy(),
+            norm.eps,
+        )
 
     def __call__(self, x):
         x = x - x.mean(-1, keepdims=True)
@@ -129,7 +149,13 @@ class _Exchange:
 
     def __init__(self, mix):
         self.norm, self.all, self.out = _Norm(mix.norm), _Layer(mix.all), _Layer(mix.out)
-        self.near = mix.near.weight.detach().numpy().transpose(2, 1, 0).reshape(-1, len(mix.near.bias)).copy()      # (3 * width, width)
+        self.near = (
+            mix.near.weight.detach()
+            .numpy()
+            .transpose(2, 1, 0)
+            .reshape(-1, len(mix.near.bias))
+            .copy()
+        )  # (3 * width, width)
         self.bias = mix.near.bias.detach().numpy()
 
     def __call__(self, x):
@@ -137,7 +163,12 @@ class _Exchange:
         wide = np.zeros((n, places + 2, width), np.float32)
         wide[:, 1:-1] = y = self.norm(x)
         step = wide.strides
-        near = np.lib.stride_tricks.as_strided(wide, (n, places, 3 * width), step).reshape(n * places, -1) @ self.near
+        near = (
+            np.lib.stride_tricks.as_strided(wide, (n, places, 3 * width), step).reshape(
+                n * places, -1
+            )
+            @ self.near
+        )
         near = near.reshape(n, places, width)
         near += self.bias + self.all(y.mean(1, keepdims=True))
         return x + self.out(_gelu(near).reshape(-1, width)).reshape(x.shape)
@@ -148,20 +179,36 @@ class ArrayReader:
 
     def __init__(
         self,
-        reader: LineReader,   # trained, in single precision
+        reader: LineReader,  # trained, in single precision
     ):
-        self.first, self.length = ((CENTRES.numpy() - HALF + MARGIN) * PER_MODULE).round().astype(int), int(2 * HALF * PER_MODULE)
+        self.first, self.length = (
+            ((CENTRES.numpy() - HALF + MARGIN) * PER_MODULE).round().astype(int),
+            int(2 * HALF * PER_MODULE),
+        )
         self.index = self.first[:, None] + np.arange(self.length)
-        self.embed, self.embed2, self.place = _Layer(reader.embed[0]), _Layer(reader.embed[2]), reader.place.detach().numpy()
+        self.embed, self.embed2, self.place = (
+            _Layer(reader.embed[0]),
+            _Layer(reader.embed[2]),
+            reader.place.detach().numpy(),
+        )
         self.mix, self.norm = [_Exchange(mix) for mix in reader.mix], _Norm(reader.norm)
-        self.left, self.right, self.shift, self.code = (_Layer(head) for head in (reader.left, reader.right, reader.shift, reader.code))
+        self.left, self.right, self.shift, self.code = (
+            _Layer(head) for head in (reader.left, reader.right, reader.shift, reader.code)
+        )
 
     def __call__(
         self,
-        lines: np.ndarray,   # (n, 444) brightness, four samples a module
-    ) -> dict:               # as from `LineReader`: left (n, 6, 20), right (n, 6, 10), shift (n, 15), code (n,)
+        lines: np.ndarray,  # (n, 444) brightness, four samples a module
+    ) -> dict:  # as from `LineReader`: left (n, 6, 20), right (n, 6, 10), shift (n, 15), code (n,)
         "Scores of straightened lines."
-        windows = channels(lines)[:, :, self.index].transpose(0, 2, 1, 3).reshape(len(lines) * 15, -1)
+        windows = (
+            channels(lines)[:, :, self.index].transpose(0, 2, 1, 3).reshape(len(lines) * 15, -1)
+        )
         x = self.embed2(_gelu(self.embed(windows))).reshape(len(lines), 15, -1) + self.place
         x = self.norm(_through(self.mix, x))
-        return {"left": self.left(x[:, 1:7]), "right": self.right(x[:, 8:14]), "shift": self.shift(x)[..., 0], "code": self.code(x.mean(1))[..., 0]}
+        return {
+            "left": self.left(x[:, 1:7]),
+            "right": self.right(x[:, 8:14]),
+            "shift": self.shift(x)[..., 0],
+            "code": self.code(x.mean(1))[..., 0],
+        }

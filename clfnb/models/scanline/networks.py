@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #82786c6d
 def line_channels(
-    lines: torch.Tensor,   # (n, samples) brightness in any unit
-    window: int,           # odd number of samples that count as neighbourhood
-) -> torch.Tensor:         # (n, 2, samples) standardised as a whole, and locally
+    lines: torch.Tensor,  # (n, samples) brightness in any unit
+    window: int,  # odd number of samples that count as neighbourhood
+) -> torch.Tensor:  # (n, 2, samples) standardised as a whole, and locally
     "The two inputs of both networks. Raises `ValueError` for an even window."
     if window % 2 == 0:
         raise ValueError(f"window: expected an odd number, found {window}")
@@ -30,15 +30,19 @@ def line_channels(
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #fcd723d6
 def _conv(inputs, outputs, stride=1):
-    return nn.Sequential(nn.Conv1d(inputs, outputs, 5, stride, 2), nn.BatchNorm1d(outputs), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv1d(inputs, outputs, 5, stride, 2), nn.BatchNorm1d(outputs), nn.ReLU()
+    )
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #4b1ee285
 class LineFinder(nn.Module):
-    "For every eighth sample of a line: inside a barcode or not (logit), and the position across it (0..1)."
+    """For every eighth sample of a line: inside a barcode or not (logit), and the position across
+    it (0..1).
+    """
 
     def __init__(
         self,
-        width: int = 16,   # channels at full resolution; twice and four times as many further down
+        width: int = 16,  # channels at full resolution; twice and four times as many further down
     ):
         super().__init__()
         w, self.window = width, 63
@@ -54,11 +58,13 @@ class LineFinder(nn.Module):
 @patch
 def forward(
     self: LineFinder,
-    lines: torch.Tensor,   # (n, samples) brightness, samples a multiple of 32
-) -> torch.Tensor:         # (n, 2, samples / 8) logit of inside, position
+    lines: torch.Tensor,  # (n, samples) brightness, samples a multiple of 32
+) -> torch.Tensor:  # (n, 2, samples / 8) logit of inside, position
     "Votes of all places. Raises `ValueError` if the length is no multiple of 32."
     if lines.ndim != 2 or lines.shape[1] % 32:
-        raise ValueError(f"expected lines of shape (n, a multiple of 32), found {tuple(lines.shape)}")
+        raise ValueError(
+            f"expected lines of shape (n, a multiple of 32), found {tuple(lines.shape)}"
+        )
     a = self.stem(line_channels(lines, self.window))
     b = self.down1(a)
     c = self.deep(self.down2(b))
@@ -68,9 +74,9 @@ def forward(
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #59ace269
 def finder_loss(
-    votes: torch.Tensor,    # (n, 2, places) from `LineFinder`
-    places: torch.Tensor,   # (n, samples) module coordinate of each sample; NaN where the line shows no symbol
-) -> torch.Tensor:          # a number
+    votes: torch.Tensor,  # (n, 2, places) from `LineFinder`
+    places: torch.Tensor,  # (n, samples) module coordinate of each sample; NaN where the line shows no symbol
+) -> torch.Tensor:  # a number
     "Mean loss over all places."
     position = places.unflatten(1, (votes.shape[2], -1)).mean(2) / 95
     inside = ((position > 0) & (position < 1)).float()
@@ -80,8 +86,10 @@ def finder_loss(
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #e32aa399
 PER_MODULE, MARGIN, READER_SAMPLES = 4, 8, 4 * (95 + 2 * 8)
-CENTRES = torch.tensor([1.5, *(6.5 + 7 * i for i in range(6)), 47.5, *(53.5 + 7 * i for i in range(6)), 93.5])   # of the windows, in modules
-HALF = 8.5                                                                                                       # of a window
+CENTRES = torch.tensor(
+    [1.5, *(6.5 + 7 * i for i in range(6)), 47.5, *(53.5 + 7 * i for i in range(6)), 93.5]
+)  # of the windows, in modules
+HALF = 8.5  # of a window
 
 
 class _Mix(nn.Module):
@@ -89,60 +97,96 @@ class _Mix(nn.Module):
 
     def __init__(self, width):
         super().__init__()
-        self.norm, self.near, self.all = nn.LayerNorm(width), nn.Conv1d(width, width, 3, padding=1), nn.Linear(width, width)
+        self.norm, self.near, self.all = (
+            nn.LayerNorm(width),
+            nn.Conv1d(width, width, 3, padding=1),
+            nn.Linear(width, width),
+        )
         self.out = nn.Linear(width, width)
 
     def forward(self, x):
         y = self.norm(x)
         wide = F.pad(y, (0, 0, 1, 1))
-        near = F.linear(torch.cat([wide[:, :-2], y, wide[:, 2:]], -1), self.near.weight.transpose(1, 2).flatten(1), self.near.bias)
+        near = F.linear(
+            torch.cat([wide[:, :-2], y, wide[:, 2:]], -1),
+            self.near.weight.transpose(1, 2).flatten(1),
+            self.near.bias,
+        )
         return x + self.out(F.gelu(near + self.all(y.mean(1, keepdim=True))))
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #527dc910
 class LineReader(nn.Module):
-    "Reads a straightened scan line: pattern scores for twelve places, corrections of the straightening, and whether it is a code."
+    """Reads a straightened scan line: pattern scores for twelve places, corrections of the
+    straightening, and whether it is a code.
+    """
 
     def __init__(
         self,
-        width: int = 128,    # numbers that stand for one window
-        blocks: int = 4,     # rounds of exchange between the windows
+        width: int = 128,  # numbers that stand for one window
+        blocks: int = 4,  # rounds of exchange between the windows
     ):
         super().__init__()
         first = ((CENTRES - HALF + MARGIN) * PER_MODULE).round().long()
-        self.register_buffer("index", first[:, None] + torch.arange(int(2 * HALF * PER_MODULE)), persistent=False)
-        self.embed = nn.Sequential(nn.Linear(2 * self.index.shape[1], width), nn.GELU(), nn.Linear(width, width))
+        self.register_buffer(
+            "index", first[:, None] + torch.arange(int(2 * HALF * PER_MODULE)), persistent=False
+        )
+        self.embed = nn.Sequential(
+            nn.Linear(2 * self.index.shape[1], width), nn.GELU(), nn.Linear(width, width)
+        )
         self.place = nn.Parameter(torch.zeros(15, width))
         self.mix = nn.Sequential(*[_Mix(width) for _ in range(blocks)])
         self.norm = nn.LayerNorm(width)
-        self.left, self.right, self.shift, self.code = nn.Linear(width, 20), nn.Linear(width, 10), nn.Linear(width, 1), nn.Linear(width, 1)
+        self.left, self.right, self.shift, self.code = (
+            nn.Linear(width, 20),
+            nn.Linear(width, 10),
+            nn.Linear(width, 1),
+            nn.Linear(width, 1),
+        )
 
     def forward(
         self,
-        lines: torch.Tensor,   # (n, 444) brightness, four samples a module, the symbol from sample 32 to 412
-    ) -> dict:                 # left (n, 6, 20), right (n, 6, 10) logits; shift (n, 15) modules; code (n,) logit
+        lines: torch.Tensor,  # (n, 444) brightness, four samples a module, the symbol from sample 32 to 412
+    ) -> dict:  # left (n, 6, 20), right (n, 6, 10) logits; shift (n, 15) modules; code (n,) logit
         "Scores of straightened lines. Raises `ValueError` for any other length."
         if lines.ndim != 2 or lines.shape[1] != READER_SAMPLES:
-            raise ValueError(f"expected lines of shape (n, {READER_SAMPLES}), found {tuple(lines.shape)}")
-        windows = line_channels(lines, 63)[:, :, self.index]                  # (n, 2, 15, 68)
+            raise ValueError(
+                f"expected lines of shape (n, {READER_SAMPLES}), found {tuple(lines.shape)}"
+            )
+        windows = line_channels(lines, 63)[:, :, self.index]  # (n, 2, 15, 68)
         x = self.norm(self.mix(self.embed(windows.transpose(1, 2).flatten(2)) + self.place))
-        return {"left": self.left(x[:, 1:7]), "right": self.right(x[:, 8:14]), "shift": self.shift(x)[..., 0], "code": self.code(x.mean(1))[..., 0]}
+        return {
+            "left": self.left(x[:, 1:7]),
+            "right": self.right(x[:, 8:14]),
+            "shift": self.shift(x)[..., 0],
+            "code": self.code(x.mean(1))[..., 0],
+        }
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #9a094df1
 def reader_loss(
-    out: dict,               # from `LineReader`
-    left: torch.Tensor,      # (n, 6) patterns 0..19; -100 without an upright code
-    right: torch.Tensor,     # (n, 6) digits; -100 without an upright code
-    places: torch.Tensor,    # (n, 444) true module coordinate of each sample
-) -> torch.Tensor:           # a number
+    out: dict,  # from `LineReader`
+    left: torch.Tensor,  # (n, 6) patterns 0..19; -100 without an upright code
+    right: torch.Tensor,  # (n, 6) digits; -100 without an upright code
+    places: torch.Tensor,  # (n, 444) true module coordinate of each sample
+) -> torch.Tensor:  # a number
     "Mean loss of some lines."
     upright = left[:, 0] >= 0
-    patterns = F.cross_entropy(out["left"].flatten(0, 1), left.flatten(), ignore_index=-100, reduction="sum")
-    patterns = patterns + F.cross_entropy(out["right"].flatten(0, 1), right.flatten(), ignore_index=-100, reduction="sum")
+    patterns = F.cross_entropy(
+        out["left"].flatten(0, 1), left.flatten(), ignore_index=-100, reduction="sum"
+    )
+    patterns = patterns + F.cross_entropy(
+        out["right"].flatten(0, 1), right.flatten(), ignore_index=-100, reduction="sum"
+    )
     sample = ((CENTRES.to(places.device) + MARGIN) * PER_MODULE - 0.5).long()
     nominal = (sample + 0.5) / PER_MODULE - MARGIN
-    displaced = F.smooth_l1_loss(out["shift"], places[:, sample] - nominal, beta=0.2, reduction="none").mean(1)
+    displaced = F.smooth_l1_loss(
+        out["shift"], places[:, sample] - nominal, beta=0.2, reduction="none"
+    ).mean(1)
     known = upright.sum().clamp(min=1)
-    return patterns / (12 * known) + (displaced * upright).sum() / known + 0.2 * F.binary_cross_entropy_with_logits(out["code"], upright.float())
+    return (
+        patterns / (12 * known)
+        + (displaced * upright).sum() / known
+        + 0.2 * F.binary_cross_entropy_with_logits(out["code"], upright.float())
+    )
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #cb492331
 class LineNetworks(nn.Module):
@@ -150,9 +194,9 @@ class LineNetworks(nn.Module):
 
     def __init__(
         self,
-        finder_width: int = 16,   # `width` of `LineFinder`
-        width: int = 128,         # `width` of `LineReader`
-        blocks: int = 4,          # `blocks` of `LineReader`
+        finder_width: int = 16,  # `width` of `LineFinder`
+        width: int = 128,  # `width` of `LineReader`
+        blocks: int = 4,  # `blocks` of `LineReader`
     ):
         super().__init__()
         self.arguments = {"finder_width": finder_width, "width": width, "blocks": blocks}

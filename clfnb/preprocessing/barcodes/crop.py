@@ -14,13 +14,19 @@ import numpy as np
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #24baebe0
 def order_corners(
-    corners: np.ndarray,   # (4, 2) x, y in pixels, in any order
-    keep: bool = False,    # the order is meant: check it only
-) -> np.ndarray:           # (4, 2) float32: top left, top right, bottom right, bottom left
-    "Four corners in order. Raises `ValueError` for quadrilaterals that are degenerate, not convex, or (with `keep`) cross themselves."
+    corners: np.ndarray,  # (4, 2) x, y in pixels, in any order
+    keep: bool = False,  # the order is meant: check it only
+) -> np.ndarray:  # (4, 2) float32: top left, top right, bottom right, bottom left
+    """Four corners in order.
+
+    Raises `ValueError` for quadrilaterals that are degenerate, not convex, or (with `keep`)
+    cross themselves.
+    """
     points = np.asarray(corners, dtype=np.float64)
     if points.shape != (4, 2) or not np.isfinite(points).all():
-        raise ValueError(f"corners: expected four finite points (4, 2), found {points.tolist() if points.size < 20 else points.shape}")
+        raise ValueError(
+            f"corners: expected four finite points (4, 2), found {points.tolist() if points.size < 20 else points.shape}"
+        )
     if not keep:
         around = points - points.mean(0)
         points = points[np.argsort(np.arctan2(around[:, 1], around[:, 0]), kind="stable")]
@@ -29,15 +35,22 @@ def order_corners(
     turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
     size = np.abs(sides).sum()
     if size == 0 or (turns <= 1e-4 * size**2 / 16).any():
-        what = "crosses itself or goes counter-clockwise" if keep and (turns < 0).any() else "is degenerate or not convex"
+        what = (
+            "crosses itself or goes counter-clockwise"
+            if keep and (turns < 0).any()
+            else "is degenerate or not convex"
+        )
         raise ValueError(f"corners: the quadrilateral {points.round(1).tolist()} {what}")
     return points.astype(np.float32)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #433aeb5b
 def restore_corners(
-    corners: np.ndarray,   # (4, 2) in any order
-) -> np.ndarray:           # (4, 2) float32, clockwise; unchanged where they already were
-    "Corners in an order that can be straightened. Raises `ValueError` for four points that are not convex or degenerate."
+    corners: np.ndarray,  # (4, 2) in any order
+) -> np.ndarray:  # (4, 2) float32, clockwise; unchanged where they already were
+    """Corners in an order that can be straightened.
+
+    Raises `ValueError` for four points that are not convex or degenerate.
+    """
     try:
         return order_corners(corners, keep=True)
     except ValueError:
@@ -47,13 +60,16 @@ def restore_corners(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #7ab8bb26
 def four_point_transform(
-    image: np.ndarray,           # (height, width[, channels]) uint8 or float32
-    corners: np.ndarray,         # (4, 2) top left, top right, bottom right, bottom left
-    width: int | None = None,    # of the crop; None: from the longer opposite side
-    height: int | None = None,   # of the crop; None: the same
-    keep: bool = True,           # the corners stand in their order; False: in any order, which is restored
-) -> np.ndarray:                 # (height, width[, channels])
-    "The quadrilateral as an upright rectangle. Raises `ValueError` for corners that `order_corners` refuses."
+    image: np.ndarray,  # (height, width[, channels]) uint8 or float32
+    corners: np.ndarray,  # (4, 2) top left, top right, bottom right, bottom left
+    width: int | None = None,  # of the crop; None: from the longer opposite side
+    height: int | None = None,  # of the crop; None: the same
+    keep: bool = True,  # the corners stand in their order; False: in any order, which is restored
+) -> np.ndarray:  # (height, width[, channels])
+    """The quadrilateral as an upright rectangle.
+
+    Raises `ValueError` for corners that `order_corners` refuses.
+    """
     corners = order_corners(corners, keep=True) if keep else restore_corners(corners)
     length = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     width = int(round(max(length[0], length[2]))) if width is None else width
@@ -61,21 +77,29 @@ def four_point_transform(
     width, height = max(2, width), max(2, height)
     ends = np.float32([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
     matrix = cv2.getPerspectiveTransform(corners, ends)
-    return cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpPerspective(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #7c3d2362
 def strip_features(
-    crop: np.ndarray,                # (height, width) grey, uint8
-    width: int = 240,                # columns of the result; the study used 1200 and 240
-    strips: int = 10,                # horizontal strips
-    threshold: float | None = None,  # brightness below which a pixel is dark; None: Otsu's choice; the study's: 50
-    share: float = 0.5,              # of a strip's pixels in a column that must be dark
-    rows: int = 10,                  # pixel rows of each strip after resizing; the study's 1000 rows: 100
-) -> np.ndarray:                     # (strips, width) uint8, 1 where dark
-    "Ten binary scan lines of a crop. Raises `ValueError` for a picture that is not grey or a share outside 0..1."
+    crop: np.ndarray,  # (height, width) grey, uint8
+    width: int = 240,  # columns of the result; the study used 1200 and 240
+    strips: int = 10,  # horizontal strips
+    threshold: float
+    | None = None,  # brightness below which a pixel is dark; None: Otsu's choice; the study's: 50
+    share: float = 0.5,  # of a strip's pixels in a column that must be dark
+    rows: int = 10,  # pixel rows of each strip after resizing; the study's 1000 rows: 100
+) -> np.ndarray:  # (strips, width) uint8, 1 where dark
+    """Ten binary scan lines of a crop.
+
+    Raises `ValueError` for a picture that is not grey or a share outside 0..1.
+    """
     crop = np.asarray(crop)
     if crop.ndim != 2 or crop.dtype != np.uint8 or not crop.size:
-        raise ValueError(f"crop: expected a grey picture (height, width) of uint8, found {crop.dtype} {crop.shape}")
+        raise ValueError(
+            f"crop: expected a grey picture (height, width) of uint8, found {crop.dtype} {crop.shape}"
+        )
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected a number in 0..1, found {share}")
     if crop.shape != (strips * rows, width):
@@ -84,39 +108,51 @@ def strip_features(
         dark = cv2.threshold(crop, 0, 1, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)[1]
     else:
         dark = (crop < threshold).astype(np.uint8)
-    return (dark.reshape(strips, rows, width).sum(1, dtype=np.int32) > share * rows).astype(np.uint8)
+    return (dark.reshape(strips, rows, width).sum(1, dtype=np.int32) > share * rows).astype(
+        np.uint8
+    )
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #eef7018d
 def join_strips(
-    features: np.ndarray,   # (strips, width) from `strip_features`
-    first: int = 3,         # first strip used
-    last: int = 6,          # last strip used
-) -> np.ndarray:            # (width * strips used,)
-    "Neighbouring strips as one vector; `first` equal to `last` gives a single one. Raises `ValueError` for strips that are not there."
+    features: np.ndarray,  # (strips, width) from `strip_features`
+    first: int = 3,  # first strip used
+    last: int = 6,  # last strip used
+) -> np.ndarray:  # (width * strips used,)
+    """Neighbouring strips as one vector; `first` equal to `last` gives a single one.
+
+    Raises `ValueError` for strips that are not there.
+    """
     if not 0 <= first <= last < len(features):
-        raise ValueError(f"strips: expected 0 <= first <= last < {len(features)}, found {first} and {last}")
+        raise ValueError(
+            f"strips: expected 0 <= first <= last < {len(features)}, found {first} and {last}"
+        )
     return features[first : last + 1].ravel()
 
 
 def photo_features(
-    image: np.ndarray,      # (height, width) grey, uint8
-    corners: np.ndarray,    # (4, 2) in the order of the code
-    width: int = 240,       # columns
-    **options,              # for `strip_features`
-) -> np.ndarray:            # (10, width) uint8
+    image: np.ndarray,  # (height, width) grey, uint8
+    corners: np.ndarray,  # (4, 2) in the order of the code
+    width: int = 240,  # columns
+    **options,  # for `strip_features`
+) -> np.ndarray:  # (10, width) uint8
     "Strips straight from a photograph: the crop is never larger than what is needed of it."
     rows, strips = options.get("rows", 10), options.get("strips", 10)
-    return strip_features(four_point_transform(image, corners, width, strips * rows), width, **options)
+    return strip_features(
+        four_point_transform(image, corners, width, strips * rows), width, **options
+    )
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #58941111
 def scan_lines(
-    image: np.ndarray,       # (height, width) grey, uint8
-    corners: np.ndarray,     # (4, 2) top left, top right, bottom right, bottom left of the code
-    samples: int = 512,      # of each line
-    bands: int = 10,         # lines
-    margin: float = 0.0,     # how far lines begin and end outside the corners, as a share of the width
-) -> np.ndarray:             # (bands, samples) float32
-    "Mean brightness along the bands of a quadrilateral. Sample centres divide the width evenly. Raises `ValueError` for bad corners."
+    image: np.ndarray,  # (height, width) grey, uint8
+    corners: np.ndarray,  # (4, 2) top left, top right, bottom right, bottom left of the code
+    samples: int = 512,  # of each line
+    bands: int = 10,  # lines
+    margin: float = 0.0,  # how far lines begin and end outside the corners, as a share of the width
+) -> np.ndarray:  # (bands, samples) float32
+    """Mean brightness along the bands of a quadrilateral.
+
+    Sample centres divide the width evenly. Raises `ValueError` for bad corners.
+    """
     corners = order_corners(corners, keep=True)
     length = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     fine = int(np.clip(np.ceil(max(length[0], length[2]) * (1 + 2 * margin) / samples / 1.3), 1, 8))
@@ -125,18 +161,24 @@ def scan_lines(
     left, right = extra * width - 0.5, (1 - extra) * width - 0.5
     ends = np.float32([[left, -0.5], [right, -0.5], [right, height - 0.5], [left, height - 0.5]])
     matrix = cv2.getPerspectiveTransform(corners, ends)
-    crop = cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpPerspective(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return crop.reshape(bands, rows, samples, fine).mean((1, 3), dtype=np.float32)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #d840e14a
 def straighten(
-    lines: np.ndarray,      # (n, samples) brightness
-    places: np.ndarray,     # (n, samples) module coordinate of each sample, rising along the line
-    per_module: int = 4,    # samples a module in the result
-    margin: int = 8,        # modules kept on each side of the 95
-) -> np.ndarray:            # (n, per_module * (95 + 2 * margin)) float32
+    lines: np.ndarray,  # (n, samples) brightness
+    places: np.ndarray,  # (n, samples) module coordinate of each sample, rising along the line
+    per_module: int = 4,  # samples a module in the result
+    margin: int = 8,  # modules kept on each side of the 95
+) -> np.ndarray:  # (n, per_module * (95 + 2 * margin)) float32
     "Lines on an even grid of modules. Raises `ValueError` where a coordinate does not rise."
     if lines.shape != places.shape or (np.diff(places, axis=1) <= 0).any():
-        raise ValueError("places: expected one rising module coordinate for each sample of each line")
+        raise ValueError(
+            "places: expected one rising module coordinate for each sample of each line"
+        )
     wanted = (np.arange(per_module * (95 + 2 * margin)) + 0.5) / per_module - margin
-    return np.stack([np.interp(wanted, u, y) for u, y in zip(places, lines, strict=True)]).astype(np.float32)
+    return np.stack([np.interp(wanted, u, y) for u, y in zip(places, lines, strict=True)]).astype(
+        np.float32
+    )

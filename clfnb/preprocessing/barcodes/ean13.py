@@ -12,35 +12,73 @@ __all__ = ['R', 'L', 'G', 'PARITY', 'MODULES', 'LEFT', 'RIGHT', 'check_digit', '
 import numpy as np
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #1deef076
-_R = ("1110010", "1100110", "1101100", "1000010", "1011100", "1001110", "1010000", "1000100", "1001000", "1110100")
+_R = (
+    "1110010",
+    "1100110",
+    "1101100",
+    "1000010",
+    "1011100",
+    "1001110",
+    "1010000",
+    "1000100",
+    "1001000",
+    "1110100",
+)
 R = np.array([[int(module) for module in pattern] for pattern in _R], dtype=np.uint8)
 L, G = 1 - R, R[:, ::-1]
-PARITY = np.array([[int(letter == "G") for letter in word] for word in (
-    "LLLLLL", "LLGLGG", "LLGGLG", "LLGGGL", "LGLLGG", "LGGLLG", "LGGGLL", "LGLGLG", "LGLGGL", "LGGLGL")])
+PARITY = np.array(
+    [
+        [int(letter == "G") for letter in word]
+        for word in (
+            "LLLLLL",
+            "LLGLGG",
+            "LLGGLG",
+            "LLGGGL",
+            "LGLLGG",
+            "LGGLLG",
+            "LGGGLL",
+            "LGLGLG",
+            "LGLGGL",
+            "LGGLGL",
+        )
+    ]
+)
 MODULES = 95
-LEFT, RIGHT = 3 + 7 * np.arange(6), 50 + 7 * np.arange(6)   # first module of each digit
+LEFT, RIGHT = 3 + 7 * np.arange(6), 50 + 7 * np.arange(6)  # first module of each digit
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #804c16c6
 def check_digit(
-    digits: str,   # the first 12 digits
-) -> str:          # the thirteenth
-    "The check digit of an EAN-13 code (ISO/IEC 15420). Raises `ValueError` unless there are 12 digits."
+    digits: str,  # the first 12 digits
+) -> str:  # the thirteenth
+    """The check digit of an EAN-13 code (ISO/IEC 15420).
+
+    Raises `ValueError` unless there are 12 digits.
+    """
     if len(digits) != 12 or not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"expected 12 digits, found {digits!r}")
     return str(-sum(int(digit) * (1, 3)[place % 2] for place, digit in enumerate(digits)) % 10)
 
 
 def is_valid(
-    code,       # anything; only text of 13 digits can be valid
-) -> bool:      # whether its last digit is right
+    code,  # anything; only text of 13 digits can be valid
+) -> bool:  # whether its last digit is right
     "Whether a text is an EAN-13 code with the right check digit."
-    return isinstance(code, str) and len(code) == 13 and code.isascii() and code.isdigit() and check_digit(code[:12]) == code[12]
+    return (
+        isinstance(code, str)
+        and len(code) == 13
+        and code.isascii()
+        and code.isdigit()
+        and check_digit(code[:12]) == code[12]
+    )
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #c3a815d7
 def normalise(
-    code,            # text or integer of at most 13 digits
-) -> str:            # 13 digits with a right check digit
-    "A code as EAN-13: leading zeros put back, the check digit verified. Raises `ValueError` saying what is wrong."
+    code,  # text or integer of at most 13 digits
+) -> str:  # 13 digits with a right check digit
+    """A code as EAN-13: leading zeros put back, the check digit verified.
+
+    Raises `ValueError` saying what is wrong.
+    """
     text = str(code).strip()
     if not (text.isascii() and text.isdigit()):
         raise ValueError(f"expected up to 13 digits, found {text!r}")
@@ -48,13 +86,15 @@ def normalise(
         raise ValueError(f"expected up to 13 digits, found {len(text)} in {text!r}")
     text = text.zfill(13)
     if check_digit(text[:12]) != text[12]:
-        raise ValueError(f"wrong check digit: {text} ends in {text[12]}, expected {check_digit(text[:12])}")
+        raise ValueError(
+            f"wrong check digit: {text} ends in {text[12]}, expected {check_digit(text[:12])}"
+        )
     return text
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #dd4bf0bd
 def encode(
-    code: str,         # 13 digits, or 12 of a UPC-A code
-) -> np.ndarray:       # (95,) uint8, 1 where the symbol is dark
+    code: str,  # 13 digits, or 12 of a UPC-A code
+) -> np.ndarray:  # (95,) uint8, 1 where the symbol is dark
     "The modules of a code. Raises `ValueError` for anything that is not a valid code."
     digits = [int(digit) for digit in normalise(code)]
     left = [(L, G)[odd][digit] for digit, odd in zip(digits[1:7], PARITY[digits[0]], strict=True)]
@@ -63,9 +103,12 @@ def encode(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #15730e65
 def decode_modules(
-    modules: np.ndarray,   # (95,) of 0 and 1, either way round
-) -> str | None:           # the code, or None if these are not the modules of a valid code
-    "Read clean modules exactly: guards, patterns, parity and check digit must all fit. Raises `ValueError` unless there are 95."
+    modules: np.ndarray,  # (95,) of 0 and 1, either way round
+) -> str | None:  # the code, or None if these are not the modules of a valid code
+    """Read clean modules exactly: guards, patterns, parity and check digit must all fit.
+
+    Raises `ValueError` unless there are 95.
+    """
     modules = np.asarray(modules)
     if modules.shape != (MODULES,):
         raise ValueError(f"expected 95 modules, found an array of shape {modules.shape}")
@@ -75,16 +118,23 @@ def decode_modules(
         right = [np.flatnonzero((R == line[start : start + 7]).all(1)) for start in RIGHT]
         if all(map(len, left + right)):
             first = np.flatnonzero((PARITY == [found[0] // 10 for found in left]).all(1))
-            digits = "".join(str(found[0] % 10) for found in (first, *left, *right)) if len(first) else ""
+            digits = (
+                "".join(str(found[0] % 10) for found in (first, *left, *right))
+                if len(first)
+                else ""
+            )
             if is_valid(digits) and np.array_equal(encode(digits), line):
                 return digits
     return None
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #c52d5273
 def decode_runs(
-    runs: np.ndarray,      # (59,) lengths of the bars and spaces in turn, in any unit, beginning with the first bar
-) -> str | None:           # the code, or None if they do not make a valid one
-    "Read run lengths: each digit's four runs are scaled to seven modules and rounded. Raises `ValueError` unless there are 59 positive numbers."
+    runs: np.ndarray,  # (59,) lengths of the bars and spaces in turn, in any unit, beginning with the first bar
+) -> str | None:  # the code, or None if they do not make a valid one
+    """Read run lengths: each digit's four runs are scaled to seven modules and rounded.
+
+    Raises `ValueError` unless there are 59 positive numbers.
+    """
     runs = np.asarray(runs, dtype=float)
     if runs.shape != (59,) or not (runs > 0).all():
         raise ValueError(f"expected 59 positive run lengths, found shape {runs.shape}")
@@ -94,15 +144,19 @@ def decode_runs(
         total = 7 if len(part) == 4 else len(part)
         edges = np.rint(np.cumsum(part) / part.sum() * total).astype(int)
         lengths = np.diff(edges, prepend=0)
-        modules += [colour for k, length in enumerate(lengths) for colour in [dark ^ (k % 2)] * length]
+        modules += [
+            colour for k, length in enumerate(lengths) for colour in [dark ^ (k % 2)] * length
+        ]
         dark ^= len(part) % 2
     return decode_modules(modules) if len(modules) == MODULES else None
 
 
 def run_lengths(
-    line: np.ndarray,    # (n,) 0 and 1
-) -> np.ndarray:         # lengths of the runs, those of light at both ends left out
-    "The lengths of the bars and spaces of a thresholded line, from its first dark sample to its last."
+    line: np.ndarray,  # (n,) 0 and 1
+) -> np.ndarray:  # lengths of the runs, those of light at both ends left out
+    """The lengths of the bars and spaces of a thresholded line, from its first dark sample to its
+    last.
+    """
     line = np.asarray(line).astype(bool)
     dark = np.flatnonzero(line)
     cut = line[dark[0] : dark[-1] + 1] if len(dark) else line[:0]
@@ -110,28 +164,39 @@ def run_lengths(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #1a699cba
 def scores(
-    left: np.ndarray,     # (..., 6, 20) log-probabilities: digits 0..9 in set L, then in set G
-    right: np.ndarray,    # (..., 6, 10) log-probabilities of the digits in set R
-) -> np.ndarray:          # (..., 10, 12, 10) for each first digit, place and digit
-    "The log-probabilities of the patterns that each first digit allows. Raises `ValueError` on other shapes."
+    left: np.ndarray,  # (..., 6, 20) log-probabilities: digits 0..9 in set L, then in set G
+    right: np.ndarray,  # (..., 6, 10) log-probabilities of the digits in set R
+) -> np.ndarray:  # (..., 10, 12, 10) for each first digit, place and digit
+    """The log-probabilities of the patterns that each first digit allows.
+
+    Raises `ValueError` on other shapes.
+    """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     if left.shape[-2:] != (6, 20) or right.shape != (*left.shape[:-1], 10):
-        raise ValueError(f"expected shapes (6, 20) and (6, 10), found {left.shape} and {right.shape}")
+        raise ValueError(
+            f"expected shapes (6, 20) and (6, 10), found {left.shape} and {right.shape}"
+        )
     table = np.empty((*left.shape[:-2], 10, 12, 10))
-    table[..., :6, :] = left.reshape(*left.shape[:-1], 2, 10)[..., np.arange(6), PARITY, :]      # (10 first digits, 6 places, 10)
+    table[..., :6, :] = left.reshape(*left.shape[:-1], 2, 10)[
+        ..., np.arange(6), PARITY, :
+    ]  # (10 first digits, 6 places, 10)
     table[..., 6:, :] = right[..., None, :, :]
     return table
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #6cf57cfd
 _WEIGHT = np.array([3, 1] * 6)
-_FROM = (np.arange(10)[None, :, None] - _WEIGHT[:, None, None] * np.arange(10)) % 10   # (12, sum after, digit) -> sum before
+_FROM = (
+    np.arange(10)[None, :, None] - _WEIGHT[:, None, None] * np.arange(10)
+) % 10  # (12, sum after, digit) -> sum before
 
 
 def log_total(
-    table: np.ndarray,   # (..., 10, 12, 10) from `scores`
-) -> np.ndarray:         # (...) log of the summed probability of all valid codes
-    "The logarithm of the probability that all valid codes have together, by the trellis; -inf below e^-700 of the likeliest sequence."
-    peak, state = table.max(axis=-1), np.eye(10)                         # state: (first digit, sum so far)
+    table: np.ndarray,  # (..., 10, 12, 10) from `scores`
+) -> np.ndarray:  # (...) log of the summed probability of all valid codes
+    """The logarithm of the probability that all valid codes have together, by the trellis; -inf
+    below e^-700 of the likeliest sequence.
+    """
+    peak, state = table.max(axis=-1), np.eye(10)  # state: (first digit, sum so far)
     shares = np.exp(table - np.where(np.isfinite(peak), peak, 0.0)[..., None])
     for place in range(12):
         state = (state[..., _FROM[place]] @ shares[..., place, :, None])[..., 0]
@@ -140,18 +205,24 @@ def log_total(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #57c22d03
 def search(
-    left: np.ndarray,     # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
-    right: np.ndarray,    # (6, 10) log-probabilities of the digits in set R
-    n: int = 2,           # how many codes
-) -> tuple[list[tuple[str, float]], float]:   # [(code, posterior probability among all valid codes), best first]; log of the probability of all valid codes
-    "The most probable valid codes, exactly (list Viterbi: Seshadri and Sundberg 1994, 10.1109/26.275300)."
+    left: np.ndarray,  # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
+    right: np.ndarray,  # (6, 10) log-probabilities of the digits in set R
+    n: int = 2,  # how many codes
+) -> tuple[
+    list[tuple[str, float]], float
+]:  # [(code, posterior probability among all valid codes), best first]; log of the probability of all valid codes
+    """The most probable valid codes, exactly (list Viterbi: Seshadri and Sundberg 1994,
+    10.1109/26.275300).
+    """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     table = scores(left, right)
     total, found = float(log_total(table)), []
     likeliest = _unsearched(left, right) if n == 1 else None
     if likeliest:
-        return [(likeliest, float(np.exp(min(0.0, left.max(-1).sum() + right.max(-1).sum() - total))))], total
-    paths = np.full((10, 10, n), -np.inf)                                # (first digit, sum, rank)
+        return [
+            (likeliest, float(np.exp(min(0.0, left.max(-1).sum() + right.max(-1).sum() - total))))
+        ], total
+    paths = np.full((10, 10, n), -np.inf)  # (first digit, sum, rank)
     paths[np.arange(10), np.arange(10), 0] = 0.0
     back = []
     for place in range(12):
@@ -161,7 +232,12 @@ def search(
     for flat in np.argsort(-paths[:, 0].ravel(), kind="stable")[:n]:
         first, rank = divmod(int(flat), n)
         if np.isfinite(paths[first, 0, rank]):
-            found.append((_trace(back, first, rank, n), float(np.exp(min(0.0, paths[first, 0, rank] - total)))))
+            found.append(
+                (
+                    _trace(back, first, rank, n),
+                    float(np.exp(min(0.0, paths[first, 0, rank] - total))),
+                )
+            )
     return found, total
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #c1e1e827
@@ -169,19 +245,23 @@ _FIRST = {tuple(word): str(first) for first, word in enumerate(PARITY.tolist())}
 
 
 def _unsearched(left, right):
-    "The code made of the likeliest patterns, or None if it is not valid or nothing in a place is possible."
+    """The code made of the likeliest patterns, or None if it is not valid or nothing in a place is
+    possible.
+    """
     ours, theirs = left.argmax(-1), right.argmax(-1)
     if not (np.isfinite(left.max(-1)).all() and np.isfinite(right.max(-1)).all()):
         return None
-    code = _FIRST.get(tuple((ours // 10).tolist()), "") + "".join(map(str, (ours % 10).tolist() + theirs.tolist()))
+    code = _FIRST.get(tuple((ours // 10).tolist()), "") + "".join(
+        map(str, (ours % 10).tolist() + theirs.tolist())
+    )
     return code if is_valid(code) else None
 
 
 def best_codes(
-    left: np.ndarray,     # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
-    right: np.ndarray,    # (6, 10) log-probabilities of the digits in set R
-    n: int = 2,           # how many codes
-) -> list[tuple[str, float]]:   # (code, posterior probability among all valid codes), best first
+    left: np.ndarray,  # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
+    right: np.ndarray,  # (6, 10) log-probabilities of the digits in set R
+    n: int = 2,  # how many codes
+) -> list[tuple[str, float]]:  # (code, posterior probability among all valid codes), best first
     "The codes that `search` finds."
     return search(left, right, n)[0]
 

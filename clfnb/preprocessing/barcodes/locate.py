@@ -15,9 +15,9 @@ import numpy as np
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #f37cd031
 def quad_iou(
-    a: np.ndarray,   # (4, 2) corners in order
-    b: np.ndarray,   # (4, 2) corners in order
-) -> float:          # 0..1
+    a: np.ndarray,  # (4, 2) corners in order
+    b: np.ndarray,  # (4, 2) corners in order
+) -> float:  # 0..1
     "Intersection over union of two convex quadrilaterals."
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     both = cv2.intersectConvexConvex(a, b)[0]
@@ -25,65 +25,94 @@ def quad_iou(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #92f4c72d
 def fill_quads(
-    shape: tuple,          # (height, width) of the mask
-    quads,                 # quadrilaterals (4, 2) in pixels
-) -> np.ndarray:           # (height, width) uint8 of 0 and 1
+    shape: tuple,  # (height, width) of the mask
+    quads,  # quadrilaterals (4, 2) in pixels
+) -> np.ndarray:  # (height, width) uint8 of 0 and 1
     "A mask of filled quadrilaterals, with edges at a sixteenth of a pixel."
     mask = np.zeros(shape, np.uint8)
     for quad in quads:
-        cv2.fillConvexPoly(mask, np.rint(np.asarray(quad, np.float64) * 16).astype(np.int32), 1, shift=4)
+        cv2.fillConvexPoly(
+            mask, np.rint(np.asarray(quad, np.float64) * 16).astype(np.int32), 1, shift=4
+        )
     return mask
 
 
 def mask_quads(
-    mask: np.ndarray,        # (height, width) probabilities, or 0 and 1
-    least: float = 0.002,    # share of the picture that a region must cover
-) -> list[np.ndarray]:       # quadrilaterals (4, 2), the largest first
+    mask: np.ndarray,  # (height, width) probabilities, or 0 and 1
+    least: float = 0.002,  # share of the picture that a region must cover
+) -> list[np.ndarray]:  # quadrilaterals (4, 2), the largest first
     "Rotated rectangles around the regions of a mask."
-    contours, _ = cv2.findContours((np.asarray(mask) > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(
+        (np.asarray(mask) > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
     large = [c for c in contours if cv2.contourArea(c) >= least * mask.size]
-    return [cv2.boxPoints(cv2.minAreaRect(c)) for c in sorted(large, key=cv2.contourArea, reverse=True)]
+    return [
+        cv2.boxPoints(cv2.minAreaRect(c)) for c in sorted(large, key=cv2.contourArea, reverse=True)
+    ]
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #44be8e74
 @dataclass
 class Bars:
     "How much each cell of a picture looks like part of a barcode."
-    score: np.ndarray       # (height, width) float32, 0..1
-    cosine: np.ndarray      # (height, width) coherence times the cosine of twice the angle across the bars
-    sine: np.ndarray        # the same with the sine
-    strength: np.ndarray    # (height, width) root mean square gradient in brightness steps a pixel
-    scale: tuple            # pixels of the photograph in one cell, across and down
+
+    score: np.ndarray  # (height, width) float32, 0..1
+    cosine: (
+        np.ndarray
+    )  # (height, width) coherence times the cosine of twice the angle across the bars
+    sine: np.ndarray  # the same with the sine
+    strength: np.ndarray  # (height, width) root mean square gradient in brightness steps a pixel
+    scale: tuple  # pixels of the photograph in one cell, across and down
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #c3f48408
 def gradient_cells(
-    image: np.ndarray,       # (height, width) grey, uint8
-    side: int = 320,         # the longer side is reduced to this
-    cell: int = 3,           # pixels of the reduced picture in a cell, each way
-) -> np.ndarray:             # (6, rows, columns) float32: means of gx, gy, gx², gy², gx·gy and |g| in each cell
-    "Products of the brightness gradient, averaged over cells. Raises `ValueError` for a picture that is not grey."
+    image: np.ndarray,  # (height, width) grey, uint8
+    side: int = 320,  # the longer side is reduced to this
+    cell: int = 3,  # pixels of the reduced picture in a cell, each way
+) -> (
+    np.ndarray
+):  # (6, rows, columns) float32: means of gx, gy, gx², gy², gx·gy and |g| in each cell
+    """Products of the brightness gradient, averaged over cells.
+
+    Raises `ValueError` for a picture that is not grey.
+    """
     if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 1:
-        raise ValueError(f"image: expected a grey picture (height, width) of uint8, found {image.dtype} {image.shape}")
+        raise ValueError(
+            f"image: expected a grey picture (height, width) of uint8, found {image.dtype} {image.shape}"
+        )
     scale = max(1.0, max(image.shape) / side)
     size = (max(1, round(image.shape[1] / scale)), max(1, round(image.shape[0] / scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    gx, gy = cv2.Scharr(small, cv2.CV_32F, 1, 0, scale=1 / 32), cv2.Scharr(small, cv2.CV_32F, 0, 1, scale=1 / 32)
+    gx, gy = (
+        cv2.Scharr(small, cv2.CV_32F, 1, 0, scale=1 / 32),
+        cv2.Scharr(small, cv2.CV_32F, 0, 1, scale=1 / 32),
+    )
     cells = (max(1, size[0] // cell), max(1, size[1] // cell))
-    return np.stack([cv2.resize(values, cells, interpolation=cv2.INTER_AREA) for values in (gx, gy, gx * gx, gy * gy, gx * gy, cv2.magnitude(gx, gy))])
+    return np.stack(
+        [
+            cv2.resize(values, cells, interpolation=cv2.INTER_AREA)
+            for values in (gx, gy, gx * gx, gy * gy, gx * gy, cv2.magnitude(gx, gy))
+        ]
+    )
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #d3df359a
 def bar_score(
-    cells: np.ndarray,       # from `gradient_cells`
-    shape: tuple,            # (height, width) of the photograph
-    window: int = 5,         # cells that are looked at together, each way
-    floor: float = 1.5,      # brightness steps a pixel below which nothing is seen
+    cells: np.ndarray,  # from `gradient_cells`
+    shape: tuple,  # (height, width) of the photograph
+    window: int = 5,  # cells that are looked at together, each way
+    floor: float = 1.5,  # brightness steps a pixel below which nothing is seen
 ) -> Bars:
     "Where brightness goes up and down along one direction."
     gx, gy, xx, yy, xy, length = (cv2.blur(values, (window, window)) for values in cells)
     energy = xx + yy
     cosine, sine = (xx - yy) / (energy + floor**2), 2 * xy / (energy + floor**2)
     one_way = cv2.magnitude(gx, gy) / (length + 0.1 * floor)
-    return Bars((cosine**2 + sine**2) * np.clip(1.3 * (1 - one_way), 0, 1), cosine, sine, np.sqrt(np.maximum(energy, 0)),
-                (shape[1] / energy.shape[1], shape[0] / energy.shape[0]))
+    return Bars(
+        (cosine**2 + sine**2) * np.clip(1.3 * (1 - one_way), 0, 1),
+        cosine,
+        sine,
+        np.sqrt(np.maximum(energy, 0)),
+        (shape[1] / energy.shape[1], shape[0] / energy.shape[0]),
+    )
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #8c650970
 def _spread(values, weights, share):
@@ -100,22 +129,39 @@ def _oriented_box(x, y, bars, pad):
     c, s = weights @ cosine, weights @ sine
     agreement = np.hypot(c, s) / (weights @ np.hypot(cosine, sine))
     angle = 0.5 * np.arctan2(s, c)
-    across, along = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    across, along = (
+        np.array([np.cos(angle), np.sin(angle)]),
+        np.array([-np.sin(angle), np.cos(angle)]),
+    )
     points = np.stack([x, y], 1)
-    (u0, u1), (v0, v1) = _spread(points @ across, weights, 0.01), _spread(points @ along, weights, 0.02)
+    (u0, u1), (v0, v1) = (
+        _spread(points @ across, weights, 0.01),
+        _spread(points @ along, weights, 0.02),
+    )
     u0, u1 = u0 - pad, u1 + pad
-    return np.array([u0 * across + v0 * along, u1 * across + v0 * along, u1 * across + v1 * along, u0 * across + v1 * along]), float(agreement)
+    return np.array(
+        [
+            u0 * across + v0 * along,
+            u1 * across + v0 * along,
+            u1 * across + v1 * along,
+            u0 * across + v1 * along,
+        ]
+    ), float(agreement)
 
 
 def _clockwise(quad):
-    "The same quadrilateral, clockwise, its first side kept across the bars and pointing to the right."
+    """The same quadrilateral, clockwise, its first side kept across the bars and pointing to the
+    right.
+    """
     quad = quad if quad[1, 0] - quad[0, 0] >= 0 else quad[[2, 3, 0, 1]]
     (ax, ay), (bx, by) = quad[1] - quad[0], quad[2] - quad[1]
     return (quad if ax * by - ay * bx > 0 else quad[[3, 2, 1, 0]]).astype(np.float32)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #a353bac4
 def _one_way(bars, thresholds):
-    "Masks of pixels above a threshold whose bars run about the same way: four directions, 33 degrees to either side."
+    """Masks of pixels above a threshold whose bars run about the same way: four directions, 33
+    degrees to either side.
+    """
     reach = 0.4 * np.sqrt(bars.cosine**2 + bars.sine**2)
     for cosine, sine in ((1, 0), (0, 1), (-1, 0), (0, -1)):
         along = cosine * bars.cosine + sine * bars.sine > reach
@@ -134,23 +180,40 @@ def _regions(mask, least, most):
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #af820918
 def find_bars(
-    image: np.ndarray,          # (height, width) grey, uint8
-    most: int = 6,              # candidates returned
-    side: int = 320,            # see `gradient_cells`
-    windows: tuple = (5, 3),    # see `bar_score`
+    image: np.ndarray,  # (height, width) grey, uint8
+    most: int = 6,  # candidates returned
+    side: int = 320,  # see `gradient_cells`
+    windows: tuple = (5, 3),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
-) -> list[np.ndarray]:          # quadrilaterals (4, 2) float32 in pixels of the photograph, the likeliest first
-    "Candidates for barcodes; the first side of each runs across the bars. Raises `ValueError` for a picture that is not grey."
+) -> list[
+    np.ndarray
+]:  # quadrilaterals (4, 2) float32 in pixels of the photograph, the likeliest first
+    """Candidates for barcodes; the first side of each runs across the bars.
+
+    Raises `ValueError` for a picture that is not grey.
+    """
     cells, found, kept, most_bars = gradient_cells(image, side), [], [], 0.0
     for window in windows:
         bars = bar_score(cells, image.shape, window)
-        for y, x in (region for mask in _one_way(bars, thresholds) for region in _regions(mask, window**2 / 2, most)):
+        for y, x in (
+            region
+            for mask in _one_way(bars, thresholds)
+            for region in _regions(mask, window**2 / 2, most)
+        ):
             if len(x) < 0.1 * most_bars:
                 continue
             strength = bars.strength[y, x]
-            strong = strength > 0.4 * np.partition(strength, int(0.8 * len(strength)))[int(0.8 * len(strength))]
+            strong = (
+                strength
+                > 0.4 * np.partition(strength, int(0.8 * len(strength)))[int(0.8 * len(strength))]
+            )
             box, agreement = _oriented_box(x[strong], y[strong], bars, window / 6)
-            found.append((agreement**2 * bars.score[y[strong], x[strong]].sum(), _clockwise((box + 0.5) * bars.scale - 0.5)))
+            found.append(
+                (
+                    agreement**2 * bars.score[y[strong], x[strong]].sum(),
+                    _clockwise((box + 0.5) * bars.scale - 0.5),
+                )
+            )
             most_bars = max(most_bars, found[-1][0])
     for _, quad in sorted(found, key=lambda item: -item[0]):
         if len(kept) < most and all(quad_iou(quad, other) < 0.8 for other in kept):

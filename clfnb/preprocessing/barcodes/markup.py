@@ -32,13 +32,19 @@ def _lines(path):
     "The file as text lines, UTF-16 or UTF-8, told apart by the byte order mark."
     raw = Path(path).read_bytes()
     if not raw:
-        raise MarkupError(f"{path}: an empty file; expected lines of path,code,x1,y1,x2,y2,x3,y3,x4,y4[,modules]")
+        raise MarkupError(
+            f"{path}: an empty file; expected lines of path,code,x1,y1,x2,y2,x3,y3,x4,y4[,modules]"
+        )
     try:
         text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MarkupError(f"{path}: expected UTF-16 with a byte order mark, or UTF-8; found neither ({error.reason})") from error
+        raise MarkupError(
+            f"{path}: expected UTF-16 with a byte order mark, or UTF-8; found neither ({error.reason})"
+        ) from error
     if "\0" in text[:1000]:
-        raise MarkupError(f"{path}: expected UTF-16 with a byte order mark, found two-byte characters without one")
+        raise MarkupError(
+            f"{path}: expected UTF-16 with a byte order mark, found two-byte characters without one"
+        )
     return text.splitlines()
 
 
@@ -63,14 +69,21 @@ def _row(line):
     modules = cells[10] if len(cells) > 10 else ""
     if modules and modules != "".join(map(str, encode(code))):
         raise ValueError(f"the modules are not those of {code}")
-    return dict(zip(COLUMNS, [cells[0], code, *corners], strict=True)) | {"modules": modules, "extra": _join(cells[11:])}
+    return dict(zip(COLUMNS, [cells[0], code, *corners], strict=True)) | {
+        "modules": modules,
+        "extra": _join(cells[11:]),
+    }
 
 # %% ../../../nbs/lib/preprocessing/barcodes/markup.ipynb #b9e108b2
 def read_markup(
-    path: str | Path,         # markup.csv or answer.csv
-    skip_bad: bool = False,   # return the good rows and a list of the bad ones
-):                            # the table: path, code, x1 … y4, modules, extra; with `skip_bad` also the list of texts
-    "Read codes and corners. Raises `FileNotFoundError`, or `MarkupError` naming each bad row, what was found and what was expected."
+    path: str | Path,  # markup.csv or answer.csv
+    skip_bad: bool = False,  # return the good rows and a list of the bad ones
+):  # the table: path, code, x1 … y4, modules, extra; with `skip_bad` also the list of texts
+    """Read codes and corners.
+
+    Raises `FileNotFoundError`, or `MarkupError` naming each bad row, what was found and what
+    was expected.
+    """
     rows, bad = [], []
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
@@ -85,13 +98,18 @@ def read_markup(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/markup.ipynb #45803b83
 def write_markup(
-    table: pd.DataFrame,    # path, code, x1 … y4 and, if there, modules and extra
-    path: str | Path,       # replaced as a whole
-) -> Path:                  # the same
-    "Write a table in the study's layout. Raises `ValueError` naming a code that is not valid or a column that is missing."
+    table: pd.DataFrame,  # path, code, x1 … y4 and, if there, modules and extra
+    path: str | Path,  # replaced as a whole
+) -> Path:  # the same
+    """Write a table in the study's layout.
+
+    Raises `ValueError` naming a code that is not valid or a column that is missing.
+    """
     lacking = [name for name in COLUMNS if name not in table.columns]
     if lacking:
-        raise ValueError(f"expected the columns {', '.join(COLUMNS)}; missing: {', '.join(lacking)}")
+        raise ValueError(
+            f"expected the columns {', '.join(COLUMNS)}; missing: {', '.join(lacking)}"
+        )
     lines = []
     for number, row in enumerate(table.to_dict("records"), start=1):
         try:
@@ -99,14 +117,20 @@ def write_markup(
         except ValueError as error:
             raise ValueError(f"row {number} ({row['path']}): {error}") from error
         modules = row.get("modules") or "".join(map(str, encode(code)))
-        cells = [str(row["path"]), code, *(f"{float(row[name]):.10g}" for name in CORNERS), modules, *next(csv.reader([row.get("extra") or ""]), [])]
+        cells = [
+            str(row["path"]),
+            code,
+            *(f"{float(row[name]):.10g}" for name in CORNERS),
+            modules,
+            *next(csv.reader([row.get("extra") or ""]), []),
+        ]
         lines.append(_join(cells))
     return write_file(path, "".join(line + "\r\n" for line in lines).encode("utf-16"))
 
 # %% ../../../nbs/lib/preprocessing/barcodes/markup.ipynb #980098ca
 def missing_pictures(
-    table: pd.DataFrame,     # with the column `path`
-    folder: str | Path,      # where the pictures should be
-) -> list[str]:              # the paths that are not there, in order
+    table: pd.DataFrame,  # with the column `path`
+    folder: str | Path,  # where the pictures should be
+) -> list[str]:  # the paths that are not there, in order
     "The pictures of a table that are not in a folder."
     return [name for name in table["path"] if not (Path(folder) / name).is_file()]

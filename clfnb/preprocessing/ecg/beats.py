@@ -18,24 +18,37 @@ import pandas as pd
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #393c8921
 POINTS = ("p_on", "p_peak", "p_end", "qrs_on", "r_peak", "qrs_end", "t_on", "t_peak", "t_end")
 MISSING = -1
-BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")   # WFDB's codes of beats
+BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")  # WFDB's codes of beats
 WAVE_POINTS = {"p": POINTS[:3], "qrs": POINTS[3:6], "t": POINTS[6:]}
 
-# The records of the QT Database without usable P waves (atrial fibrillation, other rhythms, or P waves not annotated)
-EXCLUDED_RECORDS = ("sel35", "sel36", "sel37", "sel50", "sel102", "sel104", "sel221", "sel232", "sel310")
+# The records of the QT Database without usable P waves (atrial fibrillation, other rhythms, or P
+# waves not annotated)
+EXCLUDED_RECORDS = (
+    "sel35",
+    "sel36",
+    "sel37",
+    "sel50",
+    "sel102",
+    "sel104",
+    "sel221",
+    "sel232",
+    "sel310",
+)
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #e93d5e3d
 def wave_kind(
-    symbol: str,   # an annotation symbol
-) -> str | None:   # "p", "qrs", "t", "u", or None for what is not a wave
+    symbol: str,  # an annotation symbol
+) -> str | None:  # "p", "qrs", "t", "u", or None for what is not a wave
     "The kind of wave whose peak a symbol marks."
     return "qrs" if symbol in BEAT_SYMBOLS else symbol if symbol in ("p", "t", "u") else None
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #0c3a141d
 def parse_waves(
-    samples: np.ndarray,   # sample index of each mark, ascending
-    symbols: list[str],    # symbol of each mark
-) -> tuple[list[dict], list[tuple]]:   # waves (kind, symbol, on, peak, end), and what was left out (sample, symbol, reason)
+    samples: np.ndarray,  # sample index of each mark, ascending
+    symbols: list[str],  # symbol of each mark
+) -> tuple[
+    list[dict], list[tuple]
+]:  # waves (kind, symbol, on, peak, end), and what was left out (sample, symbol, reason)
     "Waves from marks. A missing onset or end is `MISSING`; every mark is used or listed."
     waves, left_out, onset, wave = [], [], None, None
     for sample, symbol in zip(samples, symbols, strict=True):
@@ -53,20 +66,34 @@ def parse_waves(
         elif wave is not None and wave["kind"] == kind and kind != "qrs":
             left_out.append((int(sample), symbol, f"second peak of a {kind.upper()} wave"))
         else:
-            wave = dict(kind=kind, symbol=symbol, on=MISSING if onset is None else onset, peak=int(sample), end=MISSING)
+            wave = dict(
+                kind=kind,
+                symbol=symbol,
+                on=MISSING if onset is None else onset,
+                peak=int(sample),
+                end=MISSING,
+            )
             waves.append(wave)
             onset = None
     return waves, left_out + ([] if onset is None else [(onset, "(", "onset without a wave")])
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #072516a7
 def parse_beats(
-    samples: np.ndarray,   # sample index of each mark, ascending
-    symbols: list[str],    # symbol of each mark
-    fs: float = 250,       # sampling rate in Hz, for "near": P and T peaks at most one second from the R peak
-) -> tuple[pd.DataFrame, pd.DataFrame]:   # beats (POINTS and symbol; `MISSING` where absent), left out (sample, symbol, reason)
-    "Beats from marks. Raises `ValueError` if marks are not in the order of time. Every mark is used or listed with its reason."
+    samples: np.ndarray,  # sample index of each mark, ascending
+    symbols: list[str],  # symbol of each mark
+    fs: float = 250,  # sampling rate in Hz, for "near": P and T peaks at most one second from the R peak
+) -> tuple[
+    pd.DataFrame, pd.DataFrame
+]:  # beats (POINTS and symbol; `MISSING` where absent), left out (sample, symbol, reason)
+    """Beats from marks.
+
+    Raises `ValueError` if marks are not in the order of time. Every mark is used or listed with
+    its reason.
+    """
     if (np.diff(samples) < 0).any():
-        raise ValueError(f"expected marks in the order of time, found one going back at number {int(np.argmax(np.diff(samples) < 0)) + 1}")
+        raise ValueError(
+            f"expected marks in the order of time, found one going back at number {int(np.argmax(np.diff(samples) < 0)) + 1}"
+        )
     waves, left_out = parse_waves(samples, symbols)
     beats, waiting = [], None
     for wave in waves:
@@ -82,24 +109,35 @@ def parse_beats(
         elif wave["kind"] == "t" and near and beats[-1]["t_peak"] == MISSING and not waiting:
             beats[-1] |= _points(wave)
         else:
-            left_out += _unused(wave, "U wave" if wave["kind"] == "u" else "T wave without a QRS of its own")
+            left_out += _unused(
+                wave, "U wave" if wave["kind"] == "u" else "T wave without a QRS of its own"
+            )
     return _tables(beats, left_out + _unused(waiting, "P wave without a QRS"))
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #c1128202
 def _points(wave):
     "The three points of a wave under their names."
-    return dict(zip(WAVE_POINTS[wave["kind"]], (wave["on"], wave["peak"], wave["end"]), strict=True))
+    return dict(
+        zip(WAVE_POINTS[wave["kind"]], (wave["on"], wave["peak"], wave["end"]), strict=True)
+    )
 
 
 def _beat(qrs, p):
     "A beat of a QRS complex and, maybe, the P wave before it."
-    return dict.fromkeys(POINTS, MISSING) | _points(qrs) | (_points(p) if p else {}) | {"symbol": qrs["symbol"]}
+    return (
+        dict.fromkeys(POINTS, MISSING)
+        | _points(qrs)
+        | (_points(p) if p else {})
+        | {"symbol": qrs["symbol"]}
+    )
 
 
 def _unused(wave, reason):
     "The marks of a wave that belongs to no beat."
     marks = zip("()", (wave["on"], wave["end"]), strict=True) if wave else ()
-    return [(s, c, reason) for c, s in marks if s != MISSING] + ([(wave["peak"], wave["symbol"], reason)] if wave else [])
+    return [(s, c, reason) for c, s in marks if s != MISSING] + (
+        [(wave["peak"], wave["symbol"], reason)] if wave else []
+    )
 
 
 def _tables(beats, left_out):
@@ -109,11 +147,16 @@ def _tables(beats, left_out):
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #20cd3159
 def read_beats(
-    path: str | Path,          # record without suffix
-    annotator: str = "q1c",    # suffix of the annotation file
-) -> tuple[pd.DataFrame, pd.DataFrame]:   # as `parse_beats`
-    "Beats of a record. Raises `FileNotFoundError` without an annotation file, `ValueError` if it is unreadable or has no beat."
+    path: str | Path,  # record without suffix
+    annotator: str = "q1c",  # suffix of the annotation file
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # as `parse_beats`
+    """Beats of a record.
+
+    Raises `FileNotFoundError` without an annotation file, `ValueError` if it is unreadable or
+    has no beat.
+    """
     import wfdb
+
     file = Path(f"{path}.{annotator}")
     if not file.exists():
         raise FileNotFoundError(f"{file}: no such annotation file")
@@ -123,15 +166,19 @@ def read_beats(
         raise ValueError(f"{file}: not a readable WFDB annotation file ({error})") from error
     beats, left_out = parse_beats(marks.sample, marks.symbol, marks.fs or 250)
     if beats.empty:
-        raise ValueError(f"{file}: expected annotated beats, found none among {len(marks.sample)} marks")
+        raise ValueError(
+            f"{file}: expected annotated beats, found none among {len(marks.sample)} marks"
+        )
     return beats, left_out
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #cf5ebbce
 def complete(
-    beats: pd.DataFrame,                # as `parse_beats`
-    points: tuple[str, ...] = POINTS,   # the points that a beat must have
-) -> tuple[pd.DataFrame, Counter]:      # the beats that have them all, and how many lack what
-    "Beats with all of the given points, and a count of the others by the first point that is missing."
+    beats: pd.DataFrame,  # as `parse_beats`
+    points: tuple[str, ...] = POINTS,  # the points that a beat must have
+) -> tuple[pd.DataFrame, Counter]:  # the beats that have them all, and how many lack what
+    """Beats with all of the given points, and a count of the others by the first point that is
+    missing.
+    """
     lacking = beats[list(points)] == MISSING
     whole = ~lacking.any(axis=1)
     first = lacking[~whole].idxmax(axis=1)
@@ -139,14 +186,19 @@ def complete(
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #2f97b4c2
 def stretches(
-    beats: pd.DataFrame,    # as `parse_beats`
-    factor: float = 1.5,    # an RR interval longer than this times the lower quartile begins a new stretch
-) -> np.ndarray:            # (stretches, 2) first and last annotated sample of each
+    beats: pd.DataFrame,  # as `parse_beats`
+    factor: float = 1.5,  # an RR interval longer than this times the lower quartile begins a new stretch
+) -> np.ndarray:  # (stretches, 2) first and last annotated sample of each
     "The runs of consecutive annotated beats."
     points = beats[list(POINTS)].to_numpy()
-    first, last = np.where(points == MISSING, np.iinfo(np.int64).max, points).min(axis=1), points.max(axis=1)
+    first, last = (
+        np.where(points == MISSING, np.iinfo(np.int64).max, points).min(axis=1),
+        points.max(axis=1),
+    )
     rr = np.diff(beats.r_peak.to_numpy())
-    breaks = np.flatnonzero(rr > factor * np.quantile(rr, 0.25)) + 1 if len(rr) else np.array([], int)
+    breaks = (
+        np.flatnonzero(rr > factor * np.quantile(rr, 0.25)) + 1 if len(rr) else np.array([], int)
+    )
     start = np.r_[0, breaks].astype(int)
     stop = np.r_[breaks, len(beats)].astype(int) - 1
     return np.stack([first[start], last[stop]], axis=1)

@@ -22,9 +22,13 @@ UNKNOWN = -100
 
 @dataclass(frozen=True)
 class Scheme:
-    "A label scheme: for each label from 1 on, its name, its wave, and the points between which it holds."
+    """A label scheme: for each label from 1 on, its name, its wave, and the points between which it
+    holds.
+    """
 
-    segments: tuple[tuple[str, str, str, str], ...]   # (name, wave, first point, point behind the last sample)
+    segments: tuple[
+        tuple[str, str, str, str], ...
+    ]  # (name, wave, first point, point behind the last sample)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -32,17 +36,27 @@ class Scheme:
         return ("none", *(name for name, *_ in self.segments))
 
 
-_P2, _Q1, _Q2 = ("P peak–end", "p", "p_peak", "p_end"), ("QRS onset–R", "qrs", "qrs_on", "r_peak"), ("R–QRS end", "qrs", "r_peak", "qrs_end")
+_P2, _Q1, _Q2 = (
+    ("P peak–end", "p", "p_peak", "p_end"),
+    ("QRS onset–R", "qrs", "qrs_on", "r_peak"),
+    ("R–QRS end", "qrs", "r_peak", "qrs_end"),
+)
 _T2 = ("T peak–end", "t", "t_peak", "t_end")
 SCHEMES = {
     "half": Scheme((_P2, _Q1, _Q2, _T2)),
     "points": Scheme((("P onset–peak", "p", "p_on", "p_peak"), _P2, _Q1, _Q2, _T2)),
-    "full": Scheme((("P", "p", "p_on", "p_end"), ("QRS", "qrs", "qrs_on", "qrs_end"), ("T", "t", "t_on", "t_end"))),
+    "full": Scheme(
+        (
+            ("P", "p", "p_on", "p_end"),
+            ("QRS", "qrs", "qrs_on", "qrs_end"),
+            ("T", "t", "t_on", "t_end"),
+        )
+    ),
 }
 
 
 def get_scheme(
-    name: str,   # a key of `SCHEMES`
+    name: str,  # a key of `SCHEMES`
 ) -> Scheme:
     "The scheme of a name. Raises `ValueError` for an unknown one."
     if name not in SCHEMES:
@@ -51,11 +65,14 @@ def get_scheme(
 
 # %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #264471c7
 def labels_from_beats(
-    beats: pd.DataFrame,    # as `parse_beats`
-    n_samples: int,         # length of the record
-    scheme: str = "points",   # a key of `SCHEMES`
-) -> np.ndarray:            # (n_samples,) int64 labels
-    "One label per sample. Raises `ValueError` for an unknown scheme or a beat that lies outside the record."
+    beats: pd.DataFrame,  # as `parse_beats`
+    n_samples: int,  # length of the record
+    scheme: str = "points",  # a key of `SCHEMES`
+) -> np.ndarray:  # (n_samples,) int64 labels
+    """One label per sample.
+
+    Raises `ValueError` for an unknown scheme or a beat that lies outside the record.
+    """
     points = beats[list(POINTS)].to_numpy()
     marks = np.unique(points[points != MISSING])
     if len(marks) and marks[-1] > n_samples:
@@ -75,15 +92,19 @@ def labels_from_beats(
 def _blank(labels, marks, a, b):
     "Make unknown what lies between the known end of a segment and the next mark, where no wave is."
     place = np.searchsorted(marks, b if a == MISSING else a)
-    a, b = (marks[max(place - 1, 0)], b) if a == MISSING else (a, marks[min(place + 1, len(marks) - 1)])
+    a, b = (
+        (marks[max(place - 1, 0)], b)
+        if a == MISSING
+        else (a, marks[min(place + 1, len(marks) - 1)])
+    )
     labels[a:b] = np.where(labels[a:b] == 0, UNKNOWN, labels[a:b])
 
 # %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #89ce86b9
 def waves_from_labels(
-    labels: np.ndarray,   # (samples,) labels of a scheme
-    scheme: str,          # a key of `SCHEMES`
-    shortest: int,        # samples: shorter waves are dropped, shorter holes filled
-) -> pd.DataFrame:        # one row a wave: wave, start, stop (behind the last sample), peak (MISSING if the labels do not tell)
+    labels: np.ndarray,  # (samples,) labels of a scheme
+    scheme: str,  # a key of `SCHEMES`
+    shortest: int,  # samples: shorter waves are dropped, shorter holes filled
+) -> pd.DataFrame:  # one row a wave: wave, start, stop (behind the last sample), peak (MISSING if the labels do not tell)
     "Waves as runs of labels of the same kind."
     segments = get_scheme(scheme).segments
     tables = []
@@ -93,7 +114,11 @@ def waves_from_labels(
         hole = start[1:] - stop[:-1] < shortest
         start, stop = start[np.r_[True, ~hole][: len(start)]], stop[np.r_[~hole, True][: len(stop)]]
         start, stop = np.stack([start, stop])[:, stop - start >= max(shortest, 1)]
-        peak = _peaks(labels == values[-1], start, stop) if segments[values[-1] - 1][2].endswith("peak") else np.full(len(start), MISSING)
+        peak = (
+            _peaks(labels == values[-1], start, stop)
+            if segments[values[-1] - 1][2].endswith("peak")
+            else np.full(len(start), MISSING)
+        )
         tables.append(pd.DataFrame({"wave": wave, "start": start, "stop": stop, "peak": peak}))
     return pd.concat(tables).sort_values("start", ignore_index=True)
 
@@ -105,16 +130,20 @@ def _runs(mask):
 
 
 def _peaks(second, start, stop):
-    "Where the second label of a wave begins: the first of its samples within each wave; behind the wave if it has none."
+    """Where the second label of a wave begins: the first of its samples within each wave; behind
+    the wave if it has none.
+    """
     where = np.r_[np.flatnonzero(second), len(second)]
     return np.minimum(where[np.searchsorted(where, start)], stop)
 
 # %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #8781759b
 def plausible_waves(
-    waves: pd.DataFrame,   # from `waves_from_labels`
-    fs: float,             # sampling rate in Hz
-) -> pd.DataFrame:         # the rows that can stand together
-    "At most one QRS in 200 ms, and between two QRS at most one T and, behind it, one P; the longest wins."
+    waves: pd.DataFrame,  # from `waves_from_labels`
+    fs: float,  # sampling rate in Hz
+) -> pd.DataFrame:  # the rows that can stand together
+    """At most one QRS in 200 ms, and between two QRS at most one T and, behind it, one P; the
+    longest wins.
+    """
     waves = waves.assign(length=waves.stop - waves.start)
     qrs = waves[waves.wave == "qrs"].sort_values("start")
     beat = (qrs.start.diff().fillna(np.inf) >= 0.2 * fs).cumsum()
@@ -124,20 +153,29 @@ def plausible_waves(
     rest = rest.loc[rest.groupby(["beat", "wave"]).length.idxmax()]
     t_start = rest[rest.wave == "t"].set_index("beat").start
     early = (rest.wave == "p") & (rest.start < rest.beat.map(t_start).fillna(-1))
-    return pd.concat([qrs, rest[~early]])[["wave", "start", "stop", "peak"]].sort_values("start", ignore_index=True)
+    return pd.concat([qrs, rest[~early]])[["wave", "start", "stop", "peak"]].sort_values(
+        "start", ignore_index=True
+    )
 
 # %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #79838d4a
 def points_from_labels(
-    labels: np.ndarray,                  # (samples,) labels of a scheme
-    scheme: str = "points",              # a key of `SCHEMES`
-    signal: np.ndarray | None = None,    # (samples,) one lead, for the peaks of the scheme "full"
-    fs: float = 250,                     # sampling rate in Hz
-    min_ms: float = 20,                  # shorter waves are dropped and shorter holes filled, in ms
-    plausible: bool = True,              # apply `plausible_waves`
-) -> dict[str, np.ndarray]:              # point → sample indices, ascending; only points that the scheme can give
-    "Fiducial points from labels. Raises `ValueError` for an unknown scheme or a signal of another length."
+    labels: np.ndarray,  # (samples,) labels of a scheme
+    scheme: str = "points",  # a key of `SCHEMES`
+    signal: np.ndarray | None = None,  # (samples,) one lead, for the peaks of the scheme "full"
+    fs: float = 250,  # sampling rate in Hz
+    min_ms: float = 20,  # shorter waves are dropped and shorter holes filled, in ms
+    plausible: bool = True,  # apply `plausible_waves`
+) -> dict[
+    str, np.ndarray
+]:  # point → sample indices, ascending; only points that the scheme can give
+    """Fiducial points from labels.
+
+    Raises `ValueError` for an unknown scheme or a signal of another length.
+    """
     if signal is not None and signal.shape != labels.shape:
-        raise ValueError(f"expected a signal of shape {labels.shape} like the labels, found {signal.shape}")
+        raise ValueError(
+            f"expected a signal of shape {labels.shape} like the labels, found {signal.shape}"
+        )
     waves = waves_from_labels(labels, scheme, round(min_ms * fs / 1000))
     waves = plausible_waves(waves, fs) if plausible else waves
     begins = {wave: begin for _, wave, begin, _ in reversed(get_scheme(scheme).segments)}
@@ -149,7 +187,10 @@ def points_from_labels(
         if begin == on and (mine.peak != MISSING).any():
             points[peak] = mine.peak.to_numpy()
         elif begin == on and signal is not None:
-            points[peak] = np.array([_extremum(signal, a, b) for a, b in zip(mine.start, mine.stop, strict=True)], np.int64)
+            points[peak] = np.array(
+                [_extremum(signal, a, b) for a, b in zip(mine.start, mine.stop, strict=True)],
+                np.int64,
+            )
     return {name: points[name] for name in POINTS if name in points}
 
 # %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #dec6909a

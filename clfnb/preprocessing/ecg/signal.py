@@ -16,9 +16,12 @@ from scipy.signal import resample_poly
 
 # %% ../../../nbs/lib/preprocessing/ecg/signal.ipynb #e8157ab0
 def baseline_windows(
-    fs: float,   # sampling rate in Hz
+    fs: float,  # sampling rate in Hz
 ) -> tuple[int, int]:
-    "Odd lengths in samples of the medians of 0.2 s and 0.6 s: 49 and 149 at 250 Hz. Raises `ValueError` for a rate that is not positive."
+    """Odd lengths in samples of the medians of 0.2 s and 0.6 s: 49 and 149 at 250 Hz.
+
+    Raises `ValueError` for a rate that is not positive.
+    """
     if not 0 < fs < np.inf:
         raise ValueError(f"fs: expected a sampling rate above 0 Hz, found {fs}")
     return tuple(max(3, 2 * (int(np.ceil(seconds * fs)) // 2) - 1) for seconds in (0.2, 0.6))
@@ -27,38 +30,53 @@ def baseline_windows(
 def _checked(signal):
     signal = np.asarray(signal)
     if signal.ndim not in (1, 2) or not len(signal):
-        raise ValueError(f"expected a signal (samples,) or (samples, leads), found shape {signal.shape}")
+        raise ValueError(
+            f"expected a signal (samples,) or (samples, leads), found shape {signal.shape}"
+        )
     if not np.isfinite(signal).all():
         where = np.argwhere(~np.isfinite(signal))[0]
-        raise ValueError(f"expected finite values, found {signal[tuple(where)]} at sample {where[0]}")
+        raise ValueError(
+            f"expected finite values, found {signal[tuple(where)]} at sample {where[0]}"
+        )
     return signal
 
 
 def baseline(
-    signal: np.ndarray,   # (samples,) or (samples, leads)
-    fs: float,            # sampling rate in Hz
-) -> np.ndarray:          # the slow part, of the same shape and type
-    "Two running medians in a row. Raises `ValueError` naming the first sample that is not a finite number."
+    signal: np.ndarray,  # (samples,) or (samples, leads)
+    fs: float,  # sampling rate in Hz
+) -> np.ndarray:  # the slow part, of the same shape and type
+    """Two running medians in a row.
+
+    Raises `ValueError` naming the first sample that is not a finite number.
+    """
     signal = _checked(signal)
     slow = signal if np.issubdtype(signal.dtype, np.floating) else signal.astype(np.float64)
     for length in baseline_windows(fs):
-        columns = [median_filter(lead, size=length, mode="nearest") for lead in np.atleast_2d(slow.T)]
+        columns = [
+            median_filter(lead, size=length, mode="nearest") for lead in np.atleast_2d(slow.T)
+        ]
         slow = np.stack(columns, axis=-1).reshape(signal.shape)
     return slow
 
 # %% ../../../nbs/lib/preprocessing/ecg/signal.ipynb #da91da85
 def remove_baseline(
-    signal: np.ndarray,   # (samples,) or (samples, leads)
-    fs: float,            # sampling rate in Hz
-) -> np.ndarray:          # the signal without its baseline, of the same shape
-    "Subtract the baseline. Raises `ValueError` naming the first sample that is not a finite number."
+    signal: np.ndarray,  # (samples,) or (samples, leads)
+    fs: float,  # sampling rate in Hz
+) -> np.ndarray:  # the signal without its baseline, of the same shape
+    """Subtract the baseline.
+
+    Raises `ValueError` naming the first sample that is not a finite number.
+    """
     return np.asarray(signal) - baseline(signal, fs)
 
 # %% ../../../nbs/lib/preprocessing/ecg/signal.ipynb #04dd8414
 def zscore(
-    signal: np.ndarray,   # (samples,) or (samples, leads)
-) -> np.ndarray:          # of the same shape; mean 0 and standard deviation 1 along the samples
-    "Standardise each lead; a constant lead becomes zero. Raises `ValueError` for a signal without samples or with one that is not finite."
+    signal: np.ndarray,  # (samples,) or (samples, leads)
+) -> np.ndarray:  # of the same shape; mean 0 and standard deviation 1 along the samples
+    """Standardise each lead; a constant lead becomes zero.
+
+    Raises `ValueError` for a signal without samples or with one that is not finite.
+    """
     signal = _checked(signal)
     spread = signal.std(axis=0)
     flat = spread <= 1e-7 * np.maximum(1, np.abs(signal).max(axis=0))
@@ -66,12 +84,14 @@ def zscore(
 
 # %% ../../../nbs/lib/preprocessing/ecg/signal.ipynb #df1410fb
 def resample(
-    signal: np.ndarray,   # (samples,) or (samples, leads)
-    fs: float,            # its sampling rate in Hz
-    new_fs: float,        # the wanted one
-) -> np.ndarray:          # about samples · new_fs / fs samples
+    signal: np.ndarray,  # (samples,) or (samples, leads)
+    fs: float,  # its sampling rate in Hz
+    new_fs: float,  # the wanted one
+) -> np.ndarray:  # about samples · new_fs / fs samples
     "The signal at another sampling rate. Raises `ValueError` for a rate that is not positive."
     if not (fs > 0 and new_fs > 0):
         raise ValueError(f"expected sampling rates above 0 Hz, found {fs} and {new_fs}")
     ratio = Fraction(new_fs / fs).limit_denominator(1000)
-    return resample_poly(np.asarray(signal), ratio.numerator, ratio.denominator, axis=0, padtype="line")
+    return resample_poly(
+        np.asarray(signal), ratio.numerator, ratio.denominator, axis=0, padtype="line"
+    )

@@ -13,13 +13,18 @@ import pandas as pd
 
 # %% ../../../nbs/lib/preprocessing/ecg/windows.ipynb #5bc9ec65
 def fixed_windows(
-    signal: np.ndarray,   # (samples, leads)
-    labels: np.ndarray,   # (samples,)
-    num: int = 1000,      # samples of its own that each window has
-    overlap: int = 150,   # samples of its neighbours on each side
-    fill: int = 0,        # label of the padding at both ends
-) -> tuple[np.ndarray, np.ndarray]:   # signals (windows, num + 2 overlap, leads), labels (windows, num + 2 overlap)
-    "Overlapping windows of equal length, zero-padded at both ends. Raises `ValueError` for sizes or shapes that do not fit."
+    signal: np.ndarray,  # (samples, leads)
+    labels: np.ndarray,  # (samples,)
+    num: int = 1000,  # samples of its own that each window has
+    overlap: int = 150,  # samples of its neighbours on each side
+    fill: int = 0,  # label of the padding at both ends
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # signals (windows, num + 2 overlap, leads), labels (windows, num + 2 overlap)
+    """Overlapping windows of equal length, zero-padded at both ends.
+
+    Raises `ValueError` for sizes or shapes that do not fit.
+    """
     _check(signal, labels)
     if num < 1 or overlap < 0:
         raise ValueError(f"expected num >= 1 and overlap >= 0, found num={num}, overlap={overlap}")
@@ -34,31 +39,41 @@ def fixed_windows(
 def _check(signal, labels):
     "Refuse what is not a signal with one label per sample."
     if signal.ndim != 2 or labels.shape != signal.shape[:1] or not len(signal):
-        raise ValueError(f"expected a signal (samples, leads) and labels (samples,), found shapes {signal.shape} and {labels.shape}")
+        raise ValueError(
+            f"expected a signal (samples, leads) and labels (samples,), found shapes {signal.shape} and {labels.shape}"
+        )
 
 # %% ../../../nbs/lib/preprocessing/ecg/windows.ipynb #71efb801
 def join_windows(
-    windows: np.ndarray,   # (windows, num + 2 overlap, ...) values per sample, in the order of `fixed_windows`
-    samples: int,          # length of the record
-    num: int = 1000,       # as in `fixed_windows`
-    overlap: int = 150,    # as in `fixed_windows`
-) -> np.ndarray:           # (samples, ...)
-    "Put the middles of fixed windows together again. Raises `ValueError` if there are not as many windows as the record needs."
+    windows: np.ndarray,  # (windows, num + 2 overlap, ...) values per sample, in the order of `fixed_windows`
+    samples: int,  # length of the record
+    num: int = 1000,  # as in `fixed_windows`
+    overlap: int = 150,  # as in `fixed_windows`
+) -> np.ndarray:  # (samples, ...)
+    """Put the middles of fixed windows together again.
+
+    Raises `ValueError` if there are not as many windows as the record needs.
+    """
     expected = (-(-samples // num), num + 2 * overlap)
     if windows.shape[:2] != expected:
-        raise ValueError(f"expected windows of shape {expected} for {samples} samples, found {windows.shape[:2]}")
+        raise ValueError(
+            f"expected windows of shape {expected} for {samples} samples, found {windows.shape[:2]}"
+        )
     return windows[:, overlap : overlap + num].reshape(-1, *windows.shape[2:])[:samples]
 
 # %% ../../../nbs/lib/preprocessing/ecg/windows.ipynb #b8d0453c
 def beat_windows(
-    signal: np.ndarray,    # (samples, leads)
-    labels: np.ndarray,    # (samples,)
-    beats: pd.DataFrame,   # one row a beat; all integer columns are sample indices, negative where a point is missing
-    length: int = 300,     # samples of a window
-    pad: str = "signal",   # what surrounds the beat: "signal" (labels unknown there) or "zeros" (labels 0, as in the study)
-    unknown: int = -100,   # the label that a loss ignores
-) -> tuple[np.ndarray, np.ndarray]:   # signals (beats, length, leads), labels (beats, length)
-    "Each beat centred in a window of its own; beats longer than a window are cut at both ends. Raises `ValueError` for another `pad`."
+    signal: np.ndarray,  # (samples, leads)
+    labels: np.ndarray,  # (samples,)
+    beats: pd.DataFrame,  # one row a beat; all integer columns are sample indices, negative where a point is missing
+    length: int = 300,  # samples of a window
+    pad: str = "signal",  # what surrounds the beat: "signal" (labels unknown there) or "zeros" (labels 0, as in the study)
+    unknown: int = -100,  # the label that a loss ignores
+) -> tuple[np.ndarray, np.ndarray]:  # signals (beats, length, leads), labels (beats, length)
+    """Each beat centred in a window of its own; beats longer than a window are cut at both ends.
+
+    Raises `ValueError` for another `pad`.
+    """
     _check(signal, labels)
     if pad not in ("signal", "zeros"):
         raise ValueError(f"pad: expected 'signal' or 'zeros', found {pad!r}")
@@ -75,11 +90,11 @@ def beat_windows(
 
 # %% ../../../nbs/lib/preprocessing/ecg/windows.ipynb #e587cdaf
 def remove_gaps(
-    signal: np.ndarray,    # (samples, leads)
-    labels: np.ndarray,    # (samples,)
-    max_gap: int = 150,    # longest stretch of unknown labels that may stay, in samples
-    unknown: int = -100,   # the label of what was not annotated
-) -> tuple[np.ndarray, np.ndarray]:   # the same without the long gaps
+    signal: np.ndarray,  # (samples, leads)
+    labels: np.ndarray,  # (samples,)
+    max_gap: int = 150,  # longest stretch of unknown labels that may stay, in samples
+    unknown: int = -100,  # the label of what was not annotated
+) -> tuple[np.ndarray, np.ndarray]:  # the same without the long gaps
     "Remove every stretch of more than `max_gap` unknown labels, also at the ends."
     _check(signal, labels)
     change = np.flatnonzero(np.diff(labels == unknown)) + 1

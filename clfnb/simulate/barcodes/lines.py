@@ -16,65 +16,86 @@ from scipy.special import j1
 from ...preprocessing.barcodes.ean13 import MODULES, PARITY, check_digit, encode
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #44793ae7
-PREFIXES = tuple("00 01 03 04 07 20 30 33 36 37 380 383 385 40 42 45 460 471 480 482 489 49 50 52 539 54 560 569 57 590 "
-                 "599 600 611 64 690 693 70 729 73 750 76 770 779 789 80 84 858 859 868 869 87 880 885 888 890 893 90 93 94 955 977 978 979".split())
+PREFIXES = tuple(
+    "00 01 03 04 07 20 30 33 36 37 380 383 385 40 42 45 460 471 480 482 489 49 50 52 539 54 560 569 57 590 "
+    "599 600 611 64 690 693 70 729 73 750 76 770 779 789 80 84 858 859 868 869 87 880 885 888 890 893 90 93 94 955 977 978 979".split()
+)
 
 
 def random_code(
-    rng: np.random.Generator,   # of all that is drawn
-    real: float = 0.5,          # share of codes with a prefix from `PREFIXES`
-) -> str:                       # 13 digits with a right check digit
+    rng: np.random.Generator,  # of all that is drawn
+    real: float = 0.5,  # share of codes with a prefix from `PREFIXES`
+) -> str:  # 13 digits with a right check digit
     "A valid code that nobody has to own."
     digits = "".join(map(str, rng.integers(0, 10, 12)))
     if rng.random() < real:
         prefix = str(rng.choice(PREFIXES))
-        digits = prefix + digits[len(prefix):]
+        digits = prefix + digits[len(prefix) :]
     return digits + check_digit(digits)
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #ab1a6985
 def transfer(
-    frequency: np.ndarray,    # (n,) cycles per module
-    disc: np.ndarray,         # (lines,) diameter of the defocus disc in modules
-    sigma: np.ndarray,        # (lines,) of a Gaussian, in modules
-    motion: np.ndarray,       # (lines,) length of the smear in modules
-    pixel: np.ndarray,        # (lines,) size of a pixel in modules
-    sharpen: np.ndarray,      # (lines,) strength of the sharpening, 0 for none
-    core: np.ndarray | float = 0.0,   # (lines,) share of the light in an inner disc, -1/3 (a ring) to 1
-) -> np.ndarray:              # (lines, n) real factors
-    "Modulation transfer of a camera along a line (Goodman 2005, Introduction to Fourier Optics, section 6.4)."
+    frequency: np.ndarray,  # (n,) cycles per module
+    disc: np.ndarray,  # (lines,) diameter of the defocus disc in modules
+    sigma: np.ndarray,  # (lines,) of a Gaussian, in modules
+    motion: np.ndarray,  # (lines,) length of the smear in modules
+    pixel: np.ndarray,  # (lines,) size of a pixel in modules
+    sharpen: np.ndarray,  # (lines,) strength of the sharpening, 0 for none
+    core: np.ndarray
+    | float = 0.0,  # (lines,) share of the light in an inner disc, -1/3 (a ring) to 1
+) -> np.ndarray:  # (lines, n) real factors
+    """Modulation transfer of a camera along a line (Goodman 2005, Introduction to Fourier Optics,
+    section 6.4).
+    """
     f = frequency[None].astype(np.float32)
-    disc, sigma, motion, pixel, sharpen = (value.astype(np.float32) for value in (disc, sigma, motion, pixel, sharpen))
-    x, core = np.maximum(np.pi * disc[:, None] * f, 1e-6), np.broadcast_to(np.float32(core), disc.shape)[:, None]
+    disc, sigma, motion, pixel, sharpen = (
+        value.astype(np.float32) for value in (disc, sigma, motion, pixel, sharpen)
+    )
+    x, core = (
+        np.maximum(np.pi * disc[:, None] * f, 1e-6),
+        np.broadcast_to(np.float32(core), disc.shape)[:, None],
+    )
     lens = 2 * (1 - core) * j1(x) / x + 4 * core * j1(x / 2) / x
-    blur = lens * np.exp(-2 * (np.pi * sigma[:, None] * f) ** 2) * np.sinc(motion[:, None] * f) * np.sinc(pixel[:, None] * f) ** 2
+    blur = (
+        lens
+        * np.exp(-2 * (np.pi * sigma[:, None] * f) ** 2)
+        * np.sinc(motion[:, None] * f)
+        * np.sinc(pixel[:, None] * f) ** 2
+    )
     wide = np.exp(-2 * (np.pi * 1.2 * pixel[:, None] * f) ** 2)
     return blur * (1 + sharpen[:, None] * (1 - wide))
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #e552d729
-SPAN, FINE = (-80, 176), 8     # modules around the symbol's first one, and samples a module
+SPAN, FINE = (-80, 176), 8  # modules around the symbol's first one, and samples a module
 
 
 def surroundings(
-    lines: int,                 # how many
-    rng: np.random.Generator,   # of all that is drawn
-) -> np.ndarray:                # (lines, modules of SPAN) reflectance between ink (0) and paper (1)
+    lines: int,  # how many
+    rng: np.random.Generator,  # of all that is drawn
+) -> np.ndarray:  # (lines, modules of SPAN) reflectance between ink (0) and paper (1)
     "What stands left and right of a symbol: plain paper, patches of grey, or bars."
     width = SPAN[1] - SPAN[0]
-    kind = rng.choice(4, (lines, 2), p=[0.3, 0.35, 0.15, 0.2])           # paper, grey patches, dark, bars
+    kind = rng.choice(4, (lines, 2), p=[0.3, 0.35, 0.15, 0.2])  # paper, grey patches, dark, bars
     kind = np.repeat(kind, (-SPAN[0] + 47, width + SPAN[0] - 47), axis=1)
-    change = rng.random((lines, width)) < np.where(kind == 3, 0.5, rng.uniform(0.02, 0.3, (lines, 1)))
+    change = rng.random((lines, width)) < np.where(
+        kind == 3, 0.5, rng.uniform(0.02, 0.3, (lines, 1))
+    )
     patch = np.cumsum(change, axis=1)
     levels = rng.random((lines, width + 1)) ** rng.uniform(0.3, 2, (lines, 1))
     grey = np.take_along_axis(levels, patch, axis=1)
-    return np.select([kind == 0, kind == 1, kind == 2], [1.0, grey, 0.15 * grey], (patch + rng.integers(0, 2, (lines, 1))) % 2)
+    return np.select(
+        [kind == 0, kind == 1, kind == 2],
+        [1.0, grey, 0.15 * grey],
+        (patch + rng.integers(0, 2, (lines, 1))) % 2,
+    )
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #ffe1ebf3
 def reflectance(
-    modules: np.ndarray,        # (lines, 95) 1 where dark
-    growth: np.ndarray,         # (lines,) modules that each edge moves outwards
-    quiet: np.ndarray,          # (lines, 2) widths of the quiet zones in modules
-    beside: np.ndarray,         # (lines, modules of SPAN) reflectance of the surroundings
-) -> np.ndarray:                # (lines, 8 * modules of SPAN) 0 for ink, 1 for paper
+    modules: np.ndarray,  # (lines, 95) 1 where dark
+    growth: np.ndarray,  # (lines,) modules that each edge moves outwards
+    quiet: np.ndarray,  # (lines, 2) widths of the quiet zones in modules
+    beside: np.ndarray,  # (lines, modules of SPAN) reflectance of the surroundings
+) -> np.ndarray:  # (lines, 8 * modules of SPAN) 0 for ink, 1 for paper
     "The printed line at eight samples a module."
     lines, width = beside.shape
     place = np.arange(width) + SPAN[0] + 0.5
@@ -95,7 +116,9 @@ def _draw_blur(lines, difficulty, rng):
     "Disc, Gaussian, motion, pixel (all in modules), sharpening and the share of the inner disc."
     bands = np.array([[0.0, 1.3], [1.3, 3.0], [3.0, 4.3]])[rng.choice(3, lines, p=[0.3, 0.5, 0.2])]
     disc = difficulty * rng.uniform(bands[:, 0], bands[:, 1])
-    sigma = difficulty * rng.uniform(0, 0.8, lines) * (rng.random(lines) < 0.5) / np.maximum(1, disc)
+    sigma = (
+        difficulty * rng.uniform(0, 0.8, lines) * (rng.random(lines) < 0.5) / np.maximum(1, disc)
+    )
     motion = difficulty * rng.uniform(0, 3, lines) * (rng.random(lines) < 0.3) / np.maximum(1, disc)
     pixel = np.exp(rng.uniform(np.log(0.15), np.log(0.9), lines)) / np.maximum(1, 0.7 * disc)
     core = rng.uniform(-0.3, 0.5, lines) * (rng.random(lines) < 0.5)
@@ -106,19 +129,34 @@ def _light(lines, samples, rng):
     "Factor and addend of the light along the line, the same within a module."
     t = np.linspace(-1, 1, samples // FINE)[None]
     slope, bend = rng.normal(0, 0.3, (2, lines, 1))
-    edge = 1 / (1 + np.exp(-(t - rng.uniform(-0.7, 0.7, (lines, 1))) * rng.uniform(5, 40, (lines, 1)) * rng.choice([-1, 1], (lines, 1))))
+    edge = 1 / (
+        1
+        + np.exp(
+            -(t - rng.uniform(-0.7, 0.7, (lines, 1)))
+            * rng.uniform(5, 40, (lines, 1))
+            * rng.choice([-1, 1], (lines, 1))
+        )
+    )
     shadow = 1 - edge * rng.uniform(0, 0.6, (lines, 1)) * (rng.random((lines, 1)) < 0.3)
-    spot = np.exp(-0.5 * ((t - rng.uniform(-0.8, 0.8, (lines, 1))) / rng.uniform(0.04, 0.5, (lines, 1))) ** 2)
+    spot = np.exp(
+        -0.5 * ((t - rng.uniform(-0.8, 0.8, (lines, 1))) / rng.uniform(0.04, 0.5, (lines, 1))) ** 2
+    )
     glare = spot * rng.exponential(0.4, (lines, 1)) * (rng.random((lines, 1)) < 0.3)
-    return (np.repeat(value.astype(np.float32), FINE, axis=1) for value in (np.exp(slope * t + bend * t * t) * shadow, glare))
+    return (
+        np.repeat(value.astype(np.float32), FINE, axis=1)
+        for value in (np.exp(slope * t + bend * t * t) * shadow, glare)
+    )
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #d252ffae
 def photograph(
-    printed: np.ndarray,         # (lines, n) 0 for ink, 1 for paper, eight samples a module
-    rng: np.random.Generator,    # of all that is drawn
-    difficulty: float = 1.0,     # factor on the blur
-    noise: tuple = (0.002, 0.15),   # range of the noise, as a share of the contrast, after rows have been averaged
-) -> np.ndarray:                 # (lines, n) float32
+    printed: np.ndarray,  # (lines, n) 0 for ink, 1 for paper, eight samples a module
+    rng: np.random.Generator,  # of all that is drawn
+    difficulty: float = 1.0,  # factor on the blur
+    noise: tuple = (
+        0.002,
+        0.15,
+    ),  # range of the noise, as a share of the contrast, after rows have been averaged
+) -> np.ndarray:  # (lines, n) float32
     "What a camera makes of printed lines. Raises `ValueError` for a negative difficulty."
     if difficulty < 0:
         raise ValueError(f"difficulty: expected 0 or more, found {difficulty}")
@@ -126,36 +164,61 @@ def photograph(
     ink, paper = rng.uniform(0.02, 0.4, (lines, 1)), rng.uniform(0.5, 1.0, (lines, 1))
     factor, addend = _light(lines, n, rng)
     light = (ink + (paper - ink) * printed).astype(np.float32) * factor + addend
-    blur, kept = _draw_blur(lines, difficulty, rng), n // 4 + 1                # finer detail than two cycles a module is not passed on
+    blur, kept = (
+        _draw_blur(lines, difficulty, rng),
+        n // 4 + 1,
+    )  # finer detail than two cycles a module is not passed on
     frequency = np.fft.rfftfreq(n, 1 / FINE)[:kept]
     seen = irfft(rfft(light, axis=1)[:, :kept] * transfer(frequency, *blur), n, axis=1)
-    limit = np.where(rng.random((lines, 1)) < 0.3, rng.uniform(0.75, 1.2, (lines, 1)), 9.0).astype(np.float32)
-    seen = np.clip(seen, np.float32(1e-3), limit) ** rng.uniform(0.45, 1.0, (lines, 1)).astype(np.float32)
-    colour = np.exp(-2 * (np.pi * 0.5 * blur[3][:, None] * frequency) ** 2).astype(np.float32)      # of the noise: no finer than pixels
-    grain = irfft(rng.standard_normal((lines, kept, 2), np.float32).view(np.complex64)[..., 0] * colour, n, axis=1)
+    limit = np.where(rng.random((lines, 1)) < 0.3, rng.uniform(0.75, 1.2, (lines, 1)), 9.0).astype(
+        np.float32
+    )
+    seen = np.clip(seen, np.float32(1e-3), limit) ** rng.uniform(0.45, 1.0, (lines, 1)).astype(
+        np.float32
+    )
+    colour = np.exp(-2 * (np.pi * 0.5 * blur[3][:, None] * frequency) ** 2).astype(
+        np.float32
+    )  # of the noise: no finer than pixels
+    grain = irfft(
+        rng.standard_normal((lines, kept, 2), np.float32).view(np.complex64)[..., 0] * colour,
+        n,
+        axis=1,
+    )
     amount = np.exp(rng.uniform(*np.log(noise), (lines, 1))) * (0.15 + 0.3 * rng.random((lines, 1)))
     return (seen + amount * grain / grain.std(axis=1, keepdims=True)).astype(np.float32)
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #92f0158b
 def place_lines(
-    lines: int,                  # how many
-    samples: int,                # of each line
-    rng: np.random.Generator,    # of all that is drawn
-    margin: float | None = None,  # None: anywhere, as for the finder; else modules left free on each side, up to errors
-) -> np.ndarray:                 # (lines, samples) module coordinate of each sample, 0 at the symbol's left end, rising
+    lines: int,  # how many
+    samples: int,  # of each line
+    rng: np.random.Generator,  # of all that is drawn
+    margin: float
+    | None = None,  # None: anywhere, as for the finder; else modules left free on each side, up to errors
+) -> (
+    np.ndarray
+):  # (lines, samples) module coordinate of each sample, 0 at the symbol's left end, rising
     "Where the samples of a line lie on the symbol."
     t = np.linspace(0, 1, samples)[None]
     if margin is None:
         span = MODULES / rng.uniform(0.42, 0.95, (lines, 1))
-        start = -rng.uniform(0.0, 1.0, (lines, 1)) * (span - MODULES) + rng.normal(0, 1.5, (lines, 1))
+        start = -rng.uniform(0.0, 1.0, (lines, 1)) * (span - MODULES) + rng.normal(
+            0, 1.5, (lines, 1)
+        )
         size = rng.uniform(0, 1, (lines, 1))
     else:
         size = np.exp(rng.uniform(np.log(0.05), np.log(1.5), (lines, 1)))
         span = (MODULES + 2 * margin) * np.exp(size * rng.normal(0, 0.02, (lines, 1)))
         start = -margin - (span - MODULES - 2 * margin) / 2 + size * rng.normal(0, 1.2, (lines, 1))
     bend, twist = rng.normal(0, 1, (2, lines, 1)) * size
-    wave = 0.25 * size * rng.normal(0, 1, (lines, 1)) * np.sin(2 * np.pi * (t * rng.uniform(1, 4, (lines, 1)) + rng.random((lines, 1))))
-    warp = (0.06 if margin is None else 0.02) * span * (bend * (t - 0.5) ** 2 * 4 + twist * (t - 0.5) ** 3 * 8) + wave
+    wave = (
+        0.25
+        * size
+        * rng.normal(0, 1, (lines, 1))
+        * np.sin(2 * np.pi * (t * rng.uniform(1, 4, (lines, 1)) + rng.random((lines, 1))))
+    )
+    warp = (0.06 if margin is None else 0.02) * span * (
+        bend * (t - 0.5) ** 2 * 4 + twist * (t - 0.5) ** 3 * 8
+    ) + wave
     return start + span * t + warp - warp.mean(axis=1, keepdims=True)
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #43c665d1
@@ -173,31 +236,44 @@ def _symbols(lines, empty, rng):
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #0569ece0
 def simulate_lines(
-    lines: int,                  # how many
-    samples: int,                # of each line
-    rng: np.random.Generator,    # of all that is drawn
+    lines: int,  # how many
+    samples: int,  # of each line
+    rng: np.random.Generator,  # of all that is drawn
     margin: float | None = None,  # see `place_lines`
-    difficulty: float = 1.0,     # factor on the blur
-    empty: float = 0.15,         # share without an upright code
-) -> tuple:                      # (lines, samples) float32 brightness; (lines, samples) module coordinates; (lines, 13) digits; (lines,) bool
-    "Scan lines of simulated photographs with their truth. Raises `ValueError` if a count makes no sense."
+    difficulty: float = 1.0,  # factor on the blur
+    empty: float = 0.15,  # share without an upright code
+) -> tuple:  # (lines, samples) float32 brightness; (lines, samples) module coordinates; (lines, 13) digits; (lines,) bool
+    """Scan lines of simulated photographs with their truth.
+
+    Raises `ValueError` if a count makes no sense.
+    """
     if lines < 1 or samples < 95:
-        raise ValueError(f"expected at least 1 line of 95 samples, found lines={lines} and samples={samples}")
+        raise ValueError(
+            f"expected at least 1 line of 95 samples, found lines={lines} and samples={samples}"
+        )
     modules, digits, upright = _symbols(lines, empty, rng)
     quiet = rng.uniform(3, 14, (lines, 2))
-    seen = photograph(reflectance(modules, rng.normal(0.05, 0.12, lines).clip(-0.3, 0.4), quiet, surroundings(lines, rng)), rng, difficulty)
+    seen = photograph(
+        reflectance(
+            modules, rng.normal(0.05, 0.12, lines).clip(-0.3, 0.4), quiet, surroundings(lines, rng)
+        ),
+        rng,
+        difficulty,
+    )
     places = place_lines(lines, samples, rng, margin)
     fine = np.clip((places - SPAN[0]) * FINE - 0.5, 0, seen.shape[1] - 2).astype(np.float32)
     low = fine.astype(int)
     part = fine - low
-    line = np.take_along_axis(seen, low, 1) * (1 - part) + np.take_along_axis(seen, low + 1, 1) * part
+    line = (
+        np.take_along_axis(seen, low, 1) * (1 - part) + np.take_along_axis(seen, low + 1, 1) * part
+    )
     return line.astype(np.float32), places.astype(np.float32), digits, upright
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #48089994
 def pattern_targets(
-    digits: np.ndarray,    # (lines, 13)
-    upright: np.ndarray,   # (lines,) bool
-) -> tuple:                # (lines, 6) pattern 0..19 on the left, (lines, 6) digit on the right; -100 where there is no code
+    digits: np.ndarray,  # (lines, 13)
+    upright: np.ndarray,  # (lines,) bool
+) -> tuple:  # (lines, 6) pattern 0..19 on the left, (lines, 6) digit on the right; -100 where there is no code
     "The patterns that stand in the twelve places: digit plus 10 where the parity says G."
     left = digits[:, 1:7] + 10 * PARITY[digits[:, 0]]
     return np.where(upright[:, None], left, -100), np.where(upright[:, None], digits[:, 7:], -100)

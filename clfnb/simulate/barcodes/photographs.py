@@ -23,37 +23,69 @@ from ..folders import new_folder
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #328d3b77
 _PER_MODULE = 4
-_FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX)
+_FONTS = (
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+)
 
 
 def print_bars(
-    modules: np.ndarray,   # (n,) 1 where dark
-    growth: float,         # modules by which each edge of a bar moves outwards, -0.4..0.4
-    per_module: int = 4,   # samples a module in the result
-) -> np.ndarray:           # (n * per_module,) float32 darkness 0..1
+    modules: np.ndarray,  # (n,) 1 where dark
+    growth: float,  # modules by which each edge of a bar moves outwards, -0.4..0.4
+    per_module: int = 4,  # samples a module in the result
+) -> np.ndarray:  # (n * per_module,) float32 darkness 0..1
     "One printed line of bars, averaged from eight samples a module to `per_module`."
     fine = (np.arange(len(modules) * 8) + 0.5) / 8 - 0.5
     dark = np.interp(fine, np.arange(len(modules)), modules) > 0.5 - growth
-    return cv2.resize(dark[None].astype(np.float32), (len(modules) * per_module, 1), interpolation=cv2.INTER_AREA)[0]
+    return cv2.resize(
+        dark[None].astype(np.float32), (len(modules) * per_module, 1), interpolation=cv2.INTER_AREA
+    )[0]
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #a377412c
 def _text(canvas, rng, x0, x1, y, size, value):
     "A line of letters from x0 to about x1, on a picture of uint8."
-    words = "".join(rng.choice(list("ABCDEFGHIJKLMNOPRSTUVWabcdeghilmnoprstu 0123456789"), max(1, int((x1 - x0) / (size * 17)))))
-    cv2.putText(canvas, words, (int(x0), int(y)), _FONTS[rng.integers(4)], size, value, max(1, round(size * rng.uniform(1, 2.5))))
+    words = "".join(
+        rng.choice(
+            list("ABCDEFGHIJKLMNOPRSTUVWabcdeghilmnoprstu 0123456789"),
+            max(1, int((x1 - x0) / (size * 17))),
+        )
+    )
+    cv2.putText(
+        canvas,
+        words,
+        (int(x0), int(y)),
+        _FONTS[rng.integers(4)],
+        size,
+        value,
+        max(1, round(size * rng.uniform(1, 2.5))),
+    )
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #b61af92d
 def print_label(
-    code: str,                  # 13 digits
-    rng: np.random.Generator,   # of all that is drawn
-) -> tuple[np.ndarray, np.ndarray]:   # (height, width) uint8 reflectance, 255 for white; (4, 2) corners of the bars in it
+    code: str,  # 13 digits
+    rng: np.random.Generator,  # of all that is drawn
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # (height, width) uint8 reflectance, 255 for white; (4, 2) corners of the bars in it
     "A label with one barcode. Raises `ValueError` for a code that is not valid."
     paper, ink = 255 * rng.uniform(0.5, 1.0), 255 * rng.uniform(0.02, 0.3) ** 1.3
-    height, quiet, below = int(rng.uniform(25, 95) * _PER_MODULE), int(rng.uniform(5, 12) * _PER_MODULE), int(rng.uniform(6, 16) * _PER_MODULE)
+    height, quiet, below = (
+        int(rng.uniform(25, 95) * _PER_MODULE),
+        int(rng.uniform(5, 12) * _PER_MODULE),
+        int(rng.uniform(6, 16) * _PER_MODULE),
+    )
     left, right, top = (int(value * _PER_MODULE) for value in rng.uniform((0, 0, 3), (45, 60, 30)))
     width = 95 * _PER_MODULE
     canvas = np.full((top + height + below, left + width + right + 2 * quiet), int(paper), np.uint8)
-    bars = paper - (paper - ink) * print_bars(np.pad(encode(code), 1), float(np.clip(rng.normal(0.05, 0.1), -0.25, 0.3)))[_PER_MODULE:-_PER_MODULE]
+    bars = (
+        paper
+        - (paper - ink)
+        * print_bars(np.pad(encode(code), 1), float(np.clip(rng.normal(0.05, 0.1), -0.25, 0.3)))[
+            _PER_MODULE:-_PER_MODULE
+        ]
+    )
     x = left + quiet
     canvas[top : top + height, x : x + width] = bars
     size = rng.uniform(0.7, 1.3) * _PER_MODULE / 4
@@ -61,10 +93,15 @@ def print_label(
         lower = top + height - int(rng.uniform(3, 9) * _PER_MODULE)
         for a, b in ((3, 45), (50, 92)):
             canvas[lower:, x + a * _PER_MODULE : x + b * _PER_MODULE] = paper
-            start, half = (x + (a + 3) * _PER_MODULE, top + height + 4), code[1:7] if a == 3 else code[7:]
+            start, half = (
+                (x + (a + 3) * _PER_MODULE, top + height + 4),
+                code[1:7] if a == 3 else code[7:],
+            )
             cv2.putText(canvas, half, start, _FONTS[rng.integers(2)], size, ink, 2, cv2.LINE_AA)
     _beside(canvas, rng, ink, paper, (top, height, x, width, quiet))
-    return canvas, np.float32([[x, top], [x + width, top], [x + width, top + height], [x, top + height]]) - 0.5
+    return canvas, np.float32(
+        [[x, top], [x + width, top], [x + width, top + height], [x, top + height]]
+    ) - 0.5
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #fc80f15a
 def _beside(canvas, rng, ink, paper, place):
@@ -74,39 +111,72 @@ def _beside(canvas, rng, ink, paper, place):
     free = canvas.shape[1] - right
     kind = rng.random(4)
     if kind[0] < 0.25 and free > 30 * _PER_MODULE:
-        extra = print_bars((np.cumsum(rng.random(min(47, free // _PER_MODULE - 2)) < 0.55) % 2).astype(float), 0.05)
-        canvas[top + height // 5 : top + height, right : right + len(extra)] = paper - (paper - ink) * extra
+        extra = print_bars(
+            (np.cumsum(rng.random(min(47, free // _PER_MODULE - 2)) < 0.55) % 2).astype(float), 0.05
+        )
+        canvas[top + height // 5 : top + height, right : right + len(extra)] = (
+            paper - (paper - ink) * extra
+        )
     elif kind[0] < 0.6:
         canvas[:, right:] = int(rng.integers(5, 256))
     if kind[1] < 0.5:
         canvas[:, : max(0, x - quiet)] = int(rng.integers(5, 256))
     for y in range(14, top - 4, 26):
         if kind[2] < 0.7:
-            _text(canvas, rng, rng.integers(0, max(1, x)), canvas.shape[1] - 20, y + 8, rng.uniform(0.4, 0.9), ink)
+            _text(
+                canvas,
+                rng,
+                rng.integers(0, max(1, x)),
+                canvas.shape[1] - 20,
+                y + 8,
+                rng.uniform(0.4, 0.9),
+                ink,
+            )
     if kind[3] < 0.2:
         cv2.rectangle(canvas, (max(0, x - quiet), 1), (right, canvas.shape[0] - 2), ink, 2)
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #c01be6cf
 def background(
-    shape: tuple,               # (height, width)
-    rng: np.random.Generator,   # of all that is drawn
-) -> np.ndarray:                # (height, width) uint8 reflectance, 255 for white
+    shape: tuple,  # (height, width)
+    rng: np.random.Generator,  # of all that is drawn
+) -> np.ndarray:  # (height, width) uint8 reflectance, 255 for white
     "A scene without barcodes: gradients, patches, texts, edges and stripes."
     height, width = shape
     coarse = rng.integers(5, 256, (rng.integers(2, 5), rng.integers(2, 6)), np.uint8)
     scene = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     for _ in range(rng.integers(1, 6)):
         middle, axes = rng.integers(0, (width, height)), rng.integers(8, max(9, width // 3), 2)
-        cv2.ellipse(scene, middle.tolist(), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, int(rng.integers(5, 256)), -1)
-        quad = (rng.integers(0, (width, height)) + rng.normal(0, width / 5, (4, 2))).astype(np.int32)
+        cv2.ellipse(
+            scene,
+            middle.tolist(),
+            axes.tolist(),
+            float(rng.uniform(0, 180)),
+            0,
+            360,
+            int(rng.integers(5, 256)),
+            -1,
+        )
+        quad = (rng.integers(0, (width, height)) + rng.normal(0, width / 5, (4, 2))).astype(
+            np.int32
+        )
         cv2.fillConvexPoly(scene, cv2.convexHull(quad), int(rng.integers(5, 256)))
     for _ in range(rng.integers(0, 6)):
-        _text(scene, rng, rng.integers(0, width), width, rng.integers(0, height), rng.uniform(0.3, 1.5), int(rng.integers(5, 256)))
+        _text(
+            scene,
+            rng,
+            rng.integers(0, width),
+            width,
+            rng.integers(0, height),
+            rng.uniform(0.3, 1.5),
+            int(rng.integers(5, 256)),
+        )
     if rng.random() < 0.25:
         x, y, step = *rng.integers(0, (width, height)), rng.uniform(3, 12)
         stripes = (np.arange(60) / step % 1 < rng.uniform(0.3, 0.7)).astype(np.float32)
         part = scene[y : y + 50, x : x + 60]
-        part[:] = 50 + 150 * (stripes[: part.shape[1]] if rng.random() < 0.5 else stripes[: part.shape[0], None])
+        part[:] = 50 + 150 * (
+            stripes[: part.shape[1]] if rng.random() < 0.5 else stripes[: part.shape[0], None]
+        )
     return scene
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #65aa4ee5
@@ -117,7 +187,9 @@ def _bend(label, corners, rng):
     seen = int(2 * radius * np.sin(half / radius))
     place = np.arange(seen) + 0.5 - seen / 2
     x = radius * np.arcsin(np.clip(place / radius, -1, 1)) + half - 0.5
-    fold = rng.exponential(1.5) * np.sin(2 * np.pi * (place / seen * rng.uniform(1, 5) + rng.random()))
+    fold = rng.exponential(1.5) * np.sin(
+        2 * np.pi * (place / seen * rng.uniform(1, 5) + rng.random())
+    )
     x = np.maximum.accumulate(x + (rng.random() < 0.4) * fold)
     low = np.clip(np.floor(x).astype(int), 0, label.shape[1] - 2)
     part = np.clip(256 * (x - low), 0, 256).astype(np.uint16)
@@ -131,7 +203,12 @@ def _pose(label, corners, shape, rng, width, angle, tilt):
     height, across = shape
     centre = corners.mean(0)
     scale = width / (corners[1, 0] - corners[0, 0])
-    outline = np.float32([[0, 0], [label.shape[1], 0], [label.shape[1], label.shape[0]], [0, label.shape[0]]]) - 0.5
+    outline = (
+        np.float32(
+            [[0, 0], [label.shape[1], 0], [label.shape[1], label.shape[0]], [0, label.shape[0]]]
+        )
+        - 0.5
+    )
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     flat = (outline - centre) * scale @ turn.T
     depth = 1 + flat @ rng.normal(0, tilt, 2) / max(shape)
@@ -145,41 +222,58 @@ def _pose(label, corners, shape, rng, width, angle, tilt):
 @dataclass
 class Camera:
     "How a picture is taken. All lengths are in pixels of the result."
-    disc: float = 0.0       # diameter of the defocus disc
-    motion: float = 0.0     # length of the smear
-    heading: float = 0.0    # its direction in radians
-    exposure: float = 1.0   # factor on the light
-    noise: float = 0.005    # standard deviation at full light; grows as light falls
-    gamma: float = 0.5      # exponent of the stored brightness
-    sharpen: float = 0.0    # strength of the camera's own sharpening
-    quality: int = 90       # of JPEG, 1..100
+
+    disc: float = 0.0  # diameter of the defocus disc
+    motion: float = 0.0  # length of the smear
+    heading: float = 0.0  # its direction in radians
+    exposure: float = 1.0  # factor on the light
+    noise: float = 0.005  # standard deviation at full light; grows as light falls
+    gamma: float = 0.5  # exponent of the stored brightness
+    sharpen: float = 0.0  # strength of the camera's own sharpening
+    quality: int = 90  # of JPEG, 1..100
 
 
 def draw_camera(
-    rng: np.random.Generator,   # of all that is drawn
-    module: float,              # size of a module in pixels
-    difficulty: float = 1.0,    # factor on blur and noise; 0.25 is the original study's phone, in good light
+    rng: np.random.Generator,  # of all that is drawn
+    module: float,  # size of a module in pixels
+    difficulty: float = 1.0,  # factor on blur and noise; 0.25 is the original study's phone, in good light
 ) -> Camera:
     "A camera for one picture: mostly out of focus by one to three modules at difficulty 1."
-    disc = module * difficulty * rng.choice([rng.uniform(0, 1.3), rng.uniform(1.3, 3.2), rng.uniform(3.2, 4)], p=[0.35, 0.5, 0.15])
+    disc = (
+        module
+        * difficulty
+        * rng.choice(
+            [rng.uniform(0, 1.3), rng.uniform(1.3, 3.2), rng.uniform(3.2, 4)], p=[0.35, 0.5, 0.15]
+        )
+    )
     motion = module * difficulty * rng.uniform(0, 2) * (rng.random() < 0.25)
     dark = rng.random() < 0.25 * min(1, 2 * difficulty)
-    return Camera(disc, motion, rng.uniform(0, np.pi), rng.uniform(0.12, 0.4) if dark else rng.uniform(0.6, 1.3),
-                  difficulty * float(np.exp(rng.uniform(np.log(0.003), np.log(0.025)))), rng.uniform(0.42, 0.9),
-                  rng.uniform(0, 1.2) * (rng.random() < 0.4), int(rng.integers(45 if difficulty > 0.5 else 75, 98)))
+    return Camera(
+        disc,
+        motion,
+        rng.uniform(0, np.pi),
+        rng.uniform(0.12, 0.4) if dark else rng.uniform(0.6, 1.3),
+        difficulty * float(np.exp(rng.uniform(np.log(0.003), np.log(0.025)))),
+        rng.uniform(0.42, 0.9),
+        rng.uniform(0, 1.2) * (rng.random() < 0.4),
+        int(rng.integers(45 if difficulty > 0.5 else 75, 98)),
+    )
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #61a160fe
 def blur_kernel(
-    disc: float,           # diameter in pixels
-    motion: float = 0.0,   # length in pixels
+    disc: float,  # diameter in pixels
+    motion: float = 0.0,  # length in pixels
     heading: float = 0.0,  # direction in radians
-) -> np.ndarray:           # (odd, odd) float32, sum 1
+) -> np.ndarray:  # (odd, odd) float32, sum 1
     "The point spread of defocus and motion, drawn eight times finer and averaged."
     reach = int(np.ceil((disc + motion) / 2 + 0.5))
     n = 2 * reach + 1
     axis = (np.arange(n * 8) + 0.5) / 8 - n / 2
     x, y = axis[None], axis[:, None]
-    along, across = x * np.cos(heading) + y * np.sin(heading), -x * np.sin(heading) + y * np.cos(heading)
+    along, across = (
+        x * np.cos(heading) + y * np.sin(heading),
+        -x * np.sin(heading) + y * np.cos(heading),
+    )
     beyond = np.maximum(np.abs(along) - motion / 2, 0)
     inside = (beyond**2 + across**2 <= max(disc / 2, 0.5) ** 2).astype(np.float32)
     kernel = cv2.resize(inside, (n, n), interpolation=cv2.INTER_AREA)
@@ -187,30 +281,42 @@ def blur_kernel(
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #4843435b
 def take(
-    scene: np.ndarray,           # (height, width) float32 linear light, about 0..1
-    camera: Camera,              # settings
-    rng: np.random.Generator,    # of the noise
-) -> np.ndarray:                 # (height, width) uint8
+    scene: np.ndarray,  # (height, width) float32 linear light, about 0..1
+    camera: Camera,  # settings
+    rng: np.random.Generator,  # of the noise
+) -> np.ndarray:  # (height, width) uint8
     "The picture that a camera stores. Raises `ValueError` for a JPEG quality outside 1..100."
     if not 1 <= camera.quality <= 100:
         raise ValueError(f"quality: expected 1..100, found {camera.quality}")
-    seen = cv2.filter2D(scene, -1, blur_kernel(camera.disc, camera.motion, camera.heading), borderType=cv2.BORDER_REFLECT)
+    seen = cv2.filter2D(
+        scene,
+        -1,
+        blur_kernel(camera.disc, camera.motion, camera.heading),
+        borderType=cv2.BORDER_REFLECT,
+    )
     if camera.sharpen:
-        seen = cv2.addWeighted(seen, 1 + camera.sharpen, cv2.GaussianBlur(seen, (0, 0), 1.2), -camera.sharpen, 0)
+        seen = cv2.addWeighted(
+            seen, 1 + camera.sharpen, cv2.GaussianBlur(seen, (0, 0), 1.2), -camera.sharpen, 0
+        )
     seen *= 4095 * camera.exposure
     np.clip(seen, 0, 4095, out=seen)
-    seen += rng.standard_normal(scene.shape, np.float32) * np.float32(4095 * camera.noise * (0.5 + 0.5 / camera.exposure**0.5))
+    seen += rng.standard_normal(scene.shape, np.float32) * np.float32(
+        4095 * camera.noise * (0.5 + 0.5 / camera.exposure**0.5)
+    )
     curve = (255 * np.linspace(0, 1, 4096) ** camera.gamma).astype(np.uint8)
     stored = curve.take(np.clip(seen, 0, 4095, out=seen).astype(np.uint16))
-    return cv2.imdecode(cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1], cv2.IMREAD_GRAYSCALE)
+    return cv2.imdecode(
+        cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1],
+        cv2.IMREAD_GRAYSCALE,
+    )
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #616b3a0e
 def light(
-    scene: np.ndarray,          # (height, width) float32, changed in place
-    quad: np.ndarray,           # (4, 2) a barcode in it
-    rng: np.random.Generator,   # of all that is drawn
-    difficulty: float = 1.0,    # factor on how often things happen
-) -> np.ndarray:                # the same
+    scene: np.ndarray,  # (height, width) float32, changed in place
+    quad: np.ndarray,  # (4, 2) a barcode in it
+    rng: np.random.Generator,  # of all that is drawn
+    difficulty: float = 1.0,  # factor on how often things happen
+) -> np.ndarray:  # the same
     "Uneven light, shadow, glare and a partial cover."
     height, width = scene.shape
     y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
@@ -224,7 +330,11 @@ def light(
         scene *= 1 - rng.uniform(0.2, 0.7) / (1 + np.exp(np.clip(-edge / sharp, -80, 80)))
     if chance[1] < 0.3:
         size = np.ptp(quad, axis=0) * rng.uniform(0.08, 0.5, 2) + 3
-        spot = rng.exponential(0.5) * np.exp(-0.5 * ((x - place[0]) / size[0]) ** 2) * np.exp(-0.5 * ((y - place[1]) / size[1]) ** 2)
+        spot = (
+            rng.exponential(0.5)
+            * np.exp(-0.5 * ((x - place[0]) / size[0]) ** 2)
+            * np.exp(-0.5 * ((y - place[1]) / size[1]) ** 2)
+        )
         scene += spot.astype(np.float32)
     if chance[2] < 0.12:
         _cover(scene, quad, rng)
@@ -234,34 +344,60 @@ def light(
 def _cover(scene, quad, rng):
     "Lay something over a part of a barcode's upper or lower end."
     side, width = quad[3] - quad[0], scene.shape[1]
-    start, grow = (quad[0] + quad[1]) / 2 + side * rng.choice([-0.15, 1.0]), rng.uniform(0.1, 0.2) * np.linalg.norm(side)
-    cv2.ellipse(scene, (start + side * 0.05).astype(int).tolist(), [int(width * rng.uniform(0.05, 0.3)) + 1, int(grow) + 1],
-                float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0, 0.8)), -1)
+    start, grow = (
+        (quad[0] + quad[1]) / 2 + side * rng.choice([-0.15, 1.0]),
+        rng.uniform(0.1, 0.2) * np.linalg.norm(side),
+    )
+    cv2.ellipse(
+        scene,
+        (start + side * 0.05).astype(int).tolist(),
+        [int(width * rng.uniform(0.05, 0.3)) + 1, int(grow) + 1],
+        float(rng.uniform(0, 180)),
+        0,
+        360,
+        float(rng.uniform(0, 0.8)),
+        -1,
+    )
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #ec66ab25
 def simulate(
-    seed,                        # decides everything: an integer or a list of integers
-    shape: tuple = (240, 320),   # (height, width) of the picture
-    codes: int = 1,              # how many barcodes, 0 or more; they do not overlap
-    difficulty: float = 1.0,     # factor on blur, noise and mishaps; 0.25 is like the original study
-    turn: float = 0.5,           # share of pictures in which the code is turned by any angle; else nearly upright
-) -> tuple[np.ndarray, list]:    # (height, width) uint8; a list of (code, corners (4, 2) in pixels)
+    seed,  # decides everything: an integer or a list of integers
+    shape: tuple = (240, 320),  # (height, width) of the picture
+    codes: int = 1,  # how many barcodes, 0 or more; they do not overlap
+    difficulty: float = 1.0,  # factor on blur, noise and mishaps; 0.25 is like the original study
+    turn: float = 0.5,  # share of pictures in which the code is turned by any angle; else nearly upright
+) -> tuple[np.ndarray, list]:  # (height, width) uint8; a list of (code, corners (4, 2) in pixels)
     "A photograph of labels and its truth. Raises `ValueError` for a shape below 32 pixels."
     if min(shape) < 32 or codes < 0:
-        raise ValueError(f"expected at least 32 pixels a side and codes >= 0, found shape={shape} and codes={codes}")
+        raise ValueError(
+            f"expected at least 32 pixels a side and codes >= 0, found shape={shape} and codes={codes}"
+        )
     rng, big = np.random.default_rng(seed), (shape[0] * 2, shape[1] * 2)
     scene, truth, module = background(big, rng), [], 2.0
     for _ in range(4 * codes):
-        label = _place(rng, big, codes, turn, [corners for _, corners in truth]) if len(truth) < codes else None
+        label = (
+            _place(rng, big, codes, turn, [corners for _, corners in truth])
+            if len(truth) < codes
+            else None
+        )
         if label:
             code, texture, matrix, corners = label
-            cv2.warpPerspective(texture, matrix, big[::-1], dst=scene, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_TRANSPARENT)
+            cv2.warpPerspective(
+                texture,
+                matrix,
+                big[::-1],
+                dst=scene,
+                flags=cv2.INTER_AREA,
+                borderMode=cv2.BORDER_TRANSPARENT,
+            )
             truth.append((code, corners))
             module = np.linalg.norm(corners[1] - corners[0]) / 95 / 2
     scene = cv2.resize(scene, shape[::-1], interpolation=cv2.INTER_AREA) * np.float32(1 / 255)
     if truth:
         scene = light(scene, truth[0][1] / 2, rng, difficulty)
-    return take(scene, draw_camera(rng, module, difficulty), rng), [(code, (corners + 0.5) / 2 - 0.5) for code, corners in truth]
+    return take(scene, draw_camera(rng, module, difficulty), rng), [
+        (code, (corners + 0.5) / 2 - 0.5) for code, corners in truth
+    ]
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #13493739
 def _place(rng, shape, codes, turn, taken):
@@ -280,16 +416,21 @@ def _place(rng, shape, codes, turn, taken):
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #4e352f99
 def write(
-    folder: str | Path,          # must not exist yet
-    pictures: int = 200,         # how many
-    side: int = 320,             # width in pixels; the height is three quarters of it
-    difficulty: float = 0.25,    # see `simulate`
-    turn: float = 0.2,           # see `simulate`
-    seed: int = 0,               # decides everything
-) -> Path:                       # the folder, with markup.csv and 00000.png …
-    "Write simulated photographs with one barcode each. Raises `FileExistsError` or, for counts that make no sense, `ValueError`."
+    folder: str | Path,  # must not exist yet
+    pictures: int = 200,  # how many
+    side: int = 320,  # width in pixels; the height is three quarters of it
+    difficulty: float = 0.25,  # see `simulate`
+    turn: float = 0.2,  # see `simulate`
+    seed: int = 0,  # decides everything
+) -> Path:  # the folder, with markup.csv and 00000.png …
+    """Write simulated photographs with one barcode each.
+
+    Raises `FileExistsError` or, for counts that make no sense, `ValueError`.
+    """
     if pictures < 1 or side < 64:
-        raise ValueError(f"expected at least 1 picture of 64 pixels, found pictures={pictures} and side={side}")
+        raise ValueError(
+            f"expected at least 1 picture of 64 pixels, found pictures={pictures} and side={side}"
+        )
     with new_folder(folder) as aside:
         _fill(aside, pictures, (side * 3 // 4, side), difficulty, turn, seed)
     return Path(folder)

@@ -16,31 +16,41 @@ from ...preprocessing.ecg.beats import MISSING, POINTS
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #4fe0f81b
 def tachogram(
-    seconds: float,             # how long
-    rng: np.random.Generator,   # source of the random phases
-    mean: float = 0.85,         # mean RR interval in s
-    sd: float = 0.04,           # its standard deviation in s
-    ratio: float = 0.5,         # power near 0.1 Hz over power near 0.25 Hz
-    rate: float = 4.0,          # samples a second of the result
-) -> np.ndarray:                # RR interval in s at each of its samples
-    "RR intervals with McSharry's spectrum. Raises `ValueError` if some interval would be shorter than 0.25 s."
+    seconds: float,  # how long
+    rng: np.random.Generator,  # source of the random phases
+    mean: float = 0.85,  # mean RR interval in s
+    sd: float = 0.04,  # its standard deviation in s
+    ratio: float = 0.5,  # power near 0.1 Hz over power near 0.25 Hz
+    rate: float = 4.0,  # samples a second of the result
+) -> np.ndarray:  # RR interval in s at each of its samples
+    """RR intervals with McSharry's spectrum.
+
+    Raises `ValueError` if some interval would be shorter than 0.25 s.
+    """
     n = max(256, int(np.ceil(seconds * rate)))
     f = np.fft.rfftfreq(n, 1 / rate)
-    power = ratio * np.exp(-((f - 0.1) ** 2) / (2 * 0.01**2)) + np.exp(-((f - 0.25) ** 2) / (2 * 0.01**2))
+    power = ratio * np.exp(-((f - 0.1) ** 2) / (2 * 0.01**2)) + np.exp(
+        -((f - 0.25) ** 2) / (2 * 0.01**2)
+    )
     wave = np.fft.irfft(np.sqrt(power) * np.exp(2j * np.pi * rng.random(len(f))), n)
     rr = mean + sd * (wave - wave.mean()) / wave.std()
     if rr.min() < 0.25:
-        raise ValueError(f"expected RR intervals of at least 0.25 s, found {rr.min():.2f} s with mean={mean} and sd={sd}")
+        raise ValueError(
+            f"expected RR intervals of at least 0.25 s, found {rr.min():.2f} s with mean={mean} and sd={sd}"
+        )
     return rr
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #ffe09dc2
 def beat_times(
-    rr: np.ndarray,             # RR interval in s, 4 samples a second
-    seconds: float,             # how long
-    rng: np.random.Generator,   # decides which beats are ectopic
-    ectopic: float = 0.0,       # share of beats that come early
-) -> tuple[np.ndarray, np.ndarray]:   # times of the R peaks in s, and which of them are ventricular
-    "R peaks from half a second before the start to one after the end. Raises `ValueError` unless `ectopic` is within 0..0.5."
+    rr: np.ndarray,  # RR interval in s, 4 samples a second
+    seconds: float,  # how long
+    rng: np.random.Generator,  # decides which beats are ectopic
+    ectopic: float = 0.0,  # share of beats that come early
+) -> tuple[np.ndarray, np.ndarray]:  # times of the R peaks in s, and which of them are ventricular
+    """R peaks from half a second before the start to one after the end.
+
+    Raises `ValueError` unless `ectopic` is within 0..0.5.
+    """
     if not 0 <= ectopic <= 0.5:
         raise ValueError(f"ectopic: expected a share from 0 to 0.5, found {ectopic}")
     times, early = [rng.uniform(-0.5, 0.0)], [False]
@@ -56,32 +66,52 @@ def beat_times(
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #80058965
 def _events(rows: list[tuple], axis: float, rng: np.random.Generator) -> pd.DataFrame:
-    "Events from (wave, delay, width, height): heights become projections on lead 0 and on lead 1 at `axis` radians from it."
+    """Events from (wave, delay, width, height): heights become projections on lead 0 and on lead 1
+    at `axis` radians from it.
+    """
     table = pd.DataFrame(rows, columns=["wave", "delay", "width", "height"])
     direction = {wave: rng.normal(0, 0.35) for wave in ("p", "qrs", "t")}
     angle = table.wave.map(direction) + rng.normal(0, 0.12, len(table))
-    return table.assign(lead0=table.height * np.cos(angle), lead1=table.height * np.cos(angle - axis) * rng.uniform(0.7, 1.2))
+    return table.assign(
+        lead0=table.height * np.cos(angle),
+        lead1=table.height * np.cos(angle - axis) * rng.uniform(0.7, 1.2),
+    )
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #2186f9e4
 def _t_wave(rng: np.random.Generator) -> list[tuple]:
     "A T wave: upright, inverted, flat, biphasic, or lopsided."
-    kind = rng.choice(["upright", "inverted", "flat", "biphasic", "lopsided"], p=[0.4, 0.12, 0.1, 0.13, 0.25])
+    kind = rng.choice(
+        ["upright", "inverted", "flat", "biphasic", "lopsided"], p=[0.4, 0.12, 0.1, 0.13, 0.25]
+    )
     height = {"inverted": -0.25, "flat": 0.09}.get(kind, 0.35) * rng.uniform(0.6, 1.5)
     delay, width = rng.uniform(0.27, 0.33), rng.uniform(0.032, 0.05)
     if kind == "biphasic":
-        return [("t", delay - 0.05, width * 0.8, height * 0.7), ("t", delay + 0.06, width * 0.7, -height * rng.uniform(0.4, 0.8))]
+        return [
+            ("t", delay - 0.05, width * 0.8, height * 0.7),
+            ("t", delay + 0.06, width * 0.7, -height * rng.uniform(0.4, 0.8)),
+        ]
     if kind == "lopsided":
-        return [("t", delay - 0.03, width * 1.2, height * 0.5), ("t", delay + 0.02, width * 0.7, height * 0.7)]
+        return [
+            ("t", delay - 0.03, width * 1.2, height * 0.5),
+            ("t", delay + 0.02, width * 0.7, height * 0.7),
+        ]
     return [("t", delay, width, height)]
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #9e52922e
 def _p_wave(rng: np.random.Generator) -> list[tuple]:
     "A P wave: upright, inverted, notched or biphasic."
     kind = rng.choice(["upright", "inverted", "notched", "biphasic"], p=[0.65, 0.1, 0.15, 0.1])
-    height, delay, width = rng.uniform(0.06, 0.22), rng.uniform(-0.19, -0.14), rng.uniform(0.014, 0.023)
+    height, delay, width = (
+        rng.uniform(0.06, 0.22),
+        rng.uniform(-0.19, -0.14),
+        rng.uniform(0.014, 0.023),
+    )
     if kind in ("notched", "biphasic"):
         second = -0.6 if kind == "biphasic" else 0.8
-        return [("p", delay - 0.017, width * 0.8, height), ("p", delay + 0.019, width * 0.8, height * second)]
+        return [
+            ("p", delay - 0.017, width * 0.8, height),
+            ("p", delay + 0.019, width * 0.8, height * second),
+        ]
     return [("p", delay, width, -height if kind == "inverted" else height)]
 
 
@@ -90,21 +120,39 @@ def _qrs_complex(rng: np.random.Generator) -> list[tuple]:
     width, r = rng.uniform(0.009, 0.014), rng.uniform(0.7, 1.8)
     rows = [("qrs", 0.0, width, r)]
     if rng.random() > 0.25:
-        rows.append(("qrs", -rng.uniform(2.2, 2.8) * width, width * rng.uniform(0.6, 0.9), -r * rng.uniform(0.05, 0.25)))
+        rows.append(
+            (
+                "qrs",
+                -rng.uniform(2.2, 2.8) * width,
+                width * rng.uniform(0.6, 0.9),
+                -r * rng.uniform(0.05, 0.25),
+            )
+        )
     if rng.random() > 0.25:
-        rows.append(("qrs", rng.uniform(2.2, 3.0) * width, width * rng.uniform(0.7, 1.1), -r * rng.uniform(0.08, 0.5)))
+        rows.append(
+            (
+                "qrs",
+                rng.uniform(2.2, 3.0) * width,
+                width * rng.uniform(0.7, 1.1),
+                -r * rng.uniform(0.08, 0.5),
+            )
+        )
     return rows
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #4f879e98
 def patient(
-    rng: np.random.Generator,   # what is drawn depends on nothing else
-    p_waves: bool = True,       # whether the atria beat in order
-) -> dict:                      # events, ventricular (tables of delay s, width s, mV in two leads), and the rhythm
+    rng: np.random.Generator,  # what is drawn depends on nothing else
+    p_waves: bool = True,  # whether the atria beat in order
+) -> dict:  # events, ventricular (tables of delay s, width s, mV in two leads), and the rhythm
     "A heart with its own waves and rhythm."
     axis = rng.uniform(0.5, 1.6) * rng.choice([-1, 1])
     rows = (_p_wave(rng) if p_waves else []) + _qrs_complex(rng) + _t_wave(rng)
     side = rng.choice([-1, 1])
-    wide = [("qrs", 0.0, 0.026, side * 1.3), ("qrs", 0.06, 0.024, -side * 0.4), ("t", 0.33, 0.05, -side * 0.45)]
+    wide = [
+        ("qrs", 0.0, 0.026, side * 1.3),
+        ("qrs", 0.06, 0.024, -side * 0.4),
+        ("t", 0.33, 0.05, -side * 0.45),
+    ]
     return dict(
         events=_events(rows, axis, rng),
         ventricular=_events(wide, axis, rng),
@@ -115,32 +163,45 @@ def patient(
     )
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #40a4261d
-REACH = float(np.sqrt(2 * np.log(20)))   # widths from a bell curve's centre to 5 % of its height
+REACH = float(np.sqrt(2 * np.log(20)))  # widths from a bell curve's centre to 5 % of its height
 
 
 def wave_points(
-    events: pd.DataFrame,   # as in `patient`
-) -> dict[str, float]:      # point → delay from the R peak in s; absent waves are absent
+    events: pd.DataFrame,  # as in `patient`
+) -> dict[str, float]:  # point → delay from the R peak in s; absent waves are absent
     "Onset, peak and end of each wave."
     points = {}
     for name, wave in events.groupby("wave", sort=False):
         delay, width = wave.delay.to_numpy(), wave.width.to_numpy()
         grid = np.arange(delay.min() - 0.05, delay.max() + 0.05, 0.0005)
-        bells = np.exp(-((grid[:, None] - delay) ** 2) / (2 * width**2)) @ wave[["lead0", "lead1"]].to_numpy()
+        bells = (
+            np.exp(-((grid[:, None] - delay) ** 2) / (2 * width**2))
+            @ wave[["lead0", "lead1"]].to_numpy()
+        )
         peak = 0.0 if name == "qrs" else grid[np.abs(bells).max(axis=1).argmax()]
-        names = ("qrs_on", "r_peak", "qrs_end") if name == "qrs" else (f"{name}_on", f"{name}_peak", f"{name}_end")
-        points |= dict(zip(names, ((delay - REACH * width).min(), float(peak), (delay + REACH * width).max()), strict=True))
+        names = (
+            ("qrs_on", "r_peak", "qrs_end")
+            if name == "qrs"
+            else (f"{name}_on", f"{name}_peak", f"{name}_end")
+        )
+        points |= dict(
+            zip(
+                names,
+                ((delay - REACH * width).min(), float(peak), (delay + REACH * width).max()),
+                strict=True,
+            )
+        )
     return points
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #26e49962
 def trace(
-    times: np.ndarray,      # (beats,) R peaks in s
-    events: pd.DataFrame,   # of these beats
-    scale: np.ndarray,      # (beats,) factor on delays and widths of the T wave
-    height: np.ndarray,     # (beats,) factor on all heights
-    samples: int,           # length of the result
-    fs: float,              # sampling rate in Hz
-) -> np.ndarray:            # (samples, 2) the bells g(t) in mV, before the leak
+    times: np.ndarray,  # (beats,) R peaks in s
+    events: pd.DataFrame,  # of these beats
+    scale: np.ndarray,  # (beats,) factor on delays and widths of the T wave
+    height: np.ndarray,  # (beats,) factor on all heights
+    samples: int,  # length of the result
+    fs: float,  # sampling rate in Hz
+) -> np.ndarray:  # (samples, 2) the bells g(t) in mV, before the leak
     "The sum of all bell curves of some beats that share their events."
     out = np.zeros((samples, 2))
     for event in events.itertuples():
@@ -148,7 +209,9 @@ def trace(
         centre, width = times + event.delay * stretch, event.width * stretch
         half = int(np.ceil(5.5 * event.width * stretch.max(initial=1) * fs))
         where = np.round(centre * fs).astype(int)[:, None] + np.arange(-half, half + 1)
-        bell = height[:, None] * np.exp(-(((where / fs - centre[:, None]) / width[:, None]) ** 2) / 2)
+        bell = height[:, None] * np.exp(
+            -(((where / fs - centre[:, None]) / width[:, None]) ** 2) / 2
+        )
         inside = (where >= 0) & (where < samples)
         summed = np.bincount(where[inside], bell[inside], minlength=samples)
         out += summed[:, None] * [event.lead0, event.lead1]
@@ -156,35 +219,51 @@ def trace(
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #6cb71582
 def leak(
-    bells: np.ndarray,   # (samples, leads) g(t)
-    fs: float,           # sampling rate in Hz
-) -> np.ndarray:         # (samples, leads) z(t)
-    "Subtract the leaking integral of one second (McSharry's restoring term), by the trapezoid rule."
+    bells: np.ndarray,  # (samples, leads) g(t)
+    fs: float,  # sampling rate in Hz
+) -> np.ndarray:  # (samples, leads) z(t)
+    """Subtract the leaking integral of one second (McSharry's restoring term), by the trapezoid
+    rule.
+    """
     step = 1 / fs
     decay = np.exp(-step)
     return bells - lfilter([step / 2, step / 2 * decay], [1, -decay], bells, axis=0)
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #163788a0
 def heart(
-    person: dict,               # from `patient`
-    seconds: float,             # how long
-    fs: float,                  # sampling rate in Hz
-    rng: np.random.Generator,   # of rhythm and breath
-) -> tuple[np.ndarray, pd.DataFrame]:   # (samples, 2) mV without noise; one row a beat: POINTS as sample indices, and symbol
+    person: dict,  # from `patient`
+    seconds: float,  # how long
+    fs: float,  # sampling rate in Hz
+    rng: np.random.Generator,  # of rhythm and breath
+) -> tuple[
+    np.ndarray, pd.DataFrame
+]:  # (samples, 2) mV without noise; one row a beat: POINTS as sample indices, and symbol
     "Two leads of a heart and the points of its waves."
     samples = round(seconds * fs)
     rr = tachogram(seconds + 2, rng, person["mean"], person["sd"], person["ratio"])
     times, early = beat_times(rr, seconds, rng, person["ectopic"])
     scale = np.sqrt(np.diff(times, prepend=times[0] - person["mean"]).clip(0.4, 1.2))
-    height = 1 + 0.05 * np.sin(2 * np.pi * 0.25 * times + rng.uniform(0, 6)) + rng.normal(0, 0.02, len(times))
+    height = (
+        1
+        + 0.05 * np.sin(2 * np.pi * 0.25 * times + rng.uniform(0, 6))
+        + rng.normal(0, 0.02, len(times))
+    )
     bells, tables = np.zeros((samples, 2)), []
-    for events, mine, symbol in ((person["events"], ~early, "N"), (person["ventricular"], early, "V")):
+    for events, mine, symbol in (
+        (person["events"], ~early, "N"),
+        (person["ventricular"], early, "V"),
+    ):
         bells += trace(times[mine], events, scale[mine], height[mine], samples, fs)
         table = {point: np.full(mine.sum(), MISSING) for point in POINTS}
         for point, delay in wave_points(events).items():
             stretch = scale[mine] if point.startswith("t_") else 1.0
             table[point] = np.round((times[mine] + delay * stretch) * fs).astype(np.int64)
-        tables.append(pd.DataFrame(table | dict(symbol=symbol, first=min(wave_points(events).values()), time=times[mine])))
+        tables.append(
+            pd.DataFrame(
+                table
+                | dict(symbol=symbol, first=min(wave_points(events).values()), time=times[mine])
+            )
+        )
     beats = pd.concat(tables).sort_values("time", ignore_index=True)
     whole = ((beats.time + beats["first"]) * fs >= 0) & (beats.t_end < samples)
     return leak(bells, fs), beats.loc[whole, [*POINTS, "symbol"]].reset_index(drop=True)

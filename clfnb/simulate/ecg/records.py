@@ -22,36 +22,52 @@ from ..folders import new_folder
 
 # %% ../../../nbs/lib/simulate/ecg/records.ipynb #4cc2ab0e
 def noise(
-    samples: int,               # length
-    fs: float,                  # sampling rate in Hz
-    rng: np.random.Generator,   # of everything drawn here
-    level: float = 1.0,         # factor on all three; 0 is silence
-    mains: float | None = None, # mains frequency in Hz; None draws 50 or 60
-) -> np.ndarray:                # (samples, 2) mV
-    "Baseline wander, mains hum and muscle noise on two leads. Raises `ValueError` for a negative level."
+    samples: int,  # length
+    fs: float,  # sampling rate in Hz
+    rng: np.random.Generator,  # of everything drawn here
+    level: float = 1.0,  # factor on all three; 0 is silence
+    mains: float | None = None,  # mains frequency in Hz; None draws 50 or 60
+) -> np.ndarray:  # (samples, 2) mV
+    """Baseline wander, mains hum and muscle noise on two leads.
+
+    Raises `ValueError` for a negative level.
+    """
     if level < 0:
         raise ValueError(f"level: expected 0 or more, found {level}")
     t = np.arange(samples) / fs
     out = np.zeros((samples, 2))
     for frequency in rng.uniform(0.05, 0.45, 5):
-        out += rng.normal(0, 0.09, 2) * np.sin(2 * np.pi * frequency * t + rng.uniform(0, 6.28))[:, None]
+        out += (
+            rng.normal(0, 0.09, 2)
+            * np.sin(2 * np.pi * frequency * t + rng.uniform(0, 6.28))[:, None]
+        )
     mains = rng.choice([50.0, 60.0]) if mains is None else mains
     if mains < fs / 2:
-        out += rng.exponential(0.006, 2) * np.sin(2 * np.pi * mains * t + rng.uniform(0, 6.28))[:, None]
-    crackle = sosfilt(butter(2, 15, "highpass", fs=fs, output="sos"), rng.standard_normal((samples, 2)), axis=0)
+        out += (
+            rng.exponential(0.006, 2)
+            * np.sin(2 * np.pi * mains * t + rng.uniform(0, 6.28))[:, None]
+        )
+    crackle = sosfilt(
+        butter(2, 15, "highpass", fs=fs, output="sos"), rng.standard_normal((samples, 2)), axis=0
+    )
     knots = np.arange(0, samples / fs + 4, 3)
     restless = np.interp(t, knots, 1 + 2 * (rng.random(len(knots)) < 0.12))
     return level * (out + rng.uniform(0.006, 0.025, 2) * crackle * restless[:, None])
 
 # %% ../../../nbs/lib/simulate/ecg/records.ipynb #90941e36
 def simulate(
-    seconds: float,           # how long
-    fs: float = 250,          # sampling rate in Hz
-    seed: int | list = 0,     # decides everything; a list of integers is one seed
-    p_waves: bool = True,     # False: a patient without P waves
-    level: float = 1.0,       # factor on the noise
-) -> tuple[np.ndarray, pd.DataFrame]:   # (samples, 2) float32 mV; one row a beat: the nine POINTS as sample indices, and symbol
-    "A two-lead ECG of a new patient and its true points. Raises `ValueError` for less than 2 s or below 100 Hz."
+    seconds: float,  # how long
+    fs: float = 250,  # sampling rate in Hz
+    seed: int | list = 0,  # decides everything; a list of integers is one seed
+    p_waves: bool = True,  # False: a patient without P waves
+    level: float = 1.0,  # factor on the noise
+) -> tuple[
+    np.ndarray, pd.DataFrame
+]:  # (samples, 2) float32 mV; one row a beat: the nine POINTS as sample indices, and symbol
+    """A two-lead ECG of a new patient and its true points.
+
+    Raises `ValueError` for less than 2 s or below 100 Hz.
+    """
     if not (seconds >= 2 and fs >= 100):
         raise ValueError(f"expected at least 2 s and 100 Hz, found seconds={seconds} and fs={fs}")
     rng = np.random.default_rng(seed)
@@ -60,48 +76,81 @@ def simulate(
 
 # %% ../../../nbs/lib/simulate/ecg/records.ipynb #d12dd631
 def marks(
-    beats: pd.DataFrame,   # POINTS and symbol
-    t_onset: bool,         # whether T onsets are marked
-) -> pd.DataFrame:         # sample, symbol, num, in the order of time
+    beats: pd.DataFrame,  # POINTS and symbol
+    t_onset: bool,  # whether T onsets are marked
+) -> pd.DataFrame:  # sample, symbol, num, in the order of time
     "The annotations of a table of beats, in QTDB's style."
     rows = []
     for beat in beats.itertuples():
-        for num, (wave, peak, symbol) in enumerate((("p", "p_peak", "p"), ("qrs", "r_peak", beat.symbol), ("t", "t_peak", "t"))):
+        for num, (wave, peak, symbol) in enumerate(
+            (("p", "p_peak", "p"), ("qrs", "r_peak", beat.symbol), ("t", "t_peak", "t"))
+        ):
             if getattr(beat, peak) == MISSING:
                 continue
             if wave != "t" or t_onset:
                 rows.append((getattr(beat, f"{wave}_on"), "(", num))
             rows.append((getattr(beat, peak), symbol, 0))
             rows.append((getattr(beat, f"{wave}_end"), ")", num))
-    return pd.DataFrame(rows, columns=["sample", "symbol", "num"]).sort_values("sample", kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=["sample", "symbol", "num"]).sort_values(
+        "sample", kind="stable", ignore_index=True
+    )
 
 # %% ../../../nbs/lib/simulate/ecg/records.ipynb #e41e025a
-def _write_record(folder: Path, name: str, seconds: float, fs: int, seed: list, annotated: int) -> None:
-    "A patient's signal in format 212 with 200 steps a mV, marks as `.q1c`, all beats as `.atr`. The seed's last number is the patient's."
+def _write_record(
+    folder: Path, name: str, seconds: float, fs: int, seed: list, annotated: int
+) -> None:
+    """A patient's signal in format 212 with 200 steps a mV, marks as `.q1c`, all beats as `.atr`.
+
+    The seed's last number is the patient's.
+    """
     signal, beats = simulate(seconds, fs, seed=seed, p_waves=seed[-1] % 8 != 7)
     rng = np.random.default_rng([*seed, 1])
     begin = rng.integers(max(1, len(beats) - annotated)) if annotated else 0
     listed = marks(beats.iloc[begin:][: annotated or None], t_onset=rng.random() < 1 / 3)
     wfdb.wrsamp(
-        name, fs=fs, units=["mV", "mV"], sig_name=["lead0", "lead1"], p_signal=signal.clip(-10, 10).astype(np.float64),
-        fmt=["212", "212"], adc_gain=[200, 200], baseline=[0, 0], write_dir=str(folder),
+        name,
+        fs=fs,
+        units=["mV", "mV"],
+        sig_name=["lead0", "lead1"],
+        p_signal=signal.clip(-10, 10).astype(np.float64),
+        fmt=["212", "212"],
+        adc_gain=[200, 200],
+        baseline=[0, 0],
+        write_dir=str(folder),
     )
-    wfdb.wrann(name, "qc", listed["sample"].to_numpy(), listed.symbol.tolist(), num=listed.num.to_numpy(), fs=fs, write_dir=str(folder))
-    os.replace(folder / f"{name}.qc", folder / f"{name}.q1c")   # wfdb writes no extension with a digit in it
-    wfdb.wrann(name, "atr", beats.r_peak.to_numpy(), beats.symbol.tolist(), fs=fs, write_dir=str(folder))
+    wfdb.wrann(
+        name,
+        "qc",
+        listed["sample"].to_numpy(),
+        listed.symbol.tolist(),
+        num=listed.num.to_numpy(),
+        fs=fs,
+        write_dir=str(folder),
+    )
+    os.replace(
+        folder / f"{name}.qc", folder / f"{name}.q1c"
+    )  # wfdb writes no extension with a digit in it
+    wfdb.wrann(
+        name, "atr", beats.r_peak.to_numpy(), beats.symbol.tolist(), fs=fs, write_dir=str(folder)
+    )
 
 # %% ../../../nbs/lib/simulate/ecg/records.ipynb #decb01fc
 def write(
-    folder: Path,         # must not exist yet
-    records: int = 24,    # number of patients
+    folder: Path,  # must not exist yet
+    records: int = 24,  # number of patients
     seconds: float = 60,  # length of each record
-    fs: int = 250,        # sampling rate in Hz
-    seed: int = 0,        # decides everything
-    annotated: int = 0,   # number of beats marked in each record; 0: all
-) -> Path:                # the folder, with sim000.hea .dat .q1c .atr … and RECORDS
-    "Write simulated WFDB records. Raises `FileExistsError` if the folder exists, `ValueError` for counts that make no sense."
+    fs: int = 250,  # sampling rate in Hz
+    seed: int = 0,  # decides everything
+    annotated: int = 0,  # number of beats marked in each record; 0: all
+) -> Path:  # the folder, with sim000.hea .dat .q1c .atr … and RECORDS
+    """Write simulated WFDB records.
+
+    Raises `FileExistsError` if the folder exists, `ValueError` for counts that make no sense.
+    """
     if not 1 <= records <= 9999 or annotated < 0:
-        raise ValueError(f"expected 1..9999 records and annotated >= 0, found records={records} and annotated={annotated}")
+        raise ValueError(
+            f"expected 1..9999 records and annotated >= 0, found records={records} and annotated={annotated}"
+        )
     with new_folder(folder) as aside:
         names = [f"sim{number:03d}" for number in range(records)]
         for number, name in enumerate(names):

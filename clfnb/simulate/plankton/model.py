@@ -15,101 +15,123 @@ import numpy as np
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #d9464ac1
 def stroke(
-    points,            # (n, 2) x and y
-    width: float,      # in units of the half length
+    points,  # (n, 2) x and y
+    width: float,  # in units of the half length
     ink: float = 0.8,  # darkness, 0..1
-) -> tuple:            # a primitive for `render`
+) -> tuple:  # a primitive for `render`
     "A line through points."
     return "stroke", np.asarray(points, float), width, ink
 
 
 def blob(
-    points,            # (n, 2) outline
+    points,  # (n, 2) outline
     ink: float = 0.8,  # darkness, 0..1
-) -> tuple:            # a primitive for `render`
+) -> tuple:  # a primitive for `render`
     "A filled outline."
     return "blob", np.asarray(points, float), 0.0, ink
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #176628b3
 def oval(
-    x: float = 0.0,       # middle
-    y: float = 0.0,       # middle
-    a: float = 1.0,       # half length along x
-    b: float = 1.0,       # half length along y
-    n: int = 40,          # corners
-) -> np.ndarray:          # (n + 1, 2), closed
+    x: float = 0.0,  # middle
+    y: float = 0.0,  # middle
+    a: float = 1.0,  # half length along x
+    b: float = 1.0,  # half length along y
+    n: int = 40,  # corners
+) -> np.ndarray:  # (n + 1, 2), closed
     "The outline of an ellipse."
     t = np.linspace(0, 2 * np.pi, n + 1)
     return np.stack([x + a * np.cos(t), y + b * np.sin(t)], axis=1)
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #177b4137
 def curve(
-    length: float,          # from end to end along x
-    bend: float,            # how far the middle is from the straight line
-    waves: float = 0.5,     # half a wave is an arc, one is an S
-    n: int = 30,            # points
-) -> np.ndarray:            # (n, 2)
+    length: float,  # from end to end along x
+    bend: float,  # how far the middle is from the straight line
+    waves: float = 0.5,  # half a wave is an arc, one is an S
+    n: int = 30,  # points
+) -> np.ndarray:  # (n, 2)
     "A bent line around the origin."
     t = np.linspace(0, 1, n)
     return np.stack([length * (t - 0.5), bend * np.sin(2 * np.pi * waves * t)], axis=1)
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #412d1d6e
 def copepod(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "An oval body, a tail, and two long antennae held out."
     spread, sag = rng.uniform(0.6, 1.0), rng.uniform(-0.3, 0.4)
-    antennae = [stroke([(-0.5, 0), (-0.55, side * 0.4 * spread), (-0.55 + sag, side * spread)], 0.04, 0.6) for side in (-1, 1)]
-    return [blob(oval(-0.15, 0, 0.45, rng.uniform(0.16, 0.24)), 0.75), stroke([(0.25, 0), (0.7, 0)], 0.1, 0.7),
-            stroke([(0.7, 0), (0.95, 0.12)], 0.04), stroke([(0.7, 0), (0.95, -0.12)], 0.04), *antennae]
+    antennae = [
+        stroke([(-0.5, 0), (-0.55, side * 0.4 * spread), (-0.55 + sag, side * spread)], 0.04, 0.6)
+        for side in (-1, 1)
+    ]
+    return [
+        blob(oval(-0.15, 0, 0.45, rng.uniform(0.16, 0.24)), 0.75),
+        stroke([(0.25, 0), (0.7, 0)], 0.1, 0.7),
+        stroke([(0.7, 0), (0.95, 0.12)], 0.04),
+        stroke([(0.7, 0), (0.95, -0.12)], 0.04),
+        *antennae,
+    ]
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #846093a2
 def arrow_worm(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A long thin body with a pair of fins near its end."
     body = curve(2, rng.uniform(-0.25, 0.25), rng.uniform(0.4, 0.6))
     x, y = body[22]
-    return [stroke(body, rng.uniform(0.07, 0.1), 0.55), blob([(x - 0.2, y), (x + 0.1, y + 0.17), (x + 0.2, y), (x + 0.1, y - 0.17)], 0.4),
-            blob(oval(*body[0], 0.08, 0.06), 0.9)]
+    return [
+        stroke(body, rng.uniform(0.07, 0.1), 0.55),
+        blob([(x - 0.2, y), (x + 0.1, y + 0.17), (x + 0.2, y), (x + 0.1, y - 0.17)], 0.4),
+        blob(oval(*body[0], 0.08, 0.06), 0.9),
+    ]
 
 
 def diatom_chain(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A row of little boxes, joined at their corners."
     count, line = int(rng.integers(6, 12)), curve(2, rng.uniform(-0.2, 0.2))
     middles, half = line[np.linspace(0, 29, count).astype(int)], 0.75 / count
-    boxes = [blob(middle + half * np.array([(-1, -1.2), (1, -1.2), (1, 1.2), (-1, 1.2)]), 0.65) for middle in middles]
+    boxes = [
+        blob(middle + half * np.array([(-1, -1.2), (1, -1.2), (1, 1.2), (-1, 1.2)]), 0.65)
+        for middle in middles
+    ]
     return [*boxes, stroke(line, 0.03, 0.5)]
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #aaf67f8b
 def larvacean(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A small dark head and a broad tail in an S."
     tail = curve(1.6, rng.uniform(0.2, 0.4) * rng.choice([-1, 1]), rng.uniform(0.8, 1.1)) + (0.2, 0)
-    return [stroke(tail, 0.14, 0.35), stroke(tail, 0.04, 0.7), blob(oval(-0.72, 0, 0.26, 0.19), 0.95)]
+    return [
+        stroke(tail, 0.14, 0.35),
+        stroke(tail, 0.04, 0.7),
+        blob(oval(-0.72, 0, 0.26, 0.19), 0.95),
+    ]
 
 
 def fish_larva(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A tapering body with an eye."
     spine = curve(2, rng.uniform(-0.2, 0.2))
     width = np.linspace(0.2, 0.02, len(spine))[:, None] * (0, 1)
-    return [blob(np.concatenate([spine + width, (spine - width)[::-1]]), 0.5), stroke(spine, 0.03, 0.7), blob(oval(-0.82, spine[2, 1], 0.1, 0.1), 1.0)]
+    return [
+        blob(np.concatenate([spine + width, (spine - width)[::-1]]), 0.5),
+        stroke(spine, 0.03, 0.7),
+        blob(oval(-0.82, spine[2, 1], 0.1, 0.1), 1.0),
+    ]
 
 
 def pellet(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A solid rod with round ends, as a copepod leaves behind."
     return [stroke(curve(1.6, rng.uniform(-0.1, 0.1)), rng.uniform(0.3, 0.45), 0.9)]
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #8803feb8
 def star(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "Spines in all directions around a small body."
     count, turn = int(rng.integers(8, 15)), rng.uniform(0, 1)
@@ -119,53 +141,85 @@ def star(
 
 
 def medusa(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A bell with tentacles."
     t = np.linspace(np.pi, 2 * np.pi, 25)
     bell = np.stack([0.7 * np.cos(t), rng.uniform(0.6, 0.9) * np.sin(t)], axis=1)
-    arms = [stroke(np.stack([x + 0.06 * np.sin(np.linspace(0, rng.uniform(4, 9), 15)), np.linspace(0, rng.uniform(0.5, 1), 15)], 1), 0.03, 0.5)
-            for x in np.linspace(-0.6, 0.6, int(rng.integers(5, 9)))]
+    arms = [
+        stroke(
+            np.stack(
+                [
+                    x + 0.06 * np.sin(np.linspace(0, rng.uniform(4, 9), 15)),
+                    np.linspace(0, rng.uniform(0.5, 1), 15),
+                ],
+                1,
+            ),
+            0.03,
+            0.5,
+        )
+        for x in np.linspace(-0.6, 0.6, int(rng.integers(5, 9)))
+    ]
     return [blob(bell, 0.25), stroke(bell, 0.06, 0.7), stroke(bell[[0, -1]], 0.05, 0.6), *arms]
 
 
 def egg(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A clear sphere with a dark spot and a thread."
     angle = rng.uniform(0, 2 * np.pi)
-    return [blob(oval(0, 0, 0.8, 0.8), 0.15), stroke(oval(0, 0, 0.8, 0.8), 0.07, 0.6), blob(oval(0.4 * np.cos(angle), 0.4 * np.sin(angle), 0.2, 0.2), 0.9)]
+    return [
+        blob(oval(0, 0, 0.8, 0.8), 0.15),
+        stroke(oval(0, 0, 0.8, 0.8), 0.07, 0.6),
+        blob(oval(0.4 * np.cos(angle), 0.4 * np.sin(angle), 0.2, 0.2), 0.9),
+    ]
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #cac42ec4
 def comb_jelly(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "An oval with rows of combs from pole to pole and two long tentacles."
     width = rng.uniform(0.5, 0.65)
-    rows = [stroke(oval(0, 0, 0.7, width * share)[:21], 0.04, 0.6) for share in (-1, -0.6, -0.2, 0.2, 0.6, 1)]
-    arms = [stroke(curve(0.9, rng.uniform(-0.15, 0.15), 1) + (1.0, side * 0.2), 0.03, 0.6) for side in (-1, 1)]
+    rows = [
+        stroke(oval(0, 0, 0.7, width * share)[:21], 0.04, 0.6)
+        for share in (-1, -0.6, -0.2, 0.2, 0.6, 1)
+    ]
+    arms = [
+        stroke(curve(0.9, rng.uniform(-0.15, 0.15), 1) + (1.0, side * 0.2), 0.03, 0.6)
+        for side in (-1, 1)
+    ]
     return [blob(oval(0, 0, 0.7, width), 0.2), *rows, *arms]
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #dce3ee1b
 def tuft(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A bundle of threads, tied in the middle."
     angles = rng.normal(0, 0.22, int(rng.integers(15, 30)))
-    return [stroke([(-np.cos(a), -np.sin(a)), (np.cos(a), np.sin(a))] * rng.uniform(0.6, 1.0, (2, 1)) + rng.normal(0, 0.04, 2), 0.03, 0.6) for a in angles]
+    return [
+        stroke(
+            [(-np.cos(a), -np.sin(a)), (np.cos(a), np.sin(a))] * rng.uniform(0.6, 1.0, (2, 1))
+            + rng.normal(0, 0.04, 2),
+            0.03,
+            0.6,
+        )
+        for a in angles
+    ]
 
 
 def sea_urchin_larva(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "A small body from which stiff arms spread like the ribs of an open umbrella."
     angles = np.linspace(-1, 1, int(rng.integers(4, 7))) * rng.uniform(0.45, 0.75)
-    arms = [stroke([(-0.6, 0), (-0.6 + 1.5 * np.cos(a), 1.5 * np.sin(a))], 0.07, 0.65) for a in angles]
+    arms = [
+        stroke([(-0.6, 0), (-0.6 + 1.5 * np.cos(a), 1.5 * np.sin(a))], 0.07, 0.65) for a in angles
+    ]
     return [*arms, blob([(-0.9, 0), (-0.3, 0.3), (-0.1, 0), (-0.3, -0.3)], 0.8)]
 
 
 def detritus(
-    rng: np.random.Generator,   # source of chance
+    rng: np.random.Generator,  # source of chance
 ) -> list[tuple]:
     "Something that once was something: overlapping scraps without a plan."
     scraps = []
@@ -175,27 +229,52 @@ def detritus(
     return scraps
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #8601c54f
-TAXA: dict[str, tuple[Callable, float]] = {   # class → how it is drawn, and its typical half length in pixels; the most frequent first
-    "copepod": (copepod, 34), "detritus": (detritus, 30), "diatom_chain": (diatom_chain, 38), "arrow_worm": (arrow_worm, 48), "larvacean": (larvacean, 34),
-    "pellet": (pellet, 22), "star": (star, 28), "medusa": (medusa, 42), "egg": (egg, 24), "tuft": (tuft, 36), "comb_jelly": (comb_jelly, 46),
-    "fish_larva": (fish_larva, 44), "sea_urchin_larva": (sea_urchin_larva, 28)}
+TAXA: dict[
+    str, tuple[Callable, float]
+] = {  # class → how it is drawn, and its typical half length in pixels; the most frequent first
+    "copepod": (copepod, 34),
+    "detritus": (detritus, 30),
+    "diatom_chain": (diatom_chain, 38),
+    "arrow_worm": (arrow_worm, 48),
+    "larvacean": (larvacean, 34),
+    "pellet": (pellet, 22),
+    "star": (star, 28),
+    "medusa": (medusa, 42),
+    "egg": (egg, 24),
+    "tuft": (tuft, 36),
+    "comb_jelly": (comb_jelly, 46),
+    "fish_larva": (fish_larva, 44),
+    "sea_urchin_larva": (sea_urchin_larva, 28),
+}
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #0463048a
 def render(
-    shapes: list[tuple],         # from one of the drawing functions
-    half: float,                 # half length, in pixels
-    rng: np.random.Generator,    # orientation, dirt, focus, light
-    blur: float = 0.0,           # out of focus by that share of the half length
-) -> np.ndarray:                 # (height, width) uint8, 255 is water
-    "Draw a creature, turned at random and cut close. Raises `ValueError` for a half length below 4 pixels."
+    shapes: list[tuple],  # from one of the drawing functions
+    half: float,  # half length, in pixels
+    rng: np.random.Generator,  # orientation, dirt, focus, light
+    blur: float = 0.0,  # out of focus by that share of the half length
+) -> np.ndarray:  # (height, width) uint8, 255 is water
+    """Draw a creature, turned at random and cut close.
+
+    Raises `ValueError` for a half length below 4 pixels.
+    """
     import cv2
+
     if half < 4:
         raise ValueError(f"half: expected at least 4 pixels, found {half}")
     angle, mirror = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle) * mirror, np.cos(angle) * mirror]])
-    placed = [(kind, points @ turn.T * half, max(1, round(width * half)), ink) for kind, points, width, ink in shapes]
+    turn = np.array(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle) * mirror, np.cos(angle) * mirror]]
+    )
+    placed = [
+        (kind, points @ turn.T * half, max(1, round(width * half)), ink)
+        for kind, points, width, ink in shapes
+    ]
     corners = np.concatenate([points for _, points, _, _ in placed])
-    low, high = corners.min(0) - 3 - half * rng.uniform(0, 0.3, 2), corners.max(0) + 3 + half * rng.uniform(0, 0.3, 2)
+    low, high = (
+        corners.min(0) - 3 - half * rng.uniform(0, 0.3, 2),
+        corners.max(0) + 3 + half * rng.uniform(0, 0.3, 2),
+    )
     canvas = np.zeros(np.ceil(high - low).astype(int)[::-1], np.float32)
     for kind, points, width, ink in placed:
         layer, corners = np.zeros_like(canvas), np.round((points - low) * 8).astype(np.int32)[None]
@@ -210,10 +289,17 @@ def render(
 def _expose(canvas, half, rng, blur):
     "Ink to a picture: dirt, focus, light and noise."
     import cv2
+
     height, width = canvas.shape
     for _ in range(rng.poisson(1.0)):
         place = rng.uniform(0, width), rng.uniform(0, height)
-        cv2.circle(canvas, tuple(int(v) for v in place), int(rng.integers(1, 3)), float(rng.uniform(0.2, 0.7)), -1)
+        cv2.circle(
+            canvas,
+            tuple(int(v) for v in place),
+            int(rng.integers(1, 3)),
+            float(rng.uniform(0.2, 0.7)),
+            -1,
+        )
     canvas = cv2.GaussianBlur(canvas, (0, 0), 0.6 + blur * half)
     light = rng.uniform(0.3, 1.0)
     picture = 252 - 245 * light * canvas + rng.normal(0, 3, canvas.shape)
@@ -221,13 +307,15 @@ def _expose(canvas, half, rng, blur):
 
 
 def draw(
-    name: str,                   # one of `TAXA`
-    rng: np.random.Generator,    # decides everything
-) -> np.ndarray:                 # (height, width) uint8, longer side 20..400
+    name: str,  # one of `TAXA`
+    rng: np.random.Generator,  # decides everything
+) -> np.ndarray:  # (height, width) uint8, longer side 20..400
     "A picture of a creature. Raises `ValueError` for an unknown name."
     if name not in TAXA:
         raise ValueError(f"expected one of {', '.join(TAXA)}, found {name!r}")
     function, typical = TAXA[name]
     half = np.clip(typical * np.exp(rng.normal(0, 0.45)), 10, 160)
-    picture = render(function(rng), half, rng, blur=rng.uniform(0.06, 0.14) if rng.random() < 0.1 else 0.0)
+    picture = render(
+        function(rng), half, rng, blur=rng.uniform(0.06, 0.14) if rng.random() < 0.1 else 0.0
+    )
     return picture[:400, :400]

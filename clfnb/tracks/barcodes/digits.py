@@ -24,42 +24,53 @@ from .predictor import read_picture
 
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #9e1a13a1
 def strip_table(
-    rows: pd.DataFrame,               # of the examples table, with corners
-    width: int = 240,                 # columns; the study also used 1200
-    strips: tuple = (3, 6),           # first and last strip joined; (5, 5) is a single one
-    threshold: float | None = None,   # brightness; None is Otsu's choice, the study's is 50
-) -> np.ndarray:                      # (photographs, width * strips) uint8
+    rows: pd.DataFrame,  # of the examples table, with corners
+    width: int = 240,  # columns; the study also used 1200
+    strips: tuple = (3, 6),  # first and last strip joined; (5, 5) is a single one
+    threshold: float | None = None,  # brightness; None is Otsu's choice, the study's is 50
+) -> np.ndarray:  # (photographs, width * strips) uint8
     "The strips of all photographs, straightened by their marked corners."
     found = []
     for row in rows.to_dict("records"):
         image, factor = read_picture(row["path"])
         corners = np.reshape([row[name] for name in CORNERS], (4, 2)) / factor
-        found.append(join_strips(photo_features(image, np.float32(corners), width, threshold=threshold), *strips))
+        found.append(
+            join_strips(
+                photo_features(image, np.float32(corners), width, threshold=threshold), *strips
+            )
+        )
     return np.stack(found)
 
 
 def pattern_table(
-    codes,             # of the photographs, 13 digits each
-) -> np.ndarray:       # (photographs, 12) int: patterns 0..19 in six places, digits 0..9 in six
-    "What stands in the twelve places with bars: on the left the digit, plus 10 where the parity says G."
+    codes,  # of the photographs, 13 digits each
+) -> np.ndarray:  # (photographs, 12) int: patterns 0..19 in six places, digits 0..9 in six
+    """What stands in the twelve places with bars: on the left the digit, plus 10 where the parity
+    says G.
+    """
     digits = np.array([[int(digit) for digit in code] for code in codes])
     return np.concatenate([digits[:, 1:7] + 10 * PARITY[digits[:, 0]], digits[:, 7:]], axis=1)
 
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #b572973b
 def codes_from(
-    probabilities: list,        # twelve arrays (n, 20 or 10)
+    probabilities: list,  # twelve arrays (n, 20 or 10)
     digits_only: bool = False,  # take the best digit of each place, as the study did, and no other rule
-) -> list[str | None]:          # codes; None where the independent digits make no valid one
+) -> list[str | None]:  # codes; None where the independent digits make no valid one
     "The most probable valid codes; or what independent digits give."
     logs = [np.log(np.maximum(p, 1e-9)) for p in probabilities]
     if not digits_only:
-        return [best_codes(np.stack(row[:6]), np.stack(row[6:]), n=1)[0][0] for row in zip(*logs, strict=True)]
+        return [
+            best_codes(np.stack(row[:6]), np.stack(row[6:]), n=1)[0][0]
+            for row in zip(*logs, strict=True)
+        ]
     found = []
     for row in zip(*logs, strict=True):
         patterns = [int(values.argmax()) for values in row]
         parity = [pattern // 10 for pattern in patterns[:6]]
         first = np.flatnonzero((PARITY == parity).all(1))
-        code = f"{first[0]}" + "".join(str(pattern % 10) for pattern in patterns) if len(first) else ""
+        code = (
+            f"{first[0]}" + "".join(str(pattern % 10) for pattern in patterns) if len(first) else ""
+        )
         found.append(code if is_valid(code) else None)
     return found
 
@@ -68,37 +79,55 @@ def codes_from(
 class BoostedDigits:
     "Twelve boosted ensembles, one for each place with bars."
 
-    trees: int = 40        # rounds; each grows one tree a pattern
-    depth: int = 4         # of a tree
-    rate: float = 0.3      # learning rate
-    seed: int = 0          # of the columns that trees look at
+    trees: int = 40  # rounds; each grows one tree a pattern
+    depth: int = 4  # of a tree
+    rate: float = 0.3  # learning rate
+    seed: int = 0  # of the columns that trees look at
     models: list = field(default_factory=list)
 
 
 @patch
 def fit(
     self: BoostedDigits,
-    features: np.ndarray,   # (n, columns)
-    codes,                  # n codes of 13 digits
-) -> BoostedDigits:         # itself
+    features: np.ndarray,  # (n, columns)
+    codes,  # n codes of 13 digits
+) -> BoostedDigits:  # itself
     "Train all twelve. Raises `ValueError` if the numbers of features and codes differ."
     from xgboost import DMatrix, train
+
     targets = pattern_table(codes)
     if len(targets) != len(features):
-        raise ValueError(f"expected one code for each of {len(features)} feature vectors, found {len(targets)}")
-    options = {"objective": "multi:softprob", "max_depth": self.depth, "eta": self.rate, "tree_method": "hist", "seed": self.seed,
-               "colsample_bynode": 0.3, "nthread": 1}
-    self.models = [train(options | {"num_class": 20 if place < 6 else 10}, DMatrix(features, targets[:, place]), self.trees) for place in range(12)]
+        raise ValueError(
+            f"expected one code for each of {len(features)} feature vectors, found {len(targets)}"
+        )
+    options = {
+        "objective": "multi:softprob",
+        "max_depth": self.depth,
+        "eta": self.rate,
+        "tree_method": "hist",
+        "seed": self.seed,
+        "colsample_bynode": 0.3,
+        "nthread": 1,
+    }
+    self.models = [
+        train(
+            options | {"num_class": 20 if place < 6 else 10},
+            DMatrix(features, targets[:, place]),
+            self.trees,
+        )
+        for place in range(12)
+    ]
     return self
 
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #839b03cd
 @patch
 def predict(
     self: BoostedDigits,
-    features: np.ndarray,   # (n, columns)
-) -> list[np.ndarray]:      # twelve arrays (n, 20 or 10) of probabilities
+    features: np.ndarray,  # (n, columns)
+) -> list[np.ndarray]:  # twelve arrays (n, 20 or 10) of probabilities
     "Probabilities of the patterns. Raises `ValueError` before `fit`."
     from xgboost import DMatrix
+
     if not self.models:
         raise ValueError("BoostedDigits: call fit before predict")
     return [model.predict(DMatrix(features)) for model in self.models]
@@ -108,18 +137,20 @@ PATTERN_GROUPS = (20,) * 6 + (10,) * 6
 
 
 def strip_dataset(
-    features: np.ndarray,   # (n, columns)
-    codes,                  # n codes
-) -> TensorDataset:         # of (features float32, patterns)
+    features: np.ndarray,  # (n, columns)
+    codes,  # n codes
+) -> TensorDataset:  # of (features float32, patterns)
     "Features and patterns for the trainer."
-    return TensorDataset(torch.from_numpy(features.astype(np.float32)), torch.from_numpy(pattern_table(codes)))
+    return TensorDataset(
+        torch.from_numpy(features.astype(np.float32)), torch.from_numpy(pattern_table(codes))
+    )
 
 
 @torch.inference_mode()
 def perceptron_probabilities(
-    net: torch.nn.Module,   # a `DigitPerceptron` with the groups `PATTERN_GROUPS`
-    features: np.ndarray,   # (n, columns)
-) -> list[np.ndarray]:      # twelve arrays (n, 20 or 10)
+    net: torch.nn.Module,  # a `DigitPerceptron` with the groups `PATTERN_GROUPS`
+    features: np.ndarray,  # (n, columns)
+) -> list[np.ndarray]:  # twelve arrays (n, 20 or 10)
     "Probabilities of the patterns by a perceptron."
     groups = net.eval()(torch.from_numpy(features.astype(np.float32)))
     return [group.softmax(1).numpy() for group in groups]

@@ -16,21 +16,22 @@ from ...files import check_paths, write_file
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #f8ed5e5f
 def write_tables(
-    table,                 # of `predict_files`
-    csv: str | None,       # all columns
-    answer: str | None,    # path, code, corners and modules in the study's layout
+    table,  # of `predict_files`
+    csv: str | None,  # all columns
+    answer: str | None,  # path, code, corners and modules in the study's layout
 ) -> None:
     "Write the tables that were asked for, each as a whole or not at all."
     if csv:
         write_file(Path(csv), table.to_csv(index=False))
     if answer:
         from clfnb.preprocessing.barcodes.markup import write_markup
+
         write_markup(table, answer)
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #786c7694
 def show(
-    path: Path,      # the picture
-    answer,          # its readings, or the error
+    path: Path,  # the picture
+    answer,  # its readings, or the error
 ) -> None:
     "Print what was found in one picture; what cannot be read goes to the error stream."
     if isinstance(answer, Exception):
@@ -43,26 +44,58 @@ def show(
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #58559f72
 @click.command("barcodes")
 @click.argument("place", metavar="IMAGE|FOLDER", type=click.Path())
-@click.option("--csv", type=click.Path(dir_okay=False), help="Also a table: path, code, confidence, x1 … y4, reader.")
-@click.option("--answer", type=click.Path(dir_okay=False), help="Also the layout of the study's answer.csv (UTF-16, no header).")
-@click.option("--reader", type=click.Choice(["cascade", "network", "zxing"]), default="cascade", show_default=True, help="Who reads.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.985, show_default=True, help="Least confidence of a network's answer.")
+@click.option(
+    "--csv",
+    type=click.Path(dir_okay=False),
+    help="Also a table: path, code, confidence, x1 … y4, reader.",
+)
+@click.option(
+    "--answer",
+    type=click.Path(dir_okay=False),
+    help="Also the layout of the study's answer.csv (UTF-16, no header).",
+)
+@click.option(
+    "--reader",
+    type=click.Choice(["cascade", "network", "zxing"]),
+    default="cascade",
+    show_default=True,
+    help="Who reads.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.985,
+    show_default=True,
+    help="Least confidence of a network's answer.",
+)
 @click.option("--run", "run", help="A run or a model folder, instead of the shipped weights.")
 def predict_barcodes(
-    place: str,          # what to read
-    csv: str | None,     # file of the table
+    place: str,  # what to read
+    csv: str | None,  # file of the table
     answer: str | None,  # file in the study's layout
-    reader: str,         # which readers
-    threshold: float,    # least confidence
-    run: str | None,     # which model
+    reader: str,  # which readers
+    threshold: float,  # least confidence
+    run: str | None,  # which model
 ) -> int:
-    "Read the EAN-13 and UPC-A codes of photographs, blurred ones too. A code with a wrong check digit is never printed."
+    """Read the EAN-13 and UPC-A codes of photographs, blurred ones too.
+
+    A code with a wrong check digit is never printed.
+    """
     check_paths(place, "file or folder", csv, answer)
     from clfnb.runs.record import model_of
+
     folder = None if run is None else model_of(run)
     from clfnb.tracks.barcodes.predictor import Predictor, pictures_in, predict_files
+
     paths = pictures_in(place)
-    table, failed = predict_files(Predictor.load(folder, reader, threshold), paths, place if Path(place).is_dir() else "", show)
+    table, failed = predict_files(
+        Predictor.load(folder, reader, threshold),
+        paths,
+        place if Path(place).is_dir() else "",
+        show,
+    )
     write_tables(table, csv, answer)
-    click.echo(f"{len(table)} codes in {table['path'].nunique()} of {len(paths)} pictures, {len(failed)} left out")
+    click.echo(
+        f"{len(table)} codes in {table['path'].nunique()} of {len(paths)} pictures, {len(failed)} left out"
+    )
     return 1 if failed else 0

@@ -36,49 +36,70 @@ def _transparent(raw):
 
 
 def _on_white(image):
-    "A picture (height, width, 4) laid on white paper: (height, width) grey, uint8. None stays None."
+    """A picture (height, width, 4) laid on white paper: (height, width) grey, uint8.
+
+    None stays None.
+    """
     if image is None:
         return None
     full = np.iinfo(image.dtype).max
     alpha = image[..., 3] / full
-    return np.rint((cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY) / full * alpha + 1 - alpha) * 255).astype(np.uint8)
-
+    return np.rint(
+        (cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY) / full * alpha + 1 - alpha) * 255
+    ).astype(np.uint8)
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a6da7e6b
 def read_picture(
-    path: str | Path,      # of a picture in one of the formats that OpenCV reads
-    most: int = 4000,      # pixels of the longer side beyond which the picture is reduced
-) -> tuple[np.ndarray, float]:   # (height, width) grey uint8, and the factor by which it was reduced
-    "Read a photograph, turned as its EXIF data say. Raises `FileNotFoundError`, or `ValueError` naming the file and what it is instead."
+    path: str | Path,  # of a picture in one of the formats that OpenCV reads
+    most: int = 4000,  # pixels of the longer side beyond which the picture is reduced
+) -> tuple[np.ndarray, float]:  # (height, width) grey uint8, and the factor by which it was reduced
+    """Read a photograph, turned as its EXIF data say.
+
+    Raises `FileNotFoundError`, or `ValueError` naming the file and what it is instead.
+    """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a picture")
+        raise FileNotFoundError(
+            f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a picture"
+        )
     raw = np.fromfile(path, np.uint8)
     if not len(raw):
         raise ValueError(f"{path}: an empty file; expected a picture")
     try:
-        image = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE) if not _transparent(raw) else _on_white(cv2.imdecode(raw, cv2.IMREAD_UNCHANGED))
+        image = (
+            cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE)
+            if not _transparent(raw)
+            else _on_white(cv2.imdecode(raw, cv2.IMREAD_UNCHANGED))
+        )
     except cv2.error as error:
         raise ValueError(f"{path}: cannot be decoded ({error.err})") from error
     if image is None:
         raise ValueError(f"{path}: not a picture that OpenCV can read ({', '.join(SUFFIXES)})")
     factor = max(1.0, max(image.shape) / most)
     if factor > 1:
-        image = cv2.resize(image, (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor))), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(
+            image,
+            (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor))),
+            interpolation=cv2.INTER_AREA,
+        )
     return image, factor
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #c969940d
 def pictures_in(
-    place: str | Path,      # a picture or a folder
-) -> list[Path]:            # sorted; a file is taken whatever its ending
+    place: str | Path,  # a picture or a folder
+) -> list[Path]:  # sorted; a file is taken whatever its ending
     "The pictures meant by a path. Raises `FileNotFoundError` if there is none."
     place = Path(place)
     if not place.exists():
-        raise FileNotFoundError(f"{place}: no such file; expected a picture or a folder of pictures")
+        raise FileNotFoundError(
+            f"{place}: no such file; expected a picture or a folder of pictures"
+        )
     try:
         return image_files(place)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{place}: no pictures in this folder ({', '.join(SUFFIXES)})") from error
+        raise FileNotFoundError(
+            f"{place}: no pictures in this folder ({', '.join(SUFFIXES)})"
+        ) from error
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #8eba1960
 def _from_texts(folder):
@@ -97,17 +118,23 @@ def _from_texts(folder):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #c2c7de07
 def load(
-    folder: str | Path,       # with markup.csv, or with a text file beside each picture
-    skip_bad: bool = False,   # warn instead of raising where rows or pictures are bad
-) -> pd.DataFrame:            # path, code, group and, if known, x1 … y4
-    "The examples of a folder. Raises `FileNotFoundError` if there are none, `ValueError` listing bad rows and missing pictures."
+    folder: str | Path,  # with markup.csv, or with a text file beside each picture
+    skip_bad: bool = False,  # warn instead of raising where rows or pictures are bad
+) -> pd.DataFrame:  # path, code, group and, if known, x1 … y4
+    """The examples of a folder.
+
+    Raises `FileNotFoundError` if there are none, `ValueError` listing bad rows and missing
+    pictures.
+    """
     folder = Path(folder)
     if (folder / "markup.csv").is_file():
         table, bad = read_markup(folder / "markup.csv", skip_bad=True)
         missing = missing_pictures(table, folder)
         bad += [f"{folder / name}: in markup.csv, but no such picture" for name in missing]
         table = table[~table["path"].isin(missing)].reset_index(drop=True)
-        table = table.assign(path=[folder / name for name in table["path"]], group=table["code"])[["path", "code", "group", *CORNERS]]
+        table = table.assign(path=[folder / name for name in table["path"]], group=table["code"])[
+            ["path", "code", "group", *CORNERS]
+        ]
     else:
         table, bad = _from_texts(folder)
     if bad and not skip_bad:
@@ -115,20 +142,27 @@ def load(
     if bad:
         warnings.warn(f"{len(bad)} left out:\n" + "\n".join(bad), stacklevel=2)
     if not len(table):
-        raise FileNotFoundError(f"{folder}: no photographs with codes (expected markup.csv, or a text file beside each picture)")
+        raise FileNotFoundError(
+            f"{folder}: no photographs with codes (expected markup.csv, or a text file beside each picture)"
+        )
     return table
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #16d073ca
 class MaskDataset(Dataset):
-    "Photographs and masks as tensors (1, side, side); `train=True` flips and varies brightness from torch's global random numbers."
+    """Photographs and masks as tensors (1, side, side); `train=True` flips and varies brightness
+    from torch's global random numbers.
+    """
 
     def __init__(
         self,
-        rows: pd.DataFrame,    # of the examples table, with corners
-        side: int = 512,       # of the square
-        train: bool = False,   # vary the examples
+        rows: pd.DataFrame,  # of the examples table, with corners
+        side: int = 512,  # of the square
+        train: bool = False,  # vary the examples
     ):
-        self.paths, self.quads = list(rows["path"]), rows[CORNERS].to_numpy(np.float32).reshape(-1, 4, 2)
+        self.paths, self.quads = (
+            list(rows["path"]),
+            rows[CORNERS].to_numpy(np.float32).reshape(-1, 4, 2),
+        )
         self.side, self.train = side, train
 
     def __len__(self):
@@ -137,28 +171,37 @@ class MaskDataset(Dataset):
     def __getitem__(self, i):
         image, factor = read_picture(self.paths[i])
         scale = np.array([self.side / image.shape[1], self.side / image.shape[0]], np.float32)
-        picture = cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        mask = fill_quads((self.side, self.side), [(self.quads[i] / factor + 0.5) * scale - 0.5]).astype(np.float32)
+        picture = (
+            cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_AREA).astype(
+                np.float32
+            )
+            / 255
+        )
+        mask = fill_quads(
+            (self.side, self.side), [(self.quads[i] / factor + 0.5) * scale - 0.5]
+        ).astype(np.float32)
         x, y = torch.from_numpy(picture)[None], torch.from_numpy(mask)[None]
         if self.train:
             axes = [axis for axis in (1, 2) if torch.rand(()) < 0.5]
             x, y = x.flip(axes), y.flip(axes)
-            x = (x * torch.empty(()).uniform_(0.6, 1.4) + torch.empty(()).uniform_(-0.2, 0.2)).clamp(0, 1)
+            x = (
+                x * torch.empty(()).uniform_(0.6, 1.4) + torch.empty(()).uniform_(-0.2, 0.2)
+            ).clamp(0, 1)
         return x, y
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #21ae1d37
 def dataset(
-    rows: pd.DataFrame,    # of the examples table, with corners
-    train: bool,           # vary the examples
-    side: int = 512,       # pixels
+    rows: pd.DataFrame,  # of the examples table, with corners
+    train: bool,  # vary the examples
+    side: int = 512,  # pixels
 ) -> MaskDataset:
     "The torch data set of photographs and masks."
     return MaskDataset(rows, side, train)
 
 
 def build_model(
-    name: str = "unet",   # "unet" or "lines"
-    **arguments,          # of `UNet` or `LineNetworks`
+    name: str = "unet",  # "unet" or "lines"
+    **arguments,  # of `UNet` or `LineNetworks`
 ) -> torch.nn.Module:
     "A model of the barcode track. Raises `ValueError` for another name."
     if name not in ("unet", "lines"):
@@ -167,7 +210,7 @@ def build_model(
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3432b9d5
 READERS = ("cascade", "network", "zxing")
-ZXING_CONFIDENCE = 0.999     # of its answers with a right check digit on the simulated photographs
+ZXING_CONFIDENCE = 0.999  # of its answers with a right check digit on the simulated photographs
 
 
 class MissingReader(ImportError, ValueError):
@@ -175,18 +218,35 @@ class MissingReader(ImportError, ValueError):
 
 
 def read_zxing(
-    image: np.ndarray,      # (height, width) grey, uint8
+    image: np.ndarray,  # (height, width) grey, uint8
 ) -> list[Reading]:
-    "What zxing-cpp reads of EAN-13 and UPC-A. Raises `MissingReader` with the command that installs it."
+    """What zxing-cpp reads of EAN-13 and UPC-A.
+
+    Raises `MissingReader` with the command that installs it.
+    """
     try:
         import zxingcpp
     except ImportError as error:
-        raise MissingReader("zxing-cpp is not installed: pip install 'clfnb[barcodes]', or choose the reader 'network'") from error
+        raise MissingReader(
+            "zxing-cpp is not installed: pip install 'clfnb[barcodes]', or choose the reader 'network'"
+        ) from error
     found = []
-    for answer in zxingcpp.read_barcodes(image, formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA]):
+    for answer in zxingcpp.read_barcodes(
+        image, formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA]
+    ):
         code, place = answer.text.zfill(13), answer.position
         if answer.valid and is_valid(code):
-            corners = np.float32([[p.x, p.y] for p in (place.top_left, place.top_right, place.bottom_right, place.bottom_left)])
+            corners = np.float32(
+                [
+                    [p.x, p.y]
+                    for p in (
+                        place.top_left,
+                        place.top_right,
+                        place.bottom_right,
+                        place.bottom_left,
+                    )
+                ]
+            )
             found.append(Reading(code, ZXING_CONFIDENCE, corners, "zxing"))
     return found
 
@@ -195,18 +255,18 @@ def read_zxing(
 class Predictor:
     "Reads all barcodes of a photograph."
 
-    lines: LineReading | None      # the networks; None for the reader "zxing"
-    reader: str = "cascade"        # one of `READERS`
-    threshold: float = 0.985       # least confidence of an answer by the networks
-    most: int = 4                  # candidates looked at in a picture
+    lines: LineReading | None  # the networks; None for the reader "zxing"
+    reader: str = "cascade"  # one of `READERS`
+    threshold: float = 0.985  # least confidence of an answer by the networks
+    most: int = 4  # candidates looked at in a picture
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #eac3c963
 @patch(cls_method=True)
 def load(
     cls: Predictor,
-    run: str | Path | None = None,   # a model folder; None: the shipped weights
-    reader: str = "cascade",         # "cascade", "network" or "zxing"
-    threshold: float = 0.985,        # least confidence of an answer by the networks
+    run: str | Path | None = None,  # a model folder; None: the shipped weights
+    reader: str = "cascade",  # "cascade", "network" or "zxing"
+    threshold: float = 0.985,  # least confidence of an answer by the networks
 ) -> Predictor:
     "A predictor. Raises `ValueError` for an unknown reader or a threshold outside 0..1."
     if reader not in READERS:
@@ -219,12 +279,18 @@ def load(
 @patch
 def predict(
     self: Predictor,
-    image: np.ndarray,     # (height, width) grey, uint8
-) -> list[Reading]:        # one for each code, the surest first; empty if there is none
-    "All barcodes of a picture. Raises `ValueError` for a picture that is not grey, `MissingReader` if the reader \"zxing\" is not installed."
+    image: np.ndarray,  # (height, width) grey, uint8
+) -> list[Reading]:  # one for each code, the surest first; empty if there is none
+    """All barcodes of a picture.
+
+    Raises `ValueError` for a picture that is not grey, `MissingReader` if the reader "zxing" is
+    not installed.
+    """
     image = np.asarray(image)
     if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"image: expected a grey picture (height, width) of uint8, found {image.dtype} {image.shape}")
+        raise ValueError(
+            f"image: expected a grey picture (height, width) of uint8, found {image.dtype} {image.shape}"
+        )
     found = []
     if self.reader != "network" and min(image.shape) >= 8:
         try:
@@ -232,7 +298,11 @@ def predict(
         except MissingReader:
             if self.reader == "zxing":
                 raise
-    if self.reader != "zxing" and min(image.shape) >= 8 and (not found or _contradict(found) or any(map(_thin, found))):
+    if (
+        self.reader != "zxing"
+        and min(image.shape) >= 8
+        and (not found or _contradict(found) or any(map(_thin, found)))
+    ):
         found = _second_opinion(found, self._by_network(image))
     elif found and self.reader == "cascade":
         found = found + self._beside(image, found)
@@ -241,11 +311,18 @@ def predict(
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #507f1eef
 @patch
 def _beside(self: Predictor, image, found):
-    "What the networks read in places where the quick path saw nothing, of codes about as large as those that it read."
+    """What the networks read in places where the quick path saw nothing, of codes about as large as
+    those that it read.
+    """
     width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
     middles = [tuple(map(float, reading.corners.mean(0))) for reading in found]
-    quads = [quad for quad in find_bars(image, self.most, windows=(5,)) if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
-             and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width and all(cv2.pointPolygonTest(quad, middle, False) < 0 for middle in middles)]
+    quads = [
+        quad
+        for quad in find_bars(image, self.most, windows=(5,))
+        if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
+        and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width
+        and all(cv2.pointPolygonTest(quad, middle, False) < 0 for middle in middles)
+    ]
     readings = self.lines.read_all(image, quads[:2]) if quads else []
     more = {reading.code: reading for reading in readings if self._accepts(reading)}
     return [reading for code, reading in more.items() if all(code != one.code for one in found)]
@@ -256,7 +333,11 @@ def _second_opinion(quick, network):
     if _contradict(quick):
         return network
     codes = [reading.code for reading in network]
-    return network + [reading for reading in quick if reading.code not in codes and not _contradict([*network, reading])]
+    return network + [
+        reading
+        for reading in quick
+        if reading.code not in codes and not _contradict([*network, reading])
+    ]
 
 
 def _thin(reading):
@@ -267,9 +348,17 @@ def _thin(reading):
 
 def _contradict(found):
     "Whether two different codes claim one place."
-    middles, widths = [reading.corners.mean(0) for reading in found], [np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found]
-    return any(a.code != b.code and np.linalg.norm(middles[i] - middles[i + 1 + j]) < 0.6 * max(widths[i], widths[i + 1 + j])
-               for i, a in enumerate(found) for j, b in enumerate(found[i + 1 :]))
+    middles, widths = (
+        [reading.corners.mean(0) for reading in found],
+        [np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found],
+    )
+    return any(
+        a.code != b.code
+        and np.linalg.norm(middles[i] - middles[i + 1 + j])
+        < 0.6 * max(widths[i], widths[i + 1 + j])
+        for i, a in enumerate(found)
+        for j, b in enumerate(found[i + 1 :])
+    )
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a70acb88
 @patch
@@ -281,17 +370,35 @@ def _accepts(self: Predictor, reading):
 @patch
 def _by_network(self: Predictor, image):
     "Readings above the threshold, one a place."
-    bars, fine, found, settled, illegible = find_bars(image, self.most, windows=(5,)), [], {}, [], []
+    bars, fine, found, settled, illegible = (
+        find_bars(image, self.most, windows=(5,)),
+        [],
+        {},
+        [],
+        [],
+    )
     for effort in range(5):
         if effort == 2 and not settled:
-            fine = [quad for quad in find_bars(image, self.most, windows=(3,)) if all(quad_iou(quad, other) < 0.8 for other in bars)]
+            fine = [
+                quad
+                for quad in find_bars(image, self.most, windows=(3,))
+                if all(quad_iou(quad, other) < 0.8 for other in bars)
+            ]
         taken = settled + (illegible if effort == 3 else [])
-        quads = (bars[:1], bars[:1], fine[:1], bars[1:] + (fine[1:] if not taken else []), bars[1:2] if not settled else [])[effort]
+        quads = (
+            bars[:1],
+            bars[:1],
+            fine[:1],
+            bars[1:] + (fine[1:] if not taken else []),
+            bars[1:2] if not settled else [],
+        )[effort]
         quads = [quad for quad in quads if _elsewhere(quad, taken)]
         sign = -1 if effort in (1, 4) else 1
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
             if self._accepts(reading) and _elsewhere(quad, settled):
-                found[reading.code] = max(reading, found.get(reading.code, reading), key=lambda r: r.confidence)
+                found[reading.code] = max(
+                    reading, found.get(reading.code, reading), key=lambda r: r.confidence
+                )
                 settled.append(reading.corners)
             elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
@@ -300,18 +407,24 @@ def _by_network(self: Predictor, image):
 
 def _elsewhere(quad, settled):
     "Whether a rectangle is neither at one of the settled places nor tiny beside one."
-    return all(quad_iou(quad, other) <= 0.2 and cv2.contourArea(quad) > 0.25 * cv2.contourArea(other) for other in settled)
+    return all(
+        quad_iou(quad, other) <= 0.2 and cv2.contourArea(quad) > 0.25 * cv2.contourArea(other)
+        for other in settled
+    )
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #8d836e48
 TABLE = ["path", "code", "confidence", *CORNERS, "reader"]
 
 
 def predict_files(
-    predictor: Predictor,      # ready to use
-    paths: list,               # pictures
-    base: str | Path = "",     # folder to which the paths in the table are relative; "" leaves them as they are
-    report=None,               # called with (path, readings or error) after each picture
-) -> tuple[pd.DataFrame, list[str]]:   # path, code, confidence, x1 … y4, reader; and one sentence for each picture that failed
+    predictor: Predictor,  # ready to use
+    paths: list,  # pictures
+    base: str
+    | Path = "",  # folder to which the paths in the table are relative; "" leaves them as they are
+    report=None,  # called with (path, readings or error) after each picture
+) -> tuple[
+    pd.DataFrame, list[str]
+]:  # path, code, confidence, x1 … y4, reader; and one sentence for each picture that failed
     "Read many pictures. One that is not a picture is named and left out."
     rows, failed = [], []
     for path in map(Path, paths):
@@ -320,8 +433,14 @@ def predict_files(
             answer = predictor.predict(image)
             for reading in answer:
                 corners = ((reading.corners.astype(float) + 0.5) * factor - 0.5).ravel().round(1)
-                name = path.relative_to(base).as_posix() if base and path.is_relative_to(base) else str(path)
-                rows.append([name, reading.code, round(reading.confidence, 4), *corners, reading.reader])
+                name = (
+                    path.relative_to(base).as_posix()
+                    if base and path.is_relative_to(base)
+                    else str(path)
+                )
+                rows.append(
+                    [name, reading.code, round(reading.confidence, 4), *corners, reading.reader]
+                )
         except (ValueError, OSError) as error:
             failed.append(str(error))
             answer = error
@@ -331,15 +450,33 @@ def predict_files(
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #552f4f42
 def evaluate(
-    predictions: pd.DataFrame,   # columns code (true) and predicted (a code, or None)
-) -> dict:                       # n, right, wrong, silent; shares with bounds
-    "Full-code accuracy, digit accuracy and the share of wrong codes. Raises `ValueError` for an empty table."
+    predictions: pd.DataFrame,  # columns code (true) and predicted (a code, or None)
+) -> dict:  # n, right, wrong, silent; shares with bounds
+    """Full-code accuracy, digit accuracy and the share of wrong codes.
+
+    Raises `ValueError` for an empty table.
+    """
     if not len(predictions):
         raise ValueError("predictions: an empty table; expected at least one photograph")
-    pairs = [(code, answer if isinstance(answer, str) else None) for code, answer in zip(predictions["code"], predictions["predicted"], strict=True)]
+    pairs = [
+        (code, answer if isinstance(answer, str) else None)
+        for code, answer in zip(predictions["code"], predictions["predicted"], strict=True)
+    ]
     n, right = len(pairs), sum(code == answer for code, answer in pairs)
     wrong = sum(answer is not None and code != answer for code, answer in pairs)
-    digits = sum(sum(a == b for a, b in zip(code, answer or "", strict=False)) for code, answer in pairs) / (13 * n)
+    digits = sum(
+        sum(a == b for a, b in zip(code, answer or "", strict=False)) for code, answer in pairs
+    ) / (13 * n)
     low, high = wilson(right, n)
-    return {"n": n, "right": right, "wrong": wrong, "silent": n - right - wrong, "accuracy": right / n, "accuracy_low": low, "accuracy_high": high,
-            "wrong_rate": wrong / n, "wrong_high": wilson(wrong, n)[1], "digit_accuracy": digits}
+    return {
+        "n": n,
+        "right": right,
+        "wrong": wrong,
+        "silent": n - right - wrong,
+        "accuracy": right / n,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "wrong_rate": wrong / n,
+        "wrong_high": wilson(wrong, n)[1],
+        "digit_accuracy": digits,
+    }

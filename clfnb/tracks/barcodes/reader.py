@@ -35,10 +35,12 @@ def _grid(bands, places):
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #966edd92
 def fit_places(
-    votes: np.ndarray,          # (bands, 2, places) logit of inside, position 0..1
-    samples: int,               # length of the lines that the votes are about
-    bands: int | None = None,   # how many lines the map is wanted for; None: as many as have voted
-) -> tuple | None:              # (bands, samples) module coordinates, and the modules by which votes are off in the middle; None without enough votes
+    votes: np.ndarray,  # (bands, 2, places) logit of inside, position 0..1
+    samples: int,  # length of the lines that the votes are about
+    bands: int | None = None,  # how many lines the map is wanted for; None: as many as have voted
+) -> (
+    tuple | None
+):  # (bands, samples) module coordinates, and the modules by which votes are off in the middle; None without enough votes
     "The smooth map through the finder's votes."
     inside, position = 1 / (1 + np.exp(-votes[:, 0])), 95 * votes[:, 1]
     terms = _grid(*position.shape)
@@ -58,12 +60,14 @@ def fit_places(
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #40d3eddf
 def rising(
-    places: np.ndarray,   # (bands, samples) module coordinates that should rise
-) -> np.ndarray:          # the same, rising everywhere
+    places: np.ndarray,  # (bands, samples) module coordinates that should rise
+) -> np.ndarray:  # the same, rising everywhere
     "Limit the steps of a map to between a seventh and six times their median."
     steps = np.diff(places, axis=1)
     middle = max(float(np.median(steps)), 1e-3)
-    return places[:, :1] + np.pad(np.cumsum(np.clip(steps, middle / 7, 6 * middle), axis=1), ((0, 0), (1, 0)))
+    return places[:, :1] + np.pad(
+        np.cumsum(np.clip(steps, middle / 7, 6 * middle), axis=1), ((0, 0), (1, 0))
+    )
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #34516cb3
 def _standard(lines):
@@ -76,24 +80,29 @@ def _log_softmax(logits):
 
 
 def join(
-    mean: np.ndarray,     # (places, patterns) log-probabilities of the averaged line
-    bands: np.ndarray,    # (bands, places, patterns) log-probabilities of the bands
-    trust: np.ndarray,    # (bands,) 0..1
-    share: float = 0.3,   # weight of a band that is fully trusted
-    power: float = 1.5,   # how many independent lines all of them together are worth
-) -> np.ndarray:          # (places, patterns) log-probabilities
+    mean: np.ndarray,  # (places, patterns) log-probabilities of the averaged line
+    bands: np.ndarray,  # (bands, places, patterns) log-probabilities of the bands
+    trust: np.ndarray,  # (bands,) 0..1
+    share: float = 0.3,  # weight of a band that is fully trusted
+    power: float = 1.5,  # how many independent lines all of them together are worth
+) -> np.ndarray:  # (places, patterns) log-probabilities
     "A weighted geometric mean of the opinions of all lines, to a power."
-    return _log_softmax((mean + share * np.tensordot(trust, bands, 1)) * power / (1 + share * trust.sum()))
+    return _log_softmax(
+        (mean + share * np.tensordot(trust, bands, 1)) * power / (1 + share * trust.sum())
+    )
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #065c4291
 @dataclass
 class Reading:
     "A code with its probability and its place."
-    code: str                # 13 digits with a right check digit
-    confidence: float        # estimated probability that the code is right, 0..1
-    corners: np.ndarray      # (4, 2) float32: top left, top right, bottom right, bottom left of the code as it stands
+
+    code: str  # 13 digits with a right check digit
+    confidence: float  # estimated probability that the code is right, 0..1
+    corners: (
+        np.ndarray
+    )  # (4, 2) float32: top left, top right, bottom right, bottom left of the code as it stands
     reader: str = "network"  # who read it
-    evidence: tuple = ()     # what the confidence was computed from
+    evidence: tuple = ()  # what the confidence was computed from
 
     @property
     def illegible(self) -> bool:
@@ -102,16 +111,22 @@ class Reading:
 
 
 def evidence_of(
-    posterior: float,    # probability of the best code among valid ones
-    valid: float,        # log-probability of all valid codes
-    upright: float,      # logit of the averaged line
-    agreement: float,    # mean over bands and places of agreement with the answer
-    off: float,          # modules by which the finder's votes are off
-    weakest: float,      # the smallest agreement at one place
-) -> tuple:              # six numbers of moderate size
+    posterior: float,  # probability of the best code among valid ones
+    valid: float,  # log-probability of all valid codes
+    upright: float,  # logit of the averaged line
+    agreement: float,  # mean over bands and places of agreement with the answer
+    off: float,  # modules by which the finder's votes are off
+    weakest: float,  # the smallest agreement at one place
+) -> tuple:  # six numbers of moderate size
     "What the confidence is computed from: each clipped to where it still says something."
-    return (float(np.log(posterior + 1e-6) - np.log(max(1 - posterior, 0.0) + 1e-6)), float(np.clip(valid, -6, 0)),
-            float(np.clip(upright, -6, 12)), agreement, float(np.clip(np.log(off + 0.1), -2, 3)), weakest)
+    return (
+        float(np.log(posterior + 1e-6) - np.log(max(1 - posterior, 0.0) + 1e-6)),
+        float(np.clip(valid, -6, 0)),
+        float(np.clip(upright, -6, 12)),
+        agreement,
+        float(np.clip(np.log(off + 0.1), -2, 3)),
+        weakest,
+    )
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #12eac4b8
 @dataclass
@@ -119,19 +134,24 @@ class LineReading:
     "Reads barcodes from photographs with the two scan-line networks."
 
     networks: LineNetworks
-    weights: tuple = (0.0,) * 6     # of the logistic regression on the evidence
+    weights: tuple = (0.0,) * 6  # of the logistic regression on the evidence
     bias: float = 0.0
-    bands: int = 8                  # lines across a code, an even number
-    samples: int = 512              # of each line before it is straightened
-    margin: float = 0.25            # part of the rectangle's width that lines reach beyond it on each side
-    rounds: int = 2                 # corrections of the straightening, at most
-    enough: float = 0.99            # confidence above which nothing is corrected any more
-    hopeless: float = 0.1           # confidence of a reading below which nothing is corrected either
-    astray: float = 2.0             # modules by which the finder's votes may be off
-    glance: float = -2.5            # code score plus log-probability of all valid codes of the first glance below which nothing is read
+    bands: int = 8  # lines across a code, an even number
+    samples: int = 512  # of each line before it is straightened
+    margin: float = 0.25  # part of the rectangle's width that lines reach beyond it on each side
+    rounds: int = 2  # corrections of the straightening, at most
+    enough: float = 0.99  # confidence above which nothing is corrected any more
+    hopeless: float = 0.1  # confidence of a reading below which nothing is corrected either
+    astray: float = 2.0  # modules by which the finder's votes may be off
+    # code score plus log-probability of all valid codes of the first glance below which nothing is
+    # read
+    glance: float = -2.5
 
     def __post_init__(self):
-        self.finder, self.reader = ArrayFinder(self.networks.finder), ArrayReader(self.networks.reader)
+        self.finder, self.reader = (
+            ArrayFinder(self.networks.finder),
+            ArrayReader(self.networks.reader),
+        )
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #a5d96769
 def _paired(lines):
@@ -141,8 +161,13 @@ def _paired(lines):
 
 @patch
 def _look(self: LineReading, lines):
-    "What the reader says about straightened lines (..., samples), as arrays that begin with the same dimensions."
-    out = {name: value.reshape(*lines.shape[:-1], *value.shape[1:]) for name, value in self.reader(lines.reshape(-1, lines.shape[-1])).items()}
+    """What the reader says about straightened lines (..., samples), as arrays that begin with the
+    same dimensions.
+    """
+    out = {
+        name: value.reshape(*lines.shape[:-1], *value.shape[1:])
+        for name, value in self.reader(lines.reshape(-1, lines.shape[-1])).items()
+    }
     out["left"], out["right"] = _log_softmax(out["left"]), _log_softmax(out["right"])
     out["trust"] = 1 / (1 + np.exp(-out["code"]))
     return out
@@ -152,13 +177,13 @@ def _look(self: LineReading, lines):
 class _Try:
     "A rectangle that is being read."
 
-    number: int            # its place in the list of rectangles
-    quad: np.ndarray       # (4, 2)
-    lines: np.ndarray      # (bands, samples) brightness
-    places: np.ndarray     # (bands, samples) module coordinates
-    off: float             # modules by which the finder's votes are off
+    number: int  # its place in the list of rectangles
+    quad: np.ndarray  # (4, 2)
+    lines: np.ndarray  # (bands, samples) brightness
+    places: np.ndarray  # (bands, samples) module coordinates
+    off: float  # modules by which the finder's votes are off
     against: bool = False  # whether the lines run against the code, and have been turned
-    trust: np.ndarray | float = 1.0   # (bands / 2,) in the pairs of lines, from the last reading
+    trust: np.ndarray | float = 1.0  # (bands / 2,) in the pairs of lines, from the last reading
 
 
 @patch
@@ -176,7 +201,9 @@ def _find(self: LineReading, lines, quads):
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #ffb28157
 @patch
 def _glance(self: LineReading, tries):
-    "Turn what runs against the code, leave out what is hopeless, and straighten the rest by what the averaged line says."
+    """Turn what runs against the code, leave out what is hopeless, and straighten the rest by what
+    the averaged line says.
+    """
     means = np.stack([_standard(straighten(one.lines, one.places)).mean(0) for one in tries])
     out = self._look(np.stack([means, means[:, ::-1]], axis=1))
     value = out["code"] + np.maximum(log_total(scores(out["left"], out["right"])), -8.0)
@@ -185,7 +212,11 @@ def _glance(self: LineReading, tries):
         way = int(value[k, 1] > value[k, 0])
         if value[k, way] > self.glance:
             if way:
-                one.against, one.places, one.lines = True, 95 - one.places[:, ::-1], one.lines[:, ::-1]
+                one.against, one.places, one.lines = (
+                    True,
+                    95 - one.places[:, ::-1],
+                    one.lines[:, ::-1],
+                )
             one.places = _moved(one.places, out["shift"][k, way][None])
             kept.append(one)
     return kept
@@ -195,9 +226,15 @@ _KNOTS = np.concatenate([[-20.0], CENTRES.numpy(), [115.0]])
 
 
 def _moved(places, shift):
-    "A map (bands, samples) after displacements at the fifteen windows: (1, 15) for all bands, or one row for several of them."
-    shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1).repeat(len(places) // len(shift), axis=0)
-    return rising(places + np.stack([np.interp(u, _KNOTS, s) for u, s in zip(places, shift, strict=True)]))
+    """A map (bands, samples) after displacements at the fifteen windows: (1, 15) for all bands, or
+    one row for several of them.
+    """
+    shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1).repeat(
+        len(places) // len(shift), axis=0
+    )
+    return rising(
+        places + np.stack([np.interp(u, _KNOTS, s) for u, s in zip(places, shift, strict=True)])
+    )
 
 
 def _correction(out):
@@ -210,19 +247,31 @@ def _correction(out):
 @patch
 def read_all(
     self: LineReading,
-    image: np.ndarray,    # (height, width) grey, uint8
-    quads: list,          # (4, 2) rectangles that may hold a barcode, the first side of each across the bars
-    sign: int = 1,        # -1 to read light bars on a dark ground
-) -> list:                # for each the best valid code, however improbable; None if there is nothing like a code at all
+    image: np.ndarray,  # (height, width) grey, uint8
+    quads: list,  # (4, 2) rectangles that may hold a barcode, the first side of each across the bars
+    sign: int = 1,  # -1 to read light bars on a dark ground
+) -> (
+    list
+):  # for each the best valid code, however improbable; None if there is nothing like a code at all
     "Read what may be barcodes. Raises `ValueError` for a degenerate rectangle."
     if not len(quads):
         return []
-    lines = sign * np.stack([scan_lines(image, quad, self.samples, self.bands, self.margin) for quad in quads])
+    lines = sign * np.stack(
+        [scan_lines(image, quad, self.samples, self.bands, self.margin) for quad in quads]
+    )
     if sign > 0:
         return self._read_lines(lines, quads)
     found, tried = [None] * len(quads), [i for i in range(len(quads)) if self._on_dark(-lines[i])]
-    for i, reading in zip(tried, self._read_lines(lines[tried], [quads[i] for i in tried]) if tried else [], strict=True):
-        if reading and reading.confidence > 0.5 and not self._confirmed(lines[i], quads[i], reading.code):
+    for i, reading in zip(
+        tried,
+        self._read_lines(lines[tried], [quads[i] for i in tried]) if tried else [],
+        strict=True,
+    ):
+        if (
+            reading
+            and reading.confidence > 0.5
+            and not self._confirmed(lines[i], quads[i], reading.code)
+        ):
             reading.confidence = 0.5
         found[i] = reading
     return found
@@ -232,7 +281,12 @@ def read_all(
 def _on_dark(self: LineReading, lines):
     "Whether the rectangle is darker just beyond its two ends than within."
     edge = int(self.samples * self.margin / (1 + 2 * self.margin))
-    left, middle, right = (part.mean() for part in np.split(lines[:, edge // 2 : -(edge // 2)], [edge - edge // 2, -(edge - edge // 2)], axis=1))
+    left, middle, right = (
+        part.mean()
+        for part in np.split(
+            lines[:, edge // 2 : -(edge // 2)], [edge - edge // 2, -(edge - edge // 2)], axis=1
+        )
+    )
     return max(left, right) < middle
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #6ce00e26
@@ -246,16 +300,21 @@ def _confirmed(self: LineReading, lines, quad, code):
 @patch
 def read(
     self: LineReading,
-    image: np.ndarray,    # (height, width) grey, uint8
-    quad: np.ndarray,     # (4, 2) rectangle that may hold a barcode, its first side across the bars
-) -> Reading | None:      # the best valid code, however improbable; None if there is nothing like a code at all
+    image: np.ndarray,  # (height, width) grey, uint8
+    quad: np.ndarray,  # (4, 2) rectangle that may hold a barcode, its first side across the bars
+) -> (
+    Reading | None
+):  # the best valid code, however improbable; None if there is nothing like a code at all
     "Read what may be one barcode. Raises `ValueError` for a degenerate rectangle."
     return self.read_all(image, [quad])[0]
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #0d82bcf6
 @patch
 def _read_lines(self: LineReading, lines, quads):
-    "Find, straighten, read, correct, until nothing is in doubt. A reading or None for each rectangle."
+    """Find, straighten, read, correct, until nothing is in doubt.
+
+    A reading or None for each rectangle.
+    """
     best, tries = [None] * len(quads), self._find(lines, quads)
     tries = tries and self._glance(tries)
     for _ in range(self.rounds + 1):
@@ -263,7 +322,9 @@ def _read_lines(self: LineReading, lines, quads):
             break
         pairs = np.stack([_paired(_standard(straighten(one.lines, one.places))) for one in tries])
         weight = np.stack([np.broadcast_to(one.trust, pairs.shape[1]) + 1e-3 for one in tries])
-        mean = np.einsum("kb,kbs->ks", weight / weight.sum(1, keepdims=True), pairs).astype(np.float32)
+        mean = np.einsum("kb,kbs->ks", weight / weight.sum(1, keepdims=True), pairs).astype(
+            np.float32
+        )
         out = self._look(np.concatenate([mean[:, None], pairs], axis=1))
         for k, one in enumerate(tries):
             own = {name: value[k, 1:] for name, value in out.items()}
@@ -277,15 +338,30 @@ def _read_lines(self: LineReading, lines, quads):
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #1fad10c1
 @patch
 def _decide(self: LineReading, one, pairs, mean):
-    "The reading of one rectangle from what the reader says about its pairs of lines and about their mean."
+    """The reading of one rectangle from what the reader says about its pairs of lines and about
+    their mean.
+    """
     left, right = (join(mean[side], pairs[side], pairs["trust"]) for side in ("left", "right"))
     ((code, posterior),), valid = search(left, right, 1)
     own = np.concatenate([pairs["left"].argmax(-1) % 10, pairs["right"].argmax(-1)], axis=1)
     weight = pairs["trust"] + 1e-3
-    agreement = weight @ (own == [int(digit) for digit in code[1:]]) / weight.sum()          # at each place
-    evidence = evidence_of(posterior, valid, float(mean["code"]), float(agreement.mean()), one.off, float(agreement.min()))
+    agreement = weight @ (own == [int(digit) for digit in code[1:]]) / weight.sum()  # at each place
+    evidence = evidence_of(
+        posterior,
+        valid,
+        float(mean["code"]),
+        float(agreement.mean()),
+        one.off,
+        float(agreement.min()),
+    )
     confidence = 1 / (1 + np.exp(-(self.bias + np.dot(self.weights, evidence))))
-    return Reading(code, float(confidence), self._corners(one.quad, one.against, one.places), "network", evidence)
+    return Reading(
+        code,
+        float(confidence),
+        self._corners(one.quad, one.against, one.places),
+        "network",
+        evidence,
+    )
 
 
 @patch
@@ -296,41 +372,64 @@ def _corners(self: LineReading, quad, against, places):
     x = (np.arange(self.samples) + 0.5) / self.samples * (1 + 2 * self.margin) - self.margin
     ends = np.array([[np.interp(edge, u, x) for edge in (0.0, 95.0)] for u in places[[0, -1]]])
     ends = ends + np.array([[-0.5], [0.5]]) / max(1, self.bands - 1) * (ends[1] - ends[0])
-    top, bottom = np.outer(1 - ends[0], quad[0]) + np.outer(ends[0], quad[1]), np.outer(1 - ends[1], quad[3]) + np.outer(ends[1], quad[2])
+    top, bottom = (
+        np.outer(1 - ends[0], quad[0]) + np.outer(ends[0], quad[1]),
+        np.outer(1 - ends[1], quad[3]) + np.outer(ends[1], quad[2]),
+    )
     return np.float32([top[0], top[1], bottom[1], bottom[0]])
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #bc87bba5
 def shipped(
-    name: str,     # of a model, e.g. "barcode_lines"
-) -> Path:         # its folder
-    "The folder of weights that comes with clfnb. Raises `FileNotFoundError` with the names there are."
+    name: str,  # of a model, e.g. "barcode_lines"
+) -> Path:  # its folder
+    """The folder of weights that comes with clfnb.
+
+    Raises `FileNotFoundError` with the names there are.
+    """
     folder = Path(clfnb.__file__).parent / "weights"
     if not (folder / name).is_dir():
-        raise FileNotFoundError(f"{folder / name}: no such model; there is {', '.join(sorted(p.name for p in folder.glob('*'))) or 'none'}")
+        raise FileNotFoundError(
+            f"{folder / name}: no such model; there is {', '.join(sorted(p.name for p in folder.glob('*'))) or 'none'}"
+        )
     return folder / name
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #802244c7
 @patch(cls_method=True)
 def load(
     cls: LineReading,
-    folder: str | Path | None = None,   # a model folder; None: the shipped weights
+    folder: str | Path | None = None,  # a model folder; None: the shipped weights
 ) -> LineReading:
-    "The networks of a model folder. Raises `FileNotFoundError`, or `ValueError` if it is another kind of model."
+    """The networks of a model folder.
+
+    Raises `FileNotFoundError`, or `ValueError` if it is another kind of model.
+    """
     folder = Path(folder) if folder else shipped("barcode_lines")
     state, config = load_model(folder)
     if config.get("architecture") != "LineNetworks":
-        raise ValueError(f"{folder / 'config.json'}: expected a model of the kind LineNetworks, found {config.get('architecture')!r}")
+        raise ValueError(
+            f"{folder / 'config.json'}: expected a model of the kind LineNetworks, found {config.get('architecture')!r}"
+        )
     weights, bias = _confidence(config.get("confidence"), folder)
     networks = LineNetworks(**config["arguments"])
-    networks.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    networks.load_state_dict(
+        {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in state.items()
+        }
+    )
     return cls(networks.eval(), weights, bias)
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #809819dc
 def _confidence(found, folder):
-    "Weights and bias of the confidence. Raises `ValueError` unless there are as many numbers as the evidence has."
+    """Weights and bias of the confidence.
+
+    Raises `ValueError` unless there are as many numbers as the evidence has.
+    """
     wanted, found = len(LineReading.weights), found if isinstance(found, dict) else {}
     numbers = [*(found.get("weights") or []), found.get("bias")]
     if len(numbers) != wanted + 1 or not all(isinstance(number, int | float) for number in numbers):
-        raise ValueError(f"{folder / 'config.json'}: expected a confidence of {wanted} weights and a bias, found {found or 'none'}; "
-                         "train_barcode_reader fits it to a model that was saved by another version")
+        raise ValueError(
+            f"{folder / 'config.json'}: expected a confidence of {wanted} weights and a bias, found {found or 'none'}; "
+            "train_barcode_reader fits it to a model that was saved by another version"
+        )
     return tuple(numbers[:-1]), numbers[-1]

@@ -27,28 +27,44 @@ from ...models.recurrent import BiLSTMSegmenter
 from ...preprocessing.ecg.beats import read_beats, stretches
 from ...preprocessing.ecg.labels import SCHEMES, UNKNOWN, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
-from .examples import CUTS, FS, Windows, cut_example, cut_windows, load, prepare, read_example, read_signal
+from clfnb.tracks.ecg.examples import (
+    CUTS,
+    FS,
+    Windows,
+    cut_example,
+    cut_windows,
+    load,
+    prepare,
+    read_example,
+    read_signal,
+)
 from ...training.checkpoints import load_model
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #c4a2bb7e
 def vary(
-    x: torch.Tensor,   # (windows, samples, leads) prepared signals at 250 Hz
-) -> torch.Tensor:     # of the same shape
-    "Signals with another gain, polarity, offset, wander, mains hum and noise, from torch's global random numbers."
+    x: torch.Tensor,  # (windows, samples, leads) prepared signals at 250 Hz
+) -> torch.Tensor:  # of the same shape
+    """Signals with another gain, polarity, offset, wander, mains hum and noise, from torch's global
+    random numbers.
+    """
     gain, offset = torch.randn(2, len(x), 1, 1)
     noise, wander, hum, slow, phase, other, flip, grid = torch.rand(8, len(x), 1, 1)
     seconds = torch.arange(x.shape[1])[:, None] / FS
     mains = torch.where(grid < 0.5, 50.0, 60.0)
-    x = x * torch.exp(0.3 * gain) * torch.where(flip < 0.15, -1, 1) + 0.1 * offset + 0.06 * noise * torch.randn(x.shape)
+    x = (
+        x * torch.exp(0.3 * gain) * torch.where(flip < 0.15, -1, 1)
+        + 0.1 * offset
+        + 0.06 * noise * torch.randn(x.shape)
+    )
     x = x + 0.15 * wander * torch.sin(2 * torch.pi * ((0.1 + 0.6 * slow) * seconds + phase))
     return x + 0.05 * hum**2 * torch.sin(2 * torch.pi * (mains * seconds + other))
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #2e677551
 def mix_leads(
-    x: torch.Tensor,       # (windows, samples, leads) one lead of a heart
-    other: torch.Tensor,   # of the same shape: another lead of it at the same time
-    share: float,          # of the windows that are mixed; the others stay as they are
-) -> torch.Tensor:         # of the same shape
+    x: torch.Tensor,  # (windows, samples, leads) one lead of a heart
+    other: torch.Tensor,  # of the same shape: another lead of it at the same time
+    share: float,  # of the windows that are mixed; the others stay as they are
+) -> torch.Tensor:  # of the same shape
     "The lead of a random direction between two leads."
     turn = torch.where(torch.rand(len(x), 1, 1) < share, 2 * torch.pi * torch.rand(len(x), 1, 1), 0)
     mixed = turn.cos() * x + turn.sin() * other
@@ -56,12 +72,15 @@ def mix_leads(
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #07a5ac95
 def read_pieces(
-    x: torch.Tensor,        # (windows, samples, leads)
-    y: torch.Tensor,        # (windows, samples) labels
-    length: int,            # samples of a piece
-    stretch: float = 0.0,   # the pace is drawn from e^-stretch to e^stretch
-) -> tuple[torch.Tensor, torch.Tensor]:   # (windows, length, leads) and (windows, length)
-    "A piece of each window, from a random place and at a random pace. Raises `ValueError` for a piece longer than the window."
+    x: torch.Tensor,  # (windows, samples, leads)
+    y: torch.Tensor,  # (windows, samples) labels
+    length: int,  # samples of a piece
+    stretch: float = 0.0,  # the pace is drawn from e^-stretch to e^stretch
+) -> tuple[torch.Tensor, torch.Tensor]:  # (windows, length, leads) and (windows, length)
+    """A piece of each window, from a random place and at a random pace.
+
+    Raises `ValueError` for a piece longer than the window.
+    """
     last = x.shape[1] - 1
     if not 1 < length <= last + 1:
         raise ValueError(f"length: expected 2 to {last + 1} samples, found {length}")
@@ -75,19 +94,28 @@ def read_pieces(
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #942bdf4b
 class WindowDataset(Dataset):
-    "Windows as a torch data set of (input (samples, leads), target (samples,)); `train=True` takes random pieces and varies them."
+    """Windows as a torch data set of (input (samples, leads), target (samples,)); `train=True`
+    takes random pieces and varies them.
+    """
 
     def __init__(
         self,
-        windows: Windows,      # inputs and targets
-        train: bool = False,   # vary each example, from torch's global random numbers
-        crop: int = 0,         # samples of a piece in training; 0 or more than there are: the whole window
-        mix: float = 0.0,      # share of the examples in training that are mixed with another lead
+        windows: Windows,  # inputs and targets
+        train: bool = False,  # vary each example, from torch's global random numbers
+        crop: int = 0,  # samples of a piece in training; 0 or more than there are: the whole window
+        mix: float = 0.0,  # share of the examples in training that are mixed with another lead
         stretch: float = 0.0,  # how much faster or slower a piece may be read, as in `read_pieces`
     ):
-        self.inputs, self.targets = torch.from_numpy(windows.inputs), torch.from_numpy(windows.targets)
+        self.inputs, self.targets = (
+            torch.from_numpy(windows.inputs),
+            torch.from_numpy(windows.targets),
+        )
         self.train, self.crop = train, crop if 0 < crop < self.inputs.shape[1] else 0
-        self.other, self.mix, self.stretch = torch.from_numpy(other_leads(windows.table)), mix, stretch
+        self.other, self.mix, self.stretch = (
+            torch.from_numpy(other_leads(windows.table)),
+            mix,
+            stretch,
+        )
 
     def __len__(self):
         return len(self.inputs)
@@ -99,25 +127,31 @@ class WindowDataset(Dataset):
         x, y = self.inputs[chosen], self.targets[chosen]
         if self.train:
             other = self.other[chosen]
-            x = mix_leads(x, self.inputs[other], self.mix * (other != torch.tensor(chosen))[:, None, None])
+            x = mix_leads(
+                x, self.inputs[other], self.mix * (other != torch.tensor(chosen))[:, None, None]
+            )
             x, y = read_pieces(x, y, self.crop, self.stretch) if self.crop else (x, y)
             x = vary(x)
         return list(zip(x, y, strict=True))
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #ade884ea
 def other_leads(
-    table: pd.DataFrame,   # as of `Windows`: record, lead, window
-) -> np.ndarray:           # for each row that of the next lead of the same record and window; its own where there is no other
+    table: pd.DataFrame,  # as of `Windows`: record, lead, window
+) -> np.ndarray:  # for each row that of the next lead of the same record and window; its own where there is no other
     "Which window shows the same heart at the same time on another lead."
     rows = pd.Series(np.arange(len(table)))
-    return rows.groupby([table.record, table.window]).transform(lambda same: np.roll(same, -1)).to_numpy()
+    return (
+        rows.groupby([table.record, table.window])
+        .transform(lambda same: np.roll(same, -1))
+        .to_numpy()
+    )
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #31e0c08e
 def dataset(
-    windows: Windows,      # inputs and targets
-    train: bool,           # vary the examples
-    crop: int = 0,         # samples of a random piece in training; 0: the whole window
-    mix: float = 0.0,      # share of the training examples that are mixed with another lead
+    windows: Windows,  # inputs and targets
+    train: bool,  # vary the examples
+    crop: int = 0,  # samples of a random piece in training; 0: the whole window
+    mix: float = 0.0,  # share of the training examples that are mixed with another lead
     stretch: float = 0.0,  # how much faster or slower a piece may be read
 ) -> WindowDataset:
     "The torch data set of some windows."
@@ -125,16 +159,23 @@ def dataset(
 
 
 def build_model(
-    scheme: str = "points",   # label scheme: it fixes the number of outputs
-    input_leads: int = 1,     # leads seen at once
-    hidden: int = 32,         # LSTM units a direction
-    layers: int = 2,          # LSTM layers
-    dropout: float = 0.2,     # share of units dropped in training
-    stride: int = 1,          # samples that the LSTM reads at a time
+    scheme: str = "points",  # label scheme: it fixes the number of outputs
+    input_leads: int = 1,  # leads seen at once
+    hidden: int = 32,  # LSTM units a direction
+    layers: int = 2,  # LSTM layers
+    dropout: float = 0.2,  # share of units dropped in training
+    stride: int = 1,  # samples that the LSTM reads at a time
 ) -> BiLSTMSegmenter:
     "The bidirectional LSTM of lesson 1 for a label scheme."
     classes = len(SCHEMES[scheme].names)
-    return BiLSTMSegmenter(leads=input_leads, hidden=hidden, layers=layers, classes=classes, dropout=dropout, stride=stride)
+    return BiLSTMSegmenter(
+        leads=input_leads,
+        hidden=hidden,
+        layers=layers,
+        classes=classes,
+        dropout=dropout,
+        stride=stride,
+    )
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #1c7dd6b9
 @dataclass
@@ -144,38 +185,52 @@ class Predictor:
     model: torch.nn.Module
     scheme: str
     input_leads: int
-    num: int = 2000         # samples kept of each window
-    overlap: int = 150      # samples of context on each side
-    batch_size: int = 32    # windows at a time
+    num: int = 2000  # samples kept of each window
+    overlap: int = 150  # samples of context on each side
+    batch_size: int = 32  # windows at a time
     device: str = "cpu"
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #31343cd0
 @patch(cls_method=True)
 def load(
     cls: Predictor,
-    run: str | Path,       # a run folder or its model folder
-    device: str = "cpu",   # where to compute
+    run: str | Path,  # a run folder or its model folder
+    device: str = "cpu",  # where to compute
 ) -> Predictor:
-    "The predictor of a run. Raises `FileNotFoundError` if the run has no model, `ValueError` if it is not an ECG model."
+    """The predictor of a run.
+
+    Raises `FileNotFoundError` if the run has no model, `ValueError` if it is not an ECG model.
+    """
     state, config = load_model(run, track="ecg")
     model = build_model(**config["arguments"])
     model.load_state_dict(state)
-    return cls(model.eval().to(device), config["arguments"]["scheme"], config["arguments"]["input_leads"], device=device)
+    return cls(
+        model.eval().to(device),
+        config["arguments"]["scheme"],
+        config["arguments"]["input_leads"],
+        device=device,
+    )
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #74c63fa7
 @patch
 @torch.inference_mode()
 def probabilities(
     self: Predictor,
-    signal: np.ndarray,   # (samples, leads) float32, prepared, 250 Hz
-) -> np.ndarray:          # (views, samples, classes) float32; a view is a lead, or all leads of a network that sees several at once
+    signal: np.ndarray,  # (samples, leads) float32, prepared, 250 Hz
+) -> np.ndarray:  # (views, samples, classes) float32; a view is a lead, or all leads of a network that sees several at once
     "Class probabilities of every sample of a prepared signal of any length."
     if self.input_leads > 1:
         signal = signal[:, np.arange(self.input_leads) % signal.shape[1]]
     inputs, _ = fixed_windows(signal, np.zeros(len(signal), np.int64), self.num, self.overlap)
     views = inputs[None] if self.input_leads > 1 else np.moveaxis(inputs, 2, 0)[..., None]
     batches = torch.from_numpy(views.reshape(-1, *views.shape[2:])).split(self.batch_size)
-    kept = [self.model(batch.to(self.device))[:, self.overlap : self.overlap + self.num].float().softmax(-1).cpu() for batch in batches]
+    kept = [
+        self.model(batch.to(self.device))[:, self.overlap : self.overlap + self.num]
+        .float()
+        .softmax(-1)
+        .cpu()
+        for batch in batches
+    ]
     probs = torch.cat(kept).numpy().reshape(*views.shape[:2], self.num, -1)
     return np.stack([join_windows(view, len(signal), self.num, overlap=0) for view in probs])
 
@@ -183,22 +238,30 @@ def probabilities(
 @patch
 def predict_leads(
     self: Predictor,
-    signal: np.ndarray,   # (samples, leads) in mV
-    fs: float = FS,       # sampling rate in Hz
-) -> dict[str, dict[str, np.ndarray]]:   # lead ("0", "1", ... and "joint") -> point -> sample indices at `fs`
+    signal: np.ndarray,  # (samples, leads) in mV
+    fs: float = FS,  # sampling rate in Hz
+) -> dict[
+    str, dict[str, np.ndarray]
+]:  # lead ("0", "1", ... and "joint") -> point -> sample indices at `fs`
     "Points as each lead alone gives them, and `joint`: from the leads' mean probabilities."
     prepared, probs = self._look(signal, fs)
     views = {str(lead): one for lead, one in enumerate(probs)} if self.input_leads == 1 else {}
-    return {lead: self._points(one, prepared, lead, fs) for lead, one in (views | {"joint": probs.mean(axis=0)}).items()}
+    return {
+        lead: self._points(one, prepared, lead, fs)
+        for lead, one in (views | {"joint": probs.mean(axis=0)}).items()
+    }
 
 
 @patch
 def predict(
     self: Predictor,
-    signal: np.ndarray,   # (samples, leads) in mV, at least one lead
-    fs: float = FS,       # sampling rate in Hz
-) -> dict[str, np.ndarray]:   # point -> sample indices at `fs`
-    "The points of a signal, from all leads together. Raises `ValueError` if the signal is not (samples, leads)."
+    signal: np.ndarray,  # (samples, leads) in mV, at least one lead
+    fs: float = FS,  # sampling rate in Hz
+) -> dict[str, np.ndarray]:  # point -> sample indices at `fs`
+    """The points of a signal, from all leads together.
+
+    Raises `ValueError` if the signal is not (samples, leads).
+    """
     prepared, probs = self._look(signal, fs)
     return self._points(probs.mean(axis=0), prepared, "joint", fs)
 
@@ -220,100 +283,175 @@ def _points(self: Predictor, probs, prepared, lead, fs):
     return {name: np.round(samples * fs / FS).astype(np.int64) for name, samples in points.items()}
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #a6c362a0
-SYMBOLS = {"p_on": "(", "p_peak": "p", "p_end": ")", "qrs_on": "(", "r_peak": "N", "qrs_end": ")", "t_on": "(", "t_peak": "t", "t_end": ")"}
+SYMBOLS = {
+    "p_on": "(",
+    "p_peak": "p",
+    "p_end": ")",
+    "qrs_on": "(",
+    "r_peak": "N",
+    "qrs_end": ")",
+    "t_on": "(",
+    "t_peak": "t",
+    "t_end": ")",
+}
 
 
 def points_table(
-    points: dict[str, np.ndarray],   # point -> sample indices
-    fs: float,                       # sampling rate in Hz
-) -> pd.DataFrame:                   # one row a point, in time: sample, seconds, point, symbol
-    "Points of all kinds in the order of time; where two fall on one sample, an end goes before an onset."
+    points: dict[str, np.ndarray],  # point -> sample indices
+    fs: float,  # sampling rate in Hz
+) -> pd.DataFrame:  # one row a point, in time: sample, seconds, point, symbol
+    """Points of all kinds in the order of time; where two fall on one sample, an end goes before an
+    onset.
+    """
     rows = [(int(sample), name) for name, samples in points.items() for sample in samples]
-    rows.sort(key=lambda row: (row[0], (")", "(").index(SYMBOLS[row[1]]) if SYMBOLS[row[1]] in "()" else 2))
+    rows.sort(
+        key=lambda row: (
+            row[0],
+            (")", "(").index(SYMBOLS[row[1]]) if SYMBOLS[row[1]] in "()" else 2,
+        )
+    )
     table = pd.DataFrame(rows, columns=["sample", "point"])
-    return table.assign(seconds=table["sample"] / fs, symbol=table["point"].map(SYMBOLS))[["sample", "seconds", "point", "symbol"]]
+    return table.assign(seconds=table["sample"] / fs, symbol=table["point"].map(SYMBOLS))[
+        ["sample", "seconds", "point", "symbol"]
+    ]
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #c200e7af
 @patch
 def annotate(
     self: Predictor,
-    path: str | Path,               # record without suffix, or its .hea or .dat file
-    out_dir: str | Path | None = None,   # where REC.clf goes; None: beside the record
-) -> pd.DataFrame:                  # what was written: record, sample, seconds, point, symbol
-    "Delineate one record and write `REC.clf`. Raises `ValueError` naming a record that cannot be read or has no wave."
+    path: str | Path,  # record without suffix, or its .hea or .dat file
+    out_dir: str | Path | None = None,  # where REC.clf goes; None: beside the record
+) -> pd.DataFrame:  # what was written: record, sample, seconds, point, symbol
+    """Delineate one record and write `REC.clf`.
+
+    Raises `ValueError` naming a record that cannot be read or has no wave.
+    """
     path = Path(str(path).removesuffix(".hea").removesuffix(".dat"))
     signal, fs = read_signal(path)
     table = points_table(self.predict(signal, fs), fs)
     if table.empty:
-        raise ValueError(f"{path}: the model found no wave in {len(signal) / fs:.0f} s of signal, so there is nothing to write")
+        raise ValueError(
+            f"{path}: the model found no wave in {len(signal) / fs:.0f} s of signal, so there is nothing to write"
+        )
     out_dir = Path(out_dir or path.parent)
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".clf-") as scratch:
-        wfdb.wrann(path.name, "clf", table["sample"].to_numpy(), table["symbol"].to_numpy(), fs=fs, write_dir=scratch)
+        wfdb.wrann(
+            path.name,
+            "clf",
+            table["sample"].to_numpy(),
+            table["symbol"].to_numpy(),
+            fs=fs,
+            write_dir=scratch,
+        )
         os.replace(Path(scratch) / f"{path.name}.clf", out_dir / f"{path.name}.clf")
     table.insert(0, "record", path.name)
     return table
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #b78c2351
 def model_config(
-    **arguments,   # the arguments of `build_model`
-) -> dict:         # what `Predictor.load` needs
+    **arguments,  # the arguments of `build_model`
+) -> dict:  # what `Predictor.load` needs
     "The configuration that is saved beside the weights of an ECG model."
-    return {"track": "ecg", "architecture": "BiLSTMSegmenter", "arguments": arguments,
-            "preprocessing": {"fs": FS, "baseline": "medians 0.2 s and 0.6 s", "scale": "z-score per lead"},
-            "classes": list(SCHEMES[arguments["scheme"]].names)}
+    return {
+        "track": "ecg",
+        "architecture": "BiLSTMSegmenter",
+        "arguments": arguments,
+        "preprocessing": {
+            "fs": FS,
+            "baseline": "medians 0.2 s and 0.6 s",
+            "scale": "z-score per lead",
+        },
+        "classes": list(SCHEMES[arguments["scheme"]].names),
+    }
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #f6d52412
 def predict_records(
     predictor: Predictor,  # a trained model
-    rows: pd.DataFrame,    # rows of the examples table
-) -> list[dict]:           # a dict a record and lead: record, lead, predicted, reference, stretches, fs
+    rows: pd.DataFrame,  # rows of the examples table
+) -> list[dict]:  # a dict a record and lead: record, lead, predicted, reference, stretches, fs
     "Predicted and annotated points of whole records, ready for `delineation_errors`."
     found = []
     for row in tqdm(rows.itertuples(), total=len(rows), desc="delineating records", disable=None):
         signal, fs = read_signal(row.path)
         beats, _ = read_beats(row.path, row.annotator)
-        reference = {name: beats[name].to_numpy()[beats[name] >= 0] for name in beats.columns.drop("symbol")}
+        reference = {
+            name: beats[name].to_numpy()[beats[name] >= 0] for name in beats.columns.drop("symbol")
+        }
         for lead, predicted in predictor.predict_leads(signal, fs).items():
-            found.append(dict(record=row.record, lead=lead, predicted=predicted, reference=reference, stretches=stretches(beats), fs=fs))
+            found.append(
+                dict(
+                    record=row.record,
+                    lead=lead,
+                    predicted=predicted,
+                    reference=reference,
+                    stretches=stretches(beats),
+                    fs=fs,
+                )
+            )
     return found
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #77c85e7d
 def evaluate(
-    found: list[dict],     # from `predict_records`
-    replicates: int = 1000,   # bootstrap replicates over records
-    seed: int = 0,            # of the bootstrap
-) -> dict[str, pd.DataFrame]:   # "0", "1", "best of two", "joint" -> delineation table
+    found: list[dict],  # from `predict_records`
+    replicates: int = 1000,  # bootstrap replicates over records
+    seed: int = 0,  # of the bootstrap
+) -> dict[str, pd.DataFrame]:  # "0", "1", "best of two", "joint" -> delineation table
     "Delineation tables a lead, of the better of two leads, and of all leads together."
     errors = delineation_errors(found)
-    tables = {lead: delineation_table(part, replicates=replicates, seed=seed) for lead, part in errors.groupby("lead")}
+    tables = {
+        lead: delineation_table(part, replicates=replicates, seed=seed)
+        for lead, part in errors.groupby("lead")
+    }
     if {"0", "1"} <= set(tables):
-        tables["best of two"] = delineation_table(best_of_two(errors[errors.lead.isin(["0", "1"])]), replicates=replicates, seed=seed)
+        tables["best of two"] = delineation_table(
+            best_of_two(errors[errors.lead.isin(["0", "1"])]), replicates=replicates, seed=seed
+        )
     return tables
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #cd6904cd
 @torch.inference_mode()
 def window_labels(
-    model: torch.nn.Module,   # in evaluation mode, on the CPU
-    windows: Windows,         # inputs and targets
-    batch_size: int = 256,    # windows at a time
-) -> np.ndarray:              # (windows, samples) most probable label
+    model: torch.nn.Module,  # in evaluation mode, on the CPU
+    windows: Windows,  # inputs and targets
+    batch_size: int = 256,  # windows at a time
+) -> np.ndarray:  # (windows, samples) most probable label
     "The most probable label of every sample of some windows."
     batches = torch.from_numpy(windows.inputs).split(batch_size)
     return torch.cat([model(batch).argmax(-1) for batch in batches]).numpy()
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #e9967d3d
 def predict_windows(
-    model: torch.nn.Module,   # in evaluation mode, on the CPU
-    windows: Windows,      # inputs and targets
-    scheme: str,           # the label scheme of model and targets
-) -> list[dict]:           # a dict a window, ready for `delineation_errors`
-    "Predicted and annotated points of single windows; the reference points are the transitions of the target labels."
+    model: torch.nn.Module,  # in evaluation mode, on the CPU
+    windows: Windows,  # inputs and targets
+    scheme: str,  # the label scheme of model and targets
+) -> list[dict]:  # a dict a window, ready for `delineation_errors`
+    """Predicted and annotated points of single windows; the reference points are the transitions of
+    the target labels.
+    """
     found = []
-    for labels, target, x, origin in zip(window_labels(model, windows), windows.targets, windows.inputs, windows.table.itertuples(), strict=True):
+    for labels, target, x, origin in zip(
+        window_labels(model, windows),
+        windows.targets,
+        windows.inputs,
+        windows.table.itertuples(),
+        strict=True,
+    ):
         known = np.flatnonzero(target != UNKNOWN)
-        predicted, reference = (points_from_labels(z, scheme, signal=x[:, 0], fs=FS) for z in (labels, np.where(target == UNKNOWN, 0, target)))
+        predicted, reference = (
+            points_from_labels(z, scheme, signal=x[:, 0], fs=FS)
+            for z in (labels, np.where(target == UNKNOWN, 0, target))
+        )
         lead = "joint" if origin.lead < 0 else str(origin.lead)
         stretch = np.array([[known[0], known[-1]]])
-        found.append(dict(record=origin.record, lead=lead, predicted=predicted, reference=reference, stretches=stretch, fs=float(FS)))
+        found.append(
+            dict(
+                record=origin.record,
+                lead=lead,
+                predicted=predicted,
+                reference=reference,
+                stretches=stretch,
+                fs=float(FS),
+            )
+        )
     return found

@@ -24,25 +24,41 @@ from ...preprocessing.ecg.windows import beat_windows, fixed_windows, remove_gap
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #d6d0d729
 def record_names(
-    folder: str | Path,   # folder of WFDB records
-) -> list[str]:           # names without suffix, in the order of `RECORDS`, else sorted
-    "The records of a folder: those that its `RECORDS` file lists, else every `*.hea`. Raises `FileNotFoundError` where there are none."
+    folder: str | Path,  # folder of WFDB records
+) -> list[str]:  # names without suffix, in the order of `RECORDS`, else sorted
+    """The records of a folder: those that its `RECORDS` file lists, else every `*.hea`.
+
+    Raises `FileNotFoundError` where there are none.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder (expected a folder of WFDB records)")
     listing = folder / "RECORDS"
-    names = listing.read_text().split() if listing.exists() else sorted(p.stem for p in folder.glob("*.hea"))
+    names = (
+        listing.read_text().split()
+        if listing.exists()
+        else sorted(p.stem for p in folder.glob("*.hea"))
+    )
     if not names:
-        raise FileNotFoundError(f"{folder}: no records found (expected NAME.hea and NAME.dat files, or a RECORDS file that lists them)")
+        raise FileNotFoundError(
+            f"{folder}: no records found (expected NAME.hea and NAME.dat files, or a RECORDS file that lists them)"
+        )
     return names
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #ccee1711
 def load(
-    folder: str | Path,                          # folder of WFDB records with annotations
-    annotator: str = "q1c",                      # suffix of the annotation files
-    exclude: tuple[str, ...] = tuple(EXCLUDED_RECORDS),   # records to leave out, by default those without usable P waves
-) -> pd.DataFrame:                               # one row a record: record, path, annotator, fs, samples, leads, beats, left_out, group
-    "The examples table of a folder of annotated records. Raises `FileNotFoundError` naming the record whose header or annotation is absent."
+    folder: str | Path,  # folder of WFDB records with annotations
+    annotator: str = "q1c",  # suffix of the annotation files
+    exclude: tuple[str, ...] = tuple(
+        EXCLUDED_RECORDS
+    ),  # records to leave out, by default those without usable P waves
+) -> (
+    pd.DataFrame
+):  # one row a record: record, path, annotator, fs, samples, leads, beats, left_out, group
+    """The examples table of a folder of annotated records.
+
+    Raises `FileNotFoundError` naming the record whose header or annotation is absent.
+    """
     rows = []
     for name in record_names(folder):
         if name in exclude:
@@ -50,17 +66,33 @@ def load(
         path = Path(folder) / name
         header = read_header(path)
         beats, left_out = read_beats(path, annotator)
-        rows.append(dict(record=name, path=str(path), annotator=annotator, fs=float(header.fs), samples=header.sig_len,
-                         leads=header.n_sig, beats=len(beats), left_out=len(left_out), group=name))
+        rows.append(
+            dict(
+                record=name,
+                path=str(path),
+                annotator=annotator,
+                fs=float(header.fs),
+                samples=header.sig_len,
+                leads=header.n_sig,
+                beats=len(beats),
+                left_out=len(left_out),
+                group=name,
+            )
+        )
     if not rows:
-        raise ValueError(f"{folder}: every record is on the list of records to leave out: {', '.join(exclude)}")
+        raise ValueError(
+            f"{folder}: every record is on the list of records to leave out: {', '.join(exclude)}"
+        )
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #40513998
 def read_header(
-    path: str | Path,         # record without suffix
-) -> wfdb.Record:             # the header, without the signal
-    "A record's header. Raises `FileNotFoundError` if it is absent and `ValueError` if it is not a WFDB header."
+    path: str | Path,  # record without suffix
+) -> wfdb.Record:  # the header, without the signal
+    """A record's header.
+
+    Raises `FileNotFoundError` if it is absent and `ValueError` if it is not a WFDB header.
+    """
     if not Path(f"{path}.hea").exists():
         raise FileNotFoundError(f"{path}.hea: no such file (expected the header of a WFDB record)")
     try:
@@ -70,16 +102,21 @@ def read_header(
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #c2e8675d
 def read_signal(
-    path: str | Path,                    # record without suffix
-) -> tuple[np.ndarray, float]:           # signal (samples, leads) float32 in mV, and its sampling rate in Hz
-    "A record's signal. Raises `ValueError` naming the record if it cannot be read or holds no valid sample."
+    path: str | Path,  # record without suffix
+) -> tuple[np.ndarray, float]:  # signal (samples, leads) float32 in mV, and its sampling rate in Hz
+    """A record's signal.
+
+    Raises `ValueError` naming the record if it cannot be read or holds no valid sample.
+    """
     header = read_header(path)
     try:
         signal = wfdb.rdrecord(str(path)).p_signal.astype(np.float32)
     except Exception as error:
         raise ValueError(f"{path}: the signal cannot be read ({error})") from error
     if len(signal) == 0 or np.isnan(signal).all(axis=0).any():
-        raise ValueError(f"{path}: expected at least one valid sample on each of {header.n_sig} leads, found none")
+        raise ValueError(
+            f"{path}: expected at least one valid sample on each of {header.n_sig} leads, found none"
+        )
     for lead in signal.T:
         lost = np.isnan(lead)
         if lost.any():
@@ -87,13 +124,15 @@ def read_signal(
     return signal, float(header.fs)
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #29dcb79c
-FS = 250   # Hz, the rate of the QT Database, at which every model here works
+FS = 250  # Hz, the rate of the QT Database, at which every model here works
 
 
 def prepare(
-    signal: np.ndarray,   # (samples, leads) in mV
-    fs: float,            # its sampling rate in Hz
-) -> np.ndarray:          # (samples at 250 Hz, leads) float32, baseline removed, zero mean and unit variance per lead
+    signal: np.ndarray,  # (samples, leads) in mV
+    fs: float,  # its sampling rate in Hz
+) -> (
+    np.ndarray
+):  # (samples at 250 Hz, leads) float32, baseline removed, zero mean and unit variance per lead
     "A signal as the models see it."
     if fs != FS:
         signal = resample(signal, fs, FS)
@@ -102,23 +141,27 @@ def prepare(
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #359eec71
 @dataclass
 class Example:
-    "One annotated record: the prepared signal, the beats in 250 Hz samples and the annotated stretches."
+    """One annotated record: the prepared signal, the beats in 250 Hz samples and the annotated
+    stretches.
+    """
 
     record: str
-    signal: np.ndarray     # (samples, leads) float32
-    beats: pd.DataFrame    # one row a beat, a column a fiducial point, sample index or -1
-    spans: np.ndarray      # (k, 2) first and last sample of each annotated stretch
+    signal: np.ndarray  # (samples, leads) float32
+    beats: pd.DataFrame  # one row a beat, a column a fiducial point, sample index or -1
+    spans: np.ndarray  # (k, 2) first and last sample of each annotated stretch
 
 
 def read_example(
-    row: pd.Series,   # a row of the examples table
+    row: pd.Series,  # a row of the examples table
 ) -> Example:
     "Read and prepare the record of one row of the table."
     signal, fs = read_signal(row.path)
     beats, _ = read_beats(row.path, row.annotator)
     if fs != FS:
         points = beats.columns.drop("symbol")
-        beats[points] = beats[points].where(beats[points] < 0, (beats[points] * FS / fs).round().astype(int))
+        beats[points] = beats[points].where(
+            beats[points] < 0, (beats[points] * FS / fs).round().astype(int)
+        )
     return Example(row.record, prepare(signal, fs), beats, stretches(beats))
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #a3b52b56
@@ -126,19 +169,27 @@ CUTS = ("fixed", "beat", "beat_zeros", "gaps")
 
 
 def cut_example(
-    example: Example,      # one annotated record
-    scheme: str,           # label scheme, a key of `SCHEMES`
-    cut: str,              # one of `CUTS`
-    num: int = 1000,       # samples of a window whose labels are used (cuts `fixed` and `gaps`)
-    overlap: int = 150,    # samples of context on each side
-    length: int = 300,     # samples of a window with one beat (cuts `beat` and `beat_zeros`)
-) -> tuple[np.ndarray, np.ndarray]:   # signals (windows, samples, leads) and labels (windows, samples)
+    example: Example,  # one annotated record
+    scheme: str,  # label scheme, a key of `SCHEMES`
+    cut: str,  # one of `CUTS`
+    num: int = 1000,  # samples of a window whose labels are used (cuts `fixed` and `gaps`)
+    overlap: int = 150,  # samples of context on each side
+    length: int = 300,  # samples of a window with one beat (cuts `beat` and `beat_zeros`)
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # signals (windows, samples, leads) and labels (windows, samples)
     "Windows of one record. Raises `ValueError` for an unknown cut."
     if cut not in CUTS:
         raise ValueError(f"cut: expected one of {', '.join(CUTS)}, found {cut!r}")
     labels = labels_from_beats(example.beats, len(example.signal), scheme)
     if cut.startswith("beat"):
-        return beat_windows(example.signal, labels, example.beats, length, pad="zeros" if cut == "beat_zeros" else "signal")
+        return beat_windows(
+            example.signal,
+            labels,
+            example.beats,
+            length,
+            pad="zeros" if cut == "beat_zeros" else "signal",
+        )
     if cut == "gaps":
         return _fixed(*remove_gaps(example.signal, labels), num, overlap)
     pieces = []
@@ -160,35 +211,46 @@ def _fixed(signal, labels, num, overlap):
 class Windows:
     "Windows of many records, and where each came from."
 
-    inputs: np.ndarray     # (windows, samples, input leads) float32
-    targets: np.ndarray    # (windows, samples) int64, `UNKNOWN` where nobody knows
-    table: pd.DataFrame    # one row a window: record, lead (-1: all leads), window
+    inputs: np.ndarray  # (windows, samples, input leads) float32
+    targets: np.ndarray  # (windows, samples) int64, `UNKNOWN` where nobody knows
+    table: pd.DataFrame  # one row a window: record, lead (-1: all leads), window
 
     def where(
         self,
-        chosen: np.ndarray,   # boolean mask or indices
+        chosen: np.ndarray,  # boolean mask or indices
     ) -> "Windows":
         "The windows at a boolean mask or an index array."
-        return Windows(self.inputs[chosen], self.targets[chosen], self.table[chosen].reset_index(drop=True))
+        return Windows(
+            self.inputs[chosen], self.targets[chosen], self.table[chosen].reset_index(drop=True)
+        )
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #92b49541
 def cut_windows(
-    rows: pd.DataFrame,        # rows of the examples table
-    scheme: str = "points",    # label scheme
-    cut: str = "fixed",        # one of `CUTS`
-    input_leads: int = 1,      # 1: each lead is an example of its own; 2: both at once
-    **sizes,                   # num, overlap, length of `cut_example`
+    rows: pd.DataFrame,  # rows of the examples table
+    scheme: str = "points",  # label scheme
+    cut: str = "fixed",  # one of `CUTS`
+    input_leads: int = 1,  # 1: each lead is an example of its own; 2: both at once
+    **sizes,  # num, overlap, length of `cut_example`
 ) -> Windows:
-    "All windows of the given records. Raises `ValueError` naming the record that has fewer leads than asked for."
+    """All windows of the given records.
+
+    Raises `ValueError` naming the record that has fewer leads than asked for.
+    """
     inputs, targets, origin = [], [], []
     for row in tqdm(rows.itertuples(), total=len(rows), desc="reading records", disable=None):
         if row.leads < input_leads:
-            raise ValueError(f"{row.path}: expected at least {input_leads} leads, found {row.leads}")
+            raise ValueError(
+                f"{row.path}: expected at least {input_leads} leads, found {row.leads}"
+            )
         signals, labels = cut_example(read_example(row), scheme, cut, **sizes)
         leads = range(row.leads) if input_leads == 1 else (-1,)
         for lead in leads:
             inputs.append(signals[..., [lead]] if input_leads == 1 else signals[..., :input_leads])
             targets.append(labels)
-            origin.append(pd.DataFrame(dict(record=row.record, lead=lead, window=np.arange(len(labels)))))
+            origin.append(
+                pd.DataFrame(dict(record=row.record, lead=lead, window=np.arange(len(labels))))
+            )
     table = pd.concat(origin, ignore_index=True)
-    return Windows(np.concatenate(inputs).astype(np.float32), np.concatenate(targets).astype(np.int64), table)
+    return Windows(
+        np.concatenate(inputs).astype(np.float32), np.concatenate(targets).astype(np.int64), table
+    )

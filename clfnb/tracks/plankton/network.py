@@ -21,7 +21,17 @@ from fastcore.basics import patch
 from torch import nn
 
 from ...data.images.augment import PictureInput, symmetries
-from ...data.images.decode import Pictures, SquareData, class_table, decode, image_files, load_pictures, loader, near_identical, squares
+from clfnb.data.images.decode import (
+    Pictures,
+    SquareData,
+    class_table,
+    decode,
+    image_files,
+    load_pictures,
+    loader,
+    near_identical,
+    squares,
+)
 from ...data.splits import check, split
 from ...evaluation.calibration.inputs import softmax
 from ...evaluation.intervals import draw_weights, percentile_interval
@@ -34,112 +44,162 @@ from ...training.checkpoints import load_model
 class Examples:
     "The pictures of a folder of classes."
 
-    table: pd.DataFrame       # one row a picture: path, file, label, code (class number), group, height, width
-    pictures: Pictures        # in the order of the table
-    classes: list[str]        # names in the order of the class numbers
-    errors: list[str]         # pictures that were left out, and why
+    table: (
+        pd.DataFrame
+    )  # one row a picture: path, file, label, code (class number), group, height, width
+    pictures: Pictures  # in the order of the table
+    classes: list[str]  # names in the order of the class numbers
+    errors: list[str]  # pictures that were left out, and why
 
     def __len__(self):
         return len(self.table)
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #9e27ac50
 def load(
-    folder: str | Path,                   # has one subfolder a class, or `imgs/` that has
-    cache_dir: str | Path | None = None,  # keeps the decoded pictures between runs; None keeps nothing
-    on_error: str = "skip",               # a broken picture: "skip" or "raise"
-    **options,                            # of `clfnb.data.images.decode.decode`
+    folder: str | Path,  # has one subfolder a class, or `imgs/` that has
+    cache_dir: str
+    | Path
+    | None = None,  # keeps the decoded pictures between runs; None keeps nothing
+    on_error: str = "skip",  # a broken picture: "skip" or "raise"
+    **options,  # of `clfnb.data.images.decode.decode`
 ) -> Examples:
-    "Read a folder of classes. Raises `FileNotFoundError` without pictures, `ValueError` without two classes, `UnreadablePicture` if asked to."
+    """Read a folder of classes.
+
+    Raises `FileNotFoundError` without pictures, `ValueError` without two classes,
+    `UnreadablePicture` if asked to.
+    """
     folder = Path(folder)
     table = class_table(folder / "imgs" if (folder / "imgs").is_dir() else folder)
     pictures, read, errors = load_pictures(table.path, cache_dir, on_error, **options)
     table = table[read].reset_index(drop=True)
     if table.label.nunique() < 2:
-        raise ValueError(f"{folder}: expected readable pictures of two classes or more, found {table.label.unique().tolist()}; {len(errors)} broken")
+        raise ValueError(
+            f"{folder}: expected readable pictures of two classes or more, found {table.label.unique().tolist()}; {len(errors)} broken"
+        )
     codes, classes = pd.factorize(table.label, sort=True)
     shapes = pictures.shapes
-    table = table.assign(code=codes, group=near_identical(pictures), height=shapes[:, 0], width=shapes[:, 1])
+    table = table.assign(
+        code=codes, group=near_identical(pictures), height=shapes[:, 0], width=shapes[:, 1]
+    )
     return Examples(table, pictures, list(classes), errors)
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #50c52969
 def parts(
-    examples: Examples,                          # from `load`
-    fractions: dict[str, float] | None = None,   # part → share of the whole, by default 0.8 train, 0.1 val, 0.1 test
-    seed: int = 0,                               # decides every draw
-) -> np.ndarray:                                 # (n,) "train", "val" or "test"
+    examples: Examples,  # from `load`
+    fractions: dict[str, float]
+    | None = None,  # part → share of the whole, by default 0.8 train, 0.1 val, 0.1 test
+    seed: int = 0,  # decides every draw
+) -> np.ndarray:  # (n,) "train", "val" or "test"
     "A stratified split that shares no near-identical pictures. Raises `LeakError` if it does."
     fractions = fractions or {"train": 0.8, "val": 0.1, "test": 0.1}
-    part = split(len(examples), fractions, groups=examples.table.group.to_numpy(), stratify=examples.table.code.to_numpy(), seed=seed)
+    part = split(
+        len(examples),
+        fractions,
+        groups=examples.table.group.to_numpy(),
+        stratify=examples.table.code.to_numpy(),
+        seed=seed,
+    )
     check(part, groups=examples.table.group.to_numpy(), paths=examples.table.path.tolist())
     return part
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #fc9a5d83
 def dataset(
-    examples: Examples,   # from `load`
-    rows=None,            # which rows of the table, as numbers or booleans; None for all
-    size: int = 64,       # side of the stored squares, in pixels
+    examples: Examples,  # from `load`
+    rows=None,  # which rows of the table, as numbers or booleans; None for all
+    size: int = 64,  # side of the stored squares, in pixels
 ) -> SquareData:
     "The torch data set of some rows."
-    rows = np.arange(len(examples)) if rows is None else np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
+    rows = (
+        np.arange(len(examples))
+        if rows is None
+        else np.flatnonzero(rows)
+        if np.asarray(rows).dtype == bool
+        else np.asarray(rows)
+    )
     chosen = [examples.pictures[i] for i in rows]
     shapes = np.array([image.shape for image in chosen]).reshape(-1, 2)
     return SquareData(squares(chosen, size), shapes, examples.table.code.to_numpy()[rows])
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #d3913ccc
 class PlanktonNet(nn.Module):
-    "A network with its input layer: takes ((batch, 1, h, w) uint8, (batch, 2) sizes), gives (batch, classes) logits."
+    """A network with its input layer: takes ((batch, 1, h, w) uint8, (batch, 2) sizes), gives
+    (batch, classes) logits.
+    """
 
     def __init__(
         self,
-        look: PictureInput,   # bytes to ink, varied in training
-        net: nn.Module,       # ink and sizes to logits; has `embed`
+        look: PictureInput,  # bytes to ink, varied in training
+        net: nn.Module,  # ink and sizes to logits; has `embed`
     ):
         super().__init__()
         self.look, self.net = look, net.to(memory_format=torch.channels_last)
 
     def forward(
         self,
-        inputs: tuple,      # pictures as bytes, and their sizes
+        inputs: tuple,  # pictures as bytes, and their sizes
         turn: float = 0.0,  # degrees by which pictures are turned in evaluation mode
-    ) -> torch.Tensor:      # (batch, classes) logits
+    ) -> torch.Tensor:  # (batch, classes) logits
         "Class scores."
         return self.net(*self.look(*inputs, turn))
 
     def embed(
         self,
-        inputs: tuple,      # pictures as bytes, and their sizes
-    ) -> torch.Tensor:      # (batch, features)
+        inputs: tuple,  # pictures as bytes, and their sizes
+    ) -> torch.Tensor:  # (batch, features)
         "The vector of each picture before the last layer."
         return self.net.embed(*self.look(*inputs))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #6515931d
 def build_model(
-    classes: int,                                   # how many
-    px: int = 48,                                   # side of what the network sees
-    widths: tuple[int, ...] = (24, 64, 128, 256),   # channels of each stage
-    blocks: tuple[int, ...] = (1, 2, 2, 1),         # residual blocks of each stage
-    dropout: float = 0.2,                           # share of the last vector switched off in training
-    **look,                                         # arguments of `PictureInput`
+    classes: int,  # how many
+    px: int = 48,  # side of what the network sees
+    widths: tuple[int, ...] = (24, 64, 128, 256),  # channels of each stage
+    blocks: tuple[int, ...] = (1, 2, 2, 1),  # residual blocks of each stage
+    dropout: float = 0.2,  # share of the last vector switched off in training
+    **look,  # arguments of `PictureInput`
 ) -> PlanktonNet:
     "The residual network of lesson 2 with its input layer."
-    return PlanktonNet(PictureInput(px, **look), ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout))
+    return PlanktonNet(
+        PictureInput(px, **look),
+        ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout),
+    )
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #c280ad2a
-RECIPES = {"quick": {"plan": "32x12", "widths": (16, 32, 64), "blocks": (1, 1, 1), "batch": 64, "lr": 0.005, "val": 0.1, "precision": "auto",
-                     "pictures": None},
-           "hour": {"plan": "32x8 48x10 64x22", "widths": (48, 96, 192, 384), "blocks": (1, 1, 2, 1), "batch": 128, "lr": 0.007, "val": 0.05,
-                    "precision": "bf16-mixed", "pictures": 21000}}
+RECIPES = {
+    "quick": {
+        "plan": "32x12",
+        "widths": (16, 32, 64),
+        "blocks": (1, 1, 1),
+        "batch": 64,
+        "lr": 0.005,
+        "val": 0.1,
+        "precision": "auto",
+        "pictures": None,
+    },
+    "hour": {
+        "plan": "32x8 48x10 64x22",
+        "widths": (48, 96, 192, 384),
+        "blocks": (1, 1, 2, 1),
+        "batch": 128,
+        "lr": 0.007,
+        "val": 0.05,
+        "precision": "bf16-mixed",
+        "pictures": 21000,
+    },
+}
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #0f6889ee
 def read_plan(
-    text: str,                    # such as "32x20 48x14": resolution x epochs, in order
-) -> list[tuple[int, int]]:       # (resolution, epochs) of each stage
+    text: str,  # such as "32x20 48x14": resolution x epochs, in order
+) -> list[tuple[int, int]]:  # (resolution, epochs) of each stage
     "The stages of a training. Raises `ValueError` for a text that is no plan."
     found = []
     for part in text.split():
         px, cross, epochs = part.partition("x")
         if not (cross and px.isdigit() and epochs.isdigit() and int(px) >= 8 and int(epochs) >= 1):
-            raise ValueError(f"plan: expected RESOLUTIONxEPOCHS such as '32x20 48x14', at least 8 pixels and 1 epoch, found {part!r} in {text!r}")
+            raise ValueError(
+                f"plan: expected RESOLUTIONxEPOCHS such as '32x20 48x14', at least 8 pixels and 1 epoch, found {part!r} in {text!r}"
+            )
         found.append((int(px), int(epochs)))
     if not found:
         raise ValueError(f"plan: expected RESOLUTIONxEPOCHS such as '32x20 48x14', found {text!r}")
@@ -147,41 +207,54 @@ def read_plan(
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #1a721066
 def trapezoid(
-    steps: int,                 # of the whole training
-    warm: int,                  # first steps, in which the rate rises
-    fall: float = 0.4,          # last share of the steps, in which it falls to 0
-):                              # function: step → factor of the rate, for torch's `LambdaLR`
+    steps: int,  # of the whole training
+    warm: int,  # first steps, in which the rate rises
+    fall: float = 0.4,  # last share of the steps, in which it falls to 0
+):  # function: step → factor of the rate, for torch's `LambdaLR`
     "Rise, stay, fall. Raises `ValueError` where rise and fall leave no room."
     if not 0 < fall <= 1 or warm < 1 or steps < 1:
-        raise ValueError(f"expected steps and warm of at least 1 and 0 < fall <= 1, found steps={steps}, warm={warm}, fall={fall}")
+        raise ValueError(
+            f"expected steps and warm of at least 1 and 0 < fall <= 1, found steps={steps}, warm={warm}, fall={fall}"
+        )
     return lambda step: max(0.0, min(1.0, (step + 1) / warm, (steps - step) / (fall * steps)))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #dfea3a5b
 def build_optimizer(
-    model: nn.Module,      # of `build_model`
-    lr: float = 0.005,     # of Muon, whose steps are scaled to the size of AdamW's; the rest takes 0.4 of it
-    decay: float = 0.1,    # of the weights, times the rate; a fifth of it for the matrices of the rest, none for vectors
+    model: nn.Module,  # of `build_model`
+    lr: float = 0.005,  # of Muon, whose steps are scaled to the size of AdamW's; the rest takes 0.4 of it
+    decay: float = 0.1,  # of the weights, times the rate; a fifth of it for the matrices of the rest, none for vectors
 ) -> torch.optim.Optimizer:
     "Muon of timm for the filters of the blocks, its AdamW for the rest."
     from timm.optim.muon import Muon
-    ends = [part for part in (model.net.body[0], model.net.head, model.net.size) if part is not None]
+
+    ends = [
+        part for part in (model.net.body[0], model.net.head, model.net.size) if part is not None
+    ]
     outside = {id(value) for part in ends for value in part.parameters()}
     matrices = [value for value in model.parameters() if value.ndim > 1]
-    groups = [{"params": [value for value in matrices if id(value) not in outside], "weight_decay": decay},
-              {"params": [value for value in matrices if id(value) in outside], "weight_decay": decay / 5},
-              {"params": [value for value in model.parameters() if value.ndim < 2], "weight_decay": 0.0}]
+    groups = [
+        {
+            "params": [value for value in matrices if id(value) not in outside],
+            "weight_decay": decay,
+        },
+        {
+            "params": [value for value in matrices if id(value) in outside],
+            "weight_decay": decay / 5,
+        },
+        {"params": [value for value in model.parameters() if value.ndim < 2], "weight_decay": 0.0},
+    ]
     for group in groups[1:]:
         group |= {"use_fallback": True, "lr": 0.4 * lr}
     return Muon(groups, lr=lr, nesterov=True)
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #4254068e
 def fit(
-    trainer,                         # a `clfnb.training.trainer.Trainer` with a model of `build_model`
-    train,                           # loader of the training part
-    val,                             # loader of the validation part
-    plan: list[tuple[int, int]],     # from `read_plan`
-    **options,                       # of the trainer's `fit`
-) -> pd.DataFrame:                   # the history of all stages
+    trainer,  # a `clfnb.training.trainer.Trainer` with a model of `build_model`
+    train,  # loader of the training part
+    val,  # loader of the validation part
+    plan: list[tuple[int, int]],  # from `read_plan`
+    **options,  # of the trainer's `fit`
+) -> pd.DataFrame:  # the history of all stages
     "Train stage by stage. The model keeps its last weights and the resolution of the last stage."
     end = 0
     for px, epochs in plan:
@@ -191,118 +264,152 @@ def fit(
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #dad45468
 def shorten(
-    plan: list[tuple[int, int]],   # from `read_plan`
-    pictures: int,                 # of the training part
-    meant: int | None,             # for how many the plan was made; None for any number
-) -> list[tuple[int, int]]:        # (resolution, epochs), at least one epoch each
+    plan: list[tuple[int, int]],  # from `read_plan`
+    pictures: int,  # of the training part
+    meant: int | None,  # for how many the plan was made; None for any number
+) -> list[tuple[int, int]]:  # (resolution, epochs), at least one epoch each
     "A plan of no more steps than it was meant to have."
     factor = min(1.0, meant / pictures) if meant else 1.0
     return [(px, max(1, int(epochs * factor))) for px, epochs in plan]
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #9a1dc4d8
 def choose_precision(
-    asked: str,                  # "auto", or a precision, which then holds
-    recipe: str,                 # what a processor is to use that is fast at it; "auto" leaves it to the trainer
-    device: str = "auto",        # where the training computes
-    can: dict | None = None,     # the processor's abilities by name, by default what torch says
-) -> str:                        # for the trainer
+    asked: str,  # "auto", or a precision, which then holds
+    recipe: str,  # what a processor is to use that is fast at it; "auto" leaves it to the trainer
+    device: str = "auto",  # where the training computes
+    can: dict | None = None,  # the processor's abilities by name, by default what torch says
+) -> str:  # for the trainer
     "The precision of a training. On a graphics card the trainer decides."
     can = getattr(torch.cpu, "get_capabilities", dict)() if can is None else can
-    graphics = device != "cpu" and (device != "auto" or torch.cuda.is_available() or torch.backends.mps.is_available())
+    graphics = device != "cpu" and (
+        device != "auto" or torch.cuda.is_available() or torch.backends.mps.is_available()
+    )
     fast = can.get("avx512_bf16") or can.get("amx_bf16")
     return recipe if asked == "auto" and not graphics and fast else asked
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #30ea0f38
 @torch.inference_mode()
 def logits_of(
-    model: nn.Module,         # of `build_model`
-    data,                     # of `dataset`, or any data set of whole batches
-    symmetric: bool = True,   # the mean over sixteen views, at sixteen times the cost
-    batch_size: int = 256,    # pictures at a time
-    device: str = "cpu",      # where the model is
-) -> np.ndarray:              # (n, classes) float64
+    model: nn.Module,  # of `build_model`
+    data,  # of `dataset`, or any data set of whole batches
+    symmetric: bool = True,  # the mean over sixteen views, at sixteen times the cost
+    batch_size: int = 256,  # pictures at a time
+    device: str = "cpu",  # where the model is
+) -> np.ndarray:  # (n, classes) float64
     "Logits of all pictures in their order, in evaluation mode."
     model.eval()
     found = []
     for (pictures, sizes), _ in loader(data, batch_size):
-        views = product(symmetries(pictures, sizes), (0.0, 45.0)) if symmetric else [((pictures, sizes), 0.0)]
-        logits = [model((view.to(device), size.to(device)), turn).double().cpu() for (view, size), turn in views]
+        views = (
+            product(symmetries(pictures, sizes), (0.0, 45.0))
+            if symmetric
+            else [((pictures, sizes), 0.0)]
+        )
+        logits = [
+            model((view.to(device), size.to(device)), turn).double().cpu()
+            for (view, size), turn in views
+        ]
         found.append(torch.stack(logits).mean(0))
     return torch.cat(found).numpy()
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #b90d798d
 @torch.inference_mode()
 def embeddings_of(
-    model: nn.Module,        # has `embed`
-    data,                    # of `dataset`
-    batch_size: int = 256,   # pictures at a time
-) -> np.ndarray:             # (n, features) float32
+    model: nn.Module,  # has `embed`
+    data,  # of `dataset`
+    batch_size: int = 256,  # pictures at a time
+) -> np.ndarray:  # (n, features) float32
     "The vectors before the last layer, in evaluation mode."
     model.eval()
     return torch.cat([model.embed(inputs) for inputs, _ in loader(data, batch_size)]).numpy()
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #eed36fee
 def evaluate(
-    probs: np.ndarray,      # (n, classes) probabilities
-    y: np.ndarray,          # (n,) class numbers
-    seed: int = 0,          # of the bootstrap
-) -> pd.DataFrame:          # index metric; value, low, high, n
-    "Accuracy, balanced accuracy, macro-F1, kappa, MCC and log loss with 95 % intervals over pictures. Raises `ValueError` if lengths differ."
+    probs: np.ndarray,  # (n, classes) probabilities
+    y: np.ndarray,  # (n,) class numbers
+    seed: int = 0,  # of the bootstrap
+) -> pd.DataFrame:  # index metric; value, low, high, n
+    """Accuracy, balanced accuracy, macro-F1, kappa, MCC and log loss with 95 % intervals over
+    pictures. Raises `ValueError` if lengths differ.
+    """
     if len(probs) != len(y):
-        raise ValueError(f"expected a row of probabilities for each of {len(y)} labels, found {len(probs)}")
-    table = summary(y, probs.argmax(1), names=list(range(probs.shape[1])), seed=seed).set_index("metric")[["value", "low", "high"]]
+        raise ValueError(
+            f"expected a row of probabilities for each of {len(y)} labels, found {len(probs)}"
+        )
+    table = summary(y, probs.argmax(1), names=list(range(probs.shape[1])), seed=seed).set_index(
+        "metric"
+    )[["value", "low", "high"]]
     losses = -np.log(np.clip(probs[np.arange(len(y)), y], 1e-15, 1))
-    low, high = percentile_interval(draw_weights(len(y), 1000, np.random.default_rng(seed)) @ losses / len(y))
+    low, high = percentile_interval(
+        draw_weights(len(y), 1000, np.random.default_rng(seed)) @ losses / len(y)
+    )
     table.loc["log_loss"] = losses.mean(), float(low), float(high)
     return table.assign(n=len(y))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #877ad29f
 def model_config(
-    classes: list[str],          # names in the order of the class numbers
-    temperature: float,          # by which logits are divided
-    val_logits: np.ndarray,      # (n, classes) of the validation part, before the temperature
-    size: int = 64,              # side of the stored squares
-    **arguments,                 # of `build_model`, without the number of classes
-) -> dict:                       # what `Predictor.load` needs
+    classes: list[str],  # names in the order of the class numbers
+    temperature: float,  # by which logits are divided
+    val_logits: np.ndarray,  # (n, classes) of the validation part, before the temperature
+    size: int = 64,  # side of the stored squares
+    **arguments,  # of `build_model`, without the number of classes
+) -> dict:  # what `Predictor.load` needs
     "The configuration that is saved beside the weights."
     energy = np.quantile(np.logaddexp.reduce(val_logits, axis=1), np.linspace(0, 1, 101))
-    return {"track": "plankton", "architecture": "ResidualNet", "arguments": arguments, "classes": list(classes), "size": size,
-            "temperature": float(temperature), "energy": [round(float(value), 4) for value in energy]}
+    return {
+        "track": "plankton",
+        "architecture": "ResidualNet",
+        "arguments": arguments,
+        "classes": list(classes),
+        "size": size,
+        "temperature": float(temperature),
+        "energy": [round(float(value), 4) for value in energy],
+    }
 
 
 @dataclass
 class Predictor:
     "A trained network with all that is needed to name new pictures."
 
-    model: nn.Module        # of `build_model`
-    classes: list[str]      # names in the order of the class numbers
-    size: int               # side of the stored squares
-    temperature: float      # chosen on the validation part
-    energy: np.ndarray      # (101,) quantiles of the validation part's evidence
-    device: str = "cpu"     # where the model is
+    model: nn.Module  # of `build_model`
+    classes: list[str]  # names in the order of the class numbers
+    size: int  # side of the stored squares
+    temperature: float  # chosen on the validation part
+    energy: np.ndarray  # (101,) quantiles of the validation part's evidence
+    device: str = "cpu"  # where the model is
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #9b14c733
 @patch(cls_method=True)
 def load(
     cls: Predictor,
-    run: str | Path,       # a run folder or its model folder
-    device: str = "cpu",   # where to compute
+    run: str | Path,  # a run folder or its model folder
+    device: str = "cpu",  # where to compute
 ) -> Predictor:
-    "The predictor of a run. Raises `FileNotFoundError` if there is no model, `ValueError` if it is not one of plankton."
+    """The predictor of a run.
+
+    Raises `FileNotFoundError` if there is no model, `ValueError` if it is not one of plankton.
+    """
     state, config = load_model(run, track="plankton")
     model = build_model(len(config["classes"]), **config["arguments"])
     model.load_state_dict(state)
     energy = np.array(config["energy"])
-    return cls(model.eval().to(device), config["classes"], config["size"], config["temperature"], energy, device)
+    return cls(
+        model.eval().to(device),
+        config["classes"],
+        config["size"],
+        config["temperature"],
+        energy,
+        device,
+    )
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #ce2ca5fe
 @patch
 def table(
     self: Predictor,
-    logits: np.ndarray,   # (n, classes) from `logits_of`
-    paths,                # (n,) what the rows are called
+    logits: np.ndarray,  # (n, classes) from `logits_of`
+    paths,  # (n,) what the rows are called
     probs: bool = False,  # a column for every class too
-) -> pd.DataFrame:        # path, class, probability, second, third, unknown_score (and p_CLASS ...)
+) -> pd.DataFrame:  # path, class, probability, second, third, unknown_score (and p_CLASS ...)
     "Answers as a table."
     scaled = logits / self.temperature
     p = softmax(scaled)
@@ -310,19 +417,31 @@ def table(
     names = np.array([*self.classes, ""])
     third = best[:, 2] if p.shape[1] > 2 else np.full(len(p), -1)
     familiar = np.searchsorted(self.energy, np.logaddexp.reduce(logits, axis=1)) / len(self.energy)
-    found = pd.DataFrame({"path": list(map(str, paths)), "class": names[best[:, 0]], "probability": p.max(axis=1), "second": names[best[:, 1]],
-                          "third": names[third], "unknown_score": 1 - familiar})
-    return pd.concat([found, pd.DataFrame(p, columns=[f"p_{name}" for name in self.classes])], axis=1) if probs else found
+    found = pd.DataFrame(
+        {
+            "path": list(map(str, paths)),
+            "class": names[best[:, 0]],
+            "probability": p.max(axis=1),
+            "second": names[best[:, 1]],
+            "third": names[third],
+            "unknown_score": 1 - familiar,
+        }
+    )
+    return (
+        pd.concat([found, pd.DataFrame(p, columns=[f"p_{name}" for name in self.classes])], axis=1)
+        if probs
+        else found
+    )
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #312083b6
 @patch
 def predict(
     self: Predictor,
-    place,                     # a folder of pictures, searched to any depth, a picture, or a list of pictures
-    probs: bool = False,       # a column for every class too
-    on_error: str = "skip",    # a broken picture: "skip" or "raise"
-    chunk: int = 4096,         # pictures held in memory at a time
-) -> tuple[pd.DataFrame, list[str]]:   # the table, and what was left out and why
+    place,  # a folder of pictures, searched to any depth, a picture, or a list of pictures
+    probs: bool = False,  # a column for every class too
+    on_error: str = "skip",  # a broken picture: "skip" or "raise"
+    chunk: int = 4096,  # pictures held in memory at a time
+) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
     "Name all pictures of a folder. Raises `FileNotFoundError` where there are none."
     paths = image_files(place) if isinstance(place, (str, Path)) else list(map(Path, place))
     tables, errors = [self.table(np.zeros((0, len(self.classes))), [], probs)], []
@@ -331,6 +450,14 @@ def predict(
         pictures, read, broken = decode(batch, on_error)
         errors += broken
         if len(pictures):
-            data = SquareData(squares(pictures, self.size), pictures.shapes, np.zeros(len(pictures)))
-            tables.append(self.table(logits_of(self.model, data, device=self.device), [p for p, ok in zip(batch, read, strict=True) if ok], probs))
+            data = SquareData(
+                squares(pictures, self.size), pictures.shapes, np.zeros(len(pictures))
+            )
+            tables.append(
+                self.table(
+                    logits_of(self.model, data, device=self.device),
+                    [p for p, ok in zip(batch, read, strict=True) if ok],
+                    probs,
+                )
+            )
     return pd.concat(tables[1:] or tables, ignore_index=True), errors

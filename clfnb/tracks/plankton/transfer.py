@@ -22,32 +22,44 @@ from ...training.trainer import Trainer
 
 # %% ../../../nbs/lib/tracks/plankton/transfer.ipynb #b873cdf9
 def step_decay(
-    factor: float = 0.75,   # by which the rate is multiplied
-    every: int = 10,        # epochs between two steps
-) -> Callable:              # function: epoch → factor of the rate, for torch's `LambdaLR`
-    "A rate that falls in steps. Raises `ValueError` for a factor outside 0..1 or steps of no epoch."
+    factor: float = 0.75,  # by which the rate is multiplied
+    every: int = 10,  # epochs between two steps
+) -> Callable:  # function: epoch → factor of the rate, for torch's `LambdaLR`
+    """A rate that falls in steps.
+
+    Raises `ValueError` for a factor outside 0..1 or steps of no epoch.
+    """
     if not 0 < factor <= 1 or every < 1:
         raise ValueError(f"expected 0 < factor <= 1 and every >= 1, found {factor} and {every}")
     return lambda epoch: factor ** (epoch // every)
 
 # %% ../../../nbs/lib/tracks/plankton/transfer.ipynb #6610bc53
 def train_phase(
-    model: Transfer,             # trained in place; ends with its best weights
-    train,                       # loader of the training part
-    val,                         # loader of the validation part
-    frozen: list[str],           # prefixes of what stands still, from `frozen_below`
-    optimizer: torch.optim.Optimizer,   # of the model's parameters
-    epochs: int,                 # at most
-    patience: int,               # epochs without improvement
-    decay: Callable | None = None,      # from `step_decay`
-    loss: Callable = nn.functional.cross_entropy,   # loss(outputs, targets); wrap it in `with_aux` for two heads
+    model: Transfer,  # trained in place; ends with its best weights
+    train,  # loader of the training part
+    val,  # loader of the validation part
+    frozen: list[str],  # prefixes of what stands still, from `frozen_below`
+    optimizer: torch.optim.Optimizer,  # of the model's parameters
+    epochs: int,  # at most
+    patience: int,  # epochs without improvement
+    decay: Callable | None = None,  # from `step_decay`
+    loss: Callable = nn.functional.cross_entropy,  # loss(outputs, targets); wrap it in `with_aux` for two heads
     folder: Path | None = None,  # for checkpoints
-    **options,                   # of the trainer: seed, device, precision, progress
-) -> pd.DataFrame:               # the history
+    **options,  # of the trainer: seed, device, precision, progress
+) -> pd.DataFrame:  # the history
     "One phase with early stopping. Raises `ValueError` for a patience below 1."
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, decay) if decay else None
     freeze = [(0, frozen)] if frozen else None
-    trainer = Trainer(model, loss, optimizer, schedule, metrics={"accuracy": accuracy}, freeze=freeze, folder=folder, **options)
+    trainer = Trainer(
+        model,
+        loss,
+        optimizer,
+        schedule,
+        metrics={"accuracy": accuracy},
+        freeze=freeze,
+        folder=folder,
+        **options,
+    )
     history = trainer.fit(train, val, epochs=epochs, monitor="val_loss", patience=patience)
     trainer.restore_best()
     for value in model.parameters():
@@ -56,16 +68,16 @@ def train_phase(
 
 # %% ../../../nbs/lib/tracks/plankton/transfer.ipynb #158d4601
 def train_two_phases(
-    model: Transfer,              # trained in place
-    train,                        # loader of the training part
-    val,                          # loader of the validation part
-    top: str | int,               # the first block that learns in the second phase, such as "Mixed_7b"
-    epochs: tuple[int, int] = (50, 50),   # at most, in each phase; 0 leaves it out
-    rates: tuple[float, float] = (0.01, 0.0001),   # of each phase
-    patience: int = 5,            # epochs without improvement
-    folder: Path | None = None,   # for checkpoints: head/ and top/
-    **options,                    # of `train_phase`
-) -> pd.DataFrame:                # both histories, with a column `phase`
+    model: Transfer,  # trained in place
+    train,  # loader of the training part
+    val,  # loader of the validation part
+    top: str | int,  # the first block that learns in the second phase, such as "Mixed_7b"
+    epochs: tuple[int, int] = (50, 50),  # at most, in each phase; 0 leaves it out
+    rates: tuple[float, float] = (0.01, 0.0001),  # of each phase
+    patience: int = 5,  # epochs without improvement
+    folder: Path | None = None,  # for checkpoints: head/ and top/
+    **options,  # of `train_phase`
+) -> pd.DataFrame:  # both histories, with a column `phase`
     "The head, then the top blocks, both by gradient descent with momentum 0.9."
     histories = {}
     for phase, block, rate, most in zip(("head", "top"), (None, top), rates, epochs, strict=True):
@@ -74,17 +86,31 @@ def train_two_phases(
         optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
         decay = step_decay() if phase == "head" else None
         place = Path(folder) / phase if folder else None
-        histories[phase] = train_phase(model, train, val, frozen_below(model, block), optimizer, most, patience, decay, folder=place, **options)
+        histories[phase] = train_phase(
+            model,
+            train,
+            val,
+            frozen_below(model, block),
+            optimizer,
+            most,
+            patience,
+            decay,
+            folder=place,
+            **options,
+        )
     return pd.concat(histories, names=["phase"]).reset_index(level=0)
 
 # %% ../../../nbs/lib/tracks/plankton/transfer.ipynb #d5b5189c
 @torch.inference_mode()
 def vectors_of(
-    model: Transfer,        # any
-    data,                   # of whole batches, as `SquareData`
-    batch_size: int = 64,   # pictures at a time
-) -> np.ndarray:            # (n, features) float32
+    model: Transfer,  # any
+    data,  # of whole batches, as `SquareData`
+    batch_size: int = 64,  # pictures at a time
+) -> np.ndarray:  # (n, features) float32
     "The body's vector of each picture, in evaluation mode."
     from clfnb.data.images.decode import loader as batches
+
     model.eval()
-    return torch.cat([model.embed(inputs).float().cpu() for inputs, _ in batches(data, batch_size)]).numpy()
+    return torch.cat(
+        [model.embed(inputs).float().cpu() for inputs, _ in batches(data, batch_size)]
+    ).numpy()
