@@ -62,19 +62,13 @@ def _own(ax, **size):
 def _curves(ax, history, columns, shift=0):
     for i, column in enumerate(columns):
         style = "--" if column.startswith("train") else "-"
-        ax.plot(
-            history["epoch"],
-            history[column],
-            style,
-            color=PALETTE[(5 - i - shift) % len(PALETTE)],
-            label=column.replace("_", " "),
-        )
+        colour, label = PALETTE[(5 - i - shift) % len(PALETTE)], column.replace("_", " ")
+        ax.plot(history["epoch"], history[column], style, color=colour, label=label)
 
 
 def plot_history(
     history: pd.DataFrame,  # epoch, train_loss, perhaps val_loss and metrics: one row an epoch
-    metrics: Sequence[str]
-    | None = None,  # columns for the right axis; none takes all other val_ columns
+    metrics: Sequence[str] | None = None,  # on the right axis; none takes all other val_ columns
     monitor: str = "val_loss",  # the column that chose the best epoch
     mode: str = "min",  # "min" or "max": which end of `monitor` is good
     ax: Axes | None = None,  # where to draw; none makes a figure
@@ -87,15 +81,8 @@ def plot_history(
         metrics = [name for name in history if name.startswith("val_") and name != "val_loss"]
     _need_columns(history, ["epoch", "train_loss", *metrics])
     ax = _own(ax, width=7, height=3.2)
-    _curves(
-        ax,
-        history,
-        [
-            name
-            for name in ("train_loss", "val_loss")
-            if name in history and history[name].notna().any()
-        ],
-    )
+    losses = [name for name in ("train_loss", "val_loss") if name in history]
+    _curves(ax, history, [name for name in losses if history[name].notna().any()])
     if metrics:
         _curves(_right_axis(ax), history, metrics, shift=2)
     if monitor in history and history[monitor].notna().any():
@@ -136,9 +123,7 @@ def _mark_best(ax, history, monitor, mode):
 # %% ../../nbs/lib/evaluation/plots.ipynb #b9b73286
 def label_runs(
     labels: np.ndarray,  # (n,) int class of each sample
-) -> list[
-    tuple[int, int, int]
-]:  # (start, stop, class) of each run of equal labels; stop is exclusive
+) -> list[tuple[int, int, int]]:  # (start, stop, class) of each run; stop is exclusive
     "Runs of equal labels, in order; together they cover all samples."
     labels = np.asarray(labels)
     if not len(labels):

@@ -49,12 +49,10 @@ def record_names(
 def load(
     folder: str | Path,  # folder of WFDB records with annotations
     annotator: str = "q1c",  # suffix of the annotation files
-    exclude: tuple[str, ...] = tuple(
-        EXCLUDED_RECORDS
-    ),  # records to leave out, by default those without usable P waves
+    exclude: tuple[str, ...] = (*EXCLUDED_RECORDS,),  # to leave out: those without usable P waves
 ) -> (
     pd.DataFrame
-):  # one row a record: record, path, annotator, fs, samples, leads, beats, left_out, group
+):  # a row a record: record, path, annotator, fs, samples, leads, beats, left_out, group
     """The examples table of a folder of annotated records.
 
     Raises `FileNotFoundError` naming the record whose header or annotation is absent.
