@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clfnb.data.images.augment import PictureInput
 from clfnb.data.balance import class_weights
+from clfnb.data.images.augment import PictureInput
 from clfnb.data.images.decode import SquareData, class_table, decode, load_pictures, loader, squares
 from clfnb.preprocessing.images import crop_or_pad
 from clfnb.simulate.plankton.folder import write

@@ -1,8 +1,10 @@
 """The house rules as functions: each takes a notebook or a module and lists its offences as text, empty when all is well."""
 
 import ast
+import io
 import json
 import re
+import tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -160,10 +162,21 @@ def floor_offences(path, root=LIB):
 # Budgets
 
 
-def _is_wide(line):
-    """Whether a line is too wide, even without the strings and comments that no formatter breaks."""
-    bare = re.sub(r"""(["'])(?:\\.|(?!\1).)*\1""", "", line)
-    return len(line) > LINE_WIDTH and len(bare.split("#")[0].rstrip()) > LINE_WIDTH
+FREE = {"STRING", "COMMENT", "FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END"}
+
+
+def wide_lines(source):
+    """Lines that are too wide even without the strings and comments that no formatter breaks."""
+    lines = source.splitlines()
+    width = [len(line) for line in lines]
+    code = "\n".join("pass" if line.startswith(("%", "!")) else line for line in lines)
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if tokenize.tok_name[token.type] in FREE:
+            (first, start), (last, stop) = token.start, token.end
+            for row in range(first, last + 1):
+                end = stop if row == last else len(lines[row - 1])
+                width[row - 1] -= end - (start if row == first else 0)
+    return [line for line, left in zip(lines, width, strict=True) if left > LINE_WIDTH]
 
 
 def cell_budget_offences(path):
@@ -177,8 +190,7 @@ def cell_budget_offences(path):
             )
         found += [
             f"cell {number}: a line of {len(line)} characters, at most {LINE_WIDTH}: {line[:50]}"
-            for line in lines
-            if _is_wide(line)
+            for line in ([] if source.startswith("%%") else wide_lines(source))
         ]
     return found
 

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PatchCollection
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
@@ -37,6 +35,7 @@ from clfnb.evaluation.calibration.noise import (
     resampled_sums,
 )
 from ..intervals import percentile_interval, wilson
+from ..plots import OwnFigure
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #41d827bd
 @dataclass(frozen=True)
@@ -126,8 +125,7 @@ def _page(columns, rows, side, left, above):
     """
     below = 0.22 * side + 0.5
     width, height = columns * (left + side) + 0.2, rows * (above + side + below)
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = OwnFigure(figsize=(width, height))
     figure.patch.set_alpha(0)
     corners = [
         (left + j * (left + side), height - (i + 1) * (above + side + below) + below)

@@ -27,17 +27,7 @@ from ...models.recurrent import BiLSTMSegmenter
 from ...preprocessing.ecg.beats import read_beats, stretches
 from ...preprocessing.ecg.labels import SCHEMES, UNKNOWN, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
-from clfnb.tracks.ecg.examples import (
-    CUTS,
-    FS,
-    Windows,
-    cut_example,
-    cut_windows,
-    load,
-    prepare,
-    read_example,
-    read_signal,
-)
+from .examples import FS, Windows, load, prepare, read_signal
 from ...training.checkpoints import load_model
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #c4a2bb7e
