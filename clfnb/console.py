@@ -209,12 +209,13 @@ def check_data(
     Raises `Mistyped` for what is no name and no folder with data, `FileNotFoundError` for data
     not yet fetched.
     """
-    from clfnb.data.catalog import FILES_OF_TRACK, get, info, layout_problem, names
+    from clfnb.data.catalog import get, info, names
+    from clfnb.registry import layout_problem, track_of_lesson
 
     data = values.get("data", "simulated")
-    track = next((track for track in FILES_OF_TRACK if lesson.startswith(track.rstrip("s"))), None)
+    track = track_of_lesson(lesson)
     if data in names():
-        get(info(data, track).name)
+        get(info(data, track and track.name).name)
     elif data != "simulated" and not (data and Path(data).expanduser().is_dir()):
         raise Mistyped(
             f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}"

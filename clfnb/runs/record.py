@@ -23,6 +23,7 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
+from .. import registry
 from ..files import read_json, write_file, write_json
 from .process import alive, identity
 from ..settings import load_settings
@@ -409,7 +410,7 @@ def model_of(
     runs_dir = load_settings().runs_dir
     for own in list_runs(runs_dir) if run == "last" and track else ():
         if (
-            own.lesson.startswith(track.rstrip("s"))
+            own.lesson == registry.track(track).lesson
             and (own.folder / "model" / "model.safetensors").is_file()
         ):
             return own.folder / "model"
