@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from .settings import load_settings, settings_sources
+from .settings import settings_sources
 
 # %% ../nbs/lib/doctor.ipynb #29c3841a
 @dataclass(frozen=True)

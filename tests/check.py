@@ -34,21 +34,21 @@ def wanted(path: Path, words: list[str]) -> bool:
 
 
 def check_style() -> Counter:
-    "Ruff on everything, notebooks too. Not its formatter: it would tear the comments of the parameters from their columns."
+    "Ruff on everything, notebooks too, and its formatter on all that is written by hand."
     places = [
         name
-        for name in ("clfnb", "nbs", "tests", "docs", "benchmarks")
+        for name in ("nbs", "tests", "docs", "benchmarks", "clfnb")
         if any((ROOT / name).rglob("*.*"))
     ]
-    fine = (
-        subprocess.run(
-            [sys.executable, "-m", "ruff", "check", "-q", "--output-format=concise", *places],
-            cwd=ROOT,
-        ).returncode
-        == 0
-    )
-    print(f"style: {'fine' if fine else 'FAILED (ruff, see above)'}", flush=True)
-    return Counter(passed=int(fine), failed=int(not fine))
+    ruff, counts = [sys.executable, "-m", "ruff"], Counter()
+    for command in (
+        ["check", "-q", "--output-format=concise", *places],
+        ["format", "--check", "-q", *(name for name in places if name != "clfnb")],
+    ):
+        fine = subprocess.run([*ruff, *command], cwd=ROOT).returncode == 0
+        print(f"style, ruff {command[0]}: {'fine' if fine else 'FAILED (see above)'}", flush=True)
+        counts["passed" if fine else "failed"] += 1
+    return counts
 
 
 def notebooks(words: list[str]) -> list[Path]:

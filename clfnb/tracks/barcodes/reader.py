@@ -262,31 +262,22 @@ def read_all(
     if sign > 0:
         return self._read_lines(lines, quads)
     found, tried = [None] * len(quads), [i for i in range(len(quads)) if self._on_dark(-lines[i])]
-    for i, reading in zip(
-        tried,
-        self._read_lines(lines[tried], [quads[i] for i in tried]) if tried else [],
-        strict=True,
-    ):
-        if (
-            reading
-            and reading.confidence > 0.5
-            and not self._confirmed(lines[i], quads[i], reading.code)
-        ):
+    readings = self._read_lines(lines[tried], [quads[i] for i in tried]) if tried else []
+    for i, reading in zip(tried, readings, strict=True):
+        sure = reading and reading.confidence > 0.5
+        if sure and not self._confirmed(lines[i], quads[i], reading.code):
             reading.confidence = 0.5
         found[i] = reading
     return found
 
-
+# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #44263b6f
 @patch
 def _on_dark(self: LineReading, lines):
     "Whether the rectangle is darker just beyond its two ends than within."
     edge = int(self.samples * self.margin / (1 + 2 * self.margin))
-    left, middle, right = (
-        part.mean()
-        for part in np.split(
-            lines[:, edge // 2 : -(edge // 2)], [edge - edge // 2, -(edge - edge // 2)], axis=1
-        )
-    )
+    rest = edge - edge // 2
+    parts = np.split(lines[:, edge // 2 : -(edge // 2)], [rest, -rest], axis=1)
+    left, middle, right = (part.mean() for part in parts)
     return max(left, right) < middle
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #6ce00e26
