@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -296,22 +297,22 @@ def execute_in_kernel(path: Path):
         [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
     manager = AsyncKernelManager(kernel_spec_manager=ThisPython())
-    client, watch = NotebookClient(raw, km=manager, timeout=None, startup_timeout=120), None
+    client = NotebookClient(raw, km=manager, timeout=None, startup_timeout=120)
+    watch, running = None, None
 
     def begin(cell, cell_index):
-        nonlocal watch
+        nonlocal watch, running
         if watch is None:
             kernel = psutil.Process(manager.provisioner.process.pid)
             watch = Watch(kernel, kernel.kill).__enter__()
+        running = cell_index
         watch.begin()
 
     client.on_cell_start = begin
     try:
-        client.execute()
+        client.execute(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     except (CellExecutionError, DeadKernelError) as error:
-        reason = watch.reason if watch else ""
-        running = next((i for i, c in enumerate(raw.cells) if c.get("execution_count") is None and c.cell_type == "code" and "skip-execution" not in c.metadata.get("tags", [])), None)  # fmt: skip
-        return raw, _failed_cell(raw) if not reason else running, f"{error}\n{reason}".rstrip()
+        return raw, running, f"{error}\n{watch.reason if watch else ''}".rstrip()
     finally:
         if watch:
             watch.__exit__()
