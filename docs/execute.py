@@ -296,14 +296,22 @@ def execute_in_kernel(path: Path):
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-    manager = AsyncKernelManager(kernel_spec_manager=ThisPython())
-    client = NotebookClient(raw, km=manager, timeout=None, startup_timeout=120)
+
+    class Client(NotebookClient):
+        "A client that owns its kernel, and therefore ends it: one of this interpreter."
+
+        def create_kernel_manager(self):
+            self.km = AsyncKernelManager(kernel_spec_manager=ThisPython())
+            self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
+            return self.km
+
+    client = Client(raw, timeout=None, startup_timeout=120)
     watch, running = None, None
 
     def begin(cell, cell_index):
         nonlocal watch, running
         if watch is None:
-            kernel = psutil.Process(manager.provisioner.process.pid)
+            kernel = psutil.Process(client.km.provisioner.process.pid)
             watch = Watch(kernel, kernel.kill).__enter__()
         running = cell_index
         watch.begin()
@@ -312,7 +320,8 @@ def execute_in_kernel(path: Path):
     try:
         client.execute(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     except (CellExecutionError, DeadKernelError) as error:
-        return raw, running, f"{error}\n{watch.reason if watch else ''}".rstrip()
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        return raw, running, f"{plain}\n{watch.reason if watch else ''}".rstrip()
     finally:
         if watch:
             watch.__exit__()

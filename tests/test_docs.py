@@ -318,6 +318,15 @@ def test_waiting_costs_a_cell_nothing(tmp_path, monkeypatch, kernel):
     assert execute.run_notebook(path, None, kernel=kernel)[0]
 
 
+def test_a_kernel_ends_with_its_notebook(tmp_path):
+    before = set(psutil.Process().children(recursive=True))
+    for source in ("1 + 1", "1 / 0"):
+        path = write_notebook(tmp_path / "a.ipynb", ("code", source))
+        passed, _, error = execute.run_notebook(path, None, kernel=True)
+        assert passed == (source == "1 + 1") and ("ZeroDivisionError" in error) == (not passed)
+    assert not [p for p in set(psutil.Process().children(recursive=True)) - before if p.is_running()]  # fmt: skip
+
+
 def test_a_cell_that_hangs_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("CLFNB_CELL_SECONDS", "0.5")
     source = "import time\nwhile True:\n    time.sleep(0.1)"
