@@ -7,7 +7,6 @@ python tests/check.py cli ecg    only notebooks and test files with one of these
 import argparse
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from docs.execute import run_notebook  # noqa: E402 (the site's builder finds the outputs that are made here)
+from docs.execute import heed_interrupts, run_notebook  # noqa: E402 (the site's builder finds the outputs that are made here)
 from docs.notebooks import Refused  # noqa: E402
 
 NOTEBOOK_PROCESSES = 2
@@ -133,10 +132,7 @@ def main() -> int:
         os.environ.pop(
             "PYTHONDONTWRITEBYTECODE", None
         )  # compiling torch anew takes 20 s in each of many processes
-        if (
-            signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        ):  # so it is in the background, and would be in every process started here
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        heed_interrupts()
         counts = check_style()
         found, times = check_notebooks(notebooks(words))
         counts += found

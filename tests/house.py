@@ -136,8 +136,12 @@ def imported(tree, package):
 
 
 def _same_room(own, name):
-    """Whether a module may import another as a neighbour; tracks are no neighbours of each other."""
+    """Whether a module may import another as a neighbour. The ground floor is one room; tracks are
+    no neighbours of each other.
+    """
     other = name.split(".")
+    if FLOORS[own[0]] == 0 == FLOORS[other[0]]:
+        return True
     return other[0] == own[0] and (own[0] != "tracks" or len(own) < 3 or other[1:2] == [own[1]])
 
 
