@@ -136,9 +136,10 @@ def start_record(
         "ended": None,
         "seconds": None,
     }
-    return update_record(
-        folder, **began, error=None, failed_cell=None, **identity(), **environment(), **more
-    )
+    names = ("device", "precision", "workers")
+    computing = {name: parameters[name] for name in names if name in parameters}
+    known = identity() | environment() | computing | more
+    return update_record(folder, **began, error=None, failed_cell=None, **known)
 
 # %% ../../nbs/lib/runs/record.ipynb #988977be
 def update_record(
