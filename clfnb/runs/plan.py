@@ -253,8 +253,9 @@ def plan_runs(
         if values.get("out_dir"):
             raise ParameterError("out_dir: a headless run has a folder of its own in --runs-dir")
         if problem := problems[values.get("device", "auto")]:
-            raise ParameterError(problem)
-        folder = folders[values["data"]] if "data" in values else None
+            where = "" if "device" in given else f" ({said['device'][1]})"
+            raise ParameterError(problem + where)
+        folder = folders[values["data"]] if isinstance(values.get("data"), str) else None
         if folder and values["data"] not in DATASETS:
             values["data"] = str(folder)
         own = {name: values[name] for name in COMPUTING if name in values}
