@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 from ...preprocessing.barcodes.ean13 import PARITY, best_codes, is_valid
 from ...preprocessing.barcodes.crop import join_strips, photo_features
 from ...preprocessing.barcodes.markup import CORNERS
-from .predictor import read_picture
+from .examples import read_picture
 
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #9e1a13a1
 def strip_table(
