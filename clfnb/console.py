@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 # %% auto #0
 __all__ = ['dataset_argument', 'message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names',
            'run_names', 'data_names', 'known_data', 'parameter_names', 'lesson_named', 'pairs_to_values',
-           'parameter_help', 'check_data', 'summary', 'TrackCommands', 'predict_options', 'end_prediction']
+           'parameter_help', 'summary', 'TrackCommands', 'predict_options', 'end_prediction']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -104,7 +104,7 @@ def lesson_names(
     ctx: click.Context | None = None,  # not needed: every lesson can stand there
 ) -> list[str]:  # as `clfnb run` takes them
     "The names of the lessons that are found from the working directory."
-    from clfnb.runs.execute import find_lessons
+    from clfnb.runs.plan import find_lessons
 
     return list(find_lessons())
 
@@ -157,9 +157,9 @@ def parameter_names(
 # %% ../nbs/lib/console.ipynb #d05bb72f
 def lesson_named(
     name: str,  # e.g. "ecg_delineation"
-):  # the lesson, as `runs.execute.find_lessons` gives it
+):  # the lesson, as `runs.plan.find_lessons` gives it
     "A lesson by name. Raises `Mistyped` with a proposal where there is none."
-    from clfnb.runs.execute import find_lessons
+    from clfnb.runs.plan import find_lessons
 
     lessons = find_lessons()
     if name not in lessons:
@@ -199,34 +199,6 @@ def parameter_help(
     return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(
         ("name", "expects", "default", "meaning"), rows
     )
-
-# %% ../nbs/lib/console.ipynb #da7ac4ed
-def check_data(
-    values: dict,  # the values of a run, name -> value
-    lesson: str = "",  # its name, which begins with that of its track
-) -> None:
-    """Refuse a `data` that cannot be had.
-
-    Raises `Mistyped` for what is no name and no folder with data, `FileNotFoundError` for data
-    not yet fetched.
-    """
-    from clfnb.data.catalog import get, info, names
-    from clfnb.registry import layout_problem, track_of_lesson
-
-    data = values.get("data", "simulated")
-    track = track_of_lesson(lesson)
-    if data in names():
-        get(info(data, track and track.name).name)
-    elif data != "simulated" and not (data and Path(data).expanduser().is_dir()):
-        raise Mistyped(
-            f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}"
-        )
-    elif (
-        data != "simulated"
-        and track
-        and (problem := layout_problem(Path(data).expanduser(), track))
-    ):
-        raise Mistyped(f"data: {problem}")
 
 # %% ../nbs/lib/console.ipynb #7963f9c0
 def summary(

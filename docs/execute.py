@@ -47,7 +47,7 @@ PACKAGES = (
     "torch",
     "wfdb",
 )
-READS_LESSONS = "runs.execute"  # a module that reads the lessons themselves
+READS_LESSONS = "runs.plan"  # a module that reads the lessons themselves
 
 
 class CellError(RuntimeError):
