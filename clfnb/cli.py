@@ -6,8 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 
 # %% auto #0
 __all__ = ['PLACES', 'cli', 'main', 'completion', 'lessons_command', 'report', 'execute', 'run_command', 'begin', 'resume',
-           'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'data_verify', 'data_simulate',
-           'records_in', 'predict', 'predict_ecg', 'predictor_of', 'annotate_all', 'write_csv', 'doctor_command']
+           'runs_command', 'show_command', 'data', 'data_list', 'data_get', 'data_verify', 'simulate_command',
+           'data_simulate', 'predict', 'doctor_command']
 
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import json
@@ -20,24 +20,20 @@ from . import __version__
 from clfnb.console import (
     Commands,
     Mistyped,
+    TrackCommands,
     complete,
     dataset_argument,
     lesson_named,
     lesson_names,
-    message,
-)
-from clfnb.console import (
     pairs_to_values,
     parameter_help,
     parameter_names,
-    predict_plankton,
     run_names,
     summary,
     table,
 )
-from .files import writable
+from .registry import Track
 from .settings import load_settings
-from .tracks.barcodes.predict import predict_barcodes
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
 @click.group(
@@ -392,158 +388,42 @@ def data_verify(
     return 1 if problems else 0
 
 # %% ../nbs/lib/cli.ipynb #d849d436
-@data.command("simulate")
-@click.argument("track", type=click.Choice(["ecg", "plankton", "barcodes"]))
-@click.option(
-    "--records",
-    type=click.IntRange(1),
-    help="ecg: how many records, one patient each; by default 24.",
-)
-@click.option("--seconds", type=click.IntRange(10), help="ecg: length of a record; by default 60.")
-@click.option(
-    "--pictures",
-    type=click.IntRange(1),
-    help="plankton, barcodes: how many pictures; by default 900 and 200.",
-)
-@click.option(
-    "--side",
-    type=click.IntRange(64),
-    help="barcodes: width of a picture in pixels; by default 320.",
-)
-@click.option(
-    "--difficulty",
-    type=click.FloatRange(0, 2),
-    help="barcodes: blur and noise; by default 0.25, a phone in good light.",
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Another seed, other patients."
-)
-def data_simulate(
-    track: str,  # which kind of data
-    seed: int,  # of the random numbers
-    **options,  # what the track's simulation takes, None where nothing was said
-) -> int:
-    """Write simulated data of TRACK into the data folder and print where.
+def simulate_command(
+    entry: Track,  # with a simulator
+) -> click.Command:  # `clfnb data simulate NAME`
+    "The command that writes simulated data of a track: one option for each of its simulator's."
+    from fastcore.docments import docments
 
-    The same options give the same data.
-    """
-    from clfnb.data.catalog import resolve
+    from clfnb.data.simulated import simulated, simulation_options
 
-    click.echo(
-        resolve(
-            "simulated",
-            track,
-            seed=seed,
-            **{name: value for name, value in options.items() if value is not None},
+    def write(**given):
+        click.echo(simulated(entry.name, **given))
+        return 0
+
+    about = docments(entry.part("simulate"))
+    options = [
+        click.Option(
+            [f"--{name.replace('_', '-')}"],
+            type=type(option.default),
+            default=option.default,
+            show_default=True,
+            help=about.get(name) or "",
         )
-    )
-    return 0
+        for name, option in simulation_options(entry).items()
+    ]
+    seed = click.Option(["--seed"], type=int, default=0, show_default=True, help="Other data.")
+    text = f"Write simulated data: {entry.title}. The same options give the same data."
+    return click.Command(entry.name, params=[*options, seed], callback=write, help=text)
+
+# %% ../nbs/lib/cli.ipynb #7ccf98da
+@data.group("simulate", cls=TrackCommands, part="simulate", make=simulate_command)
+def data_simulate() -> None:
+    "Write simulated data of a track into the cache and print where."
 
 # %% ../nbs/lib/cli.ipynb #2b5253e9
-def records_in(
-    place: str,  # a record (with or without suffix) or a folder
-) -> list[Path]:  # record paths without suffix, sorted
-    "The WFDB records meant by a path. Raises `FileNotFoundError` if there is none."
-    path = Path(place)
-    if path.is_dir():
-        records = sorted(header.with_suffix("") for header in path.glob("*.hea"))
-        if not records:
-            raise FileNotFoundError(f"{path}: no WFDB records (.hea files) in this folder")
-        return records
-    record = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
-    if not record.with_name(record.name + ".hea").is_file():
-        raise FileNotFoundError(
-            f"{record}.hea: no such file: expected a WFDB record or a folder of records"
-        )
-    return [record]
-
-# %% ../nbs/lib/cli.ipynb #4cb0639b
-@cli.group(commands=[predict_barcodes])
+@cli.group(cls=TrackCommands, part="command")
 def predict() -> None:
     "Apply a trained model to new data."
-
-# %% ../nbs/lib/cli.ipynb #5c54d1a9
-@predict.command("ecg")
-@click.argument("place", metavar="RECORD|FOLDER", type=click.Path())
-@click.option(
-    "--run",
-    "run",
-    required=True,
-    shell_complete=complete(run_names),
-    help="The run that trained the model, or a model folder.",
-)
-@click.option(
-    "--out", type=click.Path(file_okay=False), help="Where to write, instead of beside the records."
-)
-@click.option(
-    "--csv", type=click.Path(dir_okay=False), help="Also one table of all points of all records."
-)
-def predict_ecg(
-    place: str,  # what to annotate
-    run: str,  # which model
-    out: str | None,  # folder of the annotation files
-    csv: str | None,  # file of the table
-) -> int:
-    """Find the waves of whole ECG records of any length and write them as WFDB annotations, REC.clf.
-
-    Waves stand as ( p ), ( N ) and ( t ); a model of the scheme "points" gives no T onset, as the experts of QTDB mostly gave none: there it is t ).
-    """
-    records = records_in(place)
-    folder = writable(Path(out) if out else records[0].parent)
-    if csv:
-        writable(Path(csv).absolute().parent)
-    tables, failed = annotate_all(predictor_of(run), records, folder)
-    if csv and tables:
-        write_csv(tables, Path(csv))
-    click.echo(f"{len(tables)} of {len(records)} records annotated, in {folder}")
-    return 1 if failed else 0
-
-# %% ../nbs/lib/cli.ipynb #29373873
-predict.add_command(predict_plankton)
-
-# %% ../nbs/lib/cli.ipynb #6a06ac9a
-def predictor_of(
-    run: str,  # as for `model_of`
-):  # with the method `annotate`
-    "The model, ready to use. Only here is torch imported, after every path has been looked at."
-    from clfnb.runs.record import model_of
-    from clfnb.tracks.ecg.delineator import Predictor
-
-    return Predictor.load(model_of(run, "ecg"))
-
-# %% ../nbs/lib/cli.ipynb #9d0d1530
-def annotate_all(
-    predictor,  # of `clfnb.tracks.ecg.delineator`
-    records: list[Path],  # record paths without suffix
-    folder: Path,  # where the annotation files go
-) -> tuple[list, int]:  # the tables of points, and how many records failed
-    """Annotate one record after the other.
-
-    A record that cannot be read is named, and the others go on.
-    """
-    tables, failed = [], 0
-    for record in records:
-        try:
-            tables.append(predictor.annotate(record, folder))
-        except (ValueError, OSError, IndexError, KeyError) as error:
-            failed += 1
-            text = message(error)
-            click.echo(
-                f"left out: {text if str(record) in text else f'{record}: {text}'}", err=True
-            )
-    return tables, failed
-
-# %% ../nbs/lib/cli.ipynb #34ecbbec
-def write_csv(
-    tables: list,  # data frames with the same columns
-    file: Path,  # replaced as a whole
-) -> None:
-    "Write the tables of all records one below the other."
-    import pandas as pd
-
-    from clfnb.files import write_file
-
-    write_file(file, pd.concat(tables).to_csv(index=False))
 
 # %% ../nbs/lib/cli.ipynb #fc3fad08
 @cli.command("doctor")

@@ -62,7 +62,7 @@ def read_weights(
         for name, value in weights.items()
     }
 
-
+# %% ../../nbs/lib/models/pretrained.ipynb #df77079e
 def _read_npz(path):
     with np.load(path, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}

@@ -115,7 +115,7 @@ def _papermill(stop, plan, folder, report):
     ):  # jsonschema's check of addresses: not needed here, and it compiles a grammar for two seconds
         import papermill
 
-        import clfnb.runs.engine
+        import clfnb.runs.engine  # noqa: F401 (it registers itself with papermill)
     stop.check()
 
     def started(pid):
