@@ -11,7 +11,6 @@ __all__ = ['PLACES', 'cli', 'main', 'completion', 'lessons_command', 'report', '
 
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import json
-import os
 from pathlib import Path
 
 import click
