@@ -22,7 +22,7 @@ from pathlib import Path
 from ..data.catalog import DATASETS, resolve
 from ..registry import Track, layout_problem, lesson_notebook, track_of_lesson, tracks
 from .parameters import ParameterError, check_values, read_parameters
-from .record import fingerprint
+from .record import find_run, fingerprint, list_runs
 from ..settings import Settings, load_settings, settings_sources
 
 # %% ../../nbs/lib/runs/plan.ipynb #cc2db8a0
@@ -182,7 +182,7 @@ class Plan:
 
 # %% ../../nbs/lib/runs/plan.ipynb #d80c4fe6
 def data_folder(
-    data: str,  # "simulated", a name from the catalogue, or a folder
+    data: str,  # "simulated", a name from the catalogue, a folder, or a run for a lesson of none
     track: Track | None,  # that the lesson belongs to
 ) -> Path | None:  # None for simulated data, which is made when the run needs it
     """Where the data of a run lies.
@@ -192,6 +192,10 @@ def data_folder(
     """
     if data == "simulated":
         return None
+    if track is None and data not in DATASETS and not Path(data).expanduser().exists():
+        runs_dir = load_settings().runs_dir
+        if any(run.name == data for run in list_runs(runs_dir)):
+            return find_run(data, runs_dir).folder
     try:
         folder = resolve(data, track and track.name)
     except (FileNotFoundError, ValueError) as error:
