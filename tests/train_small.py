@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from clfnb.training import checkpoints
+from clfnb.training.logs import HistoryFile
 from clfnb.training.losses import accuracy, cross_entropy
 from clfnb.training.trainer import Trainer
 
@@ -64,10 +65,10 @@ def kill_at(event, number):
 
         setattr(owner, attribute, wrapped)
 
-    wrap(Trainer, "_step", "step")
+    wrap(Trainer, "_train_step", "step")
     wrap(torch, "save", "write")
     wrap(checkpoints.os, "replace", "rotate")
-    wrap(Trainer, "_write_history", "epoch", after=False)
+    wrap(HistoryFile, "on_epoch_end", "epoch", after=False)
 
 
 def main(arguments=None):
