@@ -67,7 +67,7 @@ def nothing(
     apply_to_collection(outputs, torch.Tensor, lambda output: parts.append(output.sum() * 0))
     return sum(parts[1:], parts[0])
 
-
+# %% ../../nbs/lib/training/loop.ipynb #5309414b
 class Loop:
     "Act one: predict, measure the loss, compute gradients, take a step."
 

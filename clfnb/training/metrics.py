@@ -98,6 +98,8 @@ class Collected:
         if isinstance(targets, torch.Tensor):
             outputs, targets = counted(outputs, targets)
             self.metric.to(targets.device)
+            if not len(targets):
+                return
         self.metric.update(outputs, targets)
 
     def state(self):  # None where this process saw nothing

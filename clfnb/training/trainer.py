@@ -94,6 +94,10 @@ class Restored(Saved):
         own = state["processes"][self.fabric.global_rank if self.inside else 0]
         self.rng, (*running, self.seconds, self.rate) = own["rng"], own["running"]
         self.running = tuple(running)
+        if state["best"] != self.best:
+            self.best_weights = (
+                None  # those in memory are of another epoch; best.ckpt has the right ones
+            )
         for key in ("epoch", "step", "history", "best"):
             setattr(self, key, state[key])
         for name, callback in named(self.callbacks).items():
