@@ -54,7 +54,7 @@ class Bad(Dataset):
 torch.set_num_threads(2)
 torch.cuda.is_available()
 torch.nn.Linear(512, 512)(torch.ones(512, 512)).sum().backward()     # this process has threads, and has looked for a GPU
-train_small.main([sys.argv[1], "--exact", "--batch", "4", "--devices", "2"])
+train_small.main([sys.argv[1], "--exact", "--batch", "4", "--devices", "2", "--callback", "shared"])
 model = torch.nn.Linear(2, 3)
 bad = Trainer(model, cross_entropy, torch.optim.SGD(model.parameters(), 0.1), device="cpu", devices=2, progress="none")
 try:
@@ -251,13 +251,16 @@ def test_killed_with_workers(tmp_path):
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
     "One process with batches of 8, to be compared with two processes with batches of 4."
-    return result(tmp_path_factory.mktemp("single"), "--exact", "--batch", 8)
+    folder = tmp_path_factory.mktemp("single")
+    return result(folder, "--exact", "--batch", 8, "--callback", "shared")
 
 
 def same(found, expected):
     "Weights, predictions and history agree to rounding."
     for name, value in expected["weights"].items():
         np.testing.assert_allclose(found["weights"][name], value, atol=2e-5)
+        np.testing.assert_allclose(found["best"][1][name], expected["best"][1][name], atol=2e-5)
+    assert {"val_f1", "val_auroc", "grad_norm"} <= set(found["history"][0])
     np.testing.assert_allclose(found["predictions"], expected["predictions"], atol=1e-4)
     np.testing.assert_allclose(
         pd.DataFrame(found["history"]), pd.DataFrame(expected["history"]), atol=1e-5
@@ -303,7 +306,8 @@ def test_two_processes_under_torchrun(tmp_path, single):
         "--master-port",
         port,
     )
-    run_program(*launcher, PROGRAM, tmp_path, "--exact", "--batch", 4, "--devices", 2)
+    options = ("--exact", "--batch", 4, "--devices", 2, "--callback", "shared")
+    run_program(*launcher, PROGRAM, tmp_path, *options)
     same(json.loads((tmp_path / "result.json").read_text()), single)
 
 

@@ -58,6 +58,7 @@ CALLBACKS = {
     "ema": lambda: [EMA(0.9)],
     "mix": lambda: [Mix(3, share=0.7)],
     "norm": lambda: [GradientNorm()],
+    "shared": lambda: [EMA(0.9), GradientNorm()],
     "all": lambda: [EMA(0.9), Mix(3), GradientNorm()],
 }
 
@@ -115,7 +116,7 @@ def main(arguments=None):
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=200)
     metrics, loggers = {"accuracy": accuracy}, None
-    if options.callback == "metrics":
+    if options.callback in ("metrics", "shared"):
         from torchmetrics.classification import MulticlassAUROC, MulticlassF1Score
 
         metrics |= {"f1": MulticlassF1Score(3, average="macro"), "auroc": MulticlassAUROC(3)}
@@ -141,7 +142,9 @@ def main(arguments=None):
     data = Images() if images else Exact() if options.exact else Noisy()
     held = Images() if images else Exact()
     loader = DataLoader(data, options.batch, shuffle=True, num_workers=options.workers)
-    chosen = ("val_auroc", "max") if options.callback == "metrics" else ("val_loss", "min")
+    chosen = (
+        ("val_auroc", "max") if options.callback in ("metrics", "shared") else ("val_loss", "min")
+    )
     torch.manual_seed(3)  # noise of the images that are held back
     history = trainer.fit(loader, DataLoader(held, 8), 3, *chosen)
     predictions = trainer.predict(DataLoader(Exact(), 3)) if not images else torch.zeros(())

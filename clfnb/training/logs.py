@@ -70,7 +70,7 @@ def make_logger(
         return TensorBoardLogger(folder, name="", version="", purge_step=0)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "logger: tensorboard is not installed; install it with: pip install tensorboard"
+            "logger: tensorboard is not installed; install it with: pip install clfnb[tensorboard]"
         ) from error
 
 
