@@ -9,6 +9,7 @@ __all__ = ['read_plan', 'trapezoid', 'muon', 'fit_stages', 'shorten', 'choose_pr
 
 # %% ../../nbs/lib/vision/recipe.ipynb #3e50ad96
 import warnings
+
 import pandas as pd
 import torch
 from torch import nn
