@@ -181,7 +181,9 @@ def main() -> None:
     for place in sorted(path for path in options.folder.glob("*") if path.is_dir()):
         table: pd.DataFrame = load(place, skip_bad=True)
         compare(
-            place.name, [(read_picture(row.path)[0], row.label) for row in table.itertuples()], calls
+            place.name,
+            [(read_picture(row.path)[0], row.label) for row in table.itertuples()],
+            calls,
         )
 
 
