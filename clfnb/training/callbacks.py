@@ -10,12 +10,11 @@ __all__ = ['HOOKS', 'Callback', 'heard', 'named', 'states_of', 'Freeze', 'is_bet
 
 # %% ../../nbs/lib/training/callbacks.ipynb #eca1de31
 import math
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import save_checkpoint
 
 # %% ../../nbs/lib/training/callbacks.ipynb #e04d886c
 HOOKS = (

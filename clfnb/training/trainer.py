@@ -32,7 +32,7 @@ from .checkpoints import check_config, load_checkpoint, rng_state, save_checkpoi
 from .inference import batch_outputs, evaluation_mode, inputs_of, join_outputs
 from .logs import HistoryFile, LogHistory, Progress
 from .loop import HookedLoop, forward_pair
-from .losses import LossNotFinite, count_targets
+from .losses import count_targets
 from .metrics import make_measures
 from .processes import are_started, gather, make_fabric, run_processes
 
