@@ -12,7 +12,8 @@ __all__ = ['PARTS', 'ECG', 'IMAGES', 'PLANKTON', 'BARCODES', 'BUILT_IN', 'GROUP'
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib import import_module, metadata, resources
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 # %% ../nbs/lib/registry.ipynb #d36c0786
@@ -175,7 +176,9 @@ def lesson_notebook(
     package, colon, name = entry.notebook.partition(":")
     if not colon:
         return None
-    path = Path(str(resources.files(package).joinpath(name)))
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: the lesson of the track {entry.name!r} is not there")
+    spec = find_spec(package)  # a package, or a module of one file
+    path = Path(spec.origin).parent / name if spec and spec.origin else None
+    if path is None or not path.is_file():
+        what = path or f"package {package!r}"
+        raise FileNotFoundError(f"{what}: the lesson of the track {entry.name!r} is not there")
     return path
