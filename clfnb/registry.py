@@ -9,6 +9,7 @@ __all__ = ['PARTS', 'ECG', 'IMAGES', 'PLANKTON', 'BARCODES', 'BUILT_IN', 'GROUP'
            'track_of_lesson', 'layout_problem', 'lesson_notebook']
 
 # %% ../nbs/lib/registry.ipynb #117a2f9f
+import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -117,19 +118,18 @@ def _place(point):
 
 @cache
 def tracks() -> dict[str, Track]:  # name to entry, those of clfnb first
-    "All tracks. Raises `ValueError` naming an entry point that cannot be used."
+    "All tracks. One that a package registers wrongly is left out, with a warning."
     found = {track.name: track for track in BUILT_IN}
     for point in metadata.entry_points(group=GROUP):
         try:
             entry = point.load()
+            if not isinstance(entry, Track):
+                raise TypeError(f"expected a Track, found {type(entry).__name__}")
+            if entry.name in found:
+                raise ValueError(f"there is a track {entry.name!r} already")
+            found[entry.name] = entry
         except Exception as error:
-            raise ValueError(f"{_place(point)}: {error}") from error
-        if not isinstance(entry, Track):
-            kind = type(entry).__name__
-            raise ValueError(f"{_place(point)}: expected a Track, found {kind}")
-        if entry.name in found:
-            raise ValueError(f"{_place(point)}: there is a track {entry.name!r} already")
-        found[entry.name] = entry
+            warnings.warn(f"{_place(point)} is left out: {error}", stacklevel=2)
     return found
 
 # %% ../nbs/lib/registry.ipynb #e95680b3
