@@ -49,7 +49,8 @@ def _imported(file, package, top):
             yield from (alias.name for alias in node.names if alias.name.startswith(f"{top}."))
         elif isinstance(node, ast.ImportFrom):
             name = "." * node.level + (node.module or "")
-            name = resolve_name(name, package) if node.level else name
+            with suppress(ImportError):  # beyond the top of a package that was copied
+                name = resolve_name(name, package) if node.level else name
             if name == top or name.startswith(f"{top}."):
                 yield from (name, *(f"{name}.{alias.name}" for alias in node.names))
 
