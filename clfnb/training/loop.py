@@ -278,7 +278,7 @@ class Epochs(MeasuredLoop):
         fabric, seed = self.fabric, derive_seed(self.seed, self.epoch, self.fabric.global_rank)
         order = epoch_batches(loader, self.seed, self.epoch)
         mine, counting = share_batches(order, fabric.global_rank, fabric.world_size)
-        self.steps = math.ceil(len(mine) / self.accumulate)
+        self.steps, self.moves = math.ceil(len(mine) / self.accumulate), fabric.device.type != "cpu"
         self.model.train()
         self.call("on_epoch_start")
         if self.wrapped is None:
@@ -311,7 +311,7 @@ class Told(Epochs):
         "One step on batches as they were read, in pairs with whether they are no stand-ins."
         counts = [self._known_count(batch, real) for batch, real in read]
         batches = [batch for batch, _ in read]
-        if self.fabric.device.type != "cpu":
+        if self.moves:
             batches = [self.fabric.to_device(batch) for batch in batches]
         self.call("on_train_batch_start", batches)
         if alone:
