@@ -21,35 +21,43 @@ from torch import nn
 PLAIN = (bool, int, float, str, type(None))
 
 
-def _function(value):
-    "The name of a function, with the values that it carries with it."
-    cells = [cell.cell_contents for cell in value.__closure__ or ()]
-    carried = [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-    name = f"{value.__module__}.{value.__qualname__}".removeprefix("__main__.")
-    return name if not carried else [name, [describe(part) for part in carried]]
+def _carried(function):
+    "The values that a function carries with it: what it closes over, and its defaults."
+    cells = function.__closure__ or ()
+    closed = [cell.cell_contents for cell in cells if cell != type(cell)()]
+    return [*closed, *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _attributes(value):
+    "The plain attributes of an object and the tensors of a module, unless it is one that learns."
+    if isinstance(value, nn.Module) and any(p.requires_grad for p in value.parameters()):
+        return {}
+    own = getattr(value, "__dict__", {})
+    plain = {k: v for k, v in own.items() if isinstance(v, PLAIN) and not k.startswith("_")}
+    plain.pop("training", None)
+    return plain | (dict(value.state_dict()) if isinstance(value, nn.Module) else {})
 
 
 def describe(
     value,  # anything
+    depth: int = 4,  # how far into what carries something
 ):  # plain values, equal for what is the same
     "What something is."
-    if isinstance(value, PLAIN):
-        return value
+    if isinstance(value, PLAIN) or depth < 0:
+        return value if isinstance(value, PLAIN) else type(value).__name__
     if isinstance(value, torch.Tensor):
         array = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         return [str(value.dtype), list(value.shape), hashlib.sha256(array).hexdigest()[:16]]
     if isinstance(value, dict):
-        return {str(key): describe(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [describe(part) for part in value]
+        return {str(key): describe(part, depth - 1) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe(part, depth - 1) for part in value]
     if isinstance(value, functools.partial):
-        return [describe(value.func), describe(value.args), describe(value.keywords)]
-    if hasattr(value, "__qualname__"):
-        return _function(value) if hasattr(value, "__closure__") else value.__qualname__
-    plain = {k: v for k, v in vars(value).items() if isinstance(v, PLAIN) and k[:1] != "_"}
-    tensors = value.state_dict() if isinstance(value, nn.Module) else {}
-    plain.pop("training", None)
-    return {"class": type(value).__name__} | describe(plain) | describe(dict(tensors))
+        return describe([value.func, value.args, value.keywords], depth)
+    if callable(value) and hasattr(value, "__qualname__"):
+        carried = _carried(value) if hasattr(value, "__closure__") else []
+        return [value.__qualname__, *([describe(carried, depth - 1)] if carried else [])]
+    return {"class": type(value).__name__} | describe(_attributes(value), depth - 1)
 
 # %% ../../nbs/lib/training/description.ipynb #4de8d264
 COUNTERS = set(
@@ -99,8 +107,10 @@ def differences(
     said = []
     for key in {**expected, **found}:
         one, other = found.get(key), expected.get(key)
+        if key in ("given", "callbacks") and "given" not in found:
+            continue
         if key == "given":
-            said += differences(one, other) if one is not None and other is not None else []
+            said += differences(one, other or {})
         elif one != other:
             said.append(f"{key}: the checkpoint has {one!r}, this run has {other!r}")
     return said

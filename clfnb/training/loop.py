@@ -80,7 +80,8 @@ class Loop:
         forward_batch=None,  # forward_batch(model, batch) -> (outputs, targets); None: batches are pairs
         count=count_targets,  # count(targets): the weight of a batch's mean loss
     ):
-        self.model, self.loss, self.optimizer, self.fabric = model, loss, optimizer, fabric
+        self.model = getattr(model, "_orig_mod", model)  # of one that torch.compile has wrapped
+        self.loss, self.optimizer, self.fabric = loss, optimizer, fabric
         self.forward_batch, self.count, self.clip = forward_batch or forward_pair, count, None
         self.epoch, self.step, self.pending, self.wrapped = 0, 0, [], None
 
@@ -111,11 +112,13 @@ class Loop:
 class Steps(Loop):
     "Act one, continued: what a step needs from the hardware."
 
-    norm, watch_norm = None, False
+    norm, watch_norm, compile = None, False, False
 
     def wrap(self):
         "Make model and optimizer ready for the hardware."
         self.optimizer.zero_grad()
+        if self.compile:
+            self.model.compile()
         self.wrapped = self.fabric.setup_module(self.model)
         self.ready = self.fabric.setup_optimizers(self.optimizer)
         plain = (
