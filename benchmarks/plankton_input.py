@@ -15,9 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clfnb.data.images.augment import PictureInput
 from clfnb.data.balance import class_weights
-from clfnb.data.images.decode import SquareData, class_table, decode, load_pictures, loader, squares
+from clfnb.data.images.augment import PictureInput
+from clfnb.data.images.cache import load_pictures
+from clfnb.data.images.datasets import SquareData, loader, squares
+from clfnb.data.images.decode import decode
+from clfnb.data.images.files import class_table
 from clfnb.preprocessing.images import crop_or_pad
 from clfnb.simulate.plankton.folder import write
 

@@ -29,6 +29,7 @@ class Settings:
 
     data_dir: Path  # where data sets are kept
     runs_dir: Path  # where runs are written
+    cache_dir: Path  # what can be made again: simulated data, decoded images
     device: str  # "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision: str  # "auto", "32-true", "bf16-mixed" or "16-mixed"
     engine: str  # what executes notebooks: "papermill"
@@ -38,6 +39,7 @@ class Settings:
 ENVIRONMENT = {
     "data_dir": "CLFNB_DATA",
     "runs_dir": "CLFNB_RUNS",
+    "cache_dir": "CLFNB_CACHE",
     "device": "CLFNB_DEVICE",
     "precision": "CLFNB_PRECISION",
     "engine": "CLFNB_ENGINE",
@@ -54,7 +56,7 @@ DEFAULTS = {"device": "auto", "precision": "auto", "engine": "papermill", "worke
 def _typed(name, value, where, base):
     "The value of a setting in its type; `base` is what a relative path is relative to."
     text = str(value).strip()
-    if name in ("data_dir", "runs_dir"):
+    if name.endswith("_dir"):
         if not text:
             raise SettingsError(f"{where}: {name}: expected a folder, found nothing")
         return (base / Path(text).expanduser()).absolute()
@@ -134,6 +136,15 @@ def _read_file(file):
     return {name: (value, f"{file}, line {line[name]}") for name, value in parser["clfnb"].items()}
 
 # %% ../nbs/lib/settings.ipynb #87c158cd
+def _default(name):
+    "The value of a setting that nobody has said anything about."
+    if name in DEFAULTS:
+        return DEFAULTS[name]
+    if name == "cache_dir":
+        return Path(platformdirs.user_cache_dir("clfnb", appauthor=False))
+    return Path(platformdirs.user_data_dir("clfnb", appauthor=False)) / name.removesuffix("_dir")
+
+# %% ../nbs/lib/settings.ipynb #ae08d802
 def settings_sources(
     start: Path | None = None,  # where to look for `settings.ini` from
     environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
@@ -146,7 +157,6 @@ def settings_sources(
     environ = os.environ if environ is None else environ
     file = find_settings_file(start)
     said = _read_file(file) if file else {}
-    user = Path(platformdirs.user_data_dir("clfnb", appauthor=False))
     unknown = set(explicit) - set(ENVIRONMENT)
     if unknown:
         raise SettingsError(
@@ -154,11 +164,7 @@ def settings_sources(
         )
     found = {}
     for name, variable in ENVIRONMENT.items():
-        value, where, base = (
-            DEFAULTS.get(name, user / name.removesuffix("_dir")),
-            "default",
-            Path.cwd(),
-        )
+        value, where, base = _default(name), "default", Path.cwd()
         if name in said:
             value, where, base = *said[name], file.parent
         if environ.get(variable, "").strip():
@@ -168,10 +174,9 @@ def settings_sources(
         found[name] = (_typed(name, value, where, base), where)
     return found
 
-# %% ../nbs/lib/settings.ipynb #ae08d802
+# %% ../nbs/lib/settings.ipynb #5e1205c1
 def load_settings(
-    start: Path
-    | None = None,  # where to look for `settings.ini` from, by default the working directory
+    start: Path | None = None,  # where to look for `settings.ini` from; None: from here
     environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
     **explicit,  # settings by name; None counts as not given
 ) -> Settings:

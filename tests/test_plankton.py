@@ -23,24 +23,22 @@ from sklearn.preprocessing import StandardScaler
 
 from clfnb.cli import main
 from clfnb.data.images.augment import PictureInput
-from clfnb.data.images.decode import (
-    NaturalData,
-    SizeBatches,
-    SquareData,
-    class_table,
-    load_pictures,
-    loader,
-    near_identical,
-)
+from clfnb.data.images.cache import load_pictures
+from clfnb.data.images.datasets import NaturalData, SizeBatches, SquareData, loader
+from clfnb.data.images.duplicates import near_identical
+from clfnb.data.images.files import class_table
 from clfnb.data.splits import LeakError, check
 from clfnb.models.convolutional import ResidualNet
 from clfnb.models.pretrained import Transfer
 from clfnb.preprocessing.images import crop_or_pad, fit
 from clfnb.simulate.plankton.folder import write
-from clfnb.tracks.plankton import network as plankton
-from clfnb.tracks.plankton.transfer import train_two_phases, vectors_of
+from clfnb.tracks.plankton.examples import parts, read_examples
+from clfnb.tracks.plankton.network import Predictor, build_model, model_config
+from clfnb.tracks.plankton.transfer import train_two_phases
 from clfnb.training.checkpoints import save_model
 from clfnb.training.trainer import Trainer
+from clfnb.vision.recipe import fit_stages, read_plan
+from clfnb.vision.views import embeddings_of, logits_of
 
 DATA = Path(os.environ.get("CLFNB_DATA", "")) / "plankton"
 WEIGHTS = Path(os.environ.get("CLFNB_WEIGHTS", "")) / "squeezenet1_1_imagenet.npz"
@@ -61,7 +59,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examples(folder):
-    return plankton.load(folder, progress=False)
+    return read_examples(folder, progress=False)
 
 
 # The simulation
@@ -69,12 +67,12 @@ def examples(folder):
 
 def test_a_linear_model_on_thumbnails_stays_below_70_percent(tmp_path):
     """As the issue asks: on the folder as it is written, long tail and all, trained and tested on different pictures."""
-    pictures = plankton.load(write(tmp_path / "more", pictures=1600, seed=3), progress=False)
+    pictures = read_examples(write(tmp_path / "more", pictures=1600, seed=3), progress=False)
     small = [
         cv2.resize(pictures.pictures[i], (8, 8), interpolation=cv2.INTER_AREA).ravel() / 255
         for i in range(len(pictures))
     ]
-    part, y = plankton.parts(pictures, {"train": 0.7, "test": 0.3}), pictures.table.code.to_numpy()
+    part, y = parts(pictures, {"train": 0.7, "test": 0.3}), pictures.table.code.to_numpy()
     x, train = np.array(small), part == "train"
     scores = []
     for c in (0.01, 0.1, 1.0):
@@ -108,13 +106,13 @@ def test_two_files_of_one_picture_stay_on_one_side(tmp_path, folder):
     first = sorted((copy / "imgs" / "copepod").iterdir())[:20]
     for path in first:
         Image.open(path).save(copy / "imgs" / "egg" / f"twin_{path.name}", quality=80)
-    found = plankton.load(copy, progress=False)
+    found = read_examples(copy, progress=False)
     by_file = found.table.set_index("file").group
     assert all(
         by_file[f"copepod/{path.name}"] == by_file[f"egg/twin_{path.name}"] for path in first
     )
     for seed in range(5):
-        part = pd.Series(plankton.parts(found, seed=seed), index=found.table.file)
+        part = pd.Series(parts(found, seed=seed), index=found.table.file)
         assert all(part[f"copepod/{path.name}"] == part[f"egg/twin_{path.name}"] for path in first)
     apart = np.where(found.table.file.str.contains("twin"), "test", "train")
     with pytest.raises(LeakError):
@@ -123,7 +121,7 @@ def test_two_files_of_one_picture_stay_on_one_side(tmp_path, folder):
 
 def test_every_class_stands_in_every_part(examples):
     counts = pd.crosstab(
-        examples.table.label, plankton.parts(examples, {"train": 0.7, "val": 0.15, "test": 0.15})
+        examples.table.label, parts(examples, {"train": 0.7, "val": 0.15, "test": 0.15})
     )
     assert (counts >= 1).all().all()
 
@@ -145,7 +143,8 @@ def test_pictures_of_any_size_train_in_batches_of_similar_size(examples):
     """Spatial pyramid pooling end to end with the trainer: two classes that a small network can tell apart."""
     rows = np.flatnonzero(examples.table.label.isin(["pellet", "diatom_chain"]))
     images = [examples.pictures[i] for i in rows]
-    from clfnb.data.images.decode import as_it_is, pack
+    from clfnb.data.images.datasets import as_it_is
+    from clfnb.data.images.decode import pack
 
     data = NaturalData(
         pack(images), (examples.table.label[rows] == "pellet").to_numpy().astype(int), largest=96
@@ -183,7 +182,7 @@ def test_torchvision_transforms_follow_the_input_layer(examples):
     look = PictureInput(
         32, more=v2.Compose([v2.GaussianBlur(5, sigma=2.0), v2.RandomErasing(p=1.0, value=9.0)])
     )
-    (pictures, sizes), _ = plankton.dataset(examples, np.arange(6)).__getitems__(range(6))
+    (pictures, sizes), _ = examples.squares(np.arange(6)).__getitems__(range(6))
     torch.manual_seed(0)
     first = look.train()(pictures, sizes)[0]
     torch.manual_seed(0)
@@ -197,7 +196,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples, preci
 
     def trainer(folder):
         torch.manual_seed(0)
-        model = plankton.build_model(len(examples.classes), px=24, widths=(8, 16), blocks=(1, 1))
+        model = build_model(len(examples.classes), px=24, widths=(8, 16), blocks=(1, 1))
         optimizer = torch.optim.SGD(model.parameters(), 0.05)
         return Trainer(
             model,
@@ -210,12 +209,12 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples, preci
         )
 
     rows = np.arange(128)
-    train = loader(plankton.dataset(examples, rows, size=32), 32, shuffle=True)
+    train = loader(examples.squares(rows, size=32), 32, shuffle=True)
     whole = trainer(tmp_path / "a")
-    plankton.fit(whole, train, None, plankton.read_plan("16x2 24x2"))
-    plankton.fit(trainer(tmp_path / "b"), train, None, plankton.read_plan("16x2 24x1"))
+    fit_stages(whole, train, None, read_plan("16x2 24x2"))
+    fit_stages(trainer(tmp_path / "b"), train, None, read_plan("16x2 24x1"))
     resumed = trainer(tmp_path / "b")
-    history = plankton.fit(resumed, train, None, plankton.read_plan("16x2 24x2"))
+    history = fit_stages(resumed, train, None, read_plan("16x2 24x2"))
     assert history.epoch.tolist() == [0, 1, 2, 3] and resumed.model.look.px == 24
     assert all(
         torch.equal(a, b)
@@ -234,10 +233,10 @@ def test_bfloat16_training_validates_in_single_precision_and_agrees_with_it(exam
     torch.manual_seed(0)
     rows = np.arange(len(examples))
     train, val = (
-        plankton.dataset(examples, rows[::2], size=32),
-        plankton.dataset(examples, rows[1::2], size=32),
+        examples.squares(rows[::2], size=32),
+        examples.squares(rows[1::2], size=32),
     )
-    model = plankton.build_model(len(examples.classes), px=24, widths=(8, 16), blocks=(1, 1))
+    model = build_model(len(examples.classes), px=24, widths=(8, 16), blocks=(1, 1))
 
     def log_loss(logits, targets):
         assert logits.dtype == torch.float32
@@ -260,7 +259,7 @@ def test_bfloat16_training_validates_in_single_precision_and_agrees_with_it(exam
         torch.nn.functional.cross_entropy(outputs, val.labels).item(),
         rtol=1e-5,
     )
-    single = torch.from_numpy(plankton.logits_of(model, val, symmetric=False))
+    single = torch.from_numpy(logits_of(model, val, views=None))
     assert 1e-6 < (single - outputs).abs().max() < 0.1
     assert (
         abs(
@@ -278,7 +277,7 @@ def test_workers_end_silently_on_an_interrupt():
     """Ctrl-C reaches every process of the group; only the main one may say anything."""
     script = """
         import numpy as np, sys, time
-        from clfnb.data.images.decode import SquareData, loader
+        from clfnb.data.images.datasets import SquareData, loader
 
         class Slow(SquareData):
             def __getitems__(self, rows):
@@ -319,12 +318,12 @@ def test_workers_end_silently_on_an_interrupt():
 def model_folder(tmp_path_factory, examples):
     torch.manual_seed(0)
     arguments = dict(px=16, widths=(8, 16), blocks=(1, 1))
-    model = plankton.build_model(len(examples.classes), **arguments)
-    logits = plankton.logits_of(model, plankton.dataset(examples, np.arange(40)))
+    model = build_model(len(examples.classes), **arguments)
+    logits = logits_of(model, examples.squares(np.arange(40)))
     return save_model(
         tmp_path_factory.mktemp("run") / "model",
         model,
-        plankton.model_config(examples.classes, 1.3, logits, **arguments),
+        model_config(examples.classes, 1.3, logits, **arguments),
         "# untrained",
     )
 
@@ -390,8 +389,8 @@ def test_unknown_score_is_high_for_what_was_never_seen(examples):
     """A network trained for a moment finds noise less familiar than plankton, in the median."""
     torch.manual_seed(0)
     rows = np.arange(len(examples))[::2]
-    train = loader(plankton.dataset(examples, rows, size=32), 32, shuffle=True)
-    model = plankton.build_model(len(examples.classes), px=24, widths=(16, 32), blocks=(1, 1))
+    train = loader(examples.squares(rows, size=32), 32, shuffle=True)
+    model = build_model(len(examples.classes), px=24, widths=(16, 32), blocks=(1, 1))
     Trainer(
         model,
         torch.nn.functional.cross_entropy,
@@ -399,15 +398,15 @@ def test_unknown_score_is_high_for_what_was_never_seen(examples):
         progress="none",
         device="cpu",
     ).fit(train, epochs=6)
-    known = plankton.dataset(examples, np.arange(len(examples))[1::2], size=32)
-    logits = plankton.logits_of(model, known)
-    config = plankton.model_config(examples.classes, 1.0, logits, size=32)
-    predictor = plankton.Predictor(model, examples.classes, 32, 1.0, np.array(config["energy"]))
+    known = examples.squares(np.arange(len(examples))[1::2], size=32)
+    logits = logits_of(model, known)
+    config = model_config(examples.classes, 1.0, logits, size=32)
+    predictor = Predictor(model, examples.classes, 32, 1.0, np.array(config["energy"]))
     scores = predictor.table(logits, range(len(logits))).unknown_score
     assert 0.4 < scores.median() < 0.6
     blank = np.random.default_rng(0).normal(235, 8, (40, 32, 32)).clip(0, 255).astype(np.uint8)
     empty = SquareData(blank, np.full((40, 2), 60), np.zeros(40))
-    assert predictor.table(plankton.logits_of(model, empty), range(40)).unknown_score.median() > 0.6
+    assert predictor.table(logits_of(model, empty), range(40)).unknown_score.median() > 0.6
 
 
 # Real pictures
@@ -429,13 +428,13 @@ def some_real(classes, each, square):
 
 @real
 def test_real_folder_is_read_whole_and_split_without_leaks(tmp_path):
-    found = plankton.load(DATA, progress=False)
+    found = read_examples(DATA, progress=False)
     assert len(found.classes) == 121 and len(found) == len(found.pictures) and not found.errors
     same = found.table.groupby("group").size()
     assert (
         2 <= (same > 1).sum() < 200 and same.max() < 10
     )  # a few twins, no chains of unlike pictures
-    part = plankton.parts(found)
+    part = parts(found)
     counts = pd.crosstab(found.table.label, part)
     assert (counts[["train", "val", "test"]] >= 1).all().all()
     share = counts.div(counts.sum(axis=1), axis=0)
@@ -467,7 +466,9 @@ def test_pretrained_weights_are_worth_something_on_real_plankton():
     scores = {}
     for kind, weights in {"random": None, "imagenet": WEIGHTS}.items():
         torch.manual_seed(0)
-        vectors = vectors_of(Transfer("squeezenet1_1", 12, weights=weights, hidden=(), px=96), data)
+        vectors = embeddings_of(
+            Transfer("squeezenet1_1", 12, weights=weights, hidden=(), px=96), data
+        )
         head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, C=0.01)).fit(
             vectors[train], codes[train]
         )

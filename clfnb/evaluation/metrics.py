@@ -85,9 +85,7 @@ def confusion_table(
     truth,  # (n,) true classes, -100 where unknown
     predicted,  # (n,) predicted classes
     names=None,  # (k,) class names in order
-) -> (
-    pd.DataFrame
-):  # (k + 1, k + 1) counts with margins; `.attrs["ignored"]` is the number of examples left out
+) -> pd.DataFrame:  # (k + 1, k + 1) counts, margins; `.attrs["ignored"]`: how many were left out
     "Confusion table with sums: rows are the truth, columns the prediction."
     truth, predicted, names, _, ignored = prepare(truth, predicted, names)
     counts = confusion_counts(truth, predicted, len(names))
@@ -257,14 +255,12 @@ def _per_class(counts):
 # %% ../../nbs/lib/evaluation/metrics.ipynb #bdd0efb0
 @delegates(summary)
 def classification_table(
-    truth,
-    predicted,  # (n,) classes, as for `summary`
-    names=None,
-    groups=None,  # the same
+    truth,  # (n,) true classes, as for `summary`
+    predicted,  # (n,) predicted classes
+    names=None,  # (k,) class names, as for `summary`
+    groups=None,  # (n,) what is drawn together, as for `summary`
     **kwargs,  # seed, level and draws of `summary`
-) -> (
-    pd.DataFrame
-):  # a row a class: precision, recall, f1, each with _low and _high, support, predicted
+) -> pd.DataFrame:  # a row a class: precision, recall, f1 with _low and _high, support, predicted
     """Per-class report with intervals; NaN where a class was never answered (precision) or never
     occurs (recall).
     """

@@ -11,9 +11,11 @@ __all__ = ['PACKAGES', 'environment', 'fingerprint', 'Run', 'new_run_folder', 's
 # %% ../../nbs/lib/runs/record.ipynb #4f5382e8
 import hashlib
 import json
+import os
 import platform
 import re
 import socket
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
+from .. import registry
+from ..contract import prediction_problem
 from ..files import read_json, write_file, write_json
 from .process import alive, identity
 from ..settings import load_settings
@@ -79,11 +83,27 @@ def fingerprint(
     KiB): a changed data set changes it.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}:{path.stat().st_size}\n".encode())
-        if path.stat().st_size <= 65536:
-            digest.update(path.read_bytes())
+    for parts, path in sorted(_files(folder), key=lambda file: file[0]):
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:  # a link to nothing
+            continue
+        if stat.S_ISREG(found.st_mode):
+            digest.update(os.fsencode(f"{'/'.join(parts)}:{found.st_size}\n"))
+            if found.st_size <= 65536:
+                with open(path, "rb") as file:
+                    digest.update(file.read())
     return digest.hexdigest()[:16]
+
+
+def _files(folder):
+    "What lies below a folder: the parts of its name, and its path. Links to folders are not followed."
+    root = os.fspath(folder)
+    for place, _, names in os.walk(root):
+        inside = os.path.relpath(place, root)
+        parts = [] if inside == "." else inside.split(os.sep)
+        for name in names:
+            yield [*parts, name], os.path.join(place, name)
 
 # %% ../../nbs/lib/runs/record.ipynb #5843dca8
 @dataclass
@@ -135,9 +155,10 @@ def start_record(
         "ended": None,
         "seconds": None,
     }
-    return update_record(
-        folder, **began, error=None, failed_cell=None, **identity(), **environment(), **more
-    )
+    names = ("device", "precision", "workers")
+    computing = {name: parameters[name] for name in names if name in parameters}
+    known = identity() | environment() | computing | more
+    return update_record(folder, **began, error=None, failed_cell=None, **known)
 
 # %% ../../nbs/lib/runs/record.ipynb #988977be
 def update_record(
@@ -209,18 +230,19 @@ def save_history(
 @patch
 def save_predictions(
     self: Run,
-    predictions,  # pandas table, one row an example
+    predictions,  # pandas table, one row an example, in the layout of `clfnb.contract`
 ) -> Path:
     """Write `predictions.parquet`, or `predictions.csv` where pandas has nothing to write Parquet
-    with.
+    with. Raises `ValueError` for a table in another layout.
     """
+    if problem := prediction_problem(predictions.columns):
+        raise ValueError(f"predictions: {problem}")
     try:
         name, content = "predictions.parquet", predictions.to_parquet(index=False)
     except ImportError:
         name, content = "predictions.csv", predictions.to_csv(index=False)
-    for other in {"predictions.parquet", "predictions.csv"} - {
-        name
-    }:  # of an earlier attempt: two tables could disagree
+    # the other one is of an earlier attempt: two tables could disagree
+    for other in {"predictions.parquet", "predictions.csv"} - {name}:
         (self.folder / other).unlink(missing_ok=True)
     return write_file(self.folder / name, content)
 
@@ -409,7 +431,7 @@ def model_of(
     runs_dir = load_settings().runs_dir
     for own in list_runs(runs_dir) if run == "last" and track else ():
         if (
-            own.lesson.startswith(track.rstrip("s"))
+            own.lesson == registry.track(track).lesson
             and (own.folder / "model" / "model.safetensors").is_file()
         ):
             return own.folder / "model"

@@ -41,7 +41,7 @@ from clfnb.training.description import (
 from .inference import batch_outputs, evaluation_mode, inputs_of, join_outputs
 from .logs import HistoryFile, LogHistory, Progress
 from .loop import HookedLoop, forward_pair
-from .losses import LossNotFinite, count_targets
+from .losses import count_targets
 from .metrics import make_measures
 from .processes import are_started, arithmetic, gather, make_fabric, run_processes
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, read_beats, stretches
 from ...preprocessing.ecg.signal import remove_baseline, resample, zscore
-from ...preprocessing.ecg.labels import SCHEMES, UNKNOWN, labels_from_beats
+from ...preprocessing.ecg.labels import UNKNOWN, labels_from_beats
 from ...preprocessing.ecg.windows import beat_windows, fixed_windows, remove_gaps
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #d6d0d729
@@ -49,12 +49,8 @@ def record_names(
 def load(
     folder: str | Path,  # folder of WFDB records with annotations
     annotator: str = "q1c",  # suffix of the annotation files
-    exclude: tuple[str, ...] = tuple(
-        EXCLUDED_RECORDS
-    ),  # records to leave out, by default those without usable P waves
-) -> (
-    pd.DataFrame
-):  # one row a record: record, path, annotator, fs, samples, leads, beats, left_out, group
+    exclude: tuple[str, ...] = (*EXCLUDED_RECORDS,),  # to leave out: those without usable P waves
+) -> pd.DataFrame:  # record, path, annotator, fs, samples, leads, beats, left_out, group
     """The examples table of a folder of annotated records.
 
     Raises `FileNotFoundError` naming the record whose header or annotation is absent.
@@ -130,9 +126,7 @@ FS = 250  # Hz, the rate of the QT Database, at which every model here works
 def prepare(
     signal: np.ndarray,  # (samples, leads) in mV
     fs: float,  # its sampling rate in Hz
-) -> (
-    np.ndarray
-):  # (samples at 250 Hz, leads) float32, baseline removed, zero mean and unit variance per lead
+) -> np.ndarray:  # (samples at 250 Hz, leads) float32, no baseline, mean 0 and variance 1 per lead
     "A signal as the models see it."
     if fs != FS:
         signal = resample(signal, fs, FS)
@@ -175,9 +169,7 @@ def cut_example(
     num: int = 1000,  # samples of a window whose labels are used (cuts `fixed` and `gaps`)
     overlap: int = 150,  # samples of context on each side
     length: int = 300,  # samples of a window with one beat (cuts `beat` and `beat_zeros`)
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # signals (windows, samples, leads) and labels (windows, samples)
+) -> tuple[np.ndarray, np.ndarray]:  # (windows, samples, leads), labels (windows, samples)
     "Windows of one record. Raises `ValueError` for an unknown cut."
     if cut not in CUTS:
         raise ValueError(f"cut: expected one of {', '.join(CUTS)}, found {cut!r}")
