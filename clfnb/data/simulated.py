@@ -42,9 +42,12 @@ def _arguments(entry, seed, given):
 def simulator_sources(
     entry: Track,  # with a simulator
 ) -> list[Path]:  # files, sorted
-    "The source files of a track's simulator: every module of the package that it stands in."
+    """The source files of a track's simulator: every module of the package that it stands in, or
+    the module alone if it is in none.
+    """
     module = import_module(entry.simulate.partition(":")[0])
-    own = sorted(Path(module.__file__).parent.glob("*.py"))
+    file = Path(module.__file__)
+    own = sorted(file.parent.glob("*.py")) if module.__package__ else [file]
     return own + [Path(import_module("clfnb.simulate.folders").__file__)]
 
 

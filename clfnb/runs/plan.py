@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from pathlib import Path
 from ..data.catalog import DATASETS, resolve
 from ..registry import Track, layout_problem, lesson_notebook, track_of_lesson, tracks
 from .parameters import ParameterError, check_values, read_parameters
-from .record import find_run, fingerprint, list_runs
+from .record import find_run, fingerprint
 from ..settings import Settings, load_settings, settings_sources
 
 # %% ../../nbs/lib/runs/plan.ipynb #cc2db8a0
@@ -193,9 +194,8 @@ def data_folder(
     if data == "simulated":
         return None
     if track is None and data not in DATASETS and not Path(data).expanduser().exists():
-        runs_dir = load_settings().runs_dir
-        if any(run.name == data for run in list_runs(runs_dir)):
-            return find_run(data, runs_dir).folder
+        with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
+            return find_run(data, load_settings().runs_dir).folder
     try:
         folder = resolve(data, track and track.name)
     except (FileNotFoundError, ValueError) as error:
