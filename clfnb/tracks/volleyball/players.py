@@ -122,6 +122,7 @@ def grow_trees(
     X = feature_table(table, use_actions)
     if flip:
         X, y = np.r_[X, feature_table(table, use_actions, True)], np.r_[y, mirror_label(y)]
+    X[:, np.isnan(X).all(0)] = 0  # such as where nobody of one team falls
     grown = HistGradientBoostingClassifier(random_state=seed, **TREES | options).fit(X, y)
     return from_sklearn(grown)
 
