@@ -69,7 +69,7 @@ def readable(
     good = [not isinstance(answer, str) for answer in answers]
     images = [answer for answer in answers if not isinstance(answer, str)]
     stacked = np.stack(images) if images else np.zeros((0, *frame_shape(height), 3), np.uint8)
-    return stacked, there[good], [answer for answer in answers if isinstance(answer, str)]
+    return stacked, there[np.array(good, bool)], [answer for answer in answers if isinstance(answer, str)]
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #08c13d6d
 RECIPES = ("study", "court")
