@@ -7,7 +7,9 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/volleyball/crops.html.md"""
 # %% auto #0
 __all__ = ['cut_players', 'CropData', 'CropsNet', 'train_crops', 'crop_probabilities']
 
-# %% ../../../nbs/lib/tracks/volleyball/crops.ipynb #26858cfc
+# %% ../../../nbs/lib/tracks/volleyball/crops.ipynb #7ed8a81c
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
