@@ -138,7 +138,7 @@ def vary(
     middle = torch.stack([x, middle[..., 1]], dim=-1)
     gone = torch.rand(n, players, device=boxes.device) < drop
     gone &= torch.rand(n, 1, device=boxes.device) < 0.6
-    gone &= ((there & ~gone).sum(1, keepdim=True) >= 6)
+    gone &= (there & ~gone).sum(1, keepdim=True) >= 6
     kept = (there & ~gone)[..., None]
     varied = torch.where(kept, torch.cat([middle - size / 2, size], dim=-1), 0)
     return varied, actions.masked_fill(torch.rand(n, players, device=boxes.device) < hide, -1)
@@ -162,11 +162,18 @@ class PlayersNet(nn.Module):
         self.use_actions, self.actions, self.variation = use_actions, actions, variation
         self.frequency = nn.Parameter(1.5 * torch.randn(FEATURES, waves))
         entries = FEATURES * (1 + 2 * waves) + (actions + 1 if use_actions else 0)
-        self.enter = nn.Sequential(nn.Linear(entries, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.enter = nn.Sequential(
+            nn.Linear(entries, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
         self.between = nn.Sequential(nn.Linear(PAIRS, 32), nn.GELU(), nn.Linear(32, heads * layers))
         self.layers = nn.ModuleList(PairAttention(width, heads, dropout) for _ in range(layers))
         self.norm, self.look = nn.LayerNorm(width), nn.Linear(width, 4)
-        hidden = [nn.Dropout(dropout), nn.Linear(6 * width, 2 * width), nn.GELU(), nn.Dropout(dropout)]
+        hidden = [
+            nn.Dropout(dropout),
+            nn.Linear(6 * width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        ]
         self.decide = nn.Sequential(*hidden, nn.Linear(2 * width, 4))
         self.doing = nn.Linear(width, actions)
 
@@ -184,7 +191,9 @@ class PlayersNet(nn.Module):
             known.append(functional.one_hot(actions + 1, self.actions + 1).to(features.dtype))
         x = self.enter(torch.cat(known, dim=-1))
         absent = torch.where(there, 0.0, -1e4)[:, None, None]
-        biases = self.between(pair_features(features)).permute(0, 3, 1, 2).chunk(len(self.layers), 1)
+        biases = (
+            self.between(pair_features(features)).permute(0, 3, 1, 2).chunk(len(self.layers), 1)
+        )
         for layer, bias in zip(self.layers, biases, strict=True):
             x = layer(x, bias + absent)
         x, gone = self.norm(x), ~there[..., None]
@@ -222,4 +231,6 @@ def players_loss(
     weight = torch.ones(doing.shape[-1], device=doing.device, dtype=doing.dtype)
     weight[7] = 0.3  # standing
     actions = targets[:, 1:].repeat(2, 1).flatten()
-    return loss + beside * functional.cross_entropy(doing.flatten(0, 1), actions, weight, ignore_index=-1)
+    return loss + beside * functional.cross_entropy(
+        doing.flatten(0, 1), actions, weight, ignore_index=-1
+    )

@@ -45,7 +45,9 @@ class BoostedTrees(nn.Module):
             while not self.is_leaf[k][every, at].all():
                 found = rows[column, self.feature_idx[k][every, at]]
                 missing = self.missing_go_to_left[k][every, at]
-                left = torch.where(found.isnan(), missing, found <= self.num_threshold[k][every, at])
+                left = torch.where(
+                    found.isnan(), missing, found <= self.num_threshold[k][every, at]
+                )
                 child = torch.where(left, self.left[k][every, at], self.right[k][every, at])
                 at = torch.where(self.is_leaf[k][every, at], at, child)
             logits[:, k] += self.value[k][every, at].sum(1)
@@ -65,7 +67,11 @@ def from_sklearn(
     for number, step in enumerate(grown):
         for k, tree in enumerate(step):
             for name in FIELDS:
-                values = torch.from_numpy(np.ascontiguousarray(tree.nodes[name]).astype(trees.get_buffer(name).numpy().dtype))
+                values = torch.from_numpy(
+                    np.ascontiguousarray(tree.nodes[name]).astype(
+                        trees.get_buffer(name).numpy().dtype
+                    )
+                )
                 trees.get_buffer(name)[k, number, : len(values)] = values
     trees.start[:] = torch.from_numpy(fitted._baseline_prediction.ravel())
     return trees

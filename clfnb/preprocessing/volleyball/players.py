@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from .annotations import ACTIONS, mirror_boxes
+from .annotations import ACTIONS
 
 # %% ../../../nbs/lib/preprocessing/volleyball/players.ipynb #e6ee12a4
 @dataclass(frozen=True)

@@ -85,7 +85,9 @@ def draw_look(
     crowd = cv2.resize(seats, (wide, high), interpolation=cv2.INTER_LINEAR)
     grain = np.clip(rng.normal(6, 4, (size[1] + 64, size[0] + 64, 3)), 0, 20).astype(np.uint8)
     hues = rng.permutation(12)[:4] * 15 + rng.integers(0, 12, 4)
-    bright = np.array([[[h, rng.integers(120, 255), rng.integers(110, 255)] for h in hues]], np.uint8)
+    bright = np.array(
+        [[[h, rng.integers(120, 255), rng.integers(110, 255)] for h in hues]], np.uint8
+    )
     shirts = [tuple(map(int, c)) for c in cv2.cvtColor(bright, cv2.COLOR_HSV2BGR)[0]]
     shorts = [_colour(rng, 0, 90), _colour(rng, 160, 255)]
     kits = tuple((shirts[k], shorts[k], shirts[2 + k]) for k in (0, 1))

@@ -11,10 +11,10 @@ __all__ = ['TOUCH', 'camera_of', 'ball_of', 'render']
 import cv2
 import numpy as np
 
-from ...preprocessing.volleyball.annotations import ACTIVITIES, Frame, frame_size
+from ...preprocessing.volleyball.annotations import Frame
 from ...preprocessing.volleyball.players import find_net
-from .court import Camera, Look, draw_hall, draw_look, draw_net, fit_camera
-from .poses import POSES, SKINS, draw_player, pose
+from .court import Camera, Look, draw_hall, draw_net, fit_camera
+from .poses import SKINS, draw_player, pose
 
 # %% ../../../nbs/lib/simulate/volleyball/scene.ipynb #f72af598
 def camera_of(
@@ -76,6 +76,14 @@ def render(
         draw_player(image, boxes[k], joints, expected / 1.85, kit, SKINS[rng.integers(len(SKINS))])
     if (ball := ball_of(frame, size[0])) is not None:
         middle = tuple(round(4 * v) for v in ball)
-        cv2.circle(image, middle, round(4 * max(2, 0.1 * expected / 1.85)), (90, 230, 250), -1, cv2.LINE_AA, 2)
+        cv2.circle(
+            image,
+            middle,
+            round(4 * max(2, 0.1 * expected / 1.85)),
+            (90, 230, 250),
+            -1,
+            cv2.LINE_AA,
+            2,
+        )
     top, left = rng.integers(0, 64, 2)
     return cv2.add(image, look.grain[top : top + size[1], left : left + size[0]])

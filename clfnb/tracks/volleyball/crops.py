@@ -56,7 +56,9 @@ class CropData:
         seats: int = 12,  # players at most; more are left out
     ):
         crops, sides, kept, self.errors = [], [], [], []
-        for row, (path, boxes, width) in enumerate(zip(table.path, table.boxes, table.width, strict=True)):
+        for row, (path, boxes, width) in enumerate(
+            zip(table.path, table.boxes, table.width, strict=True)
+        ):
             try:
                 own = cut_players(path, boxes[:seats], size) if path else None
             except UnreadablePicture as error:
@@ -94,14 +96,19 @@ class CropsNet(nn.Module):
     def __init__(
         self,
         teams: bool = True,  # pool each team apart (B8), or everybody (B3)
-        body: nn.Module | None = None,  # (b, 3, h, w) in −1..1 to (b, features); None for four convolutions
+        body: nn.Module
+        | None = None,  # (b, 3, h, w) in −1..1 to (b, features); None for four convolutions
         features: int = 96,  # of the body
         dropout: float = 0.2,  # before the last layer
     ):
         super().__init__()
         self.teams, layers, before = teams, [], 3
         for width in (16, 32, 64, features):
-            layers += [nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [
+                nn.Conv2d(before, width, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
             before = width
         self.body = body or nn.Sequential(*layers, nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Linear(2 * features, features))  # fmt: skip
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * features if teams else features, 128), nn.ReLU(), nn.Linear(128, 4 if teams else 8))  # fmt: skip

@@ -11,7 +11,6 @@ __all__ = ['NO_IMAGE', 'NESTED', 'STRAY', 'COLUMNS', 'PUBLISHED', 'video_folders
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ...files import write_file
@@ -60,7 +59,9 @@ def _image_of(frame, video, clips, unclaimed):
     if name in own and usual.is_file():
         return usual, None
     if name in nested:
-        return nested[name] / frame.file, Fault(NESTED, str(nested[name]), f"the clip of {frame.place}")
+        return nested[name] / frame.file, Fault(
+            NESTED, str(nested[name]), f"the clip of {frame.place}"
+        )
     if len(places := unclaimed.get(name, [])) == 1:
         what = f"the clip of {frame.place}, in another video's folder"
         return places[0] / frame.file, Fault(STRAY, str(places[0]), what)
@@ -126,7 +127,9 @@ def class_counts(
     table: pd.DataFrame,  # of `load`
 ) -> pd.DataFrame:  # a row an activity, a column a part of the split, "all", and "published"
     "Frames of each activity and part."
-    counts = pd.crosstab(table.label, table.split.replace("", "none")).reindex(ACTIVITIES, fill_value=0)
+    counts = pd.crosstab(table.label, table.split.replace("", "none")).reindex(
+        ACTIVITIES, fill_value=0
+    )
     parts = [part for part in ("train", "val", "test", "none") if part in counts]
     counts = counts[parts].assign(all=counts.sum(axis=1), published=pd.Series(PUBLISHED))
     return pd.concat([counts, counts.sum().to_frame("all").T])
@@ -140,7 +143,10 @@ def write_dataset(
     "All frames in one file: path, activity, video, split, then the players as they were annotated."
     place = [os.path.relpath(p, folder) if p and str(folder) else p for p in table.path]
     players = [
-        " ".join(f"{' '.join(f'{v:g}' for v in box)} {action}".strip() for box, action in zip(boxes, actions, strict=True))
+        " ".join(
+            f"{' '.join(f'{v:g}' for v in box)} {action}".strip()
+            for box, action in zip(boxes, actions, strict=True)
+        )
         for boxes, actions in zip(table.boxes, table.actions, strict=True)
     ]
     columns = {"path": place, "activity": table.label, "video": table.group, "frame": table.frame}

@@ -44,7 +44,11 @@ def read_frame(
     try:
         with Image.open(path) as image:
             image.draft("RGB", (wide, high))
-            return np.asarray(image.convert("RGB").resize((wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0))
+            return np.asarray(
+                image.convert("RGB").resize(
+                    (wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0
+                )
+            )
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadablePicture(f"{path}: not a readable frame: {error}") from error
 
@@ -69,7 +73,11 @@ def readable(
     good = [not isinstance(answer, str) for answer in answers]
     images = [answer for answer in answers if not isinstance(answer, str)]
     stacked = np.stack(images) if images else np.zeros((0, *frame_shape(height), 3), np.uint8)
-    return stacked, there[np.array(good, bool)], [answer for answer in answers if isinstance(answer, str)]
+    return (
+        stacked,
+        there[np.array(good, bool)],
+        [answer for answer in answers if isinstance(answer, str)],
+    )
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #08c13d6d
 RECIPES = ("study", "court")
@@ -94,7 +102,9 @@ class FrameLook(nn.Module):
         self,
         n: int,  # frames
         device,  # of the result
-    ) -> torch.Tensor:  # (n, 5): middle and half sizes in −1..1 of the frame, and the angle in radians
+    ) -> (
+        torch.Tensor
+    ):  # (n, 5): middle and half sizes in −1..1 of the frame, and the angle in radians
         "Which part of each frame is seen."
         ones, draw = torch.ones(n, device=device), lambda low, high: torch.empty(n, device=device).uniform_(low, high)  # fmt: skip
         if not self.training:
@@ -168,8 +178,12 @@ class FrameNet(nn.Module):
         super().__init__()
         self.look, self.twin = FrameLook(recipe, px, mend), twin
         self.body = _body(backbone, weights).to(memory_format=torch.channels_last)
-        self.register_buffer("mean", torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1), persistent=False
+        )
         with torch.no_grad():
             features = self.body.eval()(torch.zeros(1, 3, *self.look.shape)).shape[1]
         layers = []
@@ -230,7 +244,9 @@ class FrameData:
 def class_weights(
     labels,  # (n,) class numbers; negative are not counted
     classes: int = 8,  # how many
-) -> torch.Tensor:  # (classes,) float32, mean over the examples 1; 0 for a class that does not occur
+) -> (
+    torch.Tensor
+):  # (classes,) float32, mean over the examples 1; 0 for a class that does not occur
     "Inverse class frequencies."
     labels = np.asarray(labels)
     counts = np.bincount(labels[labels >= 0], minlength=classes)

@@ -22,14 +22,24 @@ def compare_labels(
     second: pd.DataFrame,  # id and label, such as the corrected ones
 ):  # the confusion table with margins, and a dict: n, differ, share, low, high
     "Where two annotations differ. Raises `ValueError` if they have no frame in common."
-    both = first[["id", "label"]].merge(second[["id", "label"]], on="id", suffixes=("_first", "_second"))
+    both = first[["id", "label"]].merge(
+        second[["id", "label"]], on="id", suffixes=("_first", "_second")
+    )
     if both.empty:
         raise ValueError("the two tables have no frame in common (column id)")
-    table = confusion_table(both.label_first.to_numpy(), both.label_second.to_numpy(), list(ACTIVITIES))
+    table = confusion_table(
+        both.label_first.to_numpy(), both.label_second.to_numpy(), list(ACTIVITIES)
+    )
     table.index.name, table.columns.name = "first", "second"
     differ = int((both.label_first != both.label_second).sum())
     low, high = wilson(differ, len(both))
-    return table, {"n": len(both), "differ": differ, "share": differ / len(both), "low": low, "high": high}
+    return table, {
+        "n": len(both),
+        "differ": differ,
+        "share": differ / len(both),
+        "low": low,
+        "high": high,
+    }
 
 # %% ../../../nbs/lib/tracks/volleyball/noise.ipynb #0e45c062
 def errors_from_labels(
@@ -52,7 +62,9 @@ def suspicious(
     "Frames whose label deserves a second look."
     found = read_predictions(predictions)
     rows, y, probs = np.arange(len(found.y)), found.y, found.probs
-    usual = np.array([probs[y == c, c].mean() if (y == c).any() else 1.0 for c in range(probs.shape[1])])
+    usual = np.array(
+        [probs[y == c, c].mean() if (y == c).any() else 1.0 for c in range(probs.shape[1])]
+    )
     others = probs.copy()
     others[rows, y] = -1
     best = others.argmax(1)

@@ -20,7 +20,12 @@ from torch import nn
 from ...data.images.datasets import loader
 from ...models.players import PlayersNet, players_loss
 from ...models.trees import BoostedTrees, from_sklearn
-from ...preprocessing.volleyball.annotations import ACTIONS, ACTIVITIES, mirror_boxes, mirror_label
+from clfnb.preprocessing.volleyball.annotations import (
+    ACTIONS,
+    ACTIVITIES,
+    mirror_boxes,
+    mirror_label,
+)
 from ...preprocessing.volleyball.players import Geometry, fit_geometry, hand_features
 from .scores import prediction_rows
 from ...training.inference import infer
@@ -40,7 +45,9 @@ def geometries(
     "The geometry of each frame's video."
     boxes = scaled_boxes(table)
     rows = table.reset_index(drop=True).groupby("group", sort=False).indices
-    fitted = {v: fit_geometry(np.concatenate([boxes[i] for i in found])) for v, found in rows.items()}
+    fitted = {
+        v: fit_geometry(np.concatenate([boxes[i] for i in found])) for v, found in rows.items()
+    }
     return [fitted[video] for video in table.group]
 
 
@@ -48,7 +55,11 @@ def labels_of(
     table: pd.DataFrame,  # of `examples.load`
 ) -> np.ndarray:  # (n,) class numbers; −1 where there is no label
     "Class numbers in the order of `ACTIVITIES`."
-    return table.label.map({name: code for code, name in enumerate(ACTIVITIES)}).fillna(-1).to_numpy(int)
+    return (
+        table.label.map({name: code for code, name in enumerate(ACTIVITIES)})
+        .fillna(-1)
+        .to_numpy(int)
+    )
 
 
 class PlayersData:
@@ -60,7 +71,10 @@ class PlayersData:
         use_actions: bool = True,  # or leave them unknown in the inputs
     ):
         boxes, seats = scaled_boxes(table), max(12, max(map(len, table.boxes), default=0))
-        padded, actions = np.zeros((len(table), seats, 4), np.float32), np.full((len(table), seats), -1)
+        padded, actions = (
+            np.zeros((len(table), seats, 4), np.float32),
+            np.full((len(table), seats), -1),
+        )
         for i, (own, doing) in enumerate(zip(boxes, table.actions, strict=True)):
             padded[i, : len(own)] = own
             actions[i, : len(own)] = [ACTIONS.index(a) if a else -1 for a in doing]
@@ -78,7 +92,9 @@ class PlayersData:
         return (boxes[0], actions[0], geometry[0]), targets[0]
 
     def __getitems__(self, rows):
-        actions = self.actions[rows] if self.use_actions else torch.full_like(self.actions[rows], -1)
+        actions = (
+            self.actions[rows] if self.use_actions else torch.full_like(self.actions[rows], -1)
+        )
         return (self.boxes[rows], actions, self.geometry[rows]), self.targets[rows]
 
 
@@ -97,7 +113,9 @@ def feature_table(
 ) -> np.ndarray:  # (n, features)
     "Hand features of all frames."
     rows = []
-    for boxes, geometry, actions in zip(scaled_boxes(table), geometries(table), table.actions, strict=True):
+    for boxes, geometry, actions in zip(
+        scaled_boxes(table), geometries(table), table.actions, strict=True
+    ):
         seen = (mirror_boxes(boxes, 1), geometry.mirrored) if mirrored else (boxes, geometry)
         rows.append(hand_features(*seen, actions if use_actions else None))
     return np.array(rows)
@@ -134,8 +152,11 @@ def tree_probabilities(
     flip: bool = True,  # average with the mirrored frame's answer
 ) -> np.ndarray:  # (n, 8)
     "What the trees say."
+
     def ask(mirrored):
-        return trees(torch.from_numpy(feature_table(table, use_actions, mirrored))).softmax(1).numpy()
+        return (
+            trees(torch.from_numpy(feature_table(table, use_actions, mirrored))).softmax(1).numpy()
+        )
 
     return (ask(False) + ask(True)[:, mirror_label(np.arange(8))]) / 2 if flip else ask(False)
 
@@ -174,7 +195,9 @@ def train_network(
     net = build_model(use_actions=use_actions, **model or {})
     train = loader(PlayersData(table, use_actions), min(batch_size, len(table)), shuffle=True)
     optimizer = _optimizer(net, lr, decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, epochs * len(train), pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, epochs * len(train), pct_start=0.15
+    )
     metrics = {"accuracy": lambda o, t: ((o.argmax(1) == t[:, 0]).sum(), len(t))}
     trainer = Trainer(net, players_loss, optimizer, schedule, metrics=metrics, schedule_per="step", clip=1.0, seed=seed, folder=folder, **options)  # fmt: skip
     watched = None if val is None else loader(PlayersData(val, use_actions), 256)
@@ -205,9 +228,16 @@ class PlayersModel(nn.Module):
     ):
         super().__init__()
         self.use_actions, self.share = use_actions, share if trees else 0.0
-        self.nets = nn.ModuleList(build_model(use_actions=use_actions, **model or {}) for _ in range(nets))
+        self.nets = nn.ModuleList(
+            build_model(use_actions=use_actions, **model or {}) for _ in range(nets)
+        )
         self.trees = BoostedTrees(*trees) if trees else None
-        self.config = {"use_actions": use_actions, "nets": nets, "share": share, "model": model or {}}
+        self.config = {
+            "use_actions": use_actions,
+            "nets": nets,
+            "share": share,
+            "model": model or {},
+        }
         self.config["trees"] = list(trees) if trees else None
 
     def probabilities(
@@ -238,7 +268,9 @@ def fit_players(
     "Train all parts. Raises `ValueError` if there are neither nets nor trees."
     if nets < 1 and not trees:
         raise ValueError("expected at least one network, or trees")
-    trained = [train_network(table, use_actions, seed=1000 * seed + k, **options) for k in range(nets)]
+    trained = [
+        train_network(table, use_actions, seed=1000 * seed + k, **options) for k in range(nets)
+    ]
     grown = grow_trees(table, use_actions, seed=seed, **tree_options or {}) if trees else None
     shape = tuple(grown.value.shape) if trees else None
     whole = PlayersModel(use_actions, nets, shape, share, options.get("model"))
@@ -257,7 +289,9 @@ def video_folds(
     "Whole videos dealt out to folds. Raises `ValueError` for fewer videos than folds."
     videos = np.unique(np.asarray(groups))
     if not 2 <= folds <= len(videos):
-        raise ValueError(f"folds: expected 2 to {len(videos)} for {len(videos)} videos, found {folds}")
+        raise ValueError(
+            f"folds: expected 2 to {len(videos)} for {len(videos)} videos, found {folds}"
+        )
     dealt = np.random.default_rng(seed).permutation(videos)
     fold = {video: k % folds for k, video in enumerate(dealt)}
     return np.array([fold[video] for video in groups])

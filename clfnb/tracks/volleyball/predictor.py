@@ -7,8 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/volleyball/predictor.html.md"""
 # %% auto #0
 __all__ = ['VolleyballModel', 'save_volleyball', 'answers', 'Predictor']
 
-# %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #318e9e25
-import os
+# %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #010bae81
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch import nn
 
 from ...models.shipped import model_folder
 from ...preprocessing.volleyball.annotations import ACTIVITIES
-from .examples import COLUMNS, load, video_folders
+from .examples import COLUMNS, load
 from .frames import FrameData, FrameNet, frame_probabilities
 from .players import PlayersModel
 from ...training.checkpoints import load_model, save_model
@@ -80,7 +79,11 @@ def _annotated(paths):
                 tables.append(row)
                 continue
         rest.append(path)
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS), rest, errors
+    return (
+        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS),
+        rest,
+        errors,
+    )
 
 
 def _image_rows(paths):
@@ -102,7 +105,9 @@ def answers(
         "probability": probs.max(1), "side": np.where(best[:, 0] < 4, "left", "right"),
         "runner_up": names[best[:, 1]], "source": source,
     }  # fmt: skip
-    return pd.DataFrame(columns | {f"p_{name}": probs[:, code] for code, name in enumerate(ACTIVITIES)})
+    return pd.DataFrame(
+        columns | {f"p_{name}": probs[:, code] for code, name in enumerate(ACTIVITIES)}
+    )
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #d0e5f47b
 @dataclass
@@ -163,9 +168,15 @@ class Predictor:
 
     def _from_images(self, images):
         if self.model.frame is None:
-            what = "no annotation file has a line for it, and this model has not learned from images"
-            return answers(_image_rows([]), np.zeros((0, 8)), ""), [f"{path}: {what}" for path in images]
+            what = (
+                "no annotation file has a line for it, and this model has not learned from images"
+            )
+            return answers(_image_rows([]), np.zeros((0, 8)), ""), [
+                f"{path}: {what}" for path in images
+            ]
         data = FrameData(_image_rows(images), self.frame_height)
         if not len(data):
             return answers(_image_rows([]), np.zeros((0, 8)), ""), data.errors
-        return answers(data.table, frame_probabilities(self.model.frame, data, self.device), "image"), data.errors
+        return answers(
+            data.table, frame_probabilities(self.model.frame, data, self.device), "image"
+        ), data.errors

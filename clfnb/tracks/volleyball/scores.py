@@ -13,7 +13,7 @@ import pandas as pd
 
 from ...evaluation.calibration.predictions import read_predictions
 from ...evaluation.intervals import bootstrap_sums, wilson
-from ...evaluation.metrics import accuracy, balanced_accuracy, confusion_counts, macro_f1
+from ...evaluation.metrics import accuracy, balanced_accuracy, macro_f1
 from ...preprocessing.volleyball.annotations import ACTIVITIES, KINDS
 
 # %% ../../../nbs/lib/tracks/volleyball/scores.ipynb #72e74445
@@ -23,9 +23,13 @@ def prediction_rows(
 ) -> pd.DataFrame:  # id, group, split, label, p_<activity> …
     "Predictions as a table. Raises `ValueError` if the lengths differ."
     if len(table) != len(probs):
-        raise ValueError(f"expected a row of probabilities for each of {len(table)} frames, found {len(probs)}")
+        raise ValueError(
+            f"expected a row of probabilities for each of {len(table)} frames, found {len(probs)}"
+        )
     columns = pd.DataFrame(probs, columns=[f"p_{name}" for name in ACTIVITIES])
-    return pd.concat([table[["id", "group", "split", "label"]].reset_index(drop=True), columns], axis=1)
+    return pd.concat(
+        [table[["id", "group", "split", "label"]].reset_index(drop=True), columns], axis=1
+    )
 
 # %% ../../../nbs/lib/tracks/volleyball/scores.ipynb #38877137
 def _terms(y, found, losses):
@@ -57,8 +61,17 @@ def evaluate(
     terms, groups = _terms(found.y, found.probs.argmax(1), losses), found.table["group"].to_numpy()
     alone = len(set(groups)) == 1
     value, low, high = bootstrap_sums(_figures, terms, None if alone else groups, seed=seed)
-    names = ["accuracy", "merged_accuracy", "side_accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
-    return pd.DataFrame({"metric": names, "value": value, "low": low, "high": high, "n": len(terms)})
+    names = [
+        "accuracy",
+        "merged_accuracy",
+        "side_accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "log_loss",
+    ]
+    return pd.DataFrame(
+        {"metric": names, "value": value, "low": low, "high": high, "n": len(terms)}
+    )
 
 # %% ../../../nbs/lib/tracks/volleyball/scores.ipynb #bea4b632
 def by_class(
