@@ -97,6 +97,8 @@ BARCODES = Track(
     command="clfnb.tracks.barcodes.predict:command",
     datasets=("zxing",),
 )
+
+# %% ../nbs/lib/registry.ipynb #7d1c02ab
 VOLLEYBALL = Track(
     name="volleyball",
     title="group activities of volleyball, from a frame or from the players' boxes",

@@ -8,8 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/models/players.html.md"""
 __all__ = ['FEATURES', 'PAIRS', 'mirror', 'net_of', 'player_features', 'pair_features', 'PairAttention', 'vary', 'PlayersNet',
            'players_loss']
 
-# %% ../../nbs/lib/models/players.ipynb #f8a2b4d5
+# %% ../../nbs/lib/models/players.ipynb #e5380675
 import torch
+from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional
 
@@ -177,44 +178,46 @@ class PlayersNet(nn.Module):
         self.decide = nn.Sequential(*hidden, nn.Linear(2 * width, 4))
         self.doing = nn.Linear(width, actions)
 
-    def one_side(
-        self,
-        boxes: torch.Tensor,  # (n, players, 4)
-        actions: torch.Tensor,  # (n, players)
-        geometry: torch.Tensor,  # (n, 5)
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # (n, 4) of the left team; (n, players, actions)
-        "What the left team does, and what each player does."
-        features, there = player_features(boxes, geometry)
-        waves = features[..., None] * self.frequency
-        known = [features, waves.sin().flatten(2), waves.cos().flatten(2)]
-        if self.use_actions:
-            known.append(functional.one_hot(actions + 1, self.actions + 1).to(features.dtype))
-        x = self.enter(torch.cat(known, dim=-1))
-        absent = torch.where(there, 0.0, -1e4)[:, None, None]
-        biases = (
-            self.between(pair_features(features)).permute(0, 3, 1, 2).chunk(len(self.layers), 1)
-        )
-        for layer, bias in zip(self.layers, biases, strict=True):
-            x = layer(x, bias + absent)
-        x, gone = self.norm(x), ~there[..., None]
-        looked = self.look(x).masked_fill(gone, -1e4).softmax(1).transpose(1, 2) @ x
-        mean = x.masked_fill(gone, 0).sum(1) / there.sum(1, keepdim=True)
-        pooled = [looked.flatten(1), mean, x.masked_fill(gone, -1e4).amax(1)]
-        return self.decide(torch.cat(pooled, dim=1)), self.doing(x)
+# %% ../../nbs/lib/models/players.ipynb #c6b889bf
+@patch
+def one_side(
+    self: PlayersNet,
+    boxes: torch.Tensor,  # (n, players, 4)
+    actions: torch.Tensor,  # (n, players)
+    geometry: torch.Tensor,  # (n, 5)
+) -> tuple[torch.Tensor, torch.Tensor]:  # (n, 4) of the left team; (n, players, actions)
+    "What the left team does, and what each player does."
+    features, there = player_features(boxes, geometry)
+    waves = features[..., None] * self.frequency
+    known = [features, waves.sin().flatten(2), waves.cos().flatten(2)]
+    if self.use_actions:
+        known.append(functional.one_hot(actions + 1, self.actions + 1).to(features.dtype))
+    x = self.enter(torch.cat(known, dim=-1))
+    absent = torch.where(there, 0.0, -1e4)[:, None, None]
+    biases = self.between(pair_features(features)).permute(0, 3, 1, 2).chunk(len(self.layers), 1)
+    for layer, bias in zip(self.layers, biases, strict=True):
+        x = layer(x, bias + absent)
+    x, gone = self.norm(x), ~there[..., None]
+    looked = self.look(x).masked_fill(gone, -1e4).softmax(1).transpose(1, 2) @ x
+    mean = x.masked_fill(gone, 0).sum(1) / there.sum(1, keepdim=True)
+    pooled = [looked.flatten(1), mean, x.masked_fill(gone, -1e4).amax(1)]
+    return self.decide(torch.cat(pooled, dim=1)), self.doing(x)
 
-    def forward(
-        self,
-        inputs: tuple,  # boxes, actions and geometry
-    ):  # (n, 8) logits; in training with (2 n, players, actions) logits beside them
-        "Logits of the activities."
-        boxes, actions, geometry = inputs
-        if self.training:
-            boxes, actions = vary(boxes, actions, geometry, **self.variation)
-        other, other_geometry = mirror(boxes, geometry)
-        both = torch.cat([boxes, other]), torch.cat([actions, actions])
-        sides, doing = self.one_side(*both, torch.cat([geometry, other_geometry]))
-        logits = torch.cat(sides.chunk(2), dim=1)
-        return (logits, doing) if self.training else logits
+# %% ../../nbs/lib/models/players.ipynb #db0c2720
+@patch
+def forward(
+    self: PlayersNet,
+    inputs: tuple,  # boxes, actions and geometry
+):  # (n, 8) logits; in training with (2 n, players, actions) logits beside them
+    "Logits of the activities."
+    boxes, actions, geometry = inputs
+    if self.training:
+        boxes, actions = vary(boxes, actions, geometry, **self.variation)
+    other, other_geometry = mirror(boxes, geometry)
+    both = torch.cat([boxes, other]), torch.cat([actions, actions])
+    sides, doing = self.one_side(*both, torch.cat([geometry, other_geometry]))
+    logits = torch.cat(sides.chunk(2), dim=1)
+    return (logits, doing) if self.training else logits
 
 # %% ../../nbs/lib/models/players.ipynb #6bfd24b7
 def players_loss(

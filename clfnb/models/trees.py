@@ -27,7 +27,8 @@ class BoostedTrees(nn.Module):
     ):
         super().__init__()
         shape = (classes, trees, nodes)
-        kinds = (torch.int64, torch.float64, torch.bool, torch.int64, torch.int64, torch.bool, torch.float64)  # fmt: skip
+        whole, real, switch = torch.int64, torch.float64, torch.bool
+        kinds = (whole, real, switch, whole, whole, switch, real)
         for name, kind in zip(FIELDS, kinds, strict=True):
             self.register_buffer(name, torch.zeros(shape, dtype=kind))
         self.register_buffer("start", torch.zeros(classes, dtype=torch.float64))

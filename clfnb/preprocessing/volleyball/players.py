@@ -163,7 +163,10 @@ def hand_features(
     "A frame as a row of numbers. Another order of the players gives the same row."
     values, left = measure(boxes, geometry)
     x = boxes[:, 0] + boxes[:, 2] / 2
-    rows = [side_features(values[s], None if actions is None else np.asarray(actions)[s]) for s in (left, ~left)]  # fmt: skip
+    rows = []
+    for side in (left, ~left):
+        doing = None if actions is None else np.asarray(actions)[side]
+        rows.append(side_features(values[side], doing))
     place = [find_net(boxes) - geometry.middle, x.mean() - geometry.middle]
     spread, postures = np.ptp(x) / geometry.height, values[:, 2]
     whole = [spread, len(x), values[:, 1].mean(), postures.mean(), postures.max(), postures.min()]

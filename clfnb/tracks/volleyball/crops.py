@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 from ...data.images.datasets import loader
@@ -42,7 +43,7 @@ def cut_players(
     for x, y, w, h in boxes:
         scale = np.array([[1.2 * w / size[1], 0, x - 0.1 * w], [0, 1.2 * h / size[0], y - 0.1 * h]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crops.append(cv2.warpAffine(frame, scale, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE))  # fmt: skip
+        crops.append(cv2.warpAffine(frame, scale, size[::-1], None, flags, cv2.BORDER_REPLICATE))
     return np.stack(crops)
 
 # %% ../../../nbs/lib/tracks/volleyball/crops.ipynb #5ff4898c
@@ -96,8 +97,6 @@ class CropsNet(nn.Module):
     def __init__(
         self,
         teams: bool = True,  # pool each team apart (B8), or everybody (B3)
-        body: nn.Module
-        | None = None,  # (b, 3, h, w) in −1..1 to (b, features); None for four convolutions
         features: int = 96,  # of the body
         dropout: float = 0.2,  # before the last layer
     ):
@@ -110,31 +109,38 @@ class CropsNet(nn.Module):
                 nn.ReLU(),
             ]
             before = width
-        self.body = body or nn.Sequential(*layers, nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Linear(2 * features, features))  # fmt: skip
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * features if teams else features, 128), nn.ReLU(), nn.Linear(128, 4 if teams else 8))  # fmt: skip
+        pool = [nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Linear(2 * features, features)]
+        self.body = nn.Sequential(*layers, *pool)
+        first = nn.Linear(2 * features if teams else features, 128)
+        last = nn.Linear(128, 4 if teams else 8)
+        self.head = nn.Sequential(nn.Dropout(dropout), first, nn.ReLU(), last)
 
-    def _pooled(self, crops, sides):
-        there = sides >= 0
-        seen = self.body(crops[there].float() / 127.5 - 1)
-        vectors = seen.new_full((*sides.shape, seen.shape[-1]), -1e4)
-        vectors[there] = seen
-        pools = [sides == 0, sides == 1] if self.teams else [there]
-        return [vectors.masked_fill(~p[..., None], -1e4).amax(1).clamp(min=-10) for p in pools]
-
-    def forward(
-        self,
-        inputs: tuple,  # crops and sides
-    ) -> torch.Tensor:  # (n, 8)
-        "Logits of the activities."
-        crops, sides = inputs
-        if not self.teams:
-            return self.head(self._pooled(crops, sides)[0])
-        left, right = self._pooled(crops, sides)
-        other_left, other_right = self._pooled(crops.flip(-1), sides)
-        ours, theirs = torch.cat([left, right], dim=1), torch.cat([other_right, other_left], dim=1)
-        return torch.cat([self.head(ours), self.head(theirs)], dim=1)
+# %% ../../../nbs/lib/tracks/volleyball/crops.ipynb #2cc6209a
+@patch
+def _pooled(self: CropsNet, crops, sides):
+    there = sides >= 0
+    seen = self.body(crops[there].float() / 127.5 - 1)
+    vectors = seen.new_full((*sides.shape, seen.shape[-1]), -1e4)
+    vectors[there] = seen
+    pools = [sides == 0, sides == 1] if self.teams else [there]
+    return [vectors.masked_fill(~p[..., None], -1e4).amax(1).clamp(min=-10) for p in pools]
 
 
+@patch
+def forward(
+    self: CropsNet,
+    inputs: tuple,  # crops and sides
+) -> torch.Tensor:  # (n, 8)
+    "Logits of the activities."
+    crops, sides = inputs
+    if not self.teams:
+        return self.head(self._pooled(crops, sides)[0])
+    left, right = self._pooled(crops, sides)
+    other_left, other_right = self._pooled(crops.flip(-1), sides)
+    ours, theirs = torch.cat([left, right], dim=1), torch.cat([other_right, other_left], dim=1)
+    return torch.cat([self.head(ours), self.head(theirs)], dim=1)
+
+# %% ../../../nbs/lib/tracks/volleyball/crops.ipynb #4fe5186f
 def train_crops(
     train: CropData,  # what is learned from
     val: CropData | None = None,  # watched

@@ -15,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from ...data.images.datasets import loader
+from ...files import write_atomic
 from ...models.pretrained import load_body_weights, make_body
 from ...preprocessing.images import UnreadablePicture
 from ...preprocessing.volleyball.annotations import ACTIVITIES, mirror_label
@@ -52,7 +55,7 @@ def read_frame(
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadablePicture(f"{path}: not a readable frame: {error}") from error
 
-
+# %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #07371c7b
 def readable(
     table: pd.DataFrame,  # of `examples.load`
     height: int = 256,  # pixels
@@ -104,40 +107,46 @@ class FrameLook(nn.Module):
         device,  # of the result
     ) -> (
         torch.Tensor
-    ):  # (n, 5): middle and half sizes in −1..1 of the frame, and the angle in radians
+    ):  # (n, 5): middle and half sizes in −1..1 of the frame, and the angle (radians)
         "Which part of each frame is seen."
-        ones, draw = torch.ones(n, device=device), lambda low, high: torch.empty(n, device=device).uniform_(low, high)  # fmt: skip
         if not self.training:
-            if self.recipe == "court":
-                half_x, half_y = ones, ones
-            else:  # 256 squashed or kept, then the middle 224
-                half_x, half_y = ones * 224 / 256 * (9 / 16 if self.mend else 1), ones * 224 / 256
-            return torch.stack([0 * ones, 0 * ones, half_x, half_y, 0 * ones], dim=1)
+            half = [1.0, 1.0]
+            if self.recipe == "study":  # 256 squashed or kept, then the middle 224
+                half = [224 / 256 * (9 / 16 if self.mend else 1), 224 / 256]
+            return torch.tensor([0, 0, *half, 0], device=device).expand(n, 5)
+
+        def draw(low, high):
+            return torch.empty(n, device=device).uniform_(low, high)
+
         if self.recipe == "court":
-            half, shift = draw(0.88, 1.06), 0.06
-            return torch.stack([draw(-shift, shift), draw(-shift, shift), half, half, draw(-0.035, 0.035)], dim=1)  # fmt: skip
-        area, aspect = draw(0.08, 1.0) * 16 / 9, torch.exp(draw(math.log(3 / 4), math.log(4 / 3)))
+            half = draw(0.88, 1.06)
+            place = [draw(-0.06, 0.06), draw(-0.06, 0.06)]
+            return torch.stack([*place, half, half, draw(-0.035, 0.035)], dim=1)
+        area, aspect = draw(0.08, 1.0) * 16 / 9, draw(math.log(3 / 4), math.log(4 / 3)).exp()
         half_x = (area * aspect).sqrt().clamp(max=16 / 9) * 9 / 16
         half_y = (area / aspect).sqrt().clamp(max=1.0)
-        at = [(1 - half) * draw(-1, 1) for half in (half_x, half_y)]
-        return torch.stack([*at, half_x, half_y, draw(-0.087, 0.087)], dim=1)
+        place = [(1 - half) * draw(-1, 1) for half in (half_x, half_y)]
+        return torch.stack([*place, half_x, half_y, draw(-0.087, 0.087)], dim=1)
 
-    def forward(
-        self,
-        images: torch.Tensor,  # (n, 3, height, width) uint8
-    ):  # (n, 3, *shape) float in 0..255, and (n,) bool: which were mirrored
-        "What the network sees."
-        x, y, half_x, half_y, angle = self.boxes(len(images), images.device).unbind(1)
-        mirrored = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        if self.training and self.recipe == "court":
-            mirrored = torch.rand(len(images), device=images.device) < 0.5
-        sign = torch.where(mirrored, -1.0, 1.0)
-        wide, cosine, sine = images.shape[3] / images.shape[2], angle.cos(), angle.sin()
-        rows = [sign * half_x * cosine, -sine * half_y / wide, x, sign * half_x * sine * wide, half_y * cosine, y]  # fmt: skip
-        maps = torch.stack(rows, dim=1).view(-1, 2, 3)
-        grid = functional.affine_grid(maps, (len(images), 3, *self.shape), align_corners=False)
-        seen = functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)  # fmt: skip
-        return seen, mirrored
+# %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #7c45fbe1
+@patch
+def forward(
+    self: FrameLook,
+    images: torch.Tensor,  # (n, 3, height, width) uint8
+):  # (n, 3, *shape) float in 0..255, and (n,) bool: which were mirrored
+    "What the network sees."
+    x, y, half_x, half_y, angle = self.boxes(len(images), images.device).unbind(1)
+    mirrored = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    if self.training and self.recipe == "court":
+        mirrored = torch.rand(len(images), device=images.device) < 0.5
+    sign = torch.where(mirrored, -1.0, 1.0)
+    wide, cosine, sine = images.shape[3] / images.shape[2], angle.cos(), angle.sin()
+    across = [sign * half_x * cosine, -sine * half_y / wide, x]
+    down = [sign * half_x * sine * wide, half_y * cosine, y]
+    maps = torch.stack([*across, *down], dim=1).view(-1, 2, 3)
+    grid = functional.affine_grid(maps, (len(images), 3, *self.shape), align_corners=False)
+    how = {"padding_mode": "border", "align_corners": False}
+    return functional.grid_sample(images.float(), grid, **how), mirrored
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #766882cc
 def _small():
@@ -160,7 +169,7 @@ def _body(backbone, weights):
     load_body_weights(body, backbone, weights or None)
     return body
 
-
+# %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #2d898725
 class FrameNet(nn.Module):
     "Frames as bytes to eight logits."
 
@@ -192,21 +201,25 @@ class FrameNet(nn.Module):
         last = hidden[-1] if hidden else features
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(last, 8))
 
-    def _logits(self, seen):
-        x = ((seen - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.head(self.body(x))
+# %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #75653a1d
+@patch
+def _logits(self: FrameNet, seen):
+    x = ((seen - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+    return self.head(self.body(x))
 
-    def forward(
-        self,
-        images: torch.Tensor,  # (n, 3, height, width) uint8
-    ) -> torch.Tensor:  # (n, 8) logits, those of mirrored frames swapped back
-        "Logits of the activities."
-        seen, mirrored = self.look(images)
-        logits = self._logits(seen)
-        other = mirror_label(torch.arange(8, device=logits.device))
-        if self.training:
-            return torch.where(mirrored[:, None], logits[:, other], logits)
-        return (logits + self._logits(seen.flip(-1))[:, other]) / 2 if self.twin else logits
+
+@patch
+def forward(
+    self: FrameNet,
+    images: torch.Tensor,  # (n, 3, height, width) uint8
+) -> torch.Tensor:  # (n, 8) logits, those of mirrored frames swapped back
+    "Logits of the activities."
+    seen, mirrored = self.look(images)
+    logits = self._logits(seen)
+    other = mirror_label(torch.arange(8, device=logits.device))
+    if self.training:
+        return torch.where(mirrored[:, None], logits[:, other], logits)
+    return (logits + self._logits(seen.flip(-1))[:, other]) / 2 if self.twin else logits
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #2127c14c
 class FrameData:
@@ -257,6 +270,11 @@ def class_weights(
 SCHEDULES = ("step", "cosine")
 
 
+def _keep(net, path):
+    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    write_atomic(path, lambda scratch: save_file(weights, scratch))
+
+
 def make_schedule(
     optimizer: torch.optim.Optimizer,  # whose rate is set
     name: str,  # of `SCHEDULES`
@@ -300,19 +318,12 @@ def train_frames(
         raise ValueError("train: expected frames with images, found none")
     torch.manual_seed(seed)
     net = FrameNet(**model or {})
-    weights = class_weights(train.labels) if weighted else torch.ones(8)
+    weights = class_weights(train.labels) if weighted else None
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr)
-    trainer = Trainer(
-        net,
-        lambda outputs, targets: functional.cross_entropy(outputs, targets, weights.to(outputs.device)),
-        optimizer,
-        make_schedule(optimizer, schedule, epochs),
-        metrics={"accuracy": lambda o, t: ((o.argmax(1) == t).sum(), len(t))},
-        freeze=freeze_plan(epochs, freeze),
-        folder=folder,
-        seed=seed,
-        **options,
-    )  # fmt: skip
+    options |= {"freeze": freeze_plan(epochs, freeze), "folder": folder, "seed": seed}
+    options["metrics"] = {"accuracy": lambda o, t: ((o.argmax(1) == t).sum(), len(t))}
+    rates = make_schedule(optimizer, schedule, epochs)
+    trainer = Trainer(net, nn.CrossEntropyLoss(weights), optimizer, rates, **options)
     batches = loader(train, batch_size, shuffle=True, workers=workers)
     watched = None if val is None or not len(val) else loader(val, 64, workers=workers)
     for end in [*range(save_every, epochs, save_every), epochs] if save_every else [epochs]:
@@ -320,15 +331,6 @@ def train_frames(
         if save_every and folder:
             _keep(net, Path(folder) / f"epoch-{end:03d}.safetensors")
     return net.cpu().eval(), history
-
-
-def _keep(net, path):
-    from safetensors.torch import save_file
-
-    from clfnb.files import write_atomic
-
-    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    write_atomic(path, lambda scratch: save_file(weights, scratch))
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #7194ec75
 def frame_probabilities(

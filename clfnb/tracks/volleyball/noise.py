@@ -53,7 +53,9 @@ def errors_from_labels(
     both = predictions[["id"]].assign(answer=answers).merge(first[["id", "label"]], on="id")
     both = both.merge(second[["id", "label"]], on="id", suffixes=("_first", "_second"))
     by_first, by_second = both.answer != both.label_first, both.answer != both.label_second
-    return {"n": len(both), "errors_first": int(by_first.sum()), "errors_second": int(by_second.sum()), "taken_back": int((by_first & ~by_second).sum())}  # fmt: skip
+    counts = {"errors_first": by_first, "errors_second": by_second}
+    counts["taken_back"] = by_first & ~by_second
+    return {"n": len(both)} | {name: int(which.sum()) for name, which in counts.items()}
 
 # %% ../../../nbs/lib/tracks/volleyball/noise.ipynb #72eb6ec0
 def suspicious(

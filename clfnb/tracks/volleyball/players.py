@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 from ...data.images.datasets import loader
@@ -42,7 +43,9 @@ def scaled_boxes(
 def geometries(
     table: pd.DataFrame,  # of `examples.load`
 ) -> list[Geometry]:  # one a row
-    "The geometry of each frame's video."
+    "The geometry of each frame's video: fitted, or as the column `geometry` has it."
+    if "geometry" in table:
+        return table.geometry.tolist()
     boxes = scaled_boxes(table)
     rows = table.reset_index(drop=True).groupby("group", sort=False).indices
     fitted = {
@@ -61,7 +64,7 @@ def labels_of(
         .to_numpy(int)
     )
 
-
+# %% ../../../nbs/lib/tracks/volleyball/players.ipynb #f9481b31
 class PlayersData:
     "A torch data set of ((boxes, actions, geometry), targets), read batch by batch."
 
@@ -120,8 +123,11 @@ def feature_table(
         rows.append(hand_features(*seen, actions if use_actions else None))
     return np.array(rows)
 
-
-TREES = {"max_iter": 250, "learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 15, "l2_regularization": 3.0, "max_features": 0.3}  # fmt: skip
+# %% ../../../nbs/lib/tracks/volleyball/players.ipynb #098f0d9c
+TREES = {
+    "max_iter": 250, "learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 15,
+    "l2_regularization": 3.0, "max_features": 0.3,
+}  # fmt: skip
 
 
 def grow_trees(
@@ -174,7 +180,7 @@ def _optimizer(net, lr, decay):
     groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=lr)
 
-
+# %% ../../../nbs/lib/tracks/volleyball/players.ipynb #5c51277d
 def train_network(
     table: pd.DataFrame,  # frames with labels
     use_actions: bool,  # or boxes alone
@@ -199,7 +205,8 @@ def train_network(
         optimizer, lr, epochs * len(train), pct_start=0.15
     )
     metrics = {"accuracy": lambda o, t: ((o.argmax(1) == t[:, 0]).sum(), len(t))}
-    trainer = Trainer(net, players_loss, optimizer, schedule, metrics=metrics, schedule_per="step", clip=1.0, seed=seed, folder=folder, **options)  # fmt: skip
+    options |= {"schedule_per": "step", "clip": 1.0, "seed": seed, "folder": folder}
+    trainer = Trainer(net, players_loss, optimizer, schedule, metrics=metrics, **options)
     watched = None if val is None else loader(PlayersData(val, use_actions), 256)
     history = trainer.fit(train, watched, epochs=epochs)
     return net.cpu().eval(), history
@@ -240,21 +247,23 @@ class PlayersModel(nn.Module):
         }
         self.config["trees"] = list(trees) if trees else None
 
-    def probabilities(
-        self,
-        table: pd.DataFrame,  # of `examples.load`
-        device: str = "cpu",  # where to compute
-    ) -> np.ndarray:  # (n, 8)
-        "The weighted mean of all answers."
-        found = np.zeros((len(table), 8))
-        for net in self.nets:
-            found += network_probabilities(net, table, device) / len(self.nets)
-        if self.trees is None:
-            return found
-        said = tree_probabilities(self.trees, table, self.use_actions)
-        return said if not len(self.nets) else (1 - self.share) * found + self.share * said
+# %% ../../../nbs/lib/tracks/volleyball/players.ipynb #2a2dea2b
+@patch
+def probabilities(
+    self: PlayersModel,
+    table: pd.DataFrame,  # of `examples.load`
+    device: str = "cpu",  # where to compute
+) -> np.ndarray:  # (n, 8)
+    "The weighted mean of all answers."
+    found = np.zeros((len(table), 8))
+    for net in self.nets:
+        found += network_probabilities(net, table, device) / len(self.nets)
+    if self.trees is None:
+        return found
+    said = tree_probabilities(self.trees, table, self.use_actions)
+    return said if not len(self.nets) else (1 - self.share) * found + self.share * said
 
-
+# %% ../../../nbs/lib/tracks/volleyball/players.ipynb #2739c244
 def fit_players(
     table: pd.DataFrame,  # frames with labels
     use_actions: bool,  # or boxes alone

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from torch import nn
 
 from ...models.shipped import model_folder
 from ...preprocessing.volleyball.annotations import ACTIVITIES
 from .examples import COLUMNS, load
 from .frames import FrameData, FrameNet, frame_probabilities
-from .players import PlayersModel
+from .players import PlayersModel, geometries
 from ...training.checkpoints import load_model, save_model
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #189b8862
@@ -52,46 +53,48 @@ def save_volleyball(
     config = {"track": "volleyball", "classes": list(ACTIVITIES), "parts": parts} | more
     return save_model(folder, model, config, card)
 
-# %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #5e7a4949
+# %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #4a06db2a
+def _read(folder):
+    "Frames with the geometry of their videos, their labels unread."
+    table = load(folder, read_activity=False, images=False)
+    return table.assign(geometry=geometries(table)), table.attrs["errors"]
+
+
 def _annotated(paths):
     "The table of all frames that have boxes; images without; and errors."
     tables, images, errors, known = [], [], [], {}
     for path in paths:
         if path.is_dir():
             try:
-                tables.append(load(path, read_activity=False))
-                errors += tables[-1].attrs["errors"]
+                table, found = _read(path)
+                tables.append(table)
+                errors += found
             except FileNotFoundError as missing:
-                if not (found := sorted(path.rglob("*.jpg"))):
+                if not (inside := sorted(path.rglob("*.jpg"))):
                     raise missing
-                images += found
-            continue
-        images.append(path)
+                images += inside
+        else:
+            images.append(path)
     rest = []
     for path in images:
         video = path.absolute().parent.parent
-        if (video / "annotations.txt").is_file():
-            if video not in known:
-                known[video] = load(video, read_activity=False, images=False)
-                errors += known[video].attrs["errors"]
-            rows = known[video]
-            if path.stem.isdigit() and (row := rows[rows.frame == int(path.stem)]).shape[0]:
-                tables.append(row)
-                continue
-        rest.append(path)
-    return (
-        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS),
-        rest,
-        errors,
-    )
+        if video not in known and (video / "annotations.txt").is_file():
+            known[video], found = _read(video)
+            errors += found
+        rows = known.get(video, pd.DataFrame(columns=COLUMNS))
+        row = rows[rows.id == f"{video.name}/{path.stem}"]
+        (tables if len(row) else rest).append(row if len(row) else path)
+    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+    return whole, rest, errors
 
 
 def _image_rows(paths):
     "Frames of which nothing is known but their image."
-    rows = [{"id": str(p), "path": str(p), "group": p.absolute().parent.parent.name, "split": "", "frame": p.stem, "label": None} for p in paths]  # fmt: skip
+    video = [path.absolute().parent.parent.name for path in paths]
+    rows = {"path": [str(p) for p in paths], "frame": [p.stem for p in paths], "group": video}
     return pd.DataFrame(rows, columns=COLUMNS)
 
-
+# %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #185e03c2
 def answers(
     table: pd.DataFrame,  # group and frame of each row
     probs: np.ndarray,  # (n, 8)
@@ -138,45 +141,42 @@ class Predictor:
         model.load_state_dict(state)
         return cls(model.eval(), height, device)
 
-    def predict(
-        self,
-        paths,  # an annotated folder, a folder of images, an image, or a list of these
-        actions: bool = True,  # use the players' actions where they are known
-    ) -> tuple[pd.DataFrame, list[str]]:  # a row an answer, and what was left out and why
-        "Name activities. Raises `FileNotFoundError` for a folder with neither annotations nor images."
-        places = [paths] if isinstance(paths, (str, Path)) else list(paths)
-        table, images, errors = _annotated([Path(place) for place in places])
-        known = table.actions.map(lambda doing: any(doing)).to_numpy(bool) & actions
-        found = []
-        for use, rows in ((True, table[known]), (False, table[~known])):
-            if len(rows):
-                found.append(self._from_players(rows, use, table))
-        if images:
-            named, broken = self._from_images(images)
-            found.append(named)
-            errors += broken
-        empty = answers(pd.DataFrame(columns=["group", "frame"]), np.zeros((0, 8)), "")
-        return pd.concat(found, ignore_index=True) if found else empty, errors
+# %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #631e801c
+@patch
+def predict(
+    self: Predictor,
+    paths,  # an annotated folder, a folder of images, an image, or a list of these
+    actions: bool = True,  # use the players' actions where they are known
+) -> tuple[pd.DataFrame, list[str]]:  # a row an answer, and what was left out and why
+    "Name activities. Raises `FileNotFoundError` for a folder with neither annotations nor images."
+    places = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    table, images, errors = _annotated([Path(place) for place in places])
+    known = table.actions.map(any).to_numpy(bool) & actions
+    parts = [(True, table[known]), (False, table[~known])]
+    found = [self._from_players(rows, use) for use, rows in parts if len(rows)]
+    if images:
+        named, broken = self._from_images(images)
+        found.append(named)
+        errors += broken
+    return pd.concat(found, ignore_index=True), errors
 
-    def _from_players(self, rows, use_actions, table):
-        model = self.model.actions if use_actions else self.model.boxes
-        model = model or self.model.boxes
-        if model is None:
-            raise ValueError("this model knows no frames without actions: train with boxes=true")
-        probs = model.probabilities(rows, self.device)
-        return answers(rows, probs, "boxes and actions" if model.use_actions else "boxes")
 
-    def _from_images(self, images):
-        if self.model.frame is None:
-            what = (
-                "no annotation file has a line for it, and this model has not learned from images"
-            )
-            return answers(_image_rows([]), np.zeros((0, 8)), ""), [
-                f"{path}: {what}" for path in images
-            ]
-        data = FrameData(_image_rows(images), self.frame_height)
-        if not len(data):
-            return answers(_image_rows([]), np.zeros((0, 8)), ""), data.errors
-        return answers(
-            data.table, frame_probabilities(self.model.frame, data, self.device), "image"
-        ), data.errors
+@patch
+def _from_players(self: Predictor, rows, use_actions):
+    model = (self.model.actions if use_actions else None) or self.model.boxes
+    if model is None:
+        raise ValueError("this model needs the players' actions, and there are frames without")
+    probs = model.probabilities(rows, self.device)
+    return answers(rows, probs, "boxes and actions" if model.use_actions else "boxes")
+
+
+@patch
+def _from_images(self: Predictor, images):
+    what = "no annotation file has a line for it, and this model has not learned from images"
+    if self.model.frame is None:
+        return answers(_image_rows([]), np.zeros((0, 8)), ""), [f"{p}: {what}" for p in images]
+    data = FrameData(_image_rows(images), self.frame_height)
+    if not len(data):
+        return answers(data.table, np.zeros((0, 8)), ""), data.errors
+    probs = frame_probabilities(self.model.frame, data, self.device)
+    return answers(data.table, probs, "image"), data.errors
