@@ -183,6 +183,7 @@ class FrameNet(nn.Module):
         px: int = 224,  # see `FrameLook`
         mend: bool = False,  # see `FrameLook`
         twin: bool = True,  # average with the mirrored frame in evaluation
+        compile: bool = False,  # the body, by torch.compile
     ):
         super().__init__()
         self.look, self.twin = FrameLook(recipe, px, mend), twin
@@ -199,6 +200,8 @@ class FrameNet(nn.Module):
         for before, after in zip([features, *hidden], hidden, strict=False):
             layers += [nn.Linear(before, after), nn.ReLU()]
         last = hidden[-1] if hidden else features
+        if compile:
+            self.body.compile()
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(last, 8))
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #75653a1d
