@@ -22,8 +22,8 @@ from clfnb.training.averaging import EMA, ema_decay
 from clfnb.training.batches import epoch_batches, read_batches
 from clfnb.training.callbacks import Callback
 from clfnb.training.logs import GradientNorm
-from clfnb.training.losses import cross_entropy
-from clfnb.training.trainer import LossNotFinite, Trainer
+from clfnb.training.losses import LossNotFinite, cross_entropy
+from clfnb.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import train_small  # noqa: E402
