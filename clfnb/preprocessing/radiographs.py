@@ -33,7 +33,7 @@ def to_bytes(
         low, high = np.percentile(values[:: max(1, len(values) // 512)], [0.5, 99.5])
     return np.clip((values - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
 
-# %% ../../nbs/lib/preprocessing/radiographs.ipynb #5b2e88c3
+# %% ../../nbs/lib/preprocessing/radiographs.ipynb #7b18b30b
 COLOUR_LIMIT = 12.0   # mean difference of the channels, in grey values, from which an image counts as coloured
 
 
@@ -45,12 +45,12 @@ def _grey(image, path):
         return np.asarray(image.convert("L"))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
-    colour = np.asarray(image.convert("RGB"))
-    sample = colour[:: max(1, len(colour) // 256), :: max(1, colour.shape[1] // 256)].astype(np.int16)
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    sample = np.asarray(image)[:: max(1, image.height // 64), :: max(1, image.width // 64)].astype(np.int16)
     difference = float((sample.max(axis=2) - sample.min(axis=2)).mean())
     if difference > COLOUR_LIMIT:
         raise UnreadableRadiograph(f"{path}: a colour image (channels differ by {difference:.0f} of 255), expected a grey X-ray")
-    return np.asarray(Image.fromarray(colour).convert("L"))
+    return np.asarray(image.convert("L"))
 
 # %% ../../nbs/lib/preprocessing/radiographs.ipynb #4b499732
 LARGEST = 16_000 * 16_000   # pixels of a file that is still read
