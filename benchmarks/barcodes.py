@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 
 from clfnb.evaluation.intervals import wilson
-from clfnb.preprocessing.barcodes_crop import join_strips, photo_features
-from clfnb.simulate.barcodes import Camera, light, simulate, take
-from clfnb.tracks.barcodes import Predictor, load, read_picture
+from clfnb.preprocessing.barcodes.crop import join_strips, photo_features
+from clfnb.simulate.barcodes.photographs import Camera, light, simulate, take
+from clfnb.tracks.barcodes.predictor import Predictor, load, read_picture
 
 
 def zbar(image: np.ndarray) -> list[str]:
@@ -31,7 +31,9 @@ def zbar(image: np.ndarray) -> list[str]:
 
 def opencv(image: np.ndarray) -> list[str]:
     "OpenCV's answers of thirteen or twelve digits."
-    answers = cv2.barcode.BarcodeDetector().detectAndDecodeWithType(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))[1]
+    answers = cv2.barcode.BarcodeDetector().detectAndDecodeWithType(
+        cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    )[1]
     return [answer.zfill(13) for answer in answers if len(answer) >= 12]
 
 
@@ -40,7 +42,9 @@ def readers() -> dict:
     found = {}
     for name in ("zxing", "network", "cascade"):
         predictor = Predictor.load(reader=name)
-        found[name] = lambda image, predictor=predictor: [reading.code for reading in predictor.predict(image)]
+        found[name] = lambda image, predictor=predictor: [
+            reading.code for reading in predictor.predict(image)
+        ]
     for name, call in (("zbar", zbar), ("opencv", opencv)):
         try:
             call(np.full((64, 64), 255, np.uint8))
@@ -64,23 +68,42 @@ def compare(name: str, photographs: list, calls: dict) -> None:
             wrong += any(answer != code for answer in answers)
         n, k = len(photographs), sum(right[reader])
         low, high = wilson(k, n)
-        print(f"{name:>14} {reader:>8}: {k:4d} of {n} ({low:.2f}-{high:.2f}), wrong {wrong}, processor time {np.median(spent):.1f} ms (90th percentile {np.percentile(spent, 90):.1f})")
-    union = np.any([right[reader] for reader in ("zxing", "zbar", "opencv") if reader in right], axis=0)
+        print(
+            f"{name:>14} {reader:>8}: {k:4d} of {n} ({low:.2f}-{high:.2f}), wrong {wrong}, processor time {np.median(spent):.1f} ms (90th percentile {np.percentile(spent, 90):.1f})"
+        )
+    union = np.any(
+        [right[reader] for reader in ("zxing", "zbar", "opencv") if reader in right], axis=0
+    )
     print(f"{name:>14}    union of the peers: {union.sum()}")
 
 
 def blurred(seed: int, shape: tuple = (480, 640)) -> tuple[np.ndarray, str]:
     "A photograph out of focus by 2 to 4 modules, as a phone without a focus takes it, and its code."
     for number in range(100):
-        sharp, truth = simulate([13, seed, number], (2 * shape[0], 2 * shape[1]), difficulty=0.0, turn=0.1)
+        sharp, truth = simulate(
+            [13, seed, number], (2 * shape[0], 2 * shape[1]), difficulty=0.0, turn=0.1
+        )
         if truth:
             break
     code, corners = truth[0]
-    rng, module = np.random.default_rng([14, seed]), np.linalg.norm(corners[1] - corners[0]) / 95 / 2
+    rng, module = (
+        np.random.default_rng([14, seed]),
+        np.linalg.norm(corners[1] - corners[0]) / 95 / 2,
+    )
     scene = cv2.resize(sharp, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     scene = light(scene**2.0, corners / 2, rng, 0.7)
-    return take(scene, Camera(disc=module * rng.uniform(2.0, 4.0), exposure=rng.uniform(0.5, 1.2), noise=float(np.exp(rng.uniform(np.log(0.003), np.log(0.02)))),
-                              gamma=rng.uniform(0.42, 0.6), sharpen=rng.uniform(0, 1.2) * (rng.random() < 0.5), quality=int(rng.integers(60, 95))), rng), code
+    return take(
+        scene,
+        Camera(
+            disc=module * rng.uniform(2.0, 4.0),
+            exposure=rng.uniform(0.5, 1.2),
+            noise=float(np.exp(rng.uniform(np.log(0.003), np.log(0.02)))),
+            gamma=rng.uniform(0.42, 0.6),
+            sharpen=rng.uniform(0, 1.2) * (rng.random() < 0.5),
+            quality=int(rng.integers(60, 95)),
+        ),
+        rng,
+    ), code
 
 
 def original_features(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -88,10 +111,17 @@ def original_features(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     width, height = int(max(length[0], length[2])), int(max(length[1], length[3]))
     target = np.float32([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
-    crop = cv2.warpPerspective(image, cv2.getPerspectiveTransform(np.float32(corners), target), (width, height))
+    crop = cv2.warpPerspective(
+        image, cv2.getPerspectiveTransform(np.float32(corners), target), (width, height)
+    )
     dark = cv2.resize(crop, (1200, 1000)) < 50
     strips = np.split(dark, 10)
-    return np.array([[1 if strip[:, column].sum() > 50 else 0 for column in range(1200)] for strip in strips[3:7]])
+    return np.array(
+        [
+            [1 if strip[:, column].sum() > 50 else 0 for column in range(1200)]
+            for strip in strips[3:7]
+        ]
+    )
 
 
 def preparation() -> None:
@@ -107,16 +137,30 @@ def preparation() -> None:
             count += 1
         return count / (time.process_time() - start)
 
-    ours, theirs = rate(lambda: join_strips(photo_features(image, corners, 240))), rate(lambda: original_features(image, corners))
-    print(f"warp and strips of a 1600 x 1200 photograph: ours (240) {ours:.0f} a second, the original's way (1200) {theirs:.1f}, ratio {ours / theirs:.0f}")
+    ours, theirs = (
+        rate(lambda: join_strips(photo_features(image, corners, 240))),
+        rate(lambda: original_features(image, corners)),
+    )
+    print(
+        f"warp and strips of a 1600 x 1200 photograph: ours (240) {ours:.0f} a second, the original's way (1200) {theirs:.1f}, ratio {ours / theirs:.0f}"
+    )
     numbers = iter(range(10**6))
-    print(f"simulator, 320 x 240: {rate(lambda: simulate([9, next(numbers)])):.0f} photographs a second")
+    print(
+        f"simulator, 320 x 240: {rate(lambda: simulate([9, next(numbers)])):.0f} photographs a second"
+    )
 
 
 def main() -> None:
     "Print all tables."
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", default=Path(os.environ.get("CLFNB_DATA", ""), "barcodes", "zxing"), type=Path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        default=Path(os.environ.get("CLFNB_DATA", ""), "barcodes", "zxing"),
+        type=Path,
+    )
     parser.add_argument("--simulated", type=int, default=40, help="photographs of each difficulty")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -124,12 +168,20 @@ def main() -> None:
     preparation()
     calls = readers()
     for difficulty in (0.25, 1.0):
-        pairs = [simulate([11, k], (480, 640), difficulty=difficulty) for k in range(options.simulated)]
-        compare(f"simulated {difficulty}", [(image, truth[0][0]) for image, truth in pairs if truth], calls)
+        pairs = [
+            simulate([11, k], (480, 640), difficulty=difficulty) for k in range(options.simulated)
+        ]
+        compare(
+            f"simulated {difficulty}",
+            [(image, truth[0][0]) for image, truth in pairs if truth],
+            calls,
+        )
     compare("blurred", [blurred(k) for k in range(2 * options.simulated)], calls)
     for place in sorted(path for path in options.folder.glob("*") if path.is_dir()):
         table: pd.DataFrame = load(place, skip_bad=True)
-        compare(place.name, [(read_picture(row.path)[0], row.code) for row in table.itertuples()], calls)
+        compare(
+            place.name, [(read_picture(row.path)[0], row.code) for row in table.itertuples()], calls
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Calibration errors beside torchmetrics, netcal, scikit-learn and relplot, in one run on one core; and the whole diagram.
 
-    OMP_NUM_THREADS=1 python benchmarks/calibration.py
+OMP_NUM_THREADS=1 python benchmarks/calibration.py
 """
 
 import io
@@ -11,7 +11,14 @@ import torch
 from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from clfnb.evaluation.calibration import ece, events, noise_floor, reliability_curve, reliability_diagram, smooth_ece
+from clfnb.evaluation.calibration import (
+    ece,
+    events,
+    noise_floor,
+    reliability_curve,
+    reliability_diagram,
+    smooth_ece,
+)
 
 REPEATS = 7
 
@@ -42,13 +49,17 @@ def compare(what: str, ours, theirs: dict) -> None:
     "One line for each peer: times, ratio, and how far the values differ."
     mine, *others = seconds_of(ours, *theirs.values())
     for (name, call), spent in zip(theirs.items(), others, strict=True):
-        print(f"{what}: ours {1000 * mine:.1f} ms, {name} {1000 * spent:.1f} ms, ratio {spent / mine:.1f}, values differ by {abs(float(call()) - ours()):.1e}")
+        print(
+            f"{what}: ours {1000 * mine:.1f} ms, {name} {1000 * spent:.1f} ms, ratio {spent / mine:.1f}, values differ by {abs(float(call()) - ours()):.1e}"
+        )
 
 
 def main() -> None:
     "Print one line a measurement."
     torch.set_num_threads(1)
-    print(f"numpy {np.__version__}, torch {torch.__version__}; best of {REPEATS}, processor time of this process")
+    print(
+        f"numpy {np.__version__}, torch {torch.__version__}; best of {REPEATS}, processor time of this process"
+    )
     probs, y = examples(200_000, 40)
     tensors = torch.tensor(probs), torch.tensor(y)
     theirs = {"torchmetrics": lambda: multiclass_calibration_error(*tensors, 40, 15)}
@@ -61,18 +72,28 @@ def main() -> None:
     compare("ECE, 200000 x 40", lambda: ece(probs, y), theirs)
     stated, happened = events(probs, y)
     numbers = happened.astype(int)
-    mine, curve = seconds_of(lambda: ece(stated, numbers), lambda: calibration_curve(happened, stated, n_bins=15))
-    print(f"ECE of two classes, 200000: ours {1000 * mine:.1f} ms, scikit-learn's curve {1000 * curve:.1f} ms, ratio {curve / mine:.1f}")
+    mine, curve = seconds_of(
+        lambda: ece(stated, numbers), lambda: calibration_curve(happened, stated, n_bins=15)
+    )
+    print(
+        f"ECE of two classes, 200000: ours {1000 * mine:.1f} ms, scikit-learn's curve {1000 * curve:.1f} ms, ratio {curve / mine:.1f}"
+    )
     try:
         import relplot
 
-        compare("smooth ECE, 200000", lambda: smooth_ece(stated, numbers), {"relplot": lambda: relplot.smECE(stated, happened.astype(float))})
+        compare(
+            "smooth ECE, 200000",
+            lambda: smooth_ece(stated, numbers),
+            {"relplot": lambda: relplot.smECE(stated, happened.astype(float))},
+        )
     except ImportError:
         print("relplot is not installed (extra 'bench')")
     probs, y = examples(20_000, 10)
     curve, drawn, floor = seconds_of(lambda: reliability_curve(probs, y), lambda: reliability_diagram(probs, y).figure.savefig(io.BytesIO(), dpi=120),
                                      lambda: noise_floor(probs))  # fmt: skip
-    print(f"20000 x 10, 1000 draws each: numbers of both bands {curve:.3f} s, diagram drawn and written as PNG {drawn:.3f} s, noise floor {floor:.3f} s")
+    print(
+        f"20000 x 10, 1000 draws each: numbers of both bands {curve:.3f} s, diagram drawn and written as PNG {drawn:.3f} s, noise floor {floor:.3f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Each record is cut to its annotated parts, ten seconds more on either side, and 
 are, so name its test records with --records. The nine records without usable P waves are left out unless --all is given. With --run the speed
 of the whole path is measured too: whole records, all leads at once, from samples in memory to points.
 """
+
 import argparse
 import sys
 import time
@@ -17,11 +18,24 @@ import numpy as np
 import pandas as pd
 import wfdb
 
-from clfnb.evaluation.delineation import beside_martinez, best_of_two, delineation_errors, delineation_table
-from clfnb.preprocessing.beats import EXCLUDED_RECORDS, MISSING, POINTS, read_beats, stretches
+from clfnb.evaluation.delineation import (
+    beside_martinez,
+    best_of_two,
+    delineation_errors,
+    delineation_table,
+)
+from clfnb.preprocessing.ecg.beats import EXCLUDED_RECORDS, MISSING, POINTS, read_beats, stretches
 
-NEUROKIT_NAMES = {"p_on": "ECG_P_Onsets", "p_peak": "ECG_P_Peaks", "p_end": "ECG_P_Offsets", "qrs_on": "ECG_R_Onsets",
-                  "qrs_end": "ECG_R_Offsets", "t_on": "ECG_T_Onsets", "t_peak": "ECG_T_Peaks", "t_end": "ECG_T_Offsets"}
+NEUROKIT_NAMES = {
+    "p_on": "ECG_P_Onsets",
+    "p_peak": "ECG_P_Peaks",
+    "p_end": "ECG_P_Offsets",
+    "qrs_on": "ECG_R_Onsets",
+    "qrs_end": "ECG_R_Offsets",
+    "t_on": "ECG_T_Onsets",
+    "t_peak": "ECG_T_Peaks",
+    "t_end": "ECG_T_Offsets",
+}
 
 
 def pieces(beats, n_samples, fs, margin_s=10):
@@ -39,6 +53,7 @@ def pieces(beats, n_samples, fs, margin_s=10):
 def neurokit(signal, fs, method="dwt"):
     "Points of one lead by NeuroKit2; a piece on which it fails gives no points."
     import neurokit2 as nk
+
     found = {name: np.array([], np.int64) for name in [*NEUROKIT_NAMES, "r_peak"]}
     try:
         clean = nk.ecg_clean(signal, sampling_rate=fs)
@@ -46,7 +61,10 @@ def neurokit(signal, fs, method="dwt"):
         found["r_peak"] = np.asarray(info["ECG_R_Peaks"], np.int64)
         _, waves = nk.ecg_delineate(clean, info["ECG_R_Peaks"], sampling_rate=fs, method=method)
     except Exception as error:
-        print(f"NeuroKit2 failed on a piece of {len(signal)} samples: {type(error).__name__}: {error}", file=sys.stderr)
+        print(
+            f"NeuroKit2 failed on a piece of {len(signal)} samples: {type(error).__name__}: {error}",
+            file=sys.stderr,
+        )
         return found
     for name, key in NEUROKIT_NAMES.items():
         values = np.asarray(waves.get(key, []), float)
@@ -56,7 +74,8 @@ def neurokit(signal, fs, method="dwt"):
 
 def model_delineator(run):
     "A function like `neurokit` of a trained model."
-    from clfnb.tracks.ecg import Predictor
+    from clfnb.tracks.ecg.delineator import Predictor
+
     predictor = Predictor.load(run)
     return lambda signal, fs: predictor.predict(signal[:, None].astype(np.float32), fs)
 
@@ -73,7 +92,16 @@ def delineate(delineator, record, signal, fs, beats, leads):
             seconds, samples = seconds + time.perf_counter() - start, samples + end - begin
             found.append({name: values + begin for name, values in points.items()})
         predicted = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-        entries.append(dict(record=record, lead=lead, predicted=predicted, reference=reference, stretches=stretches(beats), fs=fs))
+        entries.append(
+            dict(
+                record=record,
+                lead=lead,
+                predicted=predicted,
+                reference=reference,
+                stretches=stretches(beats),
+                fs=fs,
+            )
+        )
     return entries, samples, seconds
 
 
@@ -81,11 +109,12 @@ def whole_path(run, signals):
     "Samples of all leads a second of processor time, on one thread, from whole signals (samples, leads) with their rates to points."
     import torch
 
-    from clfnb.tracks.ecg import Predictor
+    from clfnb.tracks.ecg.delineator import Predictor
+
     predictor, samples, seconds = Predictor.load(run), 0, 0.0
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for number, (signal, fs) in enumerate([signals[0], *signals]):     # the first is warming up
+    for number, (signal, fs) in enumerate([signals[0], *signals]):  # the first is warming up
         start = time.process_time()
         predictor.predict(signal.astype(np.float32), fs)
         if number:
@@ -99,27 +128,70 @@ def report(name, entries, samples, seconds):
     errors = delineation_errors(entries)
     views = {f"lead {lead}": part for lead, part in errors.groupby("lead")}
     views |= {"best of two leads": best_of_two(errors)} if len(views) > 1 else {}
-    print(f"\n## {name}: {samples / seconds / 1e3:,.0f} k samples/s ({samples:,} samples in {seconds:.1f} s)")
+    print(
+        f"\n## {name}: {samples / seconds / 1e3:,.0f} k samples/s ({samples:,} samples in {seconds:.1f} s)"
+    )
     for view, part in views.items():
         table = delineation_table(part)
-        columns = ["n", "records", "se", "ppv", "f1", "f1_low", "f1_high", "mean_ms", "sd_ms", "sd_ms_low", "sd_ms_high", "sd_within_ms", "inside_cse"]
-        print(f"\n{name}, {view} (intervals: 95 %, bootstrap over records)\n{table[columns].round(3).to_string()}")
-        print(f"\nbeside Martinez 2004 (best of two leads, published)\n{beside_martinez(table).round(3).to_string()}")
+        columns = [
+            "n",
+            "records",
+            "se",
+            "ppv",
+            "f1",
+            "f1_low",
+            "f1_high",
+            "mean_ms",
+            "sd_ms",
+            "sd_ms_low",
+            "sd_ms_high",
+            "sd_within_ms",
+            "inside_cse",
+        ]
+        print(
+            f"\n{name}, {view} (intervals: 95 %, bootstrap over records)\n{table[columns].round(3).to_string()}"
+        )
+        print(
+            f"\nbeside Martinez 2004 (best of two leads, published)\n{beside_martinez(table).round(3).to_string()}"
+        )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the records of the QT Database and RECORDS")
-    parser.add_argument("--run", help="run or model folder of a trained clfnb model, compared in the same run")
-    parser.add_argument("--leads", type=int, nargs="+", default=[0], help="leads to delineate, each alone (0 1 adds best of two)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with the records of the QT Database and RECORDS",
+    )
+    parser.add_argument(
+        "--run", help="run or model folder of a trained clfnb model, compared in the same run"
+    )
+    parser.add_argument(
+        "--leads",
+        type=int,
+        nargs="+",
+        default=[0],
+        help="leads to delineate, each alone (0 1 adds best of two)",
+    )
     parser.add_argument("--records", nargs="+", help="only these records")
-    parser.add_argument("--all", action="store_true", help="also the nine records without usable P waves")
+    parser.add_argument(
+        "--all", action="store_true", help="also the nine records without usable P waves"
+    )
     options = parser.parse_args()
     listing = options.data / "RECORDS"
     if not listing.exists():
-        parser.error(f"{listing}: no such file; --data takes a folder in the layout of the QT Database")
-    names = options.records or [name for name in listing.read_text().split() if options.all or name not in EXCLUDED_RECORDS]
-    delineators = {"NeuroKit2 dwt": neurokit} | ({"clfnb": model_delineator(options.run)} if options.run else {})
+        parser.error(
+            f"{listing}: no such file; --data takes a folder in the layout of the QT Database"
+        )
+    names = options.records or [
+        name for name in listing.read_text().split() if options.all or name not in EXCLUDED_RECORDS
+    ]
+    delineators = {"NeuroKit2 dwt": neurokit} | (
+        {"clfnb": model_delineator(options.run)} if options.run else {}
+    )
     warnings.simplefilter("ignore")
     entries = {name: [] for name in delineators}
     cost = pd.DataFrame(0.0, index=list(delineators), columns=["samples", "seconds"])
@@ -128,14 +200,18 @@ def main():
         signal = wfdb.rdrecord(str(options.data / record))
         beats, _ = read_beats(options.data / record)
         for name, delineator in delineators.items():
-            new, *spent = delineate(delineator, record, signal.p_signal, signal.fs, beats, options.leads)
+            new, *spent = delineate(
+                delineator, record, signal.p_signal, signal.fs, beats, options.leads
+            )
             entries[name] += new
             cost.loc[name] += spent
         signals = [*signals, (signal.p_signal, signal.fs)][:5]
     for name in delineators:
         report(name, entries[name], int(cost.samples[name]), cost.seconds[name])
     if options.run:
-        print(f"\nclfnb, whole records of all leads: {whole_path(options.run, signals) / 1e6:.2f} M samples/s of one core's time ({len(signals)} records)")
+        print(
+            f"\nclfnb, whole records of all leads: {whole_path(options.run, signals) / 1e6:.2f} M samples/s of one core's time ({len(signals)} records)"
+        )
 
 
 if __name__ == "__main__":

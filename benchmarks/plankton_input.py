@@ -15,19 +15,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clfnb.data.augment import PictureInput
 from clfnb.data.balance import class_weights
-from clfnb.data.images import SquareData, class_table, decode, load_pictures, loader, squares
+from clfnb.data.images.augment import PictureInput
+from clfnb.data.images.cache import load_pictures
+from clfnb.data.images.datasets import SquareData, loader, squares
+from clfnb.data.images.decode import decode
+from clfnb.data.images.files import class_table
 from clfnb.preprocessing.images import crop_or_pad
-from clfnb.simulate.plankton import write
+from clfnb.simulate.plankton.folder import write
 
 REPEATS, BATCH, MOST = 3, 64, 3000
 
 try:
     from skimage.io import imread
+
     READER = "scikit-image"
 except ImportError:
     from PIL import Image
+
     READER = "Pillow, in place of scikit-image"
 
     def imread(path):
@@ -68,25 +73,42 @@ def rate(call) -> float:
 
 def main(folder: Path) -> None:
     "Print one line a measurement."
-    paths = class_table(folder / "imgs" if (folder / "imgs").is_dir() else folder).path.sample(frac=1, random_state=0).tolist()[:MOST]
+    paths = (
+        class_table(folder / "imgs" if (folder / "imgs").is_dir() else folder)
+        .path.sample(frac=1, random_state=0)
+        .tolist()[:MOST]
+    )
     look = PictureInput(64).train()
 
     def cold() -> int:
         pictures, _, _ = decode(paths, progress=False)
-        return epoch_of(SquareData(squares(pictures, 64), pictures.shapes, np.zeros(len(pictures))), look)
+        return epoch_of(
+            SquareData(squares(pictures, 64), pictures.shapes, np.zeros(len(pictures))), look
+        )
 
     with tempfile.TemporaryDirectory() as cache:
         pictures, _, _ = load_pictures(paths, cache, progress=False)
         mapped = rate(lambda: len(load_pictures(paths, cache, progress=False)[0]))
         data = SquareData(squares(pictures, 64), pictures.shapes, np.zeros(len(pictures)))
-    rates = {"study, 299 px": rate(lambda: study(paths, 299)), "study, 64 px": rate(lambda: study(paths, 64)), "first epoch, decoding included": rate(cold),
-             "every later epoch": rate(lambda: epoch_of(data, look)), "opening the cache": mapped}
-    print(f"{len(paths)} pictures of {folder.name}, median {int(np.median(pictures.shapes))} px; reader of the study: {READER}; best of {REPEATS}")
+    rates = {
+        "study, 299 px": rate(lambda: study(paths, 299)),
+        "study, 64 px": rate(lambda: study(paths, 64)),
+        "first epoch, decoding included": rate(cold),
+        "every later epoch": rate(lambda: epoch_of(data, look)),
+        "opening the cache": mapped,
+    }
+    print(
+        f"{len(paths)} pictures of {folder.name}, median {int(np.median(pictures.shapes))} px; reader of the study: {READER}; best of {REPEATS}"
+    )
     for name, value in rates.items():
-        print(f"{name:32s} {value:10.0f} pictures/s   {value / rates['study, 299 px']:8.1f} x study at 299 px   {value / rates['study, 64 px']:8.1f} x at 64 px")
+        print(
+            f"{name:32s} {value:10.0f} pictures/s   {value / rates['study, 299 px']:8.1f} x study at 299 px   {value / rates['study, 64 px']:8.1f} x at 64 px"
+        )
     labels = np.random.default_rng(0).integers(0, 121, 1_000_000)
     part = np.repeat("train", len(labels))
-    print(f"class weights of a million labels: {1000 / rate(lambda: class_weights(labels, part, 121) is not None):.0f} ms")
+    print(
+        f"class weights of a million labels: {1000 / rate(lambda: class_weights(labels, part, 121) is not None):.0f} ms"
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,12 @@ def tiny_mlp():
 
 def lstm():
     "The segmenter of lesson 1 on beats of 300 samples, batches of 32."
-    return BiLSTMSegmenter(), TensorDataset(torch.randn(96, 300, 2), torch.randint(5, (96, 300))), 32, 2
+    return (
+        BiLSTMSegmenter(),
+        TensorDataset(torch.randn(96, 300, 2), torch.randint(5, (96, 300))),
+        32,
+        2,
+    )
 
 
 def bare(model, optimizer, data, batch_size, epochs):
@@ -47,7 +52,9 @@ def bare(model, optimizer, data, batch_size, epochs):
 
 def ours(model, optimizer, data, batch_size, epochs):
     "The same with clfnb."
-    Trainer(model, cross_entropy, optimizer, device="cpu", progress="none").fit(DataLoader(data, batch_size, shuffle=True), epochs=epochs)
+    Trainer(model, cross_entropy, optimizer, device="cpu", progress="none").fit(
+        DataLoader(data, batch_size, shuffle=True), epochs=epochs
+    )
 
 
 class Module(lightning.LightningModule):
@@ -68,8 +75,15 @@ class Module(lightning.LightningModule):
 
 def peer(model, optimizer, data, batch_size, epochs):
     "The same with Lightning's Trainer, with everything switched off that can be."
-    trainer = lightning.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-                                enable_progress_bar=False, enable_model_summary=False)
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     trainer.fit(Module(model, optimizer), DataLoader(data, batch_size, shuffle=True))
 
 
@@ -85,20 +99,35 @@ def seconds(way, make):
 
 def main(repetitions=11):
     torch.set_num_threads(1)
-    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+    for name in (
+        "lightning.pytorch",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.fabric.utilities.rank_zero",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    print(f"ratio to a bare loop, median of {repetitions}\n{'model':10} {'clock':10} {'bare s':>8} {'clfnb':>8} {'Lightning':>10} {'allowed':>8}")
+    print(
+        f"ratio to a bare loop, median of {repetitions}\n{'model':10} {'clock':10} {'bare s':>8} {'clfnb':>8} {'Lightning':>10} {'allowed':>8}"
+    )
     for make, allowed in ((lstm, 1.05), (tiny_mlp, 1.10)):
         ways = (bare, ours, peer)
         for way in ways:
             seconds(way, make)
         runs = [[seconds(way, make) for way in ways] for _ in range(repetitions)]
         for clock, name in enumerate(("wall", "processor")):
-            ratios = [statistics.median(run[k][clock] / run[0][clock] for run in runs) for k in (1, 2)]
-            verdict = ("kept" if ratios[0] <= allowed and ratios[0] < ratios[1] else "MISSED") if name == "processor" else ""
+            ratios = [
+                statistics.median(run[k][clock] / run[0][clock] for run in runs) for k in (1, 2)
+            ]
+            verdict = (
+                ("kept" if ratios[0] <= allowed and ratios[0] < ratios[1] else "MISSED")
+                if name == "processor"
+                else ""
+            )
             base = statistics.median(run[0][clock] for run in runs)
-            print(f"{make.__name__:10} {name:10} {base:8.3f} {ratios[0]:8.3f} {ratios[1]:10.3f} {allowed:8.2f}   {verdict}", flush=True)
+            print(
+                f"{make.__name__:10} {name:10} {base:8.3f} {ratios[0]:8.3f} {ratios[1]:10.3f} {allowed:8.2f}   {verdict}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -17,18 +17,37 @@ from pathlib import Path
 import click
 
 from . import __version__
-from .console import Commands, Mistyped, check_data, complete, dataset_argument, lesson_named, lesson_names, message
-from .console import pairs_to_values, parameter_help, parameter_names, predict_plankton, run_names, summary, table
+from clfnb.console import (
+    Commands,
+    Mistyped,
+    check_data,
+    complete,
+    dataset_argument,
+    lesson_named,
+    lesson_names,
+    message,
+)
+from clfnb.console import (
+    pairs_to_values,
+    parameter_help,
+    parameter_names,
+    predict_plankton,
+    run_names,
+    summary,
+    table,
+)
 from .files import writable
 from .settings import load_settings
-from .tracks.barcodes_command import predict_barcodes
+from .tracks.barcodes.predict import predict_barcodes
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="clfnb")
 @click.option("--debug", is_flag=True, envvar="CLFNB_DEBUG", help="Show the traceback of an error.")
 def cli(
-    debug: bool,   # read by `Commands.invoke`
+    debug: bool,  # read by `Commands.invoke`
 ):
     """Five classification problems as notebooks that run.
 
@@ -37,8 +56,8 @@ def cli(
 
 # %% ../nbs/lib/cli.ipynb #f3ccf729
 def main(
-    args: list[str] | None = None,   # the words after `clfnb`; None for those of this process
-) -> int:                            # the exit code: 0, 1, 2 or 130
+    args: list[str] | None = None,  # the words after `clfnb`; None for those of this process
+) -> int:  # the exit code: 0, 1, 2 or 130
     "The `clfnb` command. An interrupt ends with 130, as it does in a shell."
     try:
         return int(cli.main(args=args, prog_name="clfnb", standalone_mode=False) or 0)
@@ -53,20 +72,24 @@ def main(
         return error.exit_code
 
 # %% ../nbs/lib/cli.ipynb #287b9b96
-PLACES = {"bash": 'eval "$(clfnb completion bash)"   in ~/.bashrc', "zsh": 'eval "$(clfnb completion zsh)"   in ~/.zshrc, after compinit',
-          "fish": "clfnb completion fish > ~/.config/fish/completions/clfnb.fish"}
+PLACES = {
+    "bash": 'eval "$(clfnb completion bash)"   in ~/.bashrc',
+    "zsh": 'eval "$(clfnb completion zsh)"   in ~/.zshrc, after compinit',
+    "fish": "clfnb completion fish > ~/.config/fish/completions/clfnb.fish",
+}
 
 # %% ../nbs/lib/cli.ipynb #8ae8d88e
 @cli.command()
 @click.argument("shell", type=click.Choice(list(PLACES)))
 def completion(
-    shell: str,   # one of `PLACES`
+    shell: str,  # one of `PLACES`
 ) -> int:
     """Print the script that completes names in a shell.
 
     In bash, put this line into ~/.bashrc: eval "$(clfnb completion bash)"
     """
     from click.shell_completion import get_completion_class
+
     source = get_completion_class(shell)(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
     click.echo(f"# to have it in every shell: {PLACES[shell]}\n{source}")
     return 0
@@ -76,14 +99,27 @@ def completion(
 def lessons_command() -> int:
     "List the lessons: name, title, time and needs."
     from clfnb.runs.execute import find_lessons
+
     lessons = find_lessons()
-    rows = [(name, lesson.title, (getattr(lesson, "time", None) or "-").split(";")[0], getattr(lesson, "needs", None)) for name, lesson in lessons.items()]
-    click.echo(table(("name", "title", "time", "needs"), rows) if rows else "No lessons here: go to a folder that has nbs/lessons in or above it.")
+    rows = [
+        (
+            name,
+            lesson.title,
+            (getattr(lesson, "time", None) or "-").split(";")[0],
+            getattr(lesson, "needs", None),
+        )
+        for name, lesson in lessons.items()
+    ]
+    click.echo(
+        table(("name", "title", "time", "needs"), rows)
+        if rows
+        else "No lessons here: go to a folder that has nbs/lessons in or above it."
+    )
     return 0
 
 # %% ../nbs/lib/cli.ipynb #28cb52d0
 def report(
-    folder: Path,   # a run folder
+    folder: Path,  # a run folder
 ) -> None:
     "Print what a finished run measured and where it lies."
     file = folder / "metrics.json"
@@ -96,14 +132,22 @@ def report(
 
 # %% ../nbs/lib/cli.ipynb #fdee5b7a
 def execute(
-    start,   # function without arguments that executes a lesson and returns its run folder
-) -> int:    # exit code: 0 finished, 1 a cell failed
-    "Carry out a run and report it. A failed cell is shown with the folder that keeps its notebook, and each bad end with the command that goes on."
+    start,  # function without arguments that executes a lesson and returns its run folder
+) -> int:  # exit code: 0 finished, 1 a cell failed
+    """Carry out a run and report it.
+
+    A failed cell is shown with the folder that keeps its notebook, and each bad end with the
+    command that goes on.
+    """
     from clfnb.runs.execute import RunFailed, RunInterrupted
+
     try:
         folder = start()
     except (RunFailed, RunInterrupted) as error:
-        click.echo(f"Error: {error}" if isinstance(error, RunFailed) else f"\nkept in {error.folder}", err=True)
+        click.echo(
+            f"Error: {error}" if isinstance(error, RunFailed) else f"\nkept in {error.folder}",
+            err=True,
+        )
         click.echo(f"to go on with it: clfnb run --resume {error.folder.name}", err=True)
         if isinstance(error, RunInterrupted):
             raise
@@ -112,107 +156,197 @@ def execute(
     return 0
 
 # %% ../nbs/lib/cli.ipynb #f4ddfc42
-@cli.command("run", add_help_option=False, short_help="Execute a lesson headless, in a folder of its own.")
+@cli.command(
+    "run", add_help_option=False, short_help="Execute a lesson headless, in a folder of its own."
+)
 @click.argument("lesson", required=False, shell_complete=complete(lesson_names))
-@click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", shell_complete=complete(parameter_names), help="A parameter; repeatable.")
-@click.option("--params", type=click.Path(dir_okay=False), help="JSON or YAML file of parameters; -p goes before it.")
-@click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs, instead of that of the settings.")
+@click.option(
+    "-p",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    shell_complete=complete(parameter_names),
+    help="A parameter; repeatable.",
+)
+@click.option(
+    "--params",
+    type=click.Path(dir_okay=False),
+    help="JSON or YAML file of parameters; -p goes before it.",
+)
+@click.option(
+    "--runs-dir",
+    type=click.Path(file_okay=False),
+    help="Folder of all runs, instead of that of the settings.",
+)
 @click.option("--device", metavar="auto|cpu|cuda|mps", help="What to compute on, as CLFNB_DEVICE.")
-@click.option("--precision", metavar="auto|32-true|…", help="Arithmetic, as CLFNB_PRECISION: also bf16-mixed, 16-mixed.")
-@click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer.")
-@click.option("--timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a run that takes longer.")
-@click.option("--resume", metavar="RUN", shell_complete=complete(run_names), help="Go on with a run that was killed: a name, a folder or \"last\".")
-@click.option("-h", "--help", "help_", is_flag=True, help="Show this message, and the parameters of LESSON.")
+@click.option(
+    "--precision",
+    metavar="auto|32-true|…",
+    help="Arithmetic, as CLFNB_PRECISION: also bf16-mixed, 16-mixed.",
+)
+@click.option(
+    "--cell-timeout",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Stop a cell that takes longer.",
+)
+@click.option(
+    "--timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a run that takes longer."
+)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    shell_complete=complete(run_names),
+    help='Go on with a run that was killed: a name, a folder or "last".',
+)
+@click.option(
+    "-h", "--help", "help_", is_flag=True, help="Show this message, and the parameters of LESSON."
+)
 @click.pass_context
 def run_command(
-    ctx: click.Context,   # for the help text
-    lesson: str | None,   # the lesson's name; none with --resume
-    help_: bool,          # show the help instead of running
-    **options,            # all options above, by name
+    ctx: click.Context,  # for the help text
+    lesson: str | None,  # the lesson's name; none with --resume
+    help_: bool,  # show the help instead of running
+    **options,  # all options above, by name
 ) -> int:
-    "Execute LESSON headless and keep what it measured. `clfnb run LESSON --help` shows its parameters."
+    """Execute LESSON headless and keep what it measured.
+
+    `clfnb run LESSON --help` shows its parameters.
+    """
     if help_:
-        click.echo(ctx.get_help() + ("\n\n" + parameter_help(lesson_named(lesson)) if lesson else ""))
+        click.echo(
+            ctx.get_help() + ("\n\n" + parameter_help(lesson_named(lesson)) if lesson else "")
+        )
         return 0
     return resume(lesson, options) if options["resume"] else begin(lesson, options)
 
 # %% ../nbs/lib/cli.ipynb #a8e50b9e
 def settings_from(
-    options: dict,   # of `clfnb run`
-):                   # the settings that hold for this run
-    "Settings with the options of the command line, handed on to the processes that it starts. Raises `SettingsError`."
-    settings = load_settings(runs_dir=options["runs_dir"], device=options["device"], precision=options["precision"])
-    os.environ |= {"CLFNB_RUNS": str(settings.runs_dir), "CLFNB_DEVICE": settings.device, "CLFNB_PRECISION": settings.precision}
+    options: dict,  # of `clfnb run`
+):  # the settings that hold for this run
+    """Settings with the options of the command line, handed on to the processes that it starts.
+
+    Raises `SettingsError`.
+    """
+    settings = load_settings(
+        runs_dir=options["runs_dir"], device=options["device"], precision=options["precision"]
+    )
+    os.environ |= {
+        "CLFNB_RUNS": str(settings.runs_dir),
+        "CLFNB_DEVICE": settings.device,
+        "CLFNB_PRECISION": settings.precision,
+    }
     return settings
 
 # %% ../nbs/lib/cli.ipynb #d595c2bd
 def begin(
-    name: str | None,   # the lesson's name as typed
-    options: dict,      # of `clfnb run`
-) -> int:               # exit code
-    "Execute a lesson from its beginning. Raises `Mistyped` for names and values that the lesson does not have."
+    name: str | None,  # the lesson's name as typed
+    options: dict,  # of `clfnb run`
+) -> int:  # exit code
+    """Execute a lesson from its beginning.
+
+    Raises `Mistyped` for names and values that the lesson does not have.
+    """
     from clfnb.runs.execute import run_lesson
     from clfnb.runs.parameters import check_values, read_parameters
+
     if not name:
         raise Mistyped("which lesson? `clfnb lessons` lists them")
     lesson = lesson_named(name)
     try:
-        values = check_values(read_parameters(lesson.path), pairs_to_values(options["pairs"], options["params"]))
+        values = check_values(
+            read_parameters(lesson.path), pairs_to_values(options["pairs"], options["params"])
+        )
         check_data(values, name)
         settings = settings_from(options)
     except ValueError as error:
         raise Mistyped(str(error)) from error
     limits = {"cell_timeout": options["cell_timeout"], "timeout": options["timeout"]}
-    return execute(lambda: run_lesson(lesson, values, runs_dir=settings.runs_dir, engine=settings.engine, **limits))
+    return execute(
+        lambda: run_lesson(
+            lesson, values, runs_dir=settings.runs_dir, engine=settings.engine, **limits
+        )
+    )
 
 # %% ../nbs/lib/cli.ipynb #e2e77e68
 def resume(
-    name: str | None,   # must be none: the run knows its lesson
-    options: dict,      # of `clfnb run`
-) -> int:               # exit code
-    "Go on with a run that did not end. Raises `Mistyped` if new values are given: a run keeps those it was started with."
+    name: str | None,  # must be none: the run knows its lesson
+    options: dict,  # of `clfnb run`
+) -> int:  # exit code
+    """Go on with a run that did not end.
+
+    Raises `Mistyped` if new values are given: a run keeps those it was started with.
+    """
     from clfnb.runs.execute import resume_run
     from clfnb.runs.record import find_run
+
     if name or options["pairs"] or options["params"]:
-        raise Mistyped("--resume goes on with the lesson and the parameters of that run: give it alone")
+        raise Mistyped(
+            "--resume goes on with the lesson and the parameters of that run: give it alone"
+        )
     run = find_run(options["resume"], settings_from(options).runs_dir)
     return execute(lambda: resume_run(run))
 
 # %% ../nbs/lib/cli.ipynb #2b8fc70d
 @cli.command("runs")
-@click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs, instead of that of the settings.")
-@click.option("--lesson", shell_complete=complete(lesson_names), help="Only the runs of this lesson.")
+@click.option(
+    "--runs-dir",
+    type=click.Path(file_okay=False),
+    help="Folder of all runs, instead of that of the settings.",
+)
+@click.option(
+    "--lesson", shell_complete=complete(lesson_names), help="Only the runs of this lesson."
+)
 def runs_command(
-    runs_dir: str | None,   # where to look
-    lesson: str | None,     # which runs
+    runs_dir: str | None,  # where to look
+    lesson: str | None,  # which runs
 ) -> int:
     "List the runs, newest first."
     from clfnb.runs.record import list_runs
+
     folder = load_settings(runs_dir=runs_dir).runs_dir
     runs = [run for run in list_runs(folder) if lesson in (None, run.lesson)]
-    rows = [(run.name, run.lesson, run.status, run.started, run.seconds, summary(run.metrics)) for run in runs]
+    rows = [
+        (run.name, run.lesson, run.status, run.started, run.seconds, summary(run.metrics))
+        for run in runs
+    ]
     for run in runs:
         if run.status == "broken":
             click.echo(f"broken: {run.error}", err=True)
-    click.echo(table(("run", "lesson", "status", "started", "seconds", "metrics"), rows) if rows else f"No runs in {folder}.")
+    click.echo(
+        table(("run", "lesson", "status", "started", "seconds", "metrics"), rows)
+        if rows
+        else f"No runs in {folder}."
+    )
     return 0
 
 # %% ../nbs/lib/cli.ipynb #b9052184
 @cli.command("show")
 @click.argument("run", shell_complete=complete(run_names))
-@click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs, instead of that of the settings.")
+@click.option(
+    "--runs-dir",
+    type=click.Path(file_okay=False),
+    help="Folder of all runs, instead of that of the settings.",
+)
 def show_command(
-    run: str,               # a folder, a name, the beginning of one, or "last"
-    runs_dir: str | None,   # where to look
+    run: str,  # a folder, a name, the beginning of one, or "last"
+    runs_dir: str | None,  # where to look
 ) -> int:
     "Print the parameters, the metrics and, if it failed, the failing cell of RUN."
     from clfnb.runs.record import find_run
+
     found = find_run(run, load_settings(runs_dir=runs_dir).runs_dir)
-    click.echo(f"{found.lesson}  {found.status}  started {found.started}  {found.seconds or '-'} s\n")
+    click.echo(
+        f"{found.lesson}  {found.status}  started {found.started}  {found.seconds or '-'} s\n"
+    )
     click.echo(table(("parameter", "value"), list(found.parameters.items())) + "\n")
     if found.error:
         where = f" in cell {found.failed_cell}" if found.failed_cell else ""
-        click.echo(f"{found.status}{where}: {found.error}\n" if found.error != found.status else f"{found.status}{where}\n")
+        click.echo(
+            f"{found.status}{where}: {found.error}\n"
+            if found.error != found.status
+            else f"{found.status}{where}\n"
+        )
     if found.status in ("killed", "interrupted", "failed") and found.record.get("notebook"):
         click.echo(f"to go on with it: clfnb run --resume {found.name}\n")
     report(found.folder)
@@ -228,6 +362,7 @@ def data() -> None:
 def data_list() -> int:
     "List the data sets of the catalogue and say which are here."
     from clfnb.data.catalog import DATASETS, get
+
     rows = []
     for name, dataset in DATASETS.items():
         try:
@@ -242,10 +377,11 @@ def data_list() -> int:
 @data.command("get")
 @dataset_argument
 def data_get(
-    name: str,   # from the catalogue
+    name: str,  # from the catalogue
 ) -> int:
     "Download NAME, or go on with a download that was cut, and print its folder."
     from clfnb.data.catalog import get
+
     click.echo(get(name, download=True))
     return 0
 
@@ -253,39 +389,73 @@ def data_get(
 @data.command("verify")
 @dataset_argument
 def data_verify(
-    name: str,   # from the catalogue
+    name: str,  # from the catalogue
 ) -> int:
     "Compare the files of NAME with the published checksums; list what is missing or changed."
     from clfnb.data.catalog import verify_dataset
+
     problems = verify_dataset(name)
     for problem in problems:
         click.echo(problem)
-    click.echo(f"{name}: {len(problems)} problem{'s' * (len(problems) > 1)}" if problems else f"{name}: every file is as published")
+    click.echo(
+        f"{name}: {len(problems)} problem{'s' * (len(problems) > 1)}"
+        if problems
+        else f"{name}: every file is as published"
+    )
     return 1 if problems else 0
 
 # %% ../nbs/lib/cli.ipynb #d849d436
 @data.command("simulate")
 @click.argument("track", type=click.Choice(["ecg", "plankton", "barcodes"]))
-@click.option("--records", type=click.IntRange(1), help="ecg: how many records, one patient each; by default 24.")
+@click.option(
+    "--records",
+    type=click.IntRange(1),
+    help="ecg: how many records, one patient each; by default 24.",
+)
 @click.option("--seconds", type=click.IntRange(10), help="ecg: length of a record; by default 60.")
-@click.option("--pictures", type=click.IntRange(1), help="plankton, barcodes: how many pictures; by default 900 and 200.")
-@click.option("--side", type=click.IntRange(64), help="barcodes: width of a picture in pixels; by default 320.")
-@click.option("--difficulty", type=click.FloatRange(0, 2), help="barcodes: blur and noise; by default 0.25, a phone in good light.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other patients.")
+@click.option(
+    "--pictures",
+    type=click.IntRange(1),
+    help="plankton, barcodes: how many pictures; by default 900 and 200.",
+)
+@click.option(
+    "--side",
+    type=click.IntRange(64),
+    help="barcodes: width of a picture in pixels; by default 320.",
+)
+@click.option(
+    "--difficulty",
+    type=click.FloatRange(0, 2),
+    help="barcodes: blur and noise; by default 0.25, a phone in good light.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Another seed, other patients."
+)
 def data_simulate(
-    track: str,        # which kind of data
-    seed: int,         # of the random numbers
-    **options,         # what the track's simulation takes, None where nothing was said
+    track: str,  # which kind of data
+    seed: int,  # of the random numbers
+    **options,  # what the track's simulation takes, None where nothing was said
 ) -> int:
-    "Write simulated data of TRACK into the data folder and print where. The same options give the same data."
+    """Write simulated data of TRACK into the data folder and print where.
+
+    The same options give the same data.
+    """
     from clfnb.data.catalog import resolve
-    click.echo(resolve("simulated", track, seed=seed, **{name: value for name, value in options.items() if value is not None}))
+
+    click.echo(
+        resolve(
+            "simulated",
+            track,
+            seed=seed,
+            **{name: value for name, value in options.items() if value is not None},
+        )
+    )
     return 0
 
 # %% ../nbs/lib/cli.ipynb #2b5253e9
 def records_in(
-    place: str,      # a record (with or without suffix) or a folder
-) -> list[Path]:     # record paths without suffix, sorted
+    place: str,  # a record (with or without suffix) or a folder
+) -> list[Path]:  # record paths without suffix, sorted
     "The WFDB records meant by a path. Raises `FileNotFoundError` if there is none."
     path = Path(place)
     if path.is_dir():
@@ -295,7 +465,9 @@ def records_in(
         return records
     record = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
     if not record.with_name(record.name + ".hea").is_file():
-        raise FileNotFoundError(f"{record}.hea: no such file: expected a WFDB record or a folder of records")
+        raise FileNotFoundError(
+            f"{record}.hea: no such file: expected a WFDB record or a folder of records"
+        )
     return [record]
 
 # %% ../nbs/lib/cli.ipynb #4cb0639b
@@ -306,14 +478,24 @@ def predict() -> None:
 # %% ../nbs/lib/cli.ipynb #5c54d1a9
 @predict.command("ecg")
 @click.argument("place", metavar="RECORD|FOLDER", type=click.Path())
-@click.option("--run", "run", required=True, shell_complete=complete(run_names), help="The run that trained the model, or a model folder.")
-@click.option("--out", type=click.Path(file_okay=False), help="Where to write, instead of beside the records.")
-@click.option("--csv", type=click.Path(dir_okay=False), help="Also one table of all points of all records.")
+@click.option(
+    "--run",
+    "run",
+    required=True,
+    shell_complete=complete(run_names),
+    help="The run that trained the model, or a model folder.",
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False), help="Where to write, instead of beside the records."
+)
+@click.option(
+    "--csv", type=click.Path(dir_okay=False), help="Also one table of all points of all records."
+)
 def predict_ecg(
-    place: str,          # what to annotate
-    run: str,            # which model
-    out: str | None,     # folder of the annotation files
-    csv: str | None,     # file of the table
+    place: str,  # what to annotate
+    run: str,  # which model
+    out: str | None,  # folder of the annotation files
+    csv: str | None,  # file of the table
 ) -> int:
     """Find the waves of whole ECG records of any length and write them as WFDB annotations, REC.clf.
 
@@ -334,20 +516,24 @@ predict.add_command(predict_plankton)
 
 # %% ../nbs/lib/cli.ipynb #6a06ac9a
 def predictor_of(
-    run: str,   # as for `model_of`
-):              # with the method `annotate`
+    run: str,  # as for `model_of`
+):  # with the method `annotate`
     "The model, ready to use. Only here is torch imported, after every path has been looked at."
     from clfnb.runs.record import model_of
-    from clfnb.tracks.ecg import Predictor
+    from clfnb.tracks.ecg.delineator import Predictor
+
     return Predictor.load(model_of(run, "ecg"))
 
 # %% ../nbs/lib/cli.ipynb #9d0d1530
 def annotate_all(
-    predictor,              # of `clfnb.tracks.ecg`
-    records: list[Path],    # record paths without suffix
-    folder: Path,           # where the annotation files go
-) -> tuple[list, int]:      # the tables of points, and how many records failed
-    "Annotate one record after the other. A record that cannot be read is named, and the others go on."
+    predictor,  # of `clfnb.tracks.ecg.delineator`
+    records: list[Path],  # record paths without suffix
+    folder: Path,  # where the annotation files go
+) -> tuple[list, int]:  # the tables of points, and how many records failed
+    """Annotate one record after the other.
+
+    A record that cannot be read is named, and the others go on.
+    """
     tables, failed = [], 0
     for record in records:
         try:
@@ -355,18 +541,21 @@ def annotate_all(
         except (ValueError, OSError, IndexError, KeyError) as error:
             failed += 1
             text = message(error)
-            click.echo(f"left out: {text if str(record) in text else f'{record}: {text}'}", err=True)
+            click.echo(
+                f"left out: {text if str(record) in text else f'{record}: {text}'}", err=True
+            )
     return tables, failed
 
 # %% ../nbs/lib/cli.ipynb #34ecbbec
 def write_csv(
-    tables: list,   # data frames with the same columns
-    file: Path,     # replaced as a whole
+    tables: list,  # data frames with the same columns
+    file: Path,  # replaced as a whole
 ) -> None:
     "Write the tables of all records one below the other."
     import pandas as pd
 
     from clfnb.files import write_file
+
     write_file(file, pd.concat(tables).to_csv(index=False))
 
 # %% ../nbs/lib/cli.ipynb #fc3fad08
@@ -374,9 +563,15 @@ def write_csv(
 def doctor_command() -> int:
     "Check versions, devices, data and disk; name what is missing and the command that mends it."
     from clfnb.doctor import examine
+
     checks = examine()
     signs = {True: "ok", False: "MISSING", None: "note"}
-    click.echo(table(("", "what", "found"), [(signs[check.fine], check.what, check.found) for check in checks]))
+    click.echo(
+        table(
+            ("", "what", "found"),
+            [(signs[check.fine], check.what, check.found) for check in checks],
+        )
+    )
     for check in checks:
         if check.fine is not True and check.mend:
             click.echo(f"{check.what}: {check.mend}")

@@ -21,9 +21,11 @@ from .settings import load_settings
 
 # %% ../nbs/lib/console.ipynb #2d967222
 def message(
-    error: Exception,   # what was raised
-) -> str:               # what a reader needs of it
-    "The text of an error for a terminal: an error of the operating system as `file: what`, without its number."
+    error: Exception,  # what was raised
+) -> str:  # what a reader needs of it
+    """The text of an error for a terminal: an error of the operating system as `file: what`,
+    without its number.
+    """
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
@@ -31,15 +33,19 @@ def message(
 # %% ../nbs/lib/console.ipynb #85124c8d
 class Mistyped(click.ClickException):
     "A command that cannot be carried out as it was typed: exit code 2."
+
     exit_code = 2
 
 # %% ../nbs/lib/console.ipynb #3f0c7fb5
 class Commands(click.Group):
-    "A group of commands whose user errors (`ValueError`, `OSError`) become one line, unless `--debug` asks for the traceback."
+    """A group of commands whose user errors (`ValueError`, `OSError`) become one line, unless
+    `--debug` asks for the traceback.
+    """
+
     def invoke(
         self,
-        ctx: click.Context,   # click's own record of what was typed
-    ) -> int | None:          # the exit code that the command returned
+        ctx: click.Context,  # click's own record of what was typed
+    ) -> int | None:  # the exit code that the command returned
         "Run the command. Raises `click.ClickException` in place of a user error."
         try:
             return super().invoke(ctx)
@@ -52,22 +58,26 @@ class Commands(click.Group):
 
 # %% ../nbs/lib/console.ipynb #17a3948c
 def table(
-    header: tuple,      # the names of the columns
+    header: tuple,  # the names of the columns
     rows: list[tuple],  # the cells, of any type; a float is shown with four significant digits
-) -> str:               # aligned text, one line a row
+) -> str:  # aligned text, one line a row
     "Rows as aligned text."
+
     def show(cell):
         return f"{cell:.4g}" if isinstance(cell, float) else "-" if cell is None else str(cell)
 
     cells = [[show(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
 
 # %% ../nbs/lib/console.ipynb #89e0f8e2
 def did_you_mean(
-    word: str,          # what was typed
-    names: list[str],   # what there is
-) -> str:               # the end of an error message
+    word: str,  # what was typed
+    names: list[str],  # what there is
+) -> str:  # the end of an error message
     "A proposal for a mistyped name; all names if none is near."
     near = get_close_matches(word, names, n=1, cutoff=0.5)
     if near:
@@ -76,9 +86,10 @@ def did_you_mean(
 
 # %% ../nbs/lib/console.ipynb #7ea1e6ae
 def complete(
-    names,   # function (click context) -> the names that could stand here
-):           # what click wants as `shell_complete`
+    names,  # function (click context) -> the names that could stand here
+):  # what click wants as `shell_complete`
     "Make a completion from a function that lists names. Errors propose nothing."
+
     def propose(ctx, param, incomplete):
         try:
             return [name for name in names(ctx) if name.startswith(incomplete)]
@@ -89,33 +100,37 @@ def complete(
 
 # %% ../nbs/lib/console.ipynb #a24da5e1
 def lesson_names(
-    ctx: click.Context | None = None,   # not needed: every lesson can stand there
-) -> list[str]:                         # as `clfnb run` takes them
+    ctx: click.Context | None = None,  # not needed: every lesson can stand there
+) -> list[str]:  # as `clfnb run` takes them
     "The names of the lessons that are found from the working directory."
     from clfnb.runs.execute import find_lessons
+
     return list(find_lessons())
 
 # %% ../nbs/lib/console.ipynb #51ea681c
 def run_names(
-    ctx: click.Context | None = None,   # not needed: every run can stand there
-) -> list[str]:                         # newest first, with "last" for the newest
+    ctx: click.Context | None = None,  # not needed: every run can stand there
+) -> list[str]:  # newest first, with "last" for the newest
     "The names of all runs in the run folder of the settings."
     from clfnb.runs.record import list_runs
+
     return [run.name for run in list_runs(load_settings().runs_dir)] + ["last"]
 
 # %% ../nbs/lib/console.ipynb #19c906fd
 def data_names(
-    ctx: click.Context | None = None,   # not needed: every data set can stand there
-) -> list[str]:                         # as `clfnb data get` takes them
+    ctx: click.Context | None = None,  # not needed: every data set can stand there
+) -> list[str]:  # as `clfnb data get` takes them
     "The names in the catalogue of data sets."
     from clfnb.data.catalog import names
+
     return list(names())
 
 # %% ../nbs/lib/console.ipynb #7ef3f4ee
 def known_data(
-    ctx: click.Context, param: click.Parameter,   # click's own
-    name: str,   # as typed
-) -> str:        # the same
+    ctx: click.Context,
+    param: click.Parameter,  # click's own
+    name: str,  # as typed
+) -> str:  # the same
     "Refuse a name that is not in the catalogue. Raises `Mistyped` with a proposal."
     if name not in data_names():
         raise Mistyped(f"no data set {name!r}: {did_you_mean(name, data_names())}")
@@ -126,20 +141,25 @@ dataset_argument = click.argument("name", shell_complete=complete(data_names), c
 
 # %% ../nbs/lib/console.ipynb #6e69bf4e
 def parameter_names(
-    ctx: click.Context,   # holds the lesson that was typed before
-) -> list[str]:           # each with the `=` that follows it
+    ctx: click.Context,  # holds the lesson that was typed before
+) -> list[str]:  # each with the `=` that follows it
     "The parameters of the lesson on the line."
     from clfnb.runs.parameters import read_parameters
-    words = [ctx.params.get("lesson"), *ctx.args]   # a line that ends in -p is not parsed to its end: its words are left in args
+
+    words = [
+        ctx.params.get("lesson"),
+        *ctx.args,
+    ]  # a line that ends in -p is not parsed to its end: its words are left in args
     lesson = next(word for word in words if word in lesson_names())
     return [f"{name}=" for name in read_parameters(lesson_named(lesson).path)]
 
 # %% ../nbs/lib/console.ipynb #d05bb72f
 def lesson_named(
-    name: str,   # e.g. "ecg_delineation"
-):               # the lesson, as `runs.execute.find_lessons` gives it
+    name: str,  # e.g. "ecg_delineation"
+):  # the lesson, as `runs.execute.find_lessons` gives it
     "A lesson by name. Raises `Mistyped` with a proposal where there is none."
     from clfnb.runs.execute import find_lessons
+
     lessons = find_lessons()
     if name not in lessons:
         raise Mistyped(f"no lesson {name!r}: {did_you_mean(name, list(lessons))}")
@@ -147,11 +167,15 @@ def lesson_named(
 
 # %% ../nbs/lib/console.ipynb #87964ab6
 def pairs_to_values(
-    pairs: tuple[str, ...],      # each "name=value"; the value may hold further equal signs
-    file: str | None = None,     # a JSON or YAML file with one mapping of names to values
-) -> dict:                       # name -> value, text for what was typed
-    "The values of a run as given. Raises `Mistyped` for a pair without `=` and `ValueError` for a file that holds no mapping."
+    pairs: tuple[str, ...],  # each "name=value"; the value may hold further equal signs
+    file: str | None = None,  # a JSON or YAML file with one mapping of names to values
+) -> dict:  # name -> value, text for what was typed
+    """The values of a run as given.
+
+    Raises `Mistyped` for a pair without `=` and `ValueError` for a file that holds no mapping.
+    """
     from clfnb.runs.parameters import values_from_file
+
     values = values_from_file(file) if file else {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -162,58 +186,93 @@ def pairs_to_values(
 
 # %% ../nbs/lib/console.ipynb #799f1b1c
 def parameter_help(
-    lesson,   # as `lesson_named` returns it
-) -> str:     # a table: name, type with the allowed values, default, help
+    lesson,  # as `lesson_named` returns it
+) -> str:  # a table: name, type with the allowed values, default, help
     "The parameters of a lesson as text."
     from clfnb.runs.parameters import read_parameters
-    rows = [(p.name, p.allowed, json.dumps(p.default), p.help) for p in read_parameters(lesson.path).values()]
-    return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(("name", "expects", "default", "meaning"), rows)
+
+    rows = [
+        (p.name, p.allowed, json.dumps(p.default), p.help)
+        for p in read_parameters(lesson.path).values()
+    ]
+    return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(
+        ("name", "expects", "default", "meaning"), rows
+    )
 
 # %% ../nbs/lib/console.ipynb #da7ac4ed
 def check_data(
-    values: dict,       # the values of a run, name -> value
-    lesson: str = "",   # its name, which begins with that of its track
+    values: dict,  # the values of a run, name -> value
+    lesson: str = "",  # its name, which begins with that of its track
 ) -> None:
-    "Refuse a `data` that cannot be had. Raises `Mistyped` for what is no name and no folder with data, `FileNotFoundError` for data not yet fetched."
-    from clfnb.data.catalog import FILES_OF_TRACK, get, info, layout_problem, names
+    """Refuse a `data` that cannot be had.
+
+    Raises `Mistyped` for what is no name and no folder with data, `FileNotFoundError` for data
+    not yet fetched.
+    """
+    from clfnb.data.catalog import get, info, names
+    from clfnb.registry import layout_problem, track_of_lesson
+
     data = values.get("data", "simulated")
-    track = next((track for track in FILES_OF_TRACK if lesson.startswith(track.rstrip("s"))), None)
+    track = track_of_lesson(lesson)
     if data in names():
-        get(info(data, track).name)
+        get(info(data, track and track.name).name)
     elif data != "simulated" and not (data and Path(data).expanduser().is_dir()):
-        raise Mistyped(f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}")
-    elif data != "simulated" and track and (problem := layout_problem(Path(data).expanduser(), track)):
+        raise Mistyped(
+            f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}"
+        )
+    elif (
+        data != "simulated"
+        and track
+        and (problem := layout_problem(Path(data).expanduser(), track))
+    ):
         raise Mistyped(f"data: {problem}")
 
 # %% ../nbs/lib/console.ipynb #7963f9c0
 def summary(
-    metrics: dict,    # name -> number
-    most: int = 3,    # how many are shown
-) -> str:             # e.g. "f1=0.91 kappa=0.88"
+    metrics: dict,  # name -> number
+    most: int = 3,  # how many are shown
+) -> str:  # e.g. "f1=0.91 kappa=0.88"
     "The first metrics of a run in one cell of a table."
-    return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in list(metrics.items())[:most])
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in list(metrics.items())[:most]
+    )
 
 # %% ../nbs/lib/console.ipynb #c696865e
 @click.command("plankton")
 @click.argument("place", metavar="FOLDER|PICTURE", type=click.Path())
-@click.option("--run", "run", required=True, shell_complete=complete(run_names), help="The run that trained the model, or a model folder.")
-@click.option("--csv", type=click.Path(dir_okay=False), help="Where the table goes, instead of the screen.")
+@click.option(
+    "--run",
+    "run",
+    required=True,
+    shell_complete=complete(run_names),
+    help="The run that trained the model, or a model folder.",
+)
+@click.option(
+    "--csv", type=click.Path(dir_okay=False), help="Where the table goes, instead of the screen."
+)
 @click.option("--probs", is_flag=True, help="One more column a class, with its probability.")
 def predict_plankton(
-    place: str,         # what to name
-    run: str,           # which model
-    csv: str | None,    # file of the table
-    probs: bool,        # more columns
+    place: str,  # what to name
+    run: str,  # which model
+    csv: str | None,  # file of the table
+    probs: bool,  # more columns
 ) -> int:
-    "Name the pictures of a folder, searched to any depth: class, calibrated probability, runners-up, unknown_score."
+    """Name the pictures of a folder, searched to any depth: class, calibrated probability,
+    runners-up, unknown_score.
+    """
     check_paths(place, "folder or picture", csv)
     from clfnb.runs.record import model_of
+
     folder = model_of(run, "plankton")
-    from clfnb.tracks.plankton import Predictor
+    from clfnb.tracks.plankton.network import Predictor
+
     answers, errors = Predictor.load(folder).predict(place, probs=probs)
     click.echo("".join(f"left out: {error}\n" for error in errors), err=True, nl=False)
     text = answers.to_csv(index=False, float_format="%.6g")
     if csv:
         write_file(Path(csv), text)
-    click.echo(f"{len(answers)} pictures named, {len(errors)} left out, in {csv}" if csv else text.rstrip())
+    click.echo(
+        f"{len(answers)} pictures named, {len(errors)} left out, in {csv}" if csv else text.rstrip()
+    )
     return 1 if errors else 0

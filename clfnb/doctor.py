@@ -22,26 +22,35 @@ from .settings import load_settings, settings_sources
 @dataclass(frozen=True)
 class Check:
     "One thing that was looked at."
-    what: str            # e.g. "torch"
-    fine: bool | None    # True, False if something needed is missing, None for a note
-    found: str           # what is there
-    mend: str = ""       # the command, or the step, that mends it
+
+    what: str  # e.g. "torch"
+    fine: bool | None  # True, False if something needed is missing, None for a note
+    found: str  # what is there
+    mend: str = ""  # the command, or the step, that mends it
 
 # %% ../nbs/lib/doctor.ipynb #7d08dbc3
 def check_python(
-    found: tuple = sys.version_info[:2],   # major and minor version
+    found: tuple = sys.version_info[:2],  # major and minor version
 ) -> list[Check]:
     "The interpreter: 3.11 to 3.13."
     fine = (3, 11) <= tuple(found) <= (3, 13)
     text = f"{'.'.join(map(str, found))} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {sys.prefix}"
-    return [Check("python", fine, text, "" if fine else "use Python 3.11 to 3.13: make run PYTHON=python3.12")]
+    return [
+        Check(
+            "python",
+            fine,
+            text,
+            "" if fine else "use Python 3.11 to 3.13: make run PYTHON=python3.12",
+        )
+    ]
 
 # %% ../nbs/lib/doctor.ipynb #ab2fc062
 def check_packages(
-    needed: list[str] | None = None,   # requirements such as "numpy>=2"; None for those of clfnb
+    needed: list[str] | None = None,  # requirements such as "numpy>=2"; None for those of clfnb
 ) -> list[Check]:
     "One finding a package that clfnb needs."
     from packaging.requirements import Requirement
+
     checks = []
     for text in needed if needed is not None else requires("clfnb") or []:
         need = Requirement(text)
@@ -62,38 +71,72 @@ def check_devices() -> list[Check]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return [Check("devices", False, f"torch cannot be imported: {error}", "pip install --force-reinstall torch")]
+        return [
+            Check(
+                "devices",
+                False,
+                f"torch cannot be imported: {error}",
+                "pip install --force-reinstall torch",
+            )
+        ]
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-        return [Check("devices", True, f"cuda: {names}"), Check("automatic precision", True, "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed")]
+        return [
+            Check("devices", True, f"cuda: {names}"),
+            Check(
+                "automatic precision",
+                True,
+                "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed",
+            ),
+        ]
     if torch.backends.mps.is_available():
-        return [Check("devices", True, "mps: Apple GPU"), Check("automatic precision", True, "32-true")]
-    mend = "install the PyTorch build for your driver: https://pytorch.org/get-started/locally" if shutil.which("nvidia-smi") else ""
+        return [
+            Check("devices", True, "mps: Apple GPU"),
+            Check("automatic precision", True, "32-true"),
+        ]
+    mend = (
+        "install the PyTorch build for your driver: https://pytorch.org/get-started/locally"
+        if shutil.which("nvidia-smi")
+        else ""
+    )
     threads = torch.get_num_threads()
-    found = f"cpu, {threads} thread{'s' * (threads > 1)}" + (" (there is an NVIDIA driver, but torch cannot use it)" if mend else "")
+    found = f"cpu, {threads} thread{'s' * (threads > 1)}" + (
+        " (there is an NVIDIA driver, but torch cannot use it)" if mend else ""
+    )
     return [Check("devices", None, found, mend), Check("automatic precision", True, "32-true")]
 
 # %% ../nbs/lib/doctor.ipynb #5f42e3ba
 def check_settings() -> list[Check]:
     "Every setting with where it was said; a wrong one is a missing one."
     try:
-        return [Check(name, True, f"{value} ({where})") for name, (value, where) in settings_sources().items() if not name.endswith("_dir")]
+        return [
+            Check(name, True, f"{value} ({where})")
+            for name, (value, where) in settings_sources().items()
+            if not name.endswith("_dir")
+        ]
     except ValueError as error:
         return [Check("settings", False, str(error), "mend that line")]
 
 # %% ../nbs/lib/doctor.ipynb #a5a8188d
 def check_folder(
-    what: str,      # e.g. "data_dir"
-    folder: Path,   # may not be there yet
-    where: str,     # who said so
-    gigabytes: float = 5.0,   # free space below which a note is made
+    what: str,  # e.g. "data_dir"
+    folder: Path,  # may not be there yet
+    where: str,  # who said so
+    gigabytes: float = 5.0,  # free space below which a note is made
 ) -> list[Check]:
     "Whether a folder can be written, or made, and how much room there is."
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         variable = {"data_dir": "CLFNB_DATA", "runs_dir": "CLFNB_RUNS"}.get(what, what)
         fine = None if folder.is_dir() else False
-        return [Check(what, fine, f"{folder} ({where}): {there} cannot be written", f"choose another folder: export {variable}=FOLDER")]
+        return [
+            Check(
+                what,
+                fine,
+                f"{folder} ({where}): {there} cannot be written",
+                f"choose another folder: export {variable}=FOLDER",
+            )
+        ]
     free = shutil.disk_usage(there).free / 1e9
     mend = f"make room, or choose another folder for {what}" if free < gigabytes else ""
     return [Check(what, None if mend else True, f"{folder} ({where}), {free:.1f} GB free", mend)]
@@ -102,12 +145,20 @@ def check_folder(
 def check_data() -> list[Check]:
     "One finding a data set: its folder, or the command that fetches it."
     from clfnb.data.catalog import get, info, names
+
     checks = []
     for name in names():
         try:
             checks.append(Check(f"data {name}", True, str(get(name))))
         except FileNotFoundError:
-            checks.append(Check(f"data {name}", None, "not here (the simulated data need nothing)", info(name).by_hand or f"clfnb data get {name}"))
+            checks.append(
+                Check(
+                    f"data {name}",
+                    None,
+                    "not here (the simulated data need nothing)",
+                    info(name).by_hand or f"clfnb data get {name}",
+                )
+            )
     return checks
 
 # %% ../nbs/lib/doctor.ipynb #9b35a761
@@ -115,7 +166,11 @@ def examine() -> list[Check]:
     "All findings, in the order in which they are best mended."
     checks = check_python() + check_packages() + check_settings()
     if all(check.fine is not False for check in checks[-1:]):
-        checks += [check for name, (folder, where) in settings_sources().items() if name.endswith("_dir")
-                   for check in check_folder(name, folder, where)]
+        checks += [
+            check
+            for name, (folder, where) in settings_sources().items()
+            if name.endswith("_dir")
+            for check in check_folder(name, folder, where)
+        ]
         checks += check_data()
     return checks + check_devices()

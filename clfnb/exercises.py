@@ -12,11 +12,16 @@ from collections.abc import Callable
 
 # %% ../nbs/lib/exercises.ipynb #245be8a3
 def check(
-    exercise: str,     # the exercise's number, as in the text
-    answer: object,    # the learner's value, `...` while there is none
-    *conditions: tuple[Callable[[object], bool], str],   # what must hold, and the hint if it does not
-) -> str:              # "not answered yet", "right", or what is off
-    "Say of a learner's value whether it meets all conditions. An exception inside a condition counts as not met, and is named beside the hint."
+    exercise: str,  # the exercise's number, as in the text
+    answer: object,  # the learner's value, `...` while there is none
+    *conditions: tuple[
+        Callable[[object], bool], str
+    ],  # what must hold, and the hint if it does not
+) -> str:  # "not answered yet", "right", or what is off
+    """Say of a learner's value whether it meets all conditions.
+
+    An exception inside a condition counts as not met, and is named beside the hint.
+    """
     if answer is ...:
         return f"Exercise {exercise}: not answered yet."
     for holds, hint in conditions:

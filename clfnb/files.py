@@ -17,10 +17,15 @@ from tempfile import NamedTemporaryFile
 
 # %% ../nbs/lib/files.ipynb #ec4d4bee
 def write_atomic(
-    path: str | Path,                  # the file to write or replace; folders above it are made
-    write: Callable[[Path], object],   # called with a temporary path in the same folder; writes the content there
-) -> Path:                             # the same path
-    "Let `write` make a temporary file, then give it its name in one stroke. Raises `OSError` naming the file; then nothing is left behind."
+    path: str | Path,  # the file to write or replace; folders above it are made
+    write: Callable[
+        [Path], object
+    ],  # called with a temporary path in the same folder; writes the content there
+) -> Path:  # the same path
+    """Let `write` make a temporary file, then give it its name in one stroke.
+
+    Raises `OSError` naming the file; then nothing is left behind.
+    """
     path = Path(path)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -37,24 +42,32 @@ def write_atomic(
 
 # %% ../nbs/lib/files.ipynb #5f0c2a7e
 def write_file(
-    path: str | Path,      # where the file goes
+    path: str | Path,  # where the file goes
     content: str | bytes,  # what it holds; text is written as UTF-8
-) -> Path:                 # the same path
+) -> Path:  # the same path
     "Write a file so that nobody ever sees a part of it. Raises `OSError` naming it."
-    return write_atomic(path, lambda scratch: scratch.write_bytes(content.encode() if isinstance(content, str) else content))
+    return write_atomic(
+        path,
+        lambda scratch: scratch.write_bytes(
+            content.encode() if isinstance(content, str) else content
+        ),
+    )
 
 # %% ../nbs/lib/files.ipynb #88a5a122
 def write_json(
-    path: Path,     # where the file goes
-    values: dict,   # of plain values; folders are written as text
+    path: Path,  # where the file goes
+    values: dict,  # of plain values; folders are written as text
 ) -> Path:
-    "Write a mapping as JSON, whole or not at all. Raises `ValueError` for NaN, `OSError` naming the file."
+    """Write a mapping as JSON, whole or not at all.
+
+    Raises `ValueError` for NaN, `OSError` naming the file.
+    """
     return write_file(path, json.dumps(values, indent=2, default=str, allow_nan=False) + "\n")
 
 # %% ../nbs/lib/files.ipynb #01e60d53
 def writable(
-    folder: Path,   # made if it is not there
-) -> Path:          # the same
+    folder: Path,  # made if it is not there
+) -> Path:  # the same
     "Make sure that files can be written into a folder. Raises `OSError` naming it otherwise."
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,11 +78,15 @@ def writable(
 
 # %% ../nbs/lib/files.ipynb #6b9d2e04
 def check_paths(
-    place: str | Path,   # what is to be read
-    what: str,           # how it is called in the message, such as "file or folder"
-    *files,              # paths that are to be written; None and "" are passed over
+    place: str | Path,  # what is to be read
+    what: str,  # how it is called in the message, such as "file or folder"
+    *files,  # paths that are to be written; None and "" are passed over
 ) -> None:
-    "What a command needs before it computes. Raises `FileNotFoundError` if `place` is not there, `OSError` for a file that cannot be written."
+    """What a command needs before it computes.
+
+    Raises `FileNotFoundError` if `place` is not there, `OSError` for a file that cannot be
+    written.
+    """
     if not Path(place).exists():
         raise FileNotFoundError(f"{place}: no such {what}")
     for file in filter(None, files):
@@ -77,8 +94,8 @@ def check_paths(
 
 # %% ../nbs/lib/files.ipynb #582e246f
 def read_json(
-    path: Path,   # a JSON file
-) -> dict:        # what it holds; empty if there is no such file
+    path: Path,  # a JSON file
+) -> dict:  # what it holds; empty if there is no such file
     "Read a mapping. Raises `ValueError` naming the file if it holds anything else."
     if not path.exists():
         return {}
@@ -87,5 +104,7 @@ def read_json(
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a mapping from names to values, found {type(values).__name__}")
+        raise ValueError(
+            f"{path}: expected a mapping from names to values, found {type(values).__name__}"
+        )
     return values

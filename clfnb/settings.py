@@ -27,33 +27,49 @@ class SettingsError(ValueError):
 class Settings:
     "The run-time settings."
 
-    data_dir: Path      # where data sets are kept
-    runs_dir: Path      # where runs are written
-    device: str         # "auto", "cpu", "cuda", "cuda:N" or "mps"
-    precision: str      # "auto", "32-true", "bf16-mixed" or "16-mixed"
-    engine: str         # what executes notebooks: "papermill"
-    workers: int        # processes that load data beside the main one
+    data_dir: Path  # where data sets are kept
+    runs_dir: Path  # where runs are written
+    cache_dir: Path  # what can be made again: simulated data, decoded images
+    device: str  # "auto", "cpu", "cuda", "cuda:N" or "mps"
+    precision: str  # "auto", "32-true", "bf16-mixed" or "16-mixed"
+    engine: str  # what executes notebooks: "papermill"
+    workers: int  # processes that load data beside the main one
 
 
-ENVIRONMENT = {"data_dir": "CLFNB_DATA", "runs_dir": "CLFNB_RUNS", "device": "CLFNB_DEVICE", "precision": "CLFNB_PRECISION",
-               "engine": "CLFNB_ENGINE", "workers": "CLFNB_WORKERS"}
-RULES = {"device": ("auto", "cpu", "cuda", "mps"), "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"), "engine": ("papermill",)}
+ENVIRONMENT = {
+    "data_dir": "CLFNB_DATA",
+    "runs_dir": "CLFNB_RUNS",
+    "cache_dir": "CLFNB_CACHE",
+    "device": "CLFNB_DEVICE",
+    "precision": "CLFNB_PRECISION",
+    "engine": "CLFNB_ENGINE",
+    "workers": "CLFNB_WORKERS",
+}
+RULES = {
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "engine": ("papermill",),
+}
 DEFAULTS = {"device": "auto", "precision": "auto", "engine": "papermill", "workers": "0"}
 
 # %% ../nbs/lib/settings.ipynb #e4d17798
 def _typed(name, value, where, base):
     "The value of a setting in its type; `base` is what a relative path is relative to."
     text = str(value).strip()
-    if name in ("data_dir", "runs_dir"):
+    if name.endswith("_dir"):
         if not text:
             raise SettingsError(f"{where}: {name}: expected a folder, found nothing")
         return (base / Path(text).expanduser()).absolute()
     if name == "workers":
         if not re.fullmatch(r"\d+", text):
-            raise SettingsError(f"{where}: workers: expected a whole number, 0 or more, found {text!r}")
+            raise SettingsError(
+                f"{where}: workers: expected a whole number, 0 or more, found {text!r}"
+            )
         return int(text)
     if text not in RULES[name] and not (name == "device" and re.fullmatch(r"cuda:\d+", text)):
-        raise SettingsError(f"{where}: {name}: expected one of {', '.join(RULES[name])}, found {text!r}")
+        raise SettingsError(
+            f"{where}: {name}: expected one of {', '.join(RULES[name])}, found {text!r}"
+        )
     return text
 
 # %% ../nbs/lib/settings.ipynb #e2990706
@@ -68,14 +84,19 @@ def _text_of(file):
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if b"clfnb" in content.replace(b"\0", b""):
-            raise SettingsError(f"{file}: expected text in UTF-8, found byte {content[error.start]:#04x} at place {error.start}") from error
+            raise SettingsError(
+                f"{file}: expected text in UTF-8, found byte {content[error.start]:#04x} at place {error.start}"
+            ) from error
         return ""
 
 
 def find_settings_file(
-    start: Path | None = None,   # where to begin, by default the working directory
-) -> Path | None:                # the nearest `settings.ini` with a section [clfnb], if there is one
-    "The settings file that counts. Raises `SettingsError` for one whose section is misspelt or whose encoding cannot be read."
+    start: Path | None = None,  # where to begin, by default the working directory
+) -> Path | None:  # the nearest `settings.ini` with a section [clfnb], if there is one
+    """The settings file that counts.
+
+    Raises `SettingsError` for one whose section is misspelt or whose encoding cannot be read.
+    """
     start = Path(start or Path.cwd()).absolute()
     for folder in (start, *start.parents):
         file = folder / "settings.ini"
@@ -84,13 +105,17 @@ def find_settings_file(
             return file
         if near := _NEARLY.search(text):
             line = text[: near.start()].count("\n") + 1
-            raise SettingsError(f"{file}, line {line}: expected the section [clfnb], found {near[0].strip()!r}")
+            raise SettingsError(
+                f"{file}, line {line}: expected the section [clfnb], found {near[0].strip()!r}"
+            )
     return None
 
 # %% ../nbs/lib/settings.ipynb #eb24a0df
 def _read_file(file):
     "Name → (value, place) of a settings file."
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#", ";"), default_section="")
+    parser = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=("#", ";"), default_section=""
+    )
     text = _text_of(file)
     try:
         parser.read_string(text, source=str(file))
@@ -98,30 +123,48 @@ def _read_file(file):
         raise SettingsError(f"{file}: not a readable settings file ({error})") from error
     head = text[: _SECTION.search(text).start()].count("\n")
     lines = list(enumerate(text.splitlines(), 1))[head:]
-    line = {name: next(i for i, t in lines if re.match(rf"\s*{re.escape(name)}\s*[=:]", t, re.I)) for name in parser["clfnb"]}
+    line = {
+        name: next(i for i, t in lines if re.match(rf"\s*{re.escape(name)}\s*[=:]", t, re.I))
+        for name in parser["clfnb"]
+    }
     unknown = [name for name in parser["clfnb"] if name not in ENVIRONMENT]
     if unknown:
         known = ", ".join(ENVIRONMENT)
-        raise SettingsError(f"{file}, line {line[unknown[0]]}: unknown setting {unknown[0]!r} (expected one of {known})")
+        raise SettingsError(
+            f"{file}, line {line[unknown[0]]}: unknown setting {unknown[0]!r} (expected one of {known})"
+        )
     return {name: (value, f"{file}, line {line[name]}") for name, value in parser["clfnb"].items()}
 
 # %% ../nbs/lib/settings.ipynb #87c158cd
+def _default(name):
+    "The value of a setting that nobody has said anything about."
+    if name in DEFAULTS:
+        return DEFAULTS[name]
+    if name == "cache_dir":
+        return Path(platformdirs.user_cache_dir("clfnb", appauthor=False))
+    return Path(platformdirs.user_data_dir("clfnb", appauthor=False)) / name.removesuffix("_dir")
+
+# %% ../nbs/lib/settings.ipynb #ae08d802
 def settings_sources(
-    start: Path | None = None,                     # where to look for `settings.ini` from
-    environ: Mapping[str, str] | None = None,      # the environment, by default the process's own
-    **explicit,                                    # settings by name; None counts as not given
-) -> dict[str, tuple[object, str]]:                # name → (value, where it was said)
-    "Every setting with its source. Raises `SettingsError` naming the file and line, the variable or the argument that is wrong."
+    start: Path | None = None,  # where to look for `settings.ini` from
+    environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
+    **explicit,  # settings by name; None counts as not given
+) -> dict[str, tuple[object, str]]:  # name → (value, where it was said)
+    """Every setting with its source.
+
+    Raises `SettingsError` naming the file and line, the variable or the argument that is wrong.
+    """
     environ = os.environ if environ is None else environ
     file = find_settings_file(start)
     said = _read_file(file) if file else {}
-    user = Path(platformdirs.user_data_dir("clfnb", appauthor=False))
     unknown = set(explicit) - set(ENVIRONMENT)
     if unknown:
-        raise SettingsError(f"unknown setting {sorted(unknown)[0]!r} (expected one of {', '.join(ENVIRONMENT)})")
+        raise SettingsError(
+            f"unknown setting {sorted(unknown)[0]!r} (expected one of {', '.join(ENVIRONMENT)})"
+        )
     found = {}
     for name, variable in ENVIRONMENT.items():
-        value, where, base = DEFAULTS.get(name, user / name.removesuffix("_dir")), "default", Path.cwd()
+        value, where, base = _default(name), "default", Path.cwd()
         if name in said:
             value, where, base = *said[name], file.parent
         if environ.get(variable, "").strip():
@@ -131,11 +174,16 @@ def settings_sources(
         found[name] = (_typed(name, value, where, base), where)
     return found
 
-# %% ../nbs/lib/settings.ipynb #ae08d802
+# %% ../nbs/lib/settings.ipynb #5e1205c1
 def load_settings(
-    start: Path | None = None,                  # where to look for `settings.ini` from, by default the working directory
-    environ: Mapping[str, str] | None = None,   # the environment, by default the process's own
-    **explicit,                                 # settings by name; None counts as not given
+    start: Path | None = None,  # where to look for `settings.ini` from; None: from here
+    environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
+    **explicit,  # settings by name; None counts as not given
 ) -> Settings:
-    "The settings that hold here: argument, else environment, else `settings.ini`, else default. Raises `SettingsError`."
-    return Settings(**{name: value for name, (value, _) in settings_sources(start, environ, **explicit).items()})
+    """The settings that hold here: argument, else environment, else `settings.ini`, else default.
+
+    Raises `SettingsError`.
+    """
+    return Settings(
+        **{name: value for name, (value, _) in settings_sources(start, environ, **explicit).items()}
+    )

@@ -26,10 +26,23 @@ def serve(folder: Path, port: int) -> None:
 
 def main() -> int:
     "0 if the site was built, 1 if something in the notebooks stands in its way."
-    parser = argparse.ArgumentParser(prog="python -m docs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "_docs", help="where the site goes (_docs)")
+    parser = argparse.ArgumentParser(
+        prog="python -m docs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "_docs", help="where the site goes (_docs)"
+    )
     parser.add_argument("--fresh", action="store_true", help="execute and render everything again")
-    parser.add_argument("--serve", nargs="?", type=int, const=8000, metavar="PORT", help="then serve it on this machine (8000)")
+    parser.add_argument(
+        "--serve",
+        nargs="?",
+        type=int,
+        const=8000,
+        metavar="PORT",
+        help="then serve it on this machine (8000)",
+    )
     options, began = parser.parse_args(), time.monotonic()
     if options.fresh:
         shutil.rmtree(KEPT, ignore_errors=True)
@@ -39,7 +52,10 @@ def main() -> int:
     except (CellError, Refused, SiteError, ValueError) as error:
         print(f"{error}\nThe site was not built; {options.out} is as it was.", file=sys.stderr)
         return 1
-    print(f"{len(book.notebooks)} notebooks → {options.out} in {time.monotonic() - began:.1f} s", flush=True)
+    print(
+        f"{len(book.notebooks)} notebooks → {options.out} in {time.monotonic() - began:.1f} s",
+        flush=True,
+    )
     if options.serve is not None:
         try:
             serve(options.out, options.serve)

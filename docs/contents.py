@@ -6,7 +6,17 @@ from pathlib import Path
 
 import yaml
 
-WEBSITE_KEYS = {"title", "description", "site-url", "repo-url", "repo-branch", "repo-actions", "page-navigation", "search", "sidebar"}
+WEBSITE_KEYS = {
+    "title",
+    "description",
+    "site-url",
+    "repo-url",
+    "repo-branch",
+    "repo-actions",
+    "page-navigation",
+    "search",
+    "sidebar",
+}
 ENTRY_KEYS = {"href", "text", "section", "contents"}
 
 
@@ -29,7 +39,11 @@ class Section:
 
     def pages(self) -> list[Page]:
         "All pages below, in reading order."
-        return [page for child in self.children for page in (child.pages() if isinstance(child, Section) else [child])]
+        return [
+            page
+            for child in self.children
+            for page in (child.pages() if isinstance(child, Section) else [child])
+        ]
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,9 @@ def slug(text: str) -> str:
 def _check_keys(found: dict, known: set[str], where: str) -> None:
     unknown = set(found) - known
     if unknown:
-        raise ValueError(f"_quarto.yml: {where}: {sorted(unknown)} is not understood by the builder; known are {sorted(known)}")
+        raise ValueError(
+            f"_quarto.yml: {where}: {sorted(unknown)} is not understood by the builder; known are {sorted(known)}"
+        )
 
 
 def _entry(entry, folder: str):
@@ -82,8 +98,12 @@ def _entry(entry, folder: str):
         return Page(entry["href"], page_name(entry["href"]), entry.get("text", ""))
     title = entry["section"]
     first = [{"href": entry["href"]}] if "href" in entry else []
-    nested = any(isinstance(child, dict) and "section" in child for child in entry.get("contents", []))
-    children = tuple(_entry(child, slug(title) if nested else "") for child in first + entry.get("contents", []))
+    nested = any(
+        isinstance(child, dict) and "section" in child for child in entry.get("contents", [])
+    )
+    children = tuple(
+        _entry(child, slug(title) if nested else "") for child in first + entry.get("contents", [])
+    )
     name = f"{slug(title)}/index" if nested else f"{folder}/{slug(title)}" if folder else ""
     return Section(title, children, name)
 

@@ -27,7 +27,11 @@ def lesson_number(notebook: Notebook) -> str:
 
 def facts(notebook: Notebook) -> str:
     "A lesson's front matter as a list; nothing if it has none."
-    return "\n".join(f":{key.capitalize()}: {notebook.front[key]}" for key in LESSON_KEYS if key in notebook.front)
+    return "\n".join(
+        f":{key.capitalize()}: {notebook.front[key]}"
+        for key in LESSON_KEYS
+        if key in notebook.front
+    )
 
 
 def lesson_cards(lessons: list[Notebook]) -> str:
@@ -35,7 +39,9 @@ def lesson_cards(lessons: list[Notebook]) -> str:
     cards = []
     for lesson in lessons:
         link = f"[{lesson_number(lesson)}. {lesson.title}]({page_name(lesson.name)}.ipynb)"
-        cards.append(f"::::{{container}} lesson\n{link}\n\n{lesson.subtitle}\n\n{facts(lesson)}\n::::")
+        cards.append(
+            f"::::{{container}} lesson\n{link}\n\n{lesson.subtitle}\n\n{facts(lesson)}\n::::"
+        )
     return ":::::{container} lessons\n" + "\n\n".join(cards) + "\n:::::"
 
 
@@ -48,14 +54,21 @@ def lesson_links(page: Page, site: Site) -> str:
         "Download notebook": Path(page.source).name,
         "Edit": f"{site.repository}/edit/{place}",
     }
-    anchors = [f'<a href="{escape(target)}"{" download" if "://" not in target else ""}>{text}</a>' for text, target in links.items()]
+    anchors = [
+        f'<a href="{escape(target)}"{" download" if "://" not in target else ""}>{text}</a>'
+        for text, target in links.items()
+    ]
     return f'<p class="lesson-links">{" ".join(anchors)}</p>'
 
 
 def below_title(page: Page, notebook: Notebook, site: Site) -> str:
     "What the builder puts between a page's subtitle and its text."
     if page.source.startswith("lessons/"):
-        return f"{lesson_links(page, site)}\n\n:::{{container}} facts\n\n{facts(notebook)}\n:::" if notebook.front else lesson_links(page, site)
+        return (
+            f"{lesson_links(page, site)}\n\n:::{{container}} facts\n\n{facts(notebook)}\n:::"
+            if notebook.front
+            else lesson_links(page, site)
+        )
     return ""
 
 
@@ -76,12 +89,20 @@ def floors(modules: list[str]) -> dict[str, int]:
     "Room → floor, counted from 0: a room stands above every room that it imports from."
     rooms = {room_of(module): set() for module in modules}
     for module in modules:
-        rooms[room_of(module)] |= {room_of(name) for name in module_imports(module)} - {room_of(module)}
+        rooms[room_of(module)] |= {room_of(name) for name in module_imports(module)} - {
+            room_of(module)
+        }
     found = {}
     while len(found) < len(rooms):
-        ready = {room: 1 + max((found[other] for other in below), default=-1) for room, below in rooms.items() if room not in found and below <= found.keys()}
+        ready = {
+            room: 1 + max((found[other] for other in below), default=-1)
+            for room, below in rooms.items()
+            if room not in found and below <= found.keys()
+        }
         if not ready:
-            raise ValueError(f"rooms of the library import each other in a circle: {sorted(set(rooms) - set(found))}")
+            raise ValueError(
+                f"rooms of the library import each other in a circle: {sorted(set(rooms) - set(found))}"
+            )
         found |= ready
     return found
 
@@ -91,7 +112,9 @@ def module_lines(section: Section, notebooks: dict[str, Notebook], folder: str) 
     lines = []
     for page in section.pages():
         notebook = notebooks[page.source]
-        lines.append(f"- [{notebook.title}]({os.path.relpath(page.name, folder)}.ipynb): {notebook.subtitle}")
+        lines.append(
+            f"- [{notebook.title}]({os.path.relpath(page.name, folder)}.ipynb): {notebook.subtitle}"
+        )
     return "\n".join(lines)
 
 
@@ -100,7 +123,11 @@ def toctree(children, folder: str, caption: str = "", titles: dict | None = None
     lines = []
     for child in children:
         name = os.path.relpath(child.name, folder or ".")
-        text = child.title if isinstance(child, Section) else child.text or (titles or {}).get(child.source, "")
+        text = (
+            child.title
+            if isinstance(child, Section)
+            else child.text or (titles or {}).get(child.source, "")
+        )
         lines.append(f"{text} <{name}>" if text else name)
     head = ["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), ""]
     return "\n".join([*head, *lines, "```"])
@@ -124,9 +151,18 @@ def library_page(section: Section, notebooks: dict[str, Notebook]) -> str:
              f"{len(modules)} modules stand on floors, top floor first. A module imports only from floors below its own, so that each can be read "
              "without those above it."]  # fmt: skip
     for part in sorted(section.children, key=lambda part: -height[part.title]):
-        needed = {room_of(name) for name in all_imports({notebooks[page.source].module for page in part.pages()})} & set(where) - rooms[part]
-        below = {where[room] if height[where[room]] < height[part.title] else room for room in needed}   # a single room of a higher section
-        uses = f"Stands on {', '.join(f'*{name}*' for name in sorted(below))}." if below else "Stands on nothing else of the library."
+        needed = {
+            room_of(name)
+            for name in all_imports({notebooks[page.source].module for page in part.pages()})
+        } & set(where) - rooms[part]
+        below = {
+            where[room] if height[where[room]] < height[part.title] else room for room in needed
+        }  # a single room of a higher section
+        uses = (
+            f"Stands on {', '.join(f'*{name}*' for name in sorted(below))}."
+            if below
+            else "Stands on nothing else of the library."
+        )
         link = f"[{part.title}]({os.path.relpath(part.name, folder)}.md)"
         parts.append(f"## {link}\n\n{uses}\n\n{module_lines(part, notebooks, folder)}")
     return "\n\n".join(parts) + "\n"
@@ -137,7 +173,11 @@ def library_page(section: Section, notebooks: dict[str, Notebook]) -> str:
 
 def timings_table(site: Site, notebooks: dict[str, Notebook]) -> str:
     "Seconds that each notebook took when it was executed last, slowest first."
-    listed = [(notebooks[page.source].executed, page) for page in site.pages() if notebooks[page.source].executed]
+    listed = [
+        (notebooks[page.source].executed, page)
+        for page in site.pages()
+        if notebooks[page.source].executed
+    ]
     rows = ["| notebook | seconds | executed |", "|---|--:|---|"]
     for executed, page in sorted(listed, key=lambda pair: -pair[0]["seconds"]):
         link = f"[{page.name}]({os.path.relpath(page.name, 'reference')}.ipynb)"
@@ -151,7 +191,9 @@ def timings_table(site: Site, notebooks: dict[str, Notebook]) -> str:
 
 def sitemap(site: Site, names: list[str]) -> str:
     "sitemap.xml of these pages."
-    urls = "\n".join(f"  <url><loc>{escape(f'{site.url}/{name}.html')}</loc></url>" for name in names)
+    urls = "\n".join(
+        f"  <url><loc>{escape(f'{site.url}/{name}.html')}</loc></url>" for name in names
+    )
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}\n</urlset>\n'
 
 
@@ -160,6 +202,9 @@ def llms_text(site: Site, notebooks: dict[str, Notebook]) -> str:
     parts = [f"# {site.title}\n\n> {site.description}"]
     for child in site.children:
         section = child if isinstance(child, Section) else Section("Start", (child,))
-        lines = [f"- [{notebooks[page.source].title}]({site.url}/{page.name}.html.md): {notebooks[page.source].subtitle}" for page in section.pages()]
+        lines = [
+            f"- [{notebooks[page.source].title}]({site.url}/{page.name}.html.md): {notebooks[page.source].subtitle}"
+            for page in section.pages()
+        ]
         parts.append(f"## {section.title}\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"

@@ -5,7 +5,9 @@ import re
 from docs.contents import slug
 from docs.notebooks import Notebook
 
-ENTRY = re.compile(r"^### (?P<term>.+)\n+(?:\*Also:\* (?P<also>.+)\n+)?(?P<text>(?:(?!#).+\n?)+)", flags=re.M)
+ENTRY = re.compile(
+    r"^### (?P<term>.+)\n+(?:\*Also:\* (?P<also>.+)\n+)?(?P<text>(?:(?!#).+\n?)+)", flags=re.M
+)
 
 
 def read_glossary(notebook: Notebook) -> list[list[str]]:
@@ -13,7 +15,10 @@ def read_glossary(notebook: Notebook) -> list[list[str]]:
     found = []
     for cell in notebook.cells:
         for entry in ENTRY.finditer(cell.source) if cell.kind == "markdown" else ():
-            names = [entry["term"], *(entry["also"].rstrip(".").split(", ") if entry["also"] else [])]
+            names = [
+                entry["term"],
+                *(entry["also"].rstrip(".").split(", ") if entry["also"] else []),
+            ]
             plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*$]", r"\1", " ".join(entry["text"].split()))
             sentence = re.match(r".+?(?<![ .]\w)\.(?= |$)|.+", plain)[0]
             found += [[name.strip(), slug(entry["term"]), sentence] for name in names]

@@ -7,12 +7,31 @@ from pathlib import Path
 
 import yaml
 
-DIRECTIVES = {"default_exp", "export", "exporti", "exports", "hide", "eval", "echo", "output", "fig-cap", "fig-alt"}
+DIRECTIVES = {
+    "default_exp",
+    "export",
+    "exporti",
+    "exports",
+    "hide",
+    "eval",
+    "echo",
+    "output",
+    "fig-cap",
+    "fig-alt",
+}
 HIDDEN = {"default_exp", "hide"}
 EXPORTS = {"export", "exporti", "exports"}
 LESSON_KEYS = ("level", "time", "device", "data", "prerequisites")
 CALLOUTS = ("note", "tip", "warning", "important", "caution")
-RENDERED = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown", "text/latex", "text/plain")
+RENDERED = (
+    "image/png",
+    "image/jpeg",
+    "image/svg+xml",
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "text/plain",
+)
 REFUSED = {
     r"^:::+\s*\{(?!\.callout-(?:note|tip|warning|important|caution)\b)": "a fenced div that is no callout",
     r"\{\{<": "a Quarto shortcode",
@@ -97,12 +116,23 @@ def refuse(name: str, cell: Cell) -> None:
     if cell.kind == "code":
         unknown = set(cell.directives) - DIRECTIVES
         if unknown:
-            raise Refused(name, cell.number, f"unknown directive {sorted(unknown)}; known are {sorted(DIRECTIVES)}")
+            raise Refused(
+                name,
+                cell.number,
+                f"unknown directive {sorted(unknown)}; known are {sorted(DIRECTIVES)}",
+            )
         for output in cell.outputs:
             if "data" in output and not set(output["data"]) & set(RENDERED):
-                raise Refused(name, cell.number, f"an output that cannot be rendered: {sorted(output['data'])}; known are {list(RENDERED)}")
+                raise Refused(
+                    name,
+                    cell.number,
+                    f"an output that cannot be rendered: {sorted(output['data'])}; known are {list(RENDERED)}",
+                )
     elif cell.kind == "markdown":
-        prose = "".join(part if not code or part.startswith("```") else "" for part, code in prose_parts(cell.source))
+        prose = "".join(
+            part if not code or part.startswith("```") else ""
+            for part, code in prose_parts(cell.source)
+        )
         for pattern, why in REFUSED.items():
             if match := re.search(pattern, prose, flags=re.M):
                 line = prose[match.start() :].lstrip("\n").splitlines()[0]
@@ -113,27 +143,39 @@ def read_front_matter(name: str, cell: Cell) -> dict:
     "The YAML of a raw cell that begins and ends with ---. Raises `Refused` for other raw cells."
     match = re.fullmatch(r"---\n(.*)\n---", cell.source.strip(), flags=re.S)
     if not match or cell.number:
-        raise Refused(name, cell.number, "a raw cell must be the first one and hold front matter between --- lines")
+        raise Refused(
+            name,
+            cell.number,
+            "a raw cell must be the first one and hold front matter between --- lines",
+        )
     try:
         found = yaml.safe_load(match[1])
     except yaml.YAMLError as error:
         raise Refused(name, cell.number, f"front matter is no YAML: {error}") from error
     if not isinstance(found, dict):
-        raise Refused(name, cell.number, f"front matter must be 'key: value' lines, found {type(found).__name__}")
+        raise Refused(
+            name,
+            cell.number,
+            f"front matter must be 'key: value' lines, found {type(found).__name__}",
+        )
     return found
 
 
 def check_front_matter(name: str, front: dict) -> None:
     "Raises `Refused` if a lesson's front matter lacks a key, or has one that nobody reads."
     if front and name.startswith("lessons/") and set(front) != set(LESSON_KEYS):
-        raise Refused(name, 0, f"front matter has {sorted(front)}, a lesson needs {list(LESSON_KEYS)}")
+        raise Refused(
+            name, 0, f"front matter has {sorted(front)}, a lesson needs {list(LESSON_KEYS)}"
+        )
 
 
 def read_cell(number: int, raw: dict) -> Cell:
     "A cell from its JSON, with text in one piece."
     source = "".join(raw["source"])
     directives, source = split_directives(source) if raw["cell_type"] == "code" else ({}, source)
-    return Cell(number, raw["cell_type"], source, directives, tuple(raw["metadata"].get("tags", ())))
+    return Cell(
+        number, raw["cell_type"], source, directives, tuple(raw["metadata"].get("tags", ()))
+    )
 
 
 def joined_output(output: dict) -> dict:
@@ -142,7 +184,10 @@ def joined_output(output: dict) -> dict:
     if "text" in output:
         output["text"] = "".join(output["text"])
     if "data" in output:
-        output["data"] = {kind: "".join(value) if isinstance(value, list) else value for kind, value in output["data"].items()}
+        output["data"] = {
+            kind: "".join(value) if isinstance(value, list) else value
+            for kind, value in output["data"].items()
+        }
     return output
 
 
@@ -159,6 +204,12 @@ def read_notebook(path: Path, name: str) -> Notebook:
     first = next((cell for cell in cells if cell.kind == "markdown"), None)
     head = re.match(r"# (.+)\n+> (.+)", first.source) if first else None
     if not head:
-        raise Refused(name, first.number if first else None, "the first Markdown cell must begin with '# title' and '> subtitle'")
-    module = next((cell.directives["default_exp"] for cell in cells if "default_exp" in cell.directives), "")
+        raise Refused(
+            name,
+            first.number if first else None,
+            "the first Markdown cell must begin with '# title' and '> subtitle'",
+        )
+    module = next(
+        (cell.directives["default_exp"] for cell in cells if "default_exp" in cell.directives), ""
+    )
     return Notebook(name, cells, head[1].strip(), head[2].strip(), front, module)

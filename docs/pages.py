@@ -32,7 +32,12 @@ def resolve_link(target: str, notebook: str, site: Site) -> str | None:
         return target
     listed = {page.source: page.name for page in site.pages()}
     name = listed.get(place.removeprefix("nbs/"))
-    return name and os.path.relpath(f"{name}.ipynb", PurePosixPath(page_name(notebook)).parent) + mark + anchor
+    return (
+        name
+        and os.path.relpath(f"{name}.ipynb", PurePosixPath(page_name(notebook)).parent)
+        + mark
+        + anchor
+    )
 
 
 def rewrite_links(text: str, cell: int, notebook: str, site: Site) -> str:
@@ -42,7 +47,7 @@ def rewrite_links(text: str, cell: int, notebook: str, site: Site) -> str:
         target = resolve_link(match[2], notebook, site)
         if target is None:
             raise Refused(notebook, cell, f"the link to {match[2]!r} leads nowhere")
-        label = LINK.sub(rewrite, match[1])   # a picture in a link
+        label = LINK.sub(rewrite, match[1])  # a picture in a link
         return f"{label}({target}{match[3]})"
 
     return "".join(part if code else LINK.sub(rewrite, part) for part, code in prose_parts(text))
@@ -54,9 +59,13 @@ def to_myst(text: str) -> str:
     for line in text.split("\n"):
         if match := CALLOUT.match(line):
             title = re.search(r'title="([^"]*)"', match[2])
-            line = f":::{{admonition}} {title[1] if title else match[1].title()}\n:class: {match[1]}\n"
+            line = (
+                f":::{{admonition}} {title[1] if title else match[1].title()}\n:class: {match[1]}\n"
+            )
         lines.append(line)
-    return DETAILS.sub(r'<details class="answer"><summary>\1</summary>\n\n\2\n\n</details>', "\n".join(lines))
+    return DETAILS.sub(
+        r'<details class="answer"><summary>\1</summary>\n\n\2\n\n</details>', "\n".join(lines)
+    )
 
 
 # Symbols
@@ -69,7 +78,11 @@ def _code(text: str) -> str:
 def _row(row: Parameter) -> str:
     name = "**returns**" if row.name == "returns" else _code(row.name)
     kind = _code(row.kind) + (f" = {_code(row.default)}" if row.default else "")
-    return "| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in (name, kind, row.meaning)) + " |"
+    return (
+        "| "
+        + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in (name, kind, row.meaning))
+        + " |"
+    )
 
 
 def argument_table(symbol: Symbol) -> str:
@@ -85,7 +98,10 @@ def describe(symbol: Symbol, module: str, depth: int = 5) -> str:
     fence = ":" * depth
     if symbol.kind == "data":
         return f"{fence}{{py:data}} {symbol.name}\n:module: {module}\n:no-typesetting:\n{fence}"
-    members = [describe(Symbol(**{**member.__dict__, "kind": "method"}), module, depth - 1) for member in symbol.members]
+    members = [
+        describe(Symbol(**{**member.__dict__, "kind": "method"}), module, depth - 1)
+        for member in symbol.members
+    ]
     body = [symbol.doc, argument_table(symbol), *members]
     head = f"{fence}{{py:{symbol.kind}}} {symbol.name}{symbol.signature}\n:module: {module}\n"
     return "\n\n".join([head, *(part for part in body if part), fence])
@@ -100,11 +116,21 @@ def _markdown(text: str) -> dict:
 
 def _code_cell(source: str, tags=(), mystnb: dict | None = None, outputs=(), count=None) -> dict:
     metadata = {"tags": list(tags)} | ({"mystnb": mystnb} if mystnb else {})
-    return {"cell_type": "code", "metadata": metadata, "source": source, "outputs": list(outputs), "execution_count": count}
+    return {
+        "cell_type": "code",
+        "metadata": metadata,
+        "source": source,
+        "outputs": list(outputs),
+        "execution_count": count,
+    }
 
 
 def _only_imports(source: str) -> bool:
-    lines = [line for line in source.splitlines() if line.strip() and not line.startswith(("#", " ", ")"))]
+    lines = [
+        line
+        for line in source.splitlines()
+        if line.strip() and not line.startswith(("#", " ", ")"))
+    ]
     return bool(lines) and all(line.startswith(("import ", "from ")) for line in lines)
 
 
@@ -116,12 +142,20 @@ def plain_places(text: str) -> str:
 def clean_output(output: dict) -> dict | None:
     "An output without what only a notebook interface or the building machine needs; None if nothing is left."
     if output["output_type"] == "stream":
-        return output | {"text": plain_places(output["text"])} if output["name"] == "stdout" or "Warning" in output["text"] else None
+        return (
+            output | {"text": plain_places(output["text"])}
+            if output["name"] == "stdout" or "Warning" in output["text"]
+            else None
+        )
     if "data" in output:
         data = dict(output["data"])
         if "text/html" in data:
-            data["text/html"] = re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S).replace(' border="1"', "")
-        data |= {kind: plain_places(data[kind]) for kind in ("text/html", "text/plain") if kind in data}
+            data["text/html"] = re.sub(
+                r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S
+            ).replace(' border="1"', "")
+        data |= {
+            kind: plain_places(data[kind]) for kind in ("text/html", "text/plain") if kind in data
+        }
         return output | {"data": data}
     return output
 
@@ -132,14 +166,18 @@ def exported_cells(cell: Cell, module: str) -> list[dict]:
         return []
     symbols = read_symbols(cell.source)
     functions = [symbol for symbol in symbols if symbol.kind != "data"]
-    here = f":::{{py:currentmodule}} {module}\n:::"   # a name in a signature means this module's own, if others have it too
-    described = "\n\n".join([here, *(describe(symbol, module) for symbol in symbols)]) if symbols else ""
+    here = f":::{{py:currentmodule}} {module}\n:::"  # a name in a signature means this module's own, if others have it too
+    described = (
+        "\n\n".join([here, *(describe(symbol, module) for symbol in symbols)]) if symbols else ""
+    )
     if not functions and symbols:
         return [_markdown(described), _code_cell(cell.source)]
     hidden = re.findall(r"^(?:def|class) (_\w+)", cell.source, flags=re.M)
     label = "Source" if functions else f"Source of {', '.join(hidden)}" if hidden else "Source"
     folded = {"code_prompt_show": label, "code_prompt_hide": label}
-    return ([_markdown(described)] if described else []) + [_code_cell(cell.source, ["hide-input"], folded)]
+    return ([_markdown(described)] if described else []) + [
+        _code_cell(cell.source, ["hide-input"], folded)
+    ]
 
 
 def shown_cell(cell: Cell, heading: str) -> dict:
@@ -150,8 +188,15 @@ def shown_cell(cell: Cell, heading: str) -> dict:
     mystnb = {}
     pictures = [o for o in outputs if any(kind.startswith("image/") for kind in o.get("data", {}))]
     if pictures:
-        widths = [meta["width"] for o in pictures for meta in o.get("metadata", {}).values() if isinstance(meta, dict) and "width" in meta]
-        mystnb["image"] = {"alt": cell.directives.get("fig-alt") or f"Figure: {heading}"} | ({"width": f"{max(widths)}px"} if widths else {})
+        widths = [
+            meta["width"]
+            for o in pictures
+            for meta in o.get("metadata", {}).values()
+            if isinstance(meta, dict) and "width" in meta
+        ]
+        mystnb["image"] = {"alt": cell.directives.get("fig-alt") or f"Figure: {heading}"} | (
+            {"width": f"{max(widths)}px"} if widths else {}
+        )
     if "fig-cap" in cell.directives:
         mystnb["figure"] = {"caption": cell.directives["fig-cap"]}
     if _only_imports(cell.source) and not outputs:
@@ -169,10 +214,18 @@ def first_cell(notebook: Notebook, text: str, title: str, below: str) -> str:
 def page_title(page: Page, notebook: Notebook) -> str:
     "What stands at the top of a page: a module's full name, a lesson with its number."
     number = re.match(r"lessons/0*(\d+)", page.source)
-    return f"clfnb.{notebook.module}" if notebook.module else f"{number[1]}. {notebook.title}" if number else notebook.title
+    return (
+        f"clfnb.{notebook.module}"
+        if notebook.module
+        else f"{number[1]}. {notebook.title}"
+        if number
+        else notebook.title
+    )
 
 
-def stage(page: Page, notebook: Notebook, site: Site, below: str = "", fill=lambda text: text) -> tuple[dict, list]:
+def stage(
+    page: Page, notebook: Notebook, site: Site, below: str = "", fill=lambda text: text
+) -> tuple[dict, list]:
     "The notebook that MyST-NB renders, and for each of its cells the number of the source's cell. `fill` writes what is generated."
     cells, origins, heading = [], [], notebook.title
     for cell in notebook.cells:
@@ -186,13 +239,22 @@ def stage(page: Page, notebook: Notebook, site: Site, below: str = "", fill=lamb
             headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
             heading = headings[-1] if headings else heading
         else:
-            new = exported_cells(cell, f"clfnb.{notebook.module}") if cell.exported else [shown_cell(cell, heading)] if cell.source.strip() else []
+            new = (
+                exported_cells(cell, f"clfnb.{notebook.module}")
+                if cell.exported
+                else [shown_cell(cell, heading)]
+                if cell.source.strip()
+                else []
+            )
         cells += new
         origins += [cell.number] * len(new)
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     language = {"name": "python", "pygments_lexer": "ipython3"}
-    metadata = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}, "language_info": language}
+    metadata = {
+        "kernelspec": {"name": "python3", "display_name": "python3", "language": "python"},
+        "language_info": language,
+    }
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, origins
 
 
@@ -219,7 +281,11 @@ def page_imports(notebook: Notebook) -> dict[str, str]:
     found = {}
     for cell in notebook.cells:
         if cell.kind == "code":
-            for module, names in re.findall(r"^from (clfnb[\w.]*) import ([^(\n]+|\([^)]*\))", python_of(cell.source), flags=re.M):
+            for module, names in re.findall(
+                r"^from (clfnb[\w.]*) import ([^(\n]+|\([^)]*\))",
+                python_of(cell.source),
+                flags=re.M,
+            ):
                 for name in re.sub(r"#.*|[()]", "", names).split(","):
                     full, _, alias = name.strip().partition(" as ")
                     if full:
@@ -229,5 +295,13 @@ def page_imports(notebook: Notebook) -> dict[str, str]:
 
 def assets(folder: Path) -> list[Path]:
     "Files below `nbs/` that pages point to: all but notebooks, settings and what tools leave there."
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in (".ipynb", ".yml", ".yaml"))
-    return [path for path in files if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)]
+    files = (
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix not in (".ipynb", ".yml", ".yaml")
+    )
+    return [
+        path
+        for path in files
+        if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    ]

@@ -45,7 +45,13 @@ def render(notebook: dict) -> str:
     parts = [NOTE]
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
-        parts.append(prose(text).strip() if cell["cell_type"] == "markdown" else code(text) if cell["cell_type"] == "code" else "")
+        parts.append(
+            prose(text).strip()
+            if cell["cell_type"] == "markdown"
+            else code(text)
+            if cell["cell_type"] == "code"
+            else ""
+        )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -54,16 +60,26 @@ def lesson_row(path: Path) -> str:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     head = "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "markdown"))
     front = "".join(cells[0]["source"]) if cells[0]["cell_type"] == "raw" else ""
-    facts = {key: value.strip("\"'") for key, value in re.findall(r"^(\w+): *(.+?) *$", front, flags=re.M)}
+    facts = {
+        key: value.strip("\"'")
+        for key, value in re.findall(r"^(\w+): *(.+?) *$", front, flags=re.M)
+    }
     subtitle = re.search(r"^> (.+)$", head, flags=re.M)[1]
-    row = [f"[`{path.stem.partition('_')[2]}`](lessons/{path.name})", subtitle, *(facts.get(name, "") for name in FACTS)]
+    row = [
+        f"[`{path.stem.partition('_')[2]}`](lessons/{path.name})",
+        subtitle,
+        *(facts.get(name, "") for name in FACTS),
+    ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
 
 def lesson_table() -> str:
     "All lessons, in the order of their numbers."
     head = ["| lesson | question | " + " | ".join(FACTS) + " |", "|---" * (len(FACTS) + 2) + "|"]
-    return "\n".join([*head, *(lesson_row(path) for path in sorted(LESSONS.glob("[0-9]*.ipynb")))]) + "\n"
+    return (
+        "\n".join([*head, *(lesson_row(path) for path in sorted(LESSONS.glob("[0-9]*.ipynb")))])
+        + "\n"
+    )
 
 
 def with_table(notebook: dict) -> dict:
@@ -71,7 +87,11 @@ def with_table(notebook: dict) -> dict:
     cells = []
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
-        new = PLACE.sub(lambda place: place[1] + lesson_table() + place[3], text) if cell["cell_type"] == "markdown" else text
+        new = (
+            PLACE.sub(lambda place: place[1] + lesson_table() + place[3], text)
+            if cell["cell_type"] == "markdown"
+            else text
+        )
         cells.append(cell | {"source": new.splitlines(keepends=True)} if new != text else cell)
     return notebook | {"cells": cells}
 
@@ -82,12 +102,19 @@ def main() -> int:
     text = render(notebook)
     if "--check" not in sys.argv:
         if notebook != old:
-            SOURCE.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+            SOURCE.write_text(
+                json.dumps(notebook, indent=1, ensure_ascii=False) + "\n",
+                encoding="utf-8",
+                newline="\n",
+            )
         TARGET.write_text(text, encoding="utf-8", newline="\n")
         return 0
     same = notebook == old and TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text
     if not same:
-        print("README.md and nbs/index.ipynb are not what the notebooks say: run python docs/readme.py", file=sys.stderr)
+        print(
+            "README.md and nbs/index.ipynb are not what the notebooks say: run python docs/readme.py",
+            file=sys.stderr,
+        )
     return 0 if same else 1
 
 

@@ -21,7 +21,7 @@ THEME = Path(__file__).parent / "theme"
 BUILD = ROOT / "build" / "docs"
 RENDERERS = ("furo", "myst-nb", "myst-parser", "sphinx", "sphinx-copybutton")
 GLOSSARY = "reference/glossary.ipynb"
-CELL_LINES = 10000   # MyST-NB reports line n of the i-th cell, from 1, as i * 10000 + n
+CELL_LINES = 10000  # MyST-NB reports line n of the i-th cell, from 1, as i * 10000 + n
 
 
 class SiteError(RuntimeError):
@@ -38,13 +38,23 @@ class Book:
     @property
     def lessons(self) -> list[Notebook]:
         "The lessons in reading order."
-        return [self.notebooks[page.source] for page in self.site.pages() if page.source.startswith("lessons/")]
+        return [
+            self.notebooks[page.source]
+            for page in self.site.pages()
+            if page.source.startswith("lessons/")
+        ]
 
 
 def read_book(kept: Path = KEPT) -> Book:
     "All notebooks in their executed form. Raises `Refused` for what cannot be rendered."
     site = read_contents(ROOT / "_quarto.yml")
-    return Book(site, {page.source: executed_notebook(NBS / page.source, page.source, kept) for page in site.pages()})
+    return Book(
+        site,
+        {
+            page.source: executed_notebook(NBS / page.source, page.source, kept)
+            for page in site.pages()
+        },
+    )
 
 
 # Staging
@@ -60,15 +70,27 @@ def _write(path: Path, text: str) -> None:
 def fill_places(book: Book, text: str) -> str:
     "Markdown of a notebook with everything generated filled in."
     text = generated.fill_place(text, "lessons", lambda: generated.lesson_cards(book.lessons))
-    return generated.fill_place(text, "timings", lambda: generated.timings_table(book.site, book.notebooks))
+    return generated.fill_place(
+        text, "timings", lambda: generated.timings_table(book.site, book.notebooks)
+    )
 
 
 def root_toctrees(book: Book) -> str:
     "The sidebar: one caption a section; a section with sections is its overview and their pages."
-    trees, titles = [], {lesson.name: f"{generated.lesson_number(lesson)}. {lesson.title}" for lesson in book.lessons}
+    trees, titles = (
+        [],
+        {
+            lesson.name: f"{generated.lesson_number(lesson)}. {lesson.title}"
+            for lesson in book.lessons
+        },
+    )
     for child in book.site.children:
         if isinstance(child, Section):
-            children = [Section("Overview", (), child.name), *child.children] if child.name else child.children
+            children = (
+                [Section("Overview", (), child.name), *child.children]
+                if child.name
+                else child.children
+            )
             trees.append(generated.toctree(children, "", child.title, titles))
     return "\n\n".join(trees)
 
@@ -84,14 +106,28 @@ def stage_all(book: Book, target: Path) -> dict[str, list[int]]:
     for page in book.site.pages():
         notebook = book.notebooks[page.source]
         below = generated.below_title(page, notebook, book.site)
-        staged, origins[page.name] = stage(page, notebook, book.site, below, lambda text: fill_places(book, text))
+        staged, origins[page.name] = stage(
+            page, notebook, book.site, below, lambda text: fill_places(book, text)
+        )
         if page.name == "index":
-            staged["cells"].append({"cell_type": "markdown", "metadata": {}, "id": "contents", "source": root_toctrees(book)})
+            staged["cells"].append(
+                {
+                    "cell_type": "markdown",
+                    "metadata": {},
+                    "id": "contents",
+                    "source": root_toctrees(book),
+                }
+            )
         put(f"{page.name}.ipynb", json.dumps(staged))
     for section in book.site.sections():
         if section.name:
             nested = any(isinstance(child, Section) for child in section.children)
-            put(f"{section.name}.md", (generated.library_page if nested else generated.room_page)(section, book.notebooks))
+            put(
+                f"{section.name}.md",
+                (generated.library_page if nested else generated.room_page)(
+                    section, book.notebooks
+                ),
+            )
     put("404.md", (THEME / "404.md").read_text(encoding="utf-8"))
     for file in assets(NBS):
         place = target / file.relative_to(NBS)
@@ -110,9 +146,13 @@ def link_tables(book: Book) -> dict:
     "What names in backticks and terms of the glossary lead to."
     pages = {page.name: book.notebooks[page.source] for page in book.site.pages()}
     return {
-        "clfnb_modules": {f"clfnb.{notebook.module}": name for name, notebook in pages.items() if notebook.module},
+        "clfnb_modules": {
+            f"clfnb.{notebook.module}": name for name, notebook in pages.items() if notebook.module
+        },
         "clfnb_imports": {name: page_imports(notebook) for name, notebook in pages.items()},
-        "clfnb_terms": read_glossary(book.notebooks[GLOSSARY]) if GLOSSARY in book.notebooks else [],
+        "clfnb_terms": read_glossary(book.notebooks[GLOSSARY])
+        if GLOSSARY in book.notebooks
+        else [],
         "clfnb_sources": {page.name: f"nbs/{page.source}" for page in book.site.pages()},
     }
 
@@ -128,7 +168,9 @@ def explain(warnings: str, source: Path, book: Book, origins: dict[str, list[int
         cell = f", cell {cells[index]}, line {line % CELL_LINES}" if 0 <= index < len(cells) else ""
         return f"nbs/{sources.get(name, name)}{cell}:"
 
-    return re.sub(rf"{re.escape(str(source))}/([\w/.-]+?)\.(?:ipynb|md)(?::(\d+))?:", place, warnings)
+    return re.sub(
+        rf"{re.escape(str(source))}/([\w/.-]+?)\.(?:ipynb|md)(?::(\d+))?:", place, warnings
+    )
 
 
 def run_sphinx(book: Book, source: Path, target: Path, origins: dict) -> None:
@@ -138,11 +180,22 @@ def run_sphinx(book: Book, source: Path, target: Path, origins: dict) -> None:
 
     warnings = io.StringIO()
     with patch_docutils(str(THEME)), docutils_namespace():
-        app = Sphinx(str(source), str(THEME), str(target), str(target.parent / "doctrees"), "html", link_tables(book), None, warnings)
+        app = Sphinx(
+            str(source),
+            str(THEME),
+            str(target),
+            str(target.parent / "doctrees"),
+            "html",
+            link_tables(book),
+            None,
+            warnings,
+        )
         app.build()
     said = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).strip()
     if app.statuscode or said:
-        shutil.rmtree(target.parent / "doctrees", ignore_errors=True)   # else the next build would not repeat its warnings
+        shutil.rmtree(
+            target.parent / "doctrees", ignore_errors=True
+        )  # else the next build would not repeat its warnings
         raise SiteError(explain(said, source, book, origins) or "Sphinx failed without a word")
 
 
@@ -152,7 +205,11 @@ def tidy(target: Path, names: list[str]) -> None:
     for path in [*target.rglob("*.html"), *target.rglob("*.html.md"), *target.rglob("*.ipynb")]:
         if path not in pages:
             path.unlink()
-    shown = {name for path in pages for name in re.findall(r"_images/([^\"?]+)", path.read_text(encoding="utf-8"))}
+    shown = {
+        name
+        for path in pages
+        for name in re.findall(r"_images/([^\"?]+)", path.read_text(encoding="utf-8"))
+    }
     for path in (target / "_images").glob("*"):
         if path.name not in shown:
             path.unlink()
@@ -161,20 +218,34 @@ def tidy(target: Path, names: list[str]) -> None:
 def finish(book: Book, target: Path) -> None:
     "What stands beside Sphinx's pages: notebooks to download, plain Markdown, files for machines, and a 404 page for every depth."
     site = book.site
-    names = [page.name for page in site.pages()] + [section.name for section in site.sections() if section.name]
+    names = [page.name for page in site.pages()] + [
+        section.name for section in site.sections() if section.name
+    ]
     tidy(target, names)
     for page in site.pages():
-        (target / f"{page.name}.html.md").write_text(as_markdown(book.notebooks[page.source], site), encoding="utf-8")
+        (target / f"{page.name}.html.md").write_text(
+            as_markdown(book.notebooks[page.source], site), encoding="utf-8"
+        )
         if page.source.startswith("lessons/"):
             shutil.copy2(NBS / page.source, target / page.source)
     (target / "sitemap.xml").write_text(generated.sitemap(site, names), encoding="utf-8")
-    (target / "robots.txt").write_text(f"User-agent: *\nAllow: /\nSitemap: {site.url}/sitemap.xml\n", encoding="utf-8")
+    (target / "robots.txt").write_text(
+        f"User-agent: *\nAllow: /\nSitemap: {site.url}/sitemap.xml\n", encoding="utf-8"
+    )
     (target / "llms.txt").write_text(generated.llms_text(site, book.notebooks), encoding="utf-8")
     (target / ".nojekyll").touch()
     base = re.sub(r"^https?://[^/]+", "", site.url) + "/"
     lost = target / "404.html"
-    text = re.sub(r"<head>(?:<base [^>]*>)?", f'<head><base href="{base}">', lost.read_text(encoding="utf-8"), count=1)
-    lost.write_text(text.replace('<a class="headerlink" href="#', '<a class="headerlink" href="404.html#'), encoding="utf-8")
+    text = re.sub(
+        r"<head>(?:<base [^>]*>)?",
+        f'<head><base href="{base}">',
+        lost.read_text(encoding="utf-8"),
+        count=1,
+    )
+    lost.write_text(
+        text.replace('<a class="headerlink" href="#', '<a class="headerlink" href="404.html#'),
+        encoding="utf-8",
+    )
 
 
 def publish(built: Path, target: Path) -> None:

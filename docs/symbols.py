@@ -5,7 +5,7 @@ import io
 import tokenize
 from dataclasses import dataclass, field
 
-SIGNATURE = 90   # characters up to which parameters are shown with their types
+SIGNATURE = 90  # characters up to which parameters are shown with their types
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ class Symbol:
 def comments(source: str) -> dict[int, str]:
     "Line number → comment at its end, without the mark."
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {token.start[0]: token.string.lstrip("# ").strip() for token in tokens if token.type == tokenize.COMMENT}
+    return {
+        token.start[0]: token.string.lstrip("# ").strip()
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
 
 
 def _text(node) -> str:
@@ -51,9 +55,20 @@ def _arguments(function) -> list[tuple]:
     rows += [(arg, arg.arg, default) for arg, default in zip(plain, defaults, strict=True)][first:]
     rows += [(spec.vararg, f"*{spec.vararg.arg}", None)] if spec.vararg else []
     rows += [(None, "*", None)] if spec.kwonlyargs and not spec.vararg else []
-    rows += [(arg, arg.arg, default) for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True)]
+    rows += [
+        (arg, arg.arg, default)
+        for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
+    ]
     rows += [(spec.kwarg, f"**{spec.kwarg.arg}", None)] if spec.kwarg else []
-    return [((default or arg).end_lineno if arg else 0, name, _text(arg and arg.annotation), _text(default)) for arg, name, default in rows]
+    return [
+        (
+            (default or arg).end_lineno if arg else 0,
+            name,
+            _text(arg and arg.annotation),
+            _text(default),
+        )
+        for arg, name, default in rows
+    ]
 
 
 def parameters(function, notes: dict[int, str]) -> tuple[Parameter, ...]:
@@ -61,12 +76,16 @@ def parameters(function, notes: dict[int, str]) -> tuple[Parameter, ...]:
     grouped = {}
     for line, name, kind, default in _arguments(function):
         if line:
-            grouped.setdefault(line if line in notes else (line, name), []).append((name, kind, default))
+            grouped.setdefault(line if line in notes else (line, name), []).append(
+                (name, kind, default)
+            )
     rows = []
     for line, members in grouped.items():
         names, kinds, defaults = zip(*members, strict=True)
         kinds, defaults = dict.fromkeys(filter(None, kinds)), dict.fromkeys(filter(None, defaults))
-        rows.append(Parameter(", ".join(names), ", ".join(kinds), ", ".join(defaults), notes.get(line, "")))
+        rows.append(
+            Parameter(", ".join(names), ", ".join(kinds), ", ".join(defaults), notes.get(line, ""))
+        )
     return tuple(rows)
 
 
@@ -74,7 +93,11 @@ def signature(function) -> str:
     "`(a: int, b=1) -> float`, without self and cls; without types, which the argument table has, if it would be long."
     typed, bare = [], []
     for _, name, kind, default in _arguments(function):
-        typed.append(name + (f": {kind}" if kind else "") + (f" = {default}" if kind and default else f"={default}" if default else ""))
+        typed.append(
+            name
+            + (f": {kind}" if kind else "")
+            + (f" = {default}" if kind and default else f"={default}" if default else "")
+        )
         bare.append(name + (f"={default}" if default else ""))
     parts = typed if len(", ".join(typed)) <= SIGNATURE else bare
     return f"({', '.join(parts)})" + (f" -> {_text(function.returns)}" if function.returns else "")
@@ -86,31 +109,65 @@ def read_function(node, notes: dict[int, str], name: str = "") -> Symbol:
     if node.returns and _text(node.returns) != "None":
         line = node.returns.end_lineno
         shared = any(line == other for other, *_ in _arguments(node))
-        returns = Parameter("returns", _text(node.returns), "", "" if shared else notes.get(line, ""))
-    doc, decorators = ast.get_docstring(node) or "", tuple(_text(decorator) for decorator in node.decorator_list)
-    return Symbol(name or node.name, "function", signature(node), doc, parameters(node, notes), returns, decorators)
+        returns = Parameter(
+            "returns", _text(node.returns), "", "" if shared else notes.get(line, "")
+        )
+    doc, decorators = (
+        ast.get_docstring(node) or "",
+        tuple(_text(decorator) for decorator in node.decorator_list),
+    )
+    return Symbol(
+        name or node.name,
+        "function",
+        signature(node),
+        doc,
+        parameters(node, notes),
+        returns,
+        decorators,
+    )
 
 
 def read_class(node, notes: dict[int, str]) -> Symbol:
     "A class: fields of a dataclass or the parameters of `__init__`, and the public methods that say something."
-    functions = [child for child in node.body if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    functions = [
+        child for child in node.body if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
     init = next((child for child in functions if child.name == "__init__"), None)
     fields = [child for child in node.body if isinstance(child, ast.AnnAssign)]
     if init:
         rows, text = parameters(init, notes), signature(init).partition(" -> ")[0]
     else:
-        rows = tuple(Parameter(_text(f.target), _text(f.annotation), _text(f.value), notes.get(f.end_lineno, "")) for f in fields)
-        text = f"({', '.join(row.name + (f'={row.default}' if row.default else '') for row in rows)})" if rows else ""
-    members = [read_function(child, notes, f"{node.name}.{child.name}") for child in functions if not child.name.startswith("_")]
+        rows = tuple(
+            Parameter(
+                _text(f.target), _text(f.annotation), _text(f.value), notes.get(f.end_lineno, "")
+            )
+            for f in fields
+        )
+        text = (
+            f"({', '.join(row.name + (f'={row.default}' if row.default else '') for row in rows)})"
+            if rows
+            else ""
+        )
+    members = [
+        read_function(child, notes, f"{node.name}.{child.name}")
+        for child in functions
+        if not child.name.startswith("_")
+    ]
     decorators = tuple(_text(decorator) for decorator in node.decorator_list)
-    return Symbol(node.name, "class", text, ast.get_docstring(node) or "", rows, None, decorators, members)
+    return Symbol(
+        node.name, "class", text, ast.get_docstring(node) or "", rows, None, decorators, members
+    )
 
 
 def _patched_class(node) -> str:
     "The class that fastcore's `patch` adds a function to, or nothing."
     decorators = {_text(decorator).partition("(")[0] for decorator in node.decorator_list}
     first = node.args.args[0] if node.args.args else None
-    return _text(first.annotation).strip("'\"") if "patch" in decorators and first is not None and first.annotation else ""
+    return (
+        _text(first.annotation).strip("'\"")
+        if "patch" in decorators and first is not None and first.annotation
+        else ""
+    )
 
 
 def _assignments(node) -> list[tuple]:
@@ -118,7 +175,11 @@ def _assignments(node) -> list[tuple]:
     pairs = []
     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
         parts = target.elts if isinstance(target, ast.Tuple) else [target]
-        values = node.value.elts if isinstance(node.value, ast.Tuple) and len(parts) > 1 else [node.value] * len(parts)
+        values = (
+            node.value.elts
+            if isinstance(node.value, ast.Tuple) and len(parts) > 1
+            else [node.value] * len(parts)
+        )
         pairs += list(zip(parts, values, strict=False))
     return pairs
 
@@ -129,7 +190,12 @@ def _assigned(node, functions: dict, notes: dict[int, str]) -> list[Symbol]:
     for target, value in _assignments(node):
         if isinstance(target, ast.Name) and not target.id.startswith("_"):
             found.append(Symbol(target.id, "data"))
-        elif isinstance(target, ast.Attribute) and isinstance(value, ast.Name) and value.id in functions and not target.attr.startswith("_"):
+        elif (
+            isinstance(target, ast.Attribute)
+            and isinstance(value, ast.Name)
+            and value.id in functions
+            and not target.attr.startswith("_")
+        ):
             symbol = read_function(functions[value.id], notes, _text(target))
             found.append(Symbol(**{**symbol.__dict__, "kind": "method"}))
     return found
@@ -138,13 +204,19 @@ def _assigned(node, functions: dict, notes: dict[int, str]) -> list[Symbol]:
 def read_symbols(source: str) -> list[Symbol]:
     "What an exported cell defines at its top level: public functions, classes, methods given to a class, and constants."
     notes, found, body = comments(source), [], ast.parse(source).body
-    functions = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    functions = {
+        node.name: node
+        for node in body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             owner = _patched_class(node)
             if not node.name.startswith("_"):
                 symbol = read_function(node, notes, f"{owner}.{node.name}" if owner else "")
-                found.append(Symbol(**{**symbol.__dict__, "kind": "method" if owner else "function"}))
+                found.append(
+                    Symbol(**{**symbol.__dict__, "kind": "method" if owner else "function"})
+                )
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             found.append(read_class(node, notes))
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):

@@ -14,28 +14,43 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 ROOT = Path(__file__).resolve().parent.parent
-PREFIX = "/clfnb/"   # the site stands below this path, as it does on GitHub Pages
+PREFIX = "/clfnb/"  # the site stands below this path, as it does on GitHub Pages
 sys.path.insert(0, str(ROOT))
 
 
 def chromium() -> str | None:
     "Debian's chromium, or another one that is installed; None lets Playwright look for its own."
-    return os.environ.get("CLFNB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return (
+        os.environ.get("CLFNB_CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
 
 
 def why_not() -> str:
     "Why there can be no browser test here; empty if there can."
-    missing = [name for name in ("playwright", "sphinx", "myst_nb", "furo", "sphinx_copybutton") if find_spec(name) is None]
+    missing = [
+        name
+        for name in ("playwright", "sphinx", "myst_nb", "furo", "sphinx_copybutton")
+        if find_spec(name) is None
+    ]
     if missing:
         return f"not installed: {', '.join(missing)} (pip install -e '.[dev]')"
-    return "" if chromium() else "no chromium found (apt-get install chromium, or set CLFNB_CHROMIUM)"
+    return (
+        "" if chromium() else "no chromium found (apt-get install chromium, or set CLFNB_CHROMIUM)"
+    )
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     "Serves a folder below `PREFIX`, and 404.html for what is not there, as GitHub Pages does."
 
     def translate_path(self, path):
-        return super().translate_path("/" + path.removeprefix(PREFIX)) if path.startswith(PREFIX) else os.devnull
+        return (
+            super().translate_path("/" + path.removeprefix(PREFIX))
+            if path.startswith(PREFIX)
+            else os.devnull
+        )
 
     def send_error(self, code, message=None, explain=None):
         page = Path(self.directory, "404.html")
@@ -70,7 +85,9 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        running = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
         try:
             yield running
         finally:
@@ -105,8 +122,15 @@ def broken_links(site: Path) -> list[str]:
             target, anchor = urldefrag(urljoin(f"http://site{here}", link))
             if not target.startswith("http://site/"):
                 continue
-            file = site / unquote(re.sub(r"\?.*", "", target).removeprefix("http://site/") or "index.html")
+            file = site / unquote(
+                re.sub(r"\?.*", "", target).removeprefix("http://site/") or "index.html"
+            )
             known = pages[file].anchors if file in pages else None
-            if not file.is_file() or anchor and known is not None and unquote(anchor) not in known | {"top"}:
+            if (
+                not file.is_file()
+                or anchor
+                and known is not None
+                and unquote(anchor) not in known | {"top"}
+            ):
                 broken.append(f"{path.relative_to(site)}: {link}")
     return sorted(set(broken))

@@ -35,45 +35,84 @@ def wanted(path: Path, words: list[str]) -> bool:
 
 def check_style() -> Counter:
     "Ruff on everything, notebooks too. Not its formatter: it would tear the comments of the parameters from their columns."
-    places = [name for name in ("clfnb", "nbs", "tests", "docs", "benchmarks") if any((ROOT / name).rglob("*.*"))]
-    fine = subprocess.run([sys.executable, "-m", "ruff", "check", "-q", "--output-format=concise", *places], cwd=ROOT).returncode == 0
+    places = [
+        name
+        for name in ("clfnb", "nbs", "tests", "docs", "benchmarks")
+        if any((ROOT / name).rglob("*.*"))
+    ]
+    fine = (
+        subprocess.run(
+            [sys.executable, "-m", "ruff", "check", "-q", "--output-format=concise", *places],
+            cwd=ROOT,
+        ).returncode
+        == 0
+    )
     print(f"style: {'fine' if fine else 'FAILED (ruff, see above)'}", flush=True)
     return Counter(passed=int(fine), failed=int(not fine))
 
 
 def notebooks(words: list[str]) -> list[Path]:
     "The notebooks to run, lessons first because they take longest."
-    found = [path for path in sorted((ROOT / "nbs").rglob("*.ipynb")) if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts)]
-    return sorted((path for path in found if wanted(path, words)), key=lambda path: "lessons" not in path.parts)
+    found = [
+        path
+        for path in sorted((ROOT / "nbs").rglob("*.ipynb"))
+        if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts)
+    ]
+    return sorted(
+        (path for path in found if wanted(path, words)),
+        key=lambda path: "lessons" not in path.parts,
+    )
 
 
 def check_notebooks(paths: list[Path]) -> tuple[Counter, list[tuple[float, str]]]:
     "Run the notebooks in a few processes that are used again, so that torch is imported once in each."
     counts, times = Counter(), []
-    usual = multiprocessing.get_start_method()   # a spawned process would spawn its own children too, which a user's kernel does not
-    with ProcessPoolExecutor(NOTEBOOK_PROCESSES, multiprocessing.get_context("spawn"), multiprocessing.set_start_method, (usual, True)) as pool:
-        jobs = {pool.submit(run_notebook, path): path.relative_to(ROOT).as_posix() for path in paths}
+    usual = (
+        multiprocessing.get_start_method()
+    )  # a spawned process would spawn its own children too, which a user's kernel does not
+    with ProcessPoolExecutor(
+        NOTEBOOK_PROCESSES,
+        multiprocessing.get_context("spawn"),
+        multiprocessing.set_start_method,
+        (usual, True),
+    ) as pool:
+        jobs = {
+            pool.submit(run_notebook, path): path.relative_to(ROOT).as_posix() for path in paths
+        }
         for job in as_completed(jobs):
             try:
                 passed, seconds, error = job.result()
             except BrokenProcessPool:
-                passed, seconds, error = False, 0.0, "The process died while this notebook, or one beside it, was running.\n"
+                passed, seconds, error = (
+                    False,
+                    0.0,
+                    "The process died while this notebook, or one beside it, was running.\n",
+                )
             except Refused as refused:
                 passed, seconds, error = False, 0.0, f"{refused}\n"
             counts["passed" if passed else "failed"] += 1
             times.append((seconds, jobs[job]))
-            print(f"{jobs[job]}: {seconds:.1f} s" if passed else f"{jobs[job]}: FAILED after {seconds:.1f} s\n{error}", flush=True)
+            print(
+                f"{jobs[job]}: {seconds:.1f} s"
+                if passed
+                else f"{jobs[job]}: FAILED after {seconds:.1f} s\n{error}",
+                flush=True,
+            )
     return counts, sorted(times, reverse=True)
 
 
 def check_tests(words: list[str]) -> Counter:
     "Pytest on the files of this folder, counted from its own report."
-    files = [str(path) for path in sorted((ROOT / "tests").glob("test_*.py")) if wanted(path, words)]
+    files = [
+        str(path) for path in sorted((ROOT / "tests").glob("test_*.py")) if wanted(path, words)
+    ]
     if not files:
         return Counter()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "report.xml")
-        code = subprocess.run([sys.executable, "-m", "pytest", "-rs", f"--junitxml={file}", *files], cwd=ROOT).returncode
+        code = subprocess.run(
+            [sys.executable, "-m", "pytest", "-rs", f"--junitxml={file}", *files], cwd=ROOT
+        ).returncode
         suite = ElementTree.parse(file).getroot().find("testsuite") if file.is_file() else None
     if suite is None:
         return Counter(failed=1)
@@ -84,13 +123,19 @@ def check_tests(words: list[str]) -> Counter:
 
 def main() -> int:
     "Run all checks; 0 if nothing failed."
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("words", nargs="*", help="run only what has one of these words in its path")
     words, began = parser.parse_args().words, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="clfnb-test-", ignore_cleanup_errors=True) as runs:
         os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "CLFNB_RUNS": runs}
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)   # compiling torch anew takes 20 s in each of many processes
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:   # so it is in the background, and would be in every process started here
+        os.environ.pop(
+            "PYTHONDONTWRITEBYTECODE", None
+        )  # compiling torch anew takes 20 s in each of many processes
+        if (
+            signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        ):  # so it is in the background, and would be in every process started here
             signal.signal(signal.SIGINT, signal.default_int_handler)
         counts = check_style()
         found, times = check_notebooks(notebooks(words))

@@ -20,14 +20,20 @@ FLOORS = {
 CELL_LINES, MODULE_LINES, LINE_WIDTH = 25, 400, 160
 WORDS_PER_LINE = {"lib": 2, "lessons": 4}
 HEAVY = ("torch", "pandas", "matplotlib", "wfdb", "papermill")
-PERMITTED = {"clfnb.runs.engine": {"papermill"}}  # is an engine of papermill, and imported only when a run starts
+PERMITTED = {
+    "clfnb.runs.engine": {"papermill"}
+}  # is an engine of papermill, and imported only when a run starts
 LIGHT_MODULES = ("settings", "files", "data.catalog", "data.download", "runs", "cli", "doctor")
 MACHINE_PATH = re.compile(r"(?<![\w.\-/}])/(?:work|tmp|home|root|Users)/\w")
 
 
 def notebooks(folder="."):
     """All notebooks below a folder of nbs/, without what tools leave there."""
-    return sorted(p for p in (NBS / folder).rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(NBS).parts))
+    return sorted(
+        p
+        for p in (NBS / folder).rglob("*.ipynb")
+        if not any(part.startswith((".", "_")) for part in p.relative_to(NBS).parts)
+    )
 
 
 def modules():
@@ -51,7 +57,9 @@ def cells(path, kind="code"):
 
 
 def directives(source):
-    return [line.removeprefix("#|").split() for line in source.splitlines() if line.startswith("#|")]
+    return [
+        line.removeprefix("#|").split() for line in source.splitlines() if line.startswith("#|")
+    ]
 
 
 def is_exported(source):
@@ -64,12 +72,22 @@ def code_lines(source):
 
 def parse(source):
     """The syntax tree of a cell, its magics taken for comments."""
-    return ast.parse("\n".join("pass" if line.startswith(("%", "!")) else line for line in source.splitlines()))
+    return ast.parse(
+        "\n".join("pass" if line.startswith(("%", "!")) else line for line in source.splitlines())
+    )
 
 
 def default_exp(path):
     """The module that a notebook says it makes, or None."""
-    return next((words[1] for _, source in cells(path) for words in directives(source) if words[:1] == ["default_exp"]), None)
+    return next(
+        (
+            words[1]
+            for _, source in cells(path)
+            for words in directives(source)
+            if words[:1] == ["default_exp"]
+        ),
+        None,
+    )
 
 
 # Floors
@@ -90,9 +108,15 @@ def imported(tree, package):
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join(["clfnb", *package[: len(package) - node.level + 1], *([base] if base else [])])
+                base = ".".join(
+                    ["clfnb", *package[: len(package) - node.level + 1], *([base] if base else [])]
+                )
             if base == "clfnb":
-                yield from ((node.lineno, alias.name) for alias in node.names if not alias.name.startswith("__"))
+                yield from (
+                    (node.lineno, alias.name)
+                    for alias in node.names
+                    if not alias.name.startswith("__")
+                )
             elif base.startswith("clfnb."):
                 yield node.lineno, base.removeprefix("clfnb.")
 
@@ -109,7 +133,9 @@ def floor_offences(path, root=LIB):
         if other not in FLOORS:
             found.append(f"line {line}: clfnb.{name} is in no known room")
         elif other != own and FLOORS[other] >= FLOORS[own]:
-            found.append(f"line {line}: {own} (floor {FLOORS[own]}) imports clfnb.{name} (floor {FLOORS[other]})")
+            found.append(
+                f"line {line}: {own} (floor {FLOORS[own]}) imports clfnb.{name} (floor {FLOORS[other]})"
+            )
     return found
 
 
@@ -122,8 +148,14 @@ def cell_budget_offences(path):
     for number, source in cells(path):
         lines = code_lines(source)
         if is_exported(source) and len(lines) > CELL_LINES:
-            found.append(f"cell {number} ({lines[0][:50]}): {len(lines)} lines, at most {CELL_LINES}")
-        found += [f"cell {number}: a line of {len(line)} characters, at most {LINE_WIDTH}: {line[:50]}" for line in lines if len(line) > LINE_WIDTH]
+            found.append(
+                f"cell {number} ({lines[0][:50]}): {len(lines)} lines, at most {CELL_LINES}"
+            )
+        found += [
+            f"cell {number}: a line of {len(line)} characters, at most {LINE_WIDTH}: {line[:50]}"
+            for line in lines
+            if len(line) > LINE_WIDTH
+        ]
     return found
 
 
@@ -132,7 +164,11 @@ def prose_offences(path):
     least = WORDS_PER_LINE.get(path.relative_to(NBS).parts[0])
     words = sum(len(source.split()) for _, source in cells(path, "markdown"))
     lines = sum(len(code_lines(source)) for _, source in cells(path))
-    return [f"{words} words for {lines} code lines: {words / lines:.2f} a line, at least {least}"] if least and words < least * lines else []
+    return (
+        [f"{words} words for {lines} code lines: {words / lines:.2f} a line, at least {least}"]
+        if least and words < least * lines
+        else []
+    )
 
 
 def module_budget_offences(path):
@@ -165,30 +201,48 @@ def import_offences(path):
     for number, source in cells(path):
         kinds = {isinstance(node, (ast.Import, ast.ImportFrom)) for node in parse(source).body}
         if len(kinds) == 2:
-            found.append(f"cell {number} mixes imports with other statements: {code_lines(source)[0][:60]}")
+            found.append(
+                f"cell {number} mixes imports with other statements: {code_lines(source)[0][:60]}"
+            )
     return found
 
 
 def title_offences(path):
     first = next(iter(cells(path, "markdown")), (0, ""))[1].strip().splitlines()
-    good = len(first) > 1 and first[0].startswith("# ") and any(line.startswith("> ") for line in first[1:3])
+    good = (
+        len(first) > 1
+        and first[0].startswith("# ")
+        and any(line.startswith("> ") for line in first[1:3])
+    )
     return [] if good else ["the first cell must be '# title' and '> subtitle'"]
 
 
 def mirror_offences(path):
     """A library notebook must make the module at its own path."""
     expected = ".".join(path.relative_to(NBS / "lib").with_suffix("").parts)
-    return [] if default_exp(path) == expected else [f"default_exp is {default_exp(path)}, expected {expected}"]
+    return (
+        []
+        if default_exp(path) == expected
+        else [f"default_exp is {default_exp(path)}, expected {expected}"]
+    )
 
 
 def lesson_offences(path):
     """One cell tagged `parameters` that begins with `data: str = "simulated"`."""
-    tagged = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    tagged = [
+        c
+        for c in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if "parameters" in c["metadata"].get("tags", [])
+    ]
     if len(tagged) != 1:
         return [f"{len(tagged)} cells tagged 'parameters', expected one"]
     first = parse(source_of(tagged[0])).body[:1]
     text = ast.unparse(first[0]) if first else ""
-    return [] if text == "data: str = 'simulated'" else [f"the first parameter is {text!r}, expected data: str = \"simulated\""]
+    return (
+        []
+        if text == "data: str = 'simulated'"
+        else [f'the first parameter is {text!r}, expected data: str = "simulated"']
+    )
 
 
 # Documentation
@@ -203,18 +257,32 @@ def _is_command(function):
 def _methods_above(node, tree):
     """Names that a class inherits from classes of the same module: documented there once."""
     bases = {ast.unparse(base) for base in node.bases}
-    return {m.name for c in tree.body if isinstance(c, ast.ClassDef) and c.name in bases for m in c.body if isinstance(m, ast.FunctionDef)}
+    return {
+        m.name
+        for c in tree.body
+        if isinstance(c, ast.ClassDef) and c.name in bases
+        for m in c.body
+        if isinstance(m, ast.FunctionDef)
+    }
 
 
 def _public_functions(tree):
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            yield node.name, node, 1 if any("patch" in ast.unparse(d) for d in node.decorator_list) else 0
+            yield (
+                node.name,
+                node,
+                1 if any("patch" in ast.unparse(d) for d in node.decorator_list) else 0,
+            )
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             above = _methods_above(node, tree) - {"__init__"}
             for method in (m for m in node.body if getattr(m, "name", "") not in above):
-                static = isinstance(method, ast.FunctionDef) and any(ast.unparse(d) == "staticmethod" for d in method.decorator_list)
-                if isinstance(method, ast.FunctionDef) and (method.name == "__init__" or not method.name.startswith("_")):
+                static = isinstance(method, ast.FunctionDef) and any(
+                    ast.unparse(d) == "staticmethod" for d in method.decorator_list
+                )
+                if isinstance(method, ast.FunctionDef) and (
+                    method.name == "__init__" or not method.name.startswith("_")
+                ):
                     yield f"{node.name}.{method.name}", method, 0 if static else 1
 
 
@@ -222,13 +290,25 @@ def docs_offences(path):
     """Public functions without a docstring, and parameters without a comment of their own."""
     text = path.read_text(encoding="utf-8")
     tree, lines, found = ast.parse(text), text.splitlines(), []
-    found += [f"class {n.name} has no docstring" for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_" and not ast.get_docstring(n)]
+    found += [
+        f"class {n.name} has no docstring"
+        for n in tree.body
+        if isinstance(n, ast.ClassDef) and n.name[0] != "_" and not ast.get_docstring(n)
+    ]
     for name, function, skip in _public_functions(tree):
         if not ast.get_docstring(function) and function.name != "__init__":
             found.append(f"{name} has no docstring")
         arguments = function.args.posonlyargs + function.args.args
-        arguments = arguments[skip:] + function.args.kwonlyargs + [a for a in (function.args.vararg, function.args.kwarg) if a]
-        bare = [] if _is_command(function) else [a.arg for a in arguments if "#" not in lines[a.end_lineno - 1]]
+        arguments = (
+            arguments[skip:]
+            + function.args.kwonlyargs
+            + [a for a in (function.args.vararg, function.args.kwarg) if a]
+        )
+        bare = (
+            []
+            if _is_command(function)
+            else [a.arg for a in arguments if "#" not in lines[a.end_lineno - 1]]
+        )
         if bare:
             found.append(f"{name}: no docment for {', '.join(bare)}")
     return found
@@ -248,12 +328,19 @@ def unsafe_calls(tree, allowed=frozenset()):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
             if names == ["UnpicklingError", "pickle"]:
                 continue  # the error alone, to catch it
-            if {"pickle", "dill", "cloudpickle", "joblib"} & {name.split(".")[0] for name in names} - allowed:
+            if {"pickle", "dill", "cloudpickle", "joblib"} & {
+                name.split(".")[0] for name in names
+            } - allowed:
                 yield f"line {node.lineno}: {ast.unparse(node)}"
         if isinstance(node, ast.Call):
             given = {k.arg: ast.unparse(k.value) for k in node.keywords}
             name = ast.unparse(node.func)
-            bad = [f"{k}={v}" for k, v in given.items() if (k, v) in {("shell", "True"), ("weights_only", "False"), ("allow_pickle", "True")}]
+            bad = [
+                f"{k}={v}"
+                for k, v in given.items()
+                if (k, v)
+                in {("shell", "True"), ("weights_only", "False"), ("allow_pickle", "True")}
+            ]
             if name == "torch.load" and given.get("weights_only") != "True":
                 bad.append("torch.load without weights_only=True")
             if name in ("plt.show", "os.system", "eval", "exec"):
@@ -264,12 +351,23 @@ def unsafe_calls(tree, allowed=frozenset()):
 def safety_offences(path):
     """Unsafe calls and paths of one machine, in a notebook or a Python file."""
     found = []
-    parts = [("", path.read_text(encoding="utf-8"))] if path.suffix == ".py" else [(f"cell {i}, ", s) for i, s in cells(path)]
-    own = {"cloudpickle"} if "/".join(path.with_suffix("").parts[-2:]) in PICKLES_FOR_OWN_CHILDREN else set()
+    parts = (
+        [("", path.read_text(encoding="utf-8"))]
+        if path.suffix == ".py"
+        else [(f"cell {i}, ", s) for i, s in cells(path)]
+    )
+    own = (
+        {"cloudpickle"}
+        if "/".join(path.with_suffix("").parts[-2:]) in PICKLES_FOR_OWN_CHILDREN
+        else set()
+    )
     for where, source in parts:
         found += [where + text for text in unsafe_calls(parse(source), own)]
     text = path.read_text(encoding="utf-8")
-    return found + [f"a path of one machine: ...{text[max(0, m.start() - 20) : m.end() + 20]!r}" for m in MACHINE_PATH.finditer(text)]
+    return found + [
+        f"a path of one machine: ...{text[max(0, m.start() - 20) : m.end() + 20]!r}"
+        for m in MACHINE_PATH.finditer(text)
+    ]
 
 
 # The table of contents

@@ -36,17 +36,28 @@ def test_torchmetrics(n_bins, norm):
     theirs = pytest.importorskip("torchmetrics.functional.classification")
     probs, y = model(20_000, 12, 1.5)
     name = f"l{norm}" if norm != "max" else "max"
-    found = theirs.multiclass_calibration_error(torch.tensor(probs), torch.tensor(y), 12, n_bins, name)
+    found = theirs.multiclass_calibration_error(
+        torch.tensor(probs), torch.tensor(y), 12, n_bins, name
+    )
     assert ece(probs, y, n_bins, norm) == pytest.approx(float(found), abs=2e-5)
-    columns = [theirs.binary_calibration_error(torch.tensor(probs[:, k]), torch.tensor((y == k).astype(int)), n_bins, name) for k in range(12)]
-    assert classwise_ece(probs, y, n_bins, norm, per_class=True) == pytest.approx([float(c) for c in columns], abs=1e-9)
+    columns = [
+        theirs.binary_calibration_error(
+            torch.tensor(probs[:, k]), torch.tensor((y == k).astype(int)), n_bins, name
+        )
+        for k in range(12)
+    ]
+    assert classwise_ece(probs, y, n_bins, norm, per_class=True) == pytest.approx(
+        [float(c) for c in columns], abs=1e-9
+    )
 
 
 def test_torchmetrics_hides_certainty():
     """Its extra bin for a confidence of exactly 1 is the one known difference."""
     torch = pytest.importorskip("torch")
     theirs = pytest.importorskip("torchmetrics.functional.classification").binary_calibration_error
-    assert float(theirs(torch.tensor([0.95, 1.0]), torch.tensor([1, 0]), n_bins=10)) == pytest.approx(0.525)
+    assert float(
+        theirs(torch.tensor([0.95, 1.0]), torch.tensor([1, 0]), n_bins=10)
+    ) == pytest.approx(0.525)
     assert ece(torch.tensor([0.95, 1.0]), torch.tensor([1, 0]), n_bins=10) == pytest.approx(0.475)
 
 
@@ -66,8 +77,12 @@ def test_netcal(bins):
     metrics = pytest.importorskip("netcal.metrics", reason="netcal comes with the extra 'bench'")
     probs, y = model(20_000, 12, 1.5)
     for n_bins in (10, 15):
-        assert ece(probs, y, n_bins, bins=bins) == pytest.approx(metrics.ECE(n_bins, equal_intervals=bins == "width").measure(probs, y), abs=1e-9)
-        assert ece(probs, y, n_bins, "max", bins) == pytest.approx(metrics.MCE(n_bins, equal_intervals=bins == "width").measure(probs, y), abs=1e-9)
+        assert ece(probs, y, n_bins, bins=bins) == pytest.approx(
+            metrics.ECE(n_bins, equal_intervals=bins == "width").measure(probs, y), abs=1e-9
+        )
+        assert ece(probs, y, n_bins, "max", bins) == pytest.approx(
+            metrics.MCE(n_bins, equal_intervals=bins == "width").measure(probs, y), abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 500, 20_000])
@@ -86,7 +101,9 @@ def test_relplot(n, kind):
         "single": (rng.uniform(0.2, 1, n).astype(np.float32).astype(float), 0.02),
     }[kind]
     y = (rng.random(n) < stated - gap).astype(int)
-    assert smooth_ece(stated, y, return_sigma=True) == pytest.approx(relplot.smECE(stated, y.astype(float), return_width=True), abs=1e-6)
+    assert smooth_ece(stated, y, return_sigma=True) == pytest.approx(
+        relplot.smECE(stated, y.astype(float), return_width=True), abs=1e-6
+    )
 
 
 def test_relplot_every_bandwidth():
@@ -96,7 +113,9 @@ def test_relplot_every_bandwidth():
     stated = rng.uniform(0, 1, 3000)
     y = rng.random(3000) < stated - 0.1
     for sigma in np.array([2, 3, 5, 7, 8, 10, 12, 100, 500, 1024]) / 1024:
-        assert smooth_ece(stated, y, sigma=sigma) == pytest.approx(theirs(stated, y.astype(float), sigma), abs=1e-6)
+        assert smooth_ece(stated, y, sigma=sigma) == pytest.approx(
+            theirs(stated, y.astype(float), sigma), abs=1e-6
+        )
 
 
 def test_large():
@@ -117,7 +136,9 @@ def test_consistency_band_covers():
     for seed in range(60):
         probs, y = model(1500, 5, seed=seed)
         table = reliability_curve(probs, y, n_bins=10, draws=300, seed=seed).table.query("n >= 20")
-        inside += ((table.share >= table.consistent_low) & (table.share <= table.consistent_high)).tolist()
+        inside += (
+            (table.share >= table.consistent_low) & (table.share <= table.consistent_high)
+        ).tolist()
     assert 0.92 < np.mean(inside) < 0.98
 
 
@@ -131,9 +152,18 @@ def test_light_to_import():
 def test_picture_keeps_its_room(tmp_path):
     """Nothing of the diagram is cut off at the edges of the figure it makes, with and without title, curves laid over each other, in print size."""
     probs, y = model(800, 4, 1.8)
-    for given, title in ((probs, ""), (probs, "A title"), ({"before": probs, "after": probs, "third": probs}, "A title")):
+    for given, title in (
+        (probs, ""),
+        (probs, "A title"),
+        ({"before": probs, "after": probs, "third": probs}, "A title"),
+    ):
         ax = reliability_diagram(given, y, title=title, draws=50)
         figure = ax.figure
         figure.savefig(tmp_path / "a.png", dpi=200)
         box = figure.get_tightbbox()
-        assert box.x0 > 0 and box.y0 > 0 and box.x1 < figure.get_figwidth() and box.y1 < figure.get_figheight()
+        assert (
+            box.x0 > 0
+            and box.y0 > 0
+            and box.x1 < figure.get_figwidth()
+            and box.y1 < figure.get_figheight()
+        )

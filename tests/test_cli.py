@@ -39,9 +39,17 @@ def course(tmp_path, monkeypatch):
     folder = tmp_path / "nbs" / "lessons"
     folder.mkdir(parents=True)
     cell = nbformat.v4.new_code_cell
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
-    notebook.cells = [nbformat.v4.new_markdown_cell("# A tiny lesson\n> Counting"), cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-                      cell("import time\n\nfrom clfnb.runs.record import open_run"), cell(BODY)]
+    notebook = nbformat.v4.new_notebook(
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}
+        }
+    )
+    notebook.cells = [
+        nbformat.v4.new_markdown_cell("# A tiny lesson\n> Counting"),
+        cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        cell("import time\n\nfrom clfnb.runs.record import open_run"),
+        cell(BODY),
+    ]
     nbformat.write(notebook, folder / "01_tiny.ipynb")
     monkeypatch.chdir(tmp_path)
     for name in ("CLFNB_DEVICE", "CLFNB_PRECISION", "CLFNB_DEBUG"):
@@ -54,6 +62,7 @@ def course(tmp_path, monkeypatch):
 @pytest.fixture
 def clfnb(capsys):
     "Call the command in this process: exit code, output, error output."
+
     def call(*words):
         code = main([str(word) for word in words])
         return code, *capsys.readouterr()
@@ -70,9 +79,21 @@ def one_line(text: str) -> str:
 
 
 def test_help_imports_nothing_heavy():
-    heavy = "torch", "pandas", "papermill", "wfdb", "scipy", "matplotlib", "numpy", "IPython", "nbformat"
+    heavy = (
+        "torch",
+        "pandas",
+        "papermill",
+        "wfdb",
+        "scipy",
+        "matplotlib",
+        "numpy",
+        "IPython",
+        "nbformat",
+    )
     script = f"import sys; from clfnb.cli import main; main(['--help']); print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
     assert "lessons" in done.stdout
 
@@ -82,7 +103,10 @@ def test_the_installed_command_answers():
     assert done.returncode == 0 and re.search(r"\d+\.\d+\.\d+", done.stdout)
 
 
-@pytest.mark.parametrize("words", [["sing"], ["runs", "--loud"], ["data", "get"], ["run", "tiny", "--timeout", "soon"], ["show"]])
+@pytest.mark.parametrize(
+    "words",
+    [["sing"], ["runs", "--loud"], ["data", "get"], ["run", "tiny", "--timeout", "soon"], ["show"]],
+)
 def test_wrong_words_are_usage_errors(course, clfnb, words):
     code, _, error = clfnb(*words)
     assert code == 2
@@ -95,17 +119,20 @@ def test_lessons_are_listed(course, clfnb):
     assert "tiny" in out and "A tiny lesson" in out
 
 
-@pytest.mark.parametrize("words, said", [
-    (["run", "tinny"], "did you mean 'tiny'"),
-    (["run"], "clfnb lessons"),
-    (["run", "tiny", "-p", "step=3"], "steps"),
-    (["run", "tiny", "-p", "steps=many"], "steps"),
-    (["run", "tiny", "-p", "steps=1000"], "100"),
-    (["run", "tiny", "-p", "scheme=sideways"], "up"),
-    (["run", "tiny", "-p", "steps"], "name=value"),
-    (["run", "tiny", "--device", "abacus"], "abacus"),
-    (["data", "get", "qtbd"], "did you mean 'qtdb'"),
-])
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["run", "tinny"], "did you mean 'tiny'"),
+        (["run"], "clfnb lessons"),
+        (["run", "tiny", "-p", "step=3"], "steps"),
+        (["run", "tiny", "-p", "steps=many"], "steps"),
+        (["run", "tiny", "-p", "steps=1000"], "100"),
+        (["run", "tiny", "-p", "scheme=sideways"], "up"),
+        (["run", "tiny", "-p", "steps"], "name=value"),
+        (["run", "tiny", "--device", "abacus"], "abacus"),
+        (["data", "get", "qtbd"], "did you mean 'qtdb'"),
+    ],
+)
 def test_nothing_starts_after_a_typing_mistake(course, clfnb, words, said):
     code, _, error = clfnb(*words)
     assert code == 2
@@ -113,13 +140,16 @@ def test_nothing_starts_after_a_typing_mistake(course, clfnb, words, said):
     assert not (course / "runs").exists() or not any((course / "runs").rglob("notebook.ipynb"))
 
 
-@pytest.mark.parametrize("words, said", [
-    (["run", "tiny", "--params", "none.json"], "none.json"),
-    (["show", "yesterday"], "yesterday"),
-    (["run", "--resume", "yesterday"], "yesterday"),
-    (["predict", "ecg", "--run", "last", "nowhere"], "nowhere"),
-    (["predict", "ecg", "--run", "last", "."], "no WFDB records"),
-])
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["run", "tiny", "--params", "none.json"], "none.json"),
+        (["show", "yesterday"], "yesterday"),
+        (["run", "--resume", "yesterday"], "yesterday"),
+        (["predict", "ecg", "--run", "last", "nowhere"], "nowhere"),
+        (["predict", "ecg", "--run", "last", "."], "no WFDB records"),
+    ],
+)
 def test_what_is_not_there_is_one_line(course, clfnb, words, said):
     code, _, error = clfnb(*words)
     assert code in (1, 2)
@@ -157,7 +187,15 @@ def test_a_run_from_beginning_to_end(course, clfnb):
     assert code == 0 and re.search(r"steps\s+7", out) and re.search(r"total\s+-7", out)
     code, _, error = clfnb("predict", "ecg", "--run", "last", "nowhere")
     assert code == 1 and "nowhere" in one_line(error)
-    wfdb.wrsamp("r1", fs=250, units=["mV"], sig_name=["I"], p_signal=np.zeros((500, 1)), fmt=["16"], write_dir=str(course))
+    wfdb.wrsamp(
+        "r1",
+        fs=250,
+        units=["mV"],
+        sig_name=["I"],
+        p_signal=np.zeros((500, 1)),
+        fmt=["16"],
+        write_dir=str(course),
+    )
     code, _, error = clfnb("predict", "ecg", "--run", "last", "r1")
     assert code == 1 and "has no model" in one_line(error)
 
@@ -179,7 +217,9 @@ def test_broken_records_do_not_hide_the_others(course, clfnb):
         (course / "runs" / "tiny" / name).mkdir(parents=True)
         (course / "runs" / "tiny" / name / "run.json").write_text(text)
     (course / "runs" / "tiny" / "good").mkdir()
-    (course / "runs" / "tiny" / "good" / "run.json").write_text('{"lesson": "tiny", "status": "finished", "started": "2026-01-01T00:00:00+00:00"}')
+    (course / "runs" / "tiny" / "good" / "run.json").write_text(
+        '{"lesson": "tiny", "status": "finished", "started": "2026-01-01T00:00:00+00:00"}'
+    )
     code, out, error = clfnb("runs")
     assert code == 0 and out.count("broken") == 3 and "finished" in out
     for name in "abc":
@@ -196,10 +236,19 @@ def test_a_name_that_is_no_text_in_a_file(course, clfnb):
 
 @pytest.mark.skipif(not POSIX, reason="Ctrl-C is sent as a signal, which Windows has no equal of")
 def test_an_interrupt_ends_with_130(course, clfnb):
-    job = subprocess.Popen([*COMMAND, "run", "tiny", "-p", "wait=60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           text=True, start_new_session=True)
+    job = subprocess.Popen(
+        [*COMMAND, "run", "tiny", "-p", "wait=60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and job.poll() is None and not list((course / "runs").rglob("began")):
+    while (
+        time.monotonic() < deadline
+        and job.poll() is None
+        and not list((course / "runs").rglob("began"))
+    ):
         time.sleep(0.2)
     time.sleep(1)
     os.killpg(job.pid, signal.SIGINT)
@@ -215,10 +264,22 @@ def test_completion_scripts(clfnb, shell):
     assert code == 0 and "_CLFNB_COMPLETE" in out
 
 
-@pytest.mark.parametrize("line, offered", [("run ti", "tiny"), ("run tiny -p st", "steps="), ("data get qt", "qtdb"), ("comp", "completion")])
+@pytest.mark.parametrize(
+    "line, offered",
+    [
+        ("run ti", "tiny"),
+        ("run tiny -p st", "steps="),
+        ("data get qt", "qtdb"),
+        ("comp", "completion"),
+    ],
+)
 def test_names_are_completed(course, line, offered):
     words = ["clfnb", *line.split()]
-    environment = os.environ | {"_CLFNB_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    environment = os.environ | {
+        "_CLFNB_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
     done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True)
     assert f"plain,{offered}" in done.stdout.split()
 
@@ -248,9 +309,16 @@ def test_simulated_data_are_made_once(course, clfnb):
 
 
 def test_barcodes_are_simulated_too(course, clfnb):
-    code, out, error = clfnb("data", "simulate", "barcodes", "--pictures", "3", "--side", "160", "--difficulty", "0.5")
+    code, out, error = clfnb(
+        "data", "simulate", "barcodes", "--pictures", "3", "--side", "160", "--difficulty", "0.5"
+    )
     assert code == 0, error
-    assert sorted(path.name for path in Path(out.strip()).iterdir()) == ["00000.png", "00001.png", "00002.png", "markup.csv"]
+    assert sorted(path.name for path in Path(out.strip()).iterdir()) == [
+        "00000.png",
+        "00001.png",
+        "00002.png",
+        "markup.csv",
+    ]
     assert clfnb("data", "simulate", "barcodes", "--records", "3")[0] != 0
 
 
@@ -268,26 +336,52 @@ class Fake:
 
         header = wfdb.rdheader(str(record))
         (folder / f"{record.name}.clf").touch()
-        return pd.DataFrame({"record": [record.name], "point": ["r_peak"], "sample": [header.sig_len // 2]})
+        return pd.DataFrame(
+            {"record": [record.name], "point": ["r_peak"], "sample": [header.sig_len // 2]}
+        )
 
 
 def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatch):
     from clfnb.runs import record
-    from clfnb.tracks import ecg
+    from clfnb.tracks.ecg import delineator as ecg
 
     monkeypatch.setattr(ecg.Predictor, "load", lambda place: Fake())
     monkeypatch.setattr(record, "model_of", lambda run, track: course)
     place = course / "records"
     place.mkdir()
     for name in ("a", "c"):
-        wfdb.wrsamp(name, fs=250, units=["mV"], sig_name=["I"], p_signal=np.zeros((500, 1)), fmt=["16"], write_dir=str(place))
+        wfdb.wrsamp(
+            name,
+            fs=250,
+            units=["mV"],
+            sig_name=["I"],
+            p_signal=np.zeros((500, 1)),
+            fmt=["16"],
+            write_dir=str(place),
+        )
     (place / "b.hea").write_text("this is no header\n")
-    code, out, error = clfnb("predict", "ecg", "--run", "any", place, "--out", course / "new", "--csv", course / "points.csv")
+    code, out, error = clfnb(
+        "predict",
+        "ecg",
+        "--run",
+        "any",
+        place,
+        "--out",
+        course / "new",
+        "--csv",
+        course / "points.csv",
+    )
     assert code == 1
     assert one_line(error).startswith(f"left out: {place / 'b'}")
     assert "2 of 3 records" in out
     assert sorted(path.name for path in (course / "new").iterdir()) == ["a.clf", "c.clf"]
-    assert (course / "points.csv").read_text().splitlines() == ["record,point,sample", "a,r_peak,250", "c,r_peak,250"]
+    assert (course / "points.csv").read_text().splitlines() == [
+        "record,point,sample",
+        "a,r_peak,250",
+        "c,r_peak,250",
+    ]
     (course / "taken").touch()
-    code, _, error = clfnb("predict", "ecg", "--run", "any", place, "--out", course / "taken" / "out")
+    code, _, error = clfnb(
+        "predict", "ecg", "--run", "any", place, "--out", course / "taken" / "out"
+    )
     assert code == 1 and "cannot write here" in one_line(error)

@@ -25,7 +25,10 @@ def write_notebook(path, *cells, front=None):
     found = [{"cell_type": kind, "id": f"c{i}", "metadata": {}, "source": text} | ({"outputs": [], "execution_count": None} if kind == "code" else {})
              for i, (kind, text) in enumerate(kinds)]  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"cells": found, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"cells": found, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -50,19 +53,29 @@ def test_what_cannot_be_rendered_is_refused_with_its_place(tmp_path, kind, sourc
 
 def test_the_same_words_in_code_are_fine(tmp_path):
     shown = "Write `{{< video >}}` or `@fig-one`:\n\n    ::: {.panel-tabset}\n\n::: {.callout-note}\nx\n:::\n\n```sh\nls [^a]*\n```"
-    notebooks.read_notebook(write_notebook(tmp_path / "a.ipynb", ("markdown", shown.replace("ls [^a]*", "ls"))), "guides/a.ipynb")
+    notebooks.read_notebook(
+        write_notebook(tmp_path / "a.ipynb", ("markdown", shown.replace("ls [^a]*", "ls"))),
+        "guides/a.ipynb",
+    )
 
 
-@pytest.mark.parametrize("front, reason", [("level: easy", "a lesson needs"), ("level: [", "no YAML"), ("easy", "'key: value' lines")])
+@pytest.mark.parametrize(
+    "front, reason",
+    [("level: easy", "a lesson needs"), ("level: [", "no YAML"), ("easy", "'key: value' lines")],
+)
 def test_front_matter_is_read_strictly(tmp_path, front, reason):
     with pytest.raises(notebooks.Refused, match=rf"lessons/01_a.ipynb, cell 0: .*{reason}"):
-        notebooks.read_notebook(write_notebook(tmp_path / "01_a.ipynb", front=front), "lessons/01_a.ipynb")
+        notebooks.read_notebook(
+            write_notebook(tmp_path / "01_a.ipynb", front=front), "lessons/01_a.ipynb"
+        )
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)
 def test_every_lesson_says_what_it_takes(path):
     front = notebooks.read_notebook(path, f"lessons/{path.name}").front
-    assert set(front) == set(notebooks.LESSON_KEYS) and all(str(value).strip() for value in front.values())
+    assert set(front) == set(notebooks.LESSON_KEYS) and all(
+        str(value).strip() for value in front.values()
+    )
 
 
 def test_unknown_keys_of_the_table_of_contents_are_refused(tmp_path):
@@ -76,9 +89,20 @@ def test_unknown_keys_of_the_table_of_contents_are_refused(tmp_path):
 
 def test_a_link_that_leads_nowhere_is_refused():
     site = read_contents(ROOT / "_quarto.yml")
-    good = pages.rewrite_links("[a](../lessons/01_ecg_delineation.ipynb#x) [b](../../settings.ini) `[c](d)`", 3, "guides/gpu.ipynb", site)
-    assert good == "[a](../lessons/ecg_delineation.ipynb#x) [b](https://github.com/clfnb/clfnb/blob/main/settings.ini) `[c](d)`"
-    with pytest.raises(notebooks.Refused, match="guides/gpu.ipynb, cell 3: the link to 'nothing.ipynb' leads nowhere"):
+    good = pages.rewrite_links(
+        "[a](../lessons/01_ecg_delineation.ipynb#x) [b](../../settings.ini) `[c](d)`",
+        3,
+        "guides/gpu.ipynb",
+        site,
+    )
+    assert (
+        good
+        == "[a](../lessons/ecg_delineation.ipynb#x) [b](https://github.com/clfnb/clfnb/blob/main/settings.ini) `[c](d)`"
+    )
+    with pytest.raises(
+        notebooks.Refused,
+        match="guides/gpu.ipynb, cell 3: the link to 'nothing.ipynb' leads nowhere",
+    ):
         pages.rewrite_links("[a](nothing.ipynb)", 3, "guides/gpu.ipynb", site)
 
 
@@ -86,18 +110,33 @@ def test_a_link_that_leads_nowhere_is_refused():
 
 
 def test_a_failing_cell_is_named_and_nothing_is_kept(tmp_path):
-    path = write_notebook(tmp_path / "bad.ipynb", ("code", "1 + 1"), ("code", "raise KeyError('no such wave')"))
+    path = write_notebook(
+        tmp_path / "bad.ipynb", ("code", "1 + 1"), ("code", "raise KeyError('no such wave')")
+    )
     passed, _, error = execute.run_notebook(path, tmp_path / "kept")
     assert not passed and re.search(r"bad\.ipynb, cell 2:", error) and "no such wave" in error
     assert not (tmp_path / "kept").exists()
 
 
 def test_outputs_are_kept_until_the_code_changes(tmp_path):
-    path, kept = write_notebook(tmp_path / "a.ipynb", ("code", "print('one')"), ("code", "#| eval: false\n1 / 0")), tmp_path / "kept"
+    path, kept = (
+        write_notebook(
+            tmp_path / "a.ipynb", ("code", "print('one')"), ("code", "#| eval: false\n1 / 0")
+        ),
+        tmp_path / "kept",
+    )
     assert execute.run_notebook(path, kept)[0]
     first = execute.kept_path(path, kept)
-    assert first.is_file() and execute.executed_notebook(path, "a.ipynb", kept).cells[1].outputs[0]["text"] == "one\n"
-    write_notebook(path, ("code", "print('one')"), ("markdown", "more prose"), ("code", "#| eval: false\n1 / 0"))
+    assert (
+        first.is_file()
+        and execute.executed_notebook(path, "a.ipynb", kept).cells[1].outputs[0]["text"] == "one\n"
+    )
+    write_notebook(
+        path,
+        ("code", "print('one')"),
+        ("markdown", "more prose"),
+        ("code", "#| eval: false\n1 / 0"),
+    )
     assert execute.kept_path(path, kept) == first
     write_notebook(path, ("code", "print('two')"), ("code", "#| eval: false\n1 / 0"))
     assert execute.kept_path(path, kept) != first
@@ -106,8 +145,15 @@ def test_outputs_are_kept_until_the_code_changes(tmp_path):
 
 
 def test_a_notebook_depends_on_the_modules_that_it_leads_to():
-    found = {path.relative_to(ROOT).as_posix() for path in execute.dependencies(ROOT / "nbs" / "lib" / "tracks" / "ecg.ipynb")}
-    assert {"clfnb/tracks/ecg_examples.py", "clfnb/evaluation/delineation.py", "clfnb/preprocessing/windows.py"} <= found
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in execute.dependencies(ROOT / "nbs" / "lib" / "tracks" / "ecg.ipynb")
+    }
+    assert {
+        "clfnb/tracks/ecg_examples.py",
+        "clfnb/evaluation/delineation.py",
+        "clfnb/preprocessing/windows.py",
+    } <= found
     assert "clfnb/cli.py" not in found
     assert execute.dependencies(ROOT / "nbs" / "reference" / "glossary.ipynb") == []
     assert LESSONS[0] in execute.dependencies(ROOT / "nbs" / "lib" / "cli.ipynb")
@@ -119,13 +165,19 @@ def test_a_failed_build_leaves_the_old_site(tmp_path, monkeypatch):
     target = tmp_path / "_docs"
     target.mkdir()
     (target / "index.html").write_text("the old site", encoding="utf-8")
-    for error, step in ((execute.CellError("x"), "execute_all"), (site.SiteError("y"), "run_sphinx")):
+    for error, step in (
+        (execute.CellError("x"), "execute_all"),
+        (site.SiteError("y"), "run_sphinx"),
+    ):
+
         def fail(*arguments, error=error):
             raise error
 
         with monkeypatch.context() as patch:
             patch.setattr(site, "execute_all", lambda *arguments: None)
-            patch.setattr(site, "read_book", lambda kept: site.Book(read_contents(ROOT / "_quarto.yml"), {}))
+            patch.setattr(
+                site, "read_book", lambda kept: site.Book(read_contents(ROOT / "_quarto.yml"), {})
+            )
             patch.setattr(site, "stage_all", lambda *arguments: {})
             patch.setattr(site, "fingerprint", lambda *arguments: "new")
             patch.setattr(site, step, fail)
@@ -141,21 +193,28 @@ def test_publishing_replaces_the_whole_folder(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).touch()
     publish(tmp_path / "built", tmp_path / "_docs")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["_docs", "built", "new.html", "new.html"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "_docs",
+        "built",
+        "new.html",
+        "new.html",
+    ]
 
 
 def test_sphinx_warnings_name_the_notebook_and_its_cell(tmp_path):
     from docs import site
 
     book = site.Book(read_contents(ROOT / "_quarto.yml"), {})
-    said = site.explain(f"{tmp_path}/lib/cli.ipynb:20003: WARNING: bad", tmp_path, book, {"lib/cli": [0, 7]})
+    said = site.explain(
+        f"{tmp_path}/lib/cli.ipynb:20003: WARNING: bad", tmp_path, book, {"lib/cli": [0, 7]}
+    )
     assert said == "nbs/lib/cli.ipynb, cell 7, line 3: WARNING: bad"
 
 
 # What is read from code and from words
 
 
-CODE = '''
+CODE = """
 def share(
     n: int,             # how many
     *, level=0.95,      # coverage
@@ -176,19 +235,31 @@ class Row:
 LIMIT, _hidden = 3, 4
 def _grow(self, by: int): "Grow."
 Row.grow, Row.shrink = _grow, None
-'''
+"""
 
 
 def test_symbols_are_read_without_importing_them():
     found = {symbol.name: symbol for symbol in symbols.read_symbols(CODE)}
     assert list(found) == ["share", "Trainer.fit", "Row", "LIMIT", "Row.grow"]
     assert found["share"].signature == "(n: int, *, level=0.95, a: int, b: int) -> float"
-    assert [(row.name, row.meaning) for row in found["share"].parameters] == [("n", "how many"), ("level", "coverage"), ("a, b", "two of a kind")]
+    assert [(row.name, row.meaning) for row in found["share"].parameters] == [
+        ("n", "how many"),
+        ("level", "coverage"),
+        ("a, b", "two of a kind"),
+    ]
     assert found["share"].returns.meaning == "between 0 and 1"
-    assert (found["Trainer.fit"].kind, found["Trainer.fit"].signature) == ("method", "(epochs: int = 1)")
-    assert [row.default for row in found["Row"].parameters] == ["", "3"] and found["Row"].members[0].name == "Row.area"
+    assert (found["Trainer.fit"].kind, found["Trainer.fit"].signature) == (
+        "method",
+        "(epochs: int = 1)",
+    )
+    assert [row.default for row in found["Row"].parameters] == ["", "3"] and found["Row"].members[
+        0
+    ].name == "Row.area"
     assert (found["Row.grow"].kind, found["Row.grow"].signature) == ("method", "(by: int)")
-    assert symbols.lines_of(CODE)["Trainer.fit"] == (10, 10) and symbols.lines_of(CODE)["Row.grow"] == symbols.lines_of(CODE)["_grow"]
+    assert (
+        symbols.lines_of(CODE)["Trainer.fit"] == (10, 10)
+        and symbols.lines_of(CODE)["Row.grow"] == symbols.lines_of(CODE)["_grow"]
+    )
 
 
 def test_addresses_are_those_of_quarto():
@@ -198,12 +269,26 @@ def test_addresses_are_those_of_quarto():
 
 def test_the_glossary_is_read_with_its_other_names():
     path = ROOT / "nbs" / "reference" / "glossary.ipynb"
-    entries = {name: (anchor, meaning) for name, anchor, meaning in read_glossary(notebooks.read_notebook(path, "reference/glossary.ipynb"))}
+    entries = {
+        name: (anchor, meaning)
+        for name, anchor, meaning in read_glossary(
+            notebooks.read_notebook(path, "reference/glossary.ipynb")
+        )
+    }
     assert entries["folds"][0] == "cross-validation" and entries["T waves"][0] == "t-wave"
     assert all(meaning.endswith((".", ":")) for _, meaning in entries.values())
 
 
 def test_the_command_says_what_is_wrong_and_exits_with_1(tmp_path):
     code = "import docs.__main__ as m, docs.notebooks as n\ndef fail(*a): raise n.Refused('guides/a.ipynb', 4, 'a Quarto shortcode')\nm.build = fail\nraise SystemExit(m.main())"
-    done = subprocess.run([sys.executable, "-c", code, "--out", str(tmp_path / "x")], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("guides/a.ipynb, cell 4: a Quarto shortcode") and "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--out", str(tmp_path / "x")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode == 1
+        and done.stderr.startswith("guides/a.ipynb, cell 4: a Quarto shortcode")
+        and "Traceback" not in done.stderr
+    )

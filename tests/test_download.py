@@ -11,7 +11,9 @@ import pytest
 from clfnb.data import catalog, download
 from clfnb.data.download import DownloadError, Unfinished, fetch, fetch_all
 
-CONTENT = b"".join(hashlib.sha256(str(i).encode()).digest() for i in range(12_000))   # 384,000 bytes that never repeat
+CONTENT = b"".join(
+    hashlib.sha256(str(i).encode()).digest() for i in range(12_000)
+)  # 384,000 bytes that never repeat
 DIGITS = hashlib.sha256(CONTENT).hexdigest()
 QUICK = {"pause": 0.001, "progress": False}
 
@@ -24,12 +26,12 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.requests, self.sent = {"file.bin": CONTENT}, [], 0
-        self.cut = None            # bytes after which the line is cut, in each answer
-        self.cuts = 10**9          # how often
-        self.ranges = True         # whether Range is obeyed
-        self.length = True         # whether the length is said
-        self.errors = []           # status codes of the next answers
-        self.hang = threading.Event()   # while not set, an answer hangs before its first byte
+        self.cut = None  # bytes after which the line is cut, in each answer
+        self.cuts = 10**9  # how often
+        self.ranges = True  # whether Range is obeyed
+        self.length = True  # whether the length is said
+        self.errors = []  # status codes of the next answers
+        self.hang = threading.Event()  # while not set, an answer hangs before its first byte
         self.hang.set()
         self.lock = threading.Lock()
         self.headers_more = {}
@@ -88,7 +90,9 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     server = Server()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    ).start()
     yield server
     server.hang.set()
     server.shutdown()
@@ -96,17 +100,28 @@ def server():
 
 
 def get_file(server, folder, **options):
-    return fetch(server.url + "file.bin", folder / "file.bin", **({"sha256": DIGITS} | QUICK | options))
+    return fetch(
+        server.url + "file.bin", folder / "file.bin", **({"sha256": DIGITS} | QUICK | options)
+    )
 
 
 def files_in(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != ".download.lock")
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".download.lock"
+    )
 
 
 def test_a_cut_line_is_taken_up_where_it_was_cut(server, tmp_path):
     server.cut = 100_000
     assert get_file(server, tmp_path).read_bytes() == CONTENT
-    assert [wish for _, wish in server.requests] == [None, "bytes=100000-", "bytes=200000-", "bytes=300000-"]
+    assert [wish for _, wish in server.requests] == [
+        None,
+        "bytes=100000-",
+        "bytes=200000-",
+        "bytes=300000-",
+    ]
     assert server.sent == len(CONTENT)
     assert files_in(tmp_path) == ["file.bin"]
 
@@ -122,7 +137,10 @@ def test_a_line_that_stays_cut_keeps_its_part_for_another_day(server, tmp_path):
 
     download._request = only_once
     try:
-        with pytest.raises(Unfinished, match=r"file\.bin: given up after 3 attempts without progress: .*Connection reset"):
+        with pytest.raises(
+            Unfinished,
+            match=r"file\.bin: given up after 3 attempts without progress: .*Connection reset",
+        ):
             get_file(server, tmp_path, tries=3)
     finally:
         download._request = original
@@ -162,7 +180,9 @@ def test_a_part_is_not_trusted_without_a_checksum(server, tmp_path):
 
 def test_wrong_bytes_leave_nothing(server, tmp_path):
     server.files["file.bin"] = b"y" + CONTENT[1:]
-    with pytest.raises(DownloadError, match=f"not the published file: expected SHA-256 {DIGITS}, found "):
+    with pytest.raises(
+        DownloadError, match=f"not the published file: expected SHA-256 {DIGITS}, found "
+    ):
         get_file(server, tmp_path)
     assert files_in(tmp_path) == []
 
@@ -190,7 +210,9 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
 
 def test_a_server_that_stays_busy_is_given_up(server, tmp_path):
     server.errors = [503] * 99
-    with pytest.raises(Unfinished, match="given up after 4 attempts without progress: the server answers 503"):
+    with pytest.raises(
+        Unfinished, match="given up after 4 attempts without progress: the server answers 503"
+    ):
         get_file(server, tmp_path, tries=4)
     assert len(server.requests) == 4
 
@@ -226,8 +248,12 @@ def test_a_redirect_to_a_file_is_refused(server, tmp_path):
 
 
 def test_a_full_disk_is_seen_before(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(DownloadError, match=r"no room on the disk: 0\.4 MB needed, 0\.0 MB free") as caught:
+    monkeypatch.setattr(
+        download.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})()
+    )
+    with pytest.raises(
+        DownloadError, match=r"no room on the disk: 0\.4 MB needed, 0\.0 MB free"
+    ) as caught:
         get_file(server, tmp_path)
     assert caught.value.errno == errno.ENOSPC
     assert files_in(tmp_path) == []
@@ -239,7 +265,7 @@ def test_a_disk_that_fills_on_the_way_leaves_nothing(server, tmp_path, monkeypat
             self.file, self.room = file, 100_000
 
         def write(self, data):
-            taken = self.file.write(data[:self.room])
+            taken = self.file.write(data[: self.room])
             self.room -= taken
             if not taken:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -247,7 +273,11 @@ def test_a_disk_that_fills_on_the_way_leaves_nothing(server, tmp_path, monkeypat
 
     write = download._write
     disks = {}
-    monkeypatch.setattr(download, "_write", lambda file, chunk, part: write(disks.setdefault(part, Full(file)), chunk, part))
+    monkeypatch.setattr(
+        download,
+        "_write",
+        lambda file, chunk, part: write(disks.setdefault(part, Full(file)), chunk, part),
+    )
     with pytest.raises(DownloadError, match="could not be written: No space left") as caught:
         get_file(server, tmp_path)
     assert caught.value.errno == errno.ENOSPC
@@ -260,12 +290,18 @@ def test_many_files_stop_at_the_first_that_cannot_be_had(server, tmp_path):
     files.insert(4, ("gone.bin", server.url + "gone.bin", DIGITS))
     with pytest.raises(DownloadError, match=r"gone\.bin: the server answers 404"):
         fetch_all(files, tmp_path, workers=3, **QUICK)
-    assert all((tmp_path / name).read_bytes() == CONTENT for name in files_in(tmp_path) if not name.endswith(".part"))
+    assert all(
+        (tmp_path / name).read_bytes() == CONTENT
+        for name in files_in(tmp_path)
+        if not name.endswith(".part")
+    )
 
 
 def test_plain_lines_where_there_is_no_terminal(server, tmp_path, capsys):
     server.files |= {f"{i}.bin": b"x" for i in range(20)}
-    fetch_all([(f"{i}.bin", server.url + f"{i}.bin", None) for i in range(20)], tmp_path, what="little")
+    fetch_all(
+        [(f"{i}.bin", server.url + f"{i}.bin", None) for i in range(20)], tmp_path, what="little"
+    )
     said = capsys.readouterr().err
     assert said.splitlines() == [f"little: {2 * i} of 20 files" for i in range(1, 11)]
     assert "\r" not in said
@@ -275,9 +311,15 @@ def put_qtdb(server, records=("sel1", "sel2", "sel3")):
     "A small QTDB on the server, with a file that is not wanted."
     files = {"RECORDS": "".join(f"{record}\n" for record in records).encode()}
     for i, record in enumerate(records):
-        files |= {f"{record}.hea": f"{record} 2 250 1000\n".encode(), f"{record}.dat": CONTENT[1000 * i:], f"{record}.q1c": b"q" * (i + 1),
-                  f"{record}.pu": b"not wanted"}
-    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+        files |= {
+            f"{record}.hea": f"{record} 2 250 1000\n".encode(),
+            f"{record}.dat": CONTENT[1000 * i :],
+            f"{record}.q1c": b"q" * (i + 1),
+            f"{record}.pu": b"not wanted",
+        }
+    sums = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()
+    )
     server.files |= files | {"SHA256SUMS.txt": sums.encode()}
     return files
 
@@ -294,8 +336,14 @@ def test_a_whole_data_set(server, place):
     server.cut = 150_000
     folder = catalog.get("qtdb", download=True, pause=0.001)
     assert folder == place / "qtdb"
-    assert files_in(folder) == sorted([name for name in files if not name.endswith(".pu")] + ["SHA256SUMS.txt"])
-    assert all((folder / name).read_bytes() == content for name, content in files.items() if not name.endswith(".pu"))
+    assert files_in(folder) == sorted(
+        [name for name in files if not name.endswith(".pu")] + ["SHA256SUMS.txt"]
+    )
+    assert all(
+        (folder / name).read_bytes() == content
+        for name, content in files.items()
+        if not name.endswith(".pu")
+    )
     assert catalog.verify_dataset("qtdb") == []
     asked = len(server.requests)
     assert catalog.get("qtdb", download=True) == folder == catalog.resolve("qtdb", "ecg")
@@ -321,7 +369,12 @@ def test_a_data_set_that_was_interrupted_goes_on(server, place):
 def test_two_at_once_download_once(server, place):
     put_qtdb(server)
     results = []
-    threads = [threading.Thread(target=lambda: results.append(catalog.get("qtdb", download=True, pause=0.001))) for _ in range(3)]
+    threads = [
+        threading.Thread(
+            target=lambda: results.append(catalog.get("qtdb", download=True, pause=0.001))
+        )
+        for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -333,7 +386,10 @@ def test_two_at_once_download_once(server, place):
 def test_a_checksum_file_cannot_write_elsewhere(server, place):
     put_qtdb(server)
     server.files["SHA256SUMS.txt"] += f"{DIGITS}  ../../escaped.dat\n".encode()
-    with pytest.raises(ValueError, match=r"SHA256SUMS\.txt, line 14: the name '\.\./\.\./escaped\.dat' does not stay inside"):
+    with pytest.raises(
+        ValueError,
+        match=r"SHA256SUMS\.txt, line 14: the name '\.\./\.\./escaped\.dat' does not stay inside",
+    ):
         catalog.get("qtdb", download=True, pause=0.001)
     assert files_in(place) == ["qtdb/SHA256SUMS.txt"]
 
@@ -348,7 +404,9 @@ def test_a_changed_file_on_the_server(server, place):
 
 def test_a_full_disk_before_a_data_set(server, place, monkeypatch):
     put_qtdb(server)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1_000_000})())
+    monkeypatch.setattr(
+        download.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1_000_000})()
+    )
     with pytest.raises(DownloadError, match="no room on the disk: .* needed, 1.0 MB free"):
         catalog.get("qtdb", download=True, pause=0.001)
     assert [name for name, _ in server.requests] == ["SHA256SUMS.txt"]
@@ -359,7 +417,10 @@ def test_a_damaged_copy_is_named(server, place):
     folder = catalog.get("qtdb", download=True, pause=0.001)
     (folder / "sel1.dat").write_bytes(CONTENT[:-1])
     (folder / "sel2.q1c").unlink()
-    assert [problem.split(" (")[0] for problem in catalog.verify_dataset("qtdb")] == ["sel1.dat: changed", "sel2.q1c: missing"]
+    assert [problem.split(" (")[0] for problem in catalog.verify_dataset("qtdb")] == [
+        "sel1.dat: changed",
+        "sel2.q1c: missing",
+    ]
     catalog.get("qtdb", download=True, pause=0.001)
     assert catalog.verify_dataset("qtdb") == []
 
@@ -369,14 +430,19 @@ def test_simulated_data_are_written_once_and_whole(tmp_path, monkeypatch):
     few = {"records": 2, "seconds": 20}
     folder = catalog.resolve("simulated", "ecg", seed=3, **few)
     assert catalog.lacking(catalog.DATASETS["qtdb"], folder) == []
-    assert folder.parent == tmp_path / "simulated" and [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert folder.parent == tmp_path / "simulated" and [
+        path.name for path in folder.parent.iterdir()
+    ] == [folder.name]
     written = folder.stat().st_mtime_ns
-    assert catalog.resolve("simulated", "ecg", seed=3, **few) == folder and folder.stat().st_mtime_ns == written
+    assert (
+        catalog.resolve("simulated", "ecg", seed=3, **few) == folder
+        and folder.stat().st_mtime_ns == written
+    )
     assert catalog.resolve("simulated", "ecg", seed=4, **few) != folder
 
 
 def test_a_failed_simulation_leaves_nothing(tmp_path, monkeypatch):
-    from clfnb.simulate import ecg
+    from clfnb.simulate.ecg import records as ecg
 
     def write(folder, records=24, seconds=60, seed=0):
         folder.mkdir()

@@ -17,14 +17,21 @@ import pytest
 
 why_not = browser.why_not()
 pytestmark = pytest.mark.skipif(bool(why_not), reason=why_not or "-")
-MINUTES = 8   # at most; less than two on two idle cores
-SMALL = {"compare": "False", "pages": "1"}   # what the lesson asserts of its model holds with the other defaults
+MINUTES = 8  # at most; less than two on two idle cores
+SMALL = {
+    "compare": "False",
+    "pages": "1",
+}  # what the lesson asserts of its model holds with the other defaults
 
 
 def lab_command(folder: Path, port: int) -> list[str]:
     "The command of `make lab`, with another folder, another port and no browser of its own."
-    line = re.search(r"^lab:.*\n\t@?(.+)$", (browser.ROOT / "Makefile").read_text("utf-8"), flags=re.M)[1]
-    words = line.replace("$(BIN)/python", sys.executable).replace("--notebook-dir=nbs", f"--notebook-dir={folder}")
+    line = re.search(
+        r"^lab:.*\n\t@?(.+)$", (browser.ROOT / "Makefile").read_text("utf-8"), flags=re.M
+    )[1]
+    words = line.replace("$(BIN)/python", sys.executable).replace(
+        "--notebook-dir=nbs", f"--notebook-dir={folder}"
+    )
     more = f"--no-browser --port={port} --port-retries=0 --IdentityProvider.token=t --ServerApp.allow_root=True"
     return words.replace("$(ARGS)", more).split()
 
@@ -33,7 +40,9 @@ def small_lesson(target: Path) -> Path:
     "A copy of lesson 1 without its comparisons and with one page a PDF: parameters changed in their cell, as a reader would."
     source = browser.ROOT / "nbs" / "lessons" / "01_ecg_delineation.ipynb"
     notebook = json.loads(source.read_text("utf-8"))
-    cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
+    cell = next(
+        cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])
+    )
     text = "".join(cell["source"])
     for name, value in SMALL.items():
         text, found = re.subn(rf"^({name}: \w+ = )\S+", rf"\g<1>{value}", text, flags=re.M)
@@ -52,10 +61,25 @@ def lab(tmp_path):
     folder = tmp_path / "nbs"
     folder.mkdir()
     small_lesson(folder / "lesson.ipynb")
-    home = {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTER_DATA_DIR": str(tmp_path / "data"), "CLFNB_RUNS": str(tmp_path / "runs")}
-    environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | home | {"OMP_NUM_THREADS": "1"}
+    home = {
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTER_DATA_DIR": str(tmp_path / "data"),
+        "CLFNB_RUNS": str(tmp_path / "runs"),
+    }
+    environment = (
+        {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
+        | home
+        | {"OMP_NUM_THREADS": "1"}
+    )
     with open(tmp_path / "log", "wb") as log:
-        server = subprocess.Popen(lab_command(folder, port), cwd=browser.ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            lab_command(folder, port),
+            cwd=browser.ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         wait_for_server(server, port, tmp_path / "log")
         yield f"http://127.0.0.1:{port}", tmp_path
@@ -89,10 +113,15 @@ def wait_for_kernel(address: str) -> None:
 
 def executed(path: Path) -> list[dict]:
     "The code cells of a notebook on disk."
-    return [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    return [
+        cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"
+    ]
 
 
-@pytest.mark.skipif(sys.platform == "win32" or shutil.which("sh") is None, reason="the server is ended as a group of processes")
+@pytest.mark.skipif(
+    sys.platform == "win32" or shutil.which("sh") is None,
+    reason="the server is ended as a group of processes",
+)
 def test_lesson_1_runs_in_jupyterlab(lab):
     address, folder = lab
     with browser.browser() as chromium:
@@ -109,7 +138,11 @@ def test_lesson_1_runs_in_jupyterlab(lab):
         assert page.locator(".jp-OutputArea-output img").count() or scroll_to_a_figure(page)
     cells = executed(folder / "nbs" / "lesson.ipynb")
     outputs = [output for cell in cells for output in cell["outputs"]]
-    assert [(output["ename"], output["evalue"]) for output in outputs if output["output_type"] == "error"] == []
+    assert [
+        (output["ename"], output["evalue"])
+        for output in outputs
+        if output["output_type"] == "error"
+    ] == []
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
     assert list((folder / "runs").rglob("metrics.json")), "the lesson wrote its run record"
@@ -122,10 +155,17 @@ def wait_until_done(page, path: Path) -> None:
         page.keyboard.press("Control+s")
         page.wait_for_timeout(3000)
         cells = executed(path)
-        errors = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+        errors = [
+            output
+            for cell in cells
+            for output in cell["outputs"]
+            if output["output_type"] == "error"
+        ]
         if errors or all(cell["execution_count"] for cell in cells):
             return
-    pytest.fail(f"not done after {MINUTES} minutes: {sum(bool(cell['execution_count']) for cell in cells)} of {len(cells)} cells")
+    pytest.fail(
+        f"not done after {MINUTES} minutes: {sum(bool(cell['execution_count']) for cell in cells)} of {len(cells)} cells"
+    )
 
 
 def scroll_to_a_figure(page) -> bool:

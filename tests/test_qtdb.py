@@ -1,4 +1,5 @@
 """Beats, labels and errors on the real QT Database; skipped where it is absent."""
+
 import os
 from collections import Counter
 from pathlib import Path
@@ -8,19 +9,32 @@ import pytest
 import wfdb
 
 from clfnb.evaluation.delineation import POINT_NAMES, delineation_errors, delineation_table
-from clfnb.preprocessing.beats import BEAT_SYMBOLS, EXCLUDED_RECORDS, MISSING, POINTS, WAVE_POINTS, complete, read_beats, stretches
-from clfnb.preprocessing.labels import UNKNOWN, labels_from_beats, points_from_labels
+from clfnb.preprocessing.ecg.beats import (
+    BEAT_SYMBOLS,
+    EXCLUDED_RECORDS,
+    MISSING,
+    POINTS,
+    WAVE_POINTS,
+    complete,
+    read_beats,
+    stretches,
+)
+from clfnb.preprocessing.ecg.labels import UNKNOWN, labels_from_beats, points_from_labels
 
 FOLDER = Path(os.environ.get("CLFNB_DATA", "no-data")) / "qtdb"
 SAMPLES = 225_000
 NAMES = (FOLDER / "RECORDS").read_text().split() if (FOLDER / "RECORDS").exists() else []
-pytestmark = pytest.mark.skipif(not NAMES, reason="CLFNB_DATA/qtdb/RECORDS not found: the real QT Database is not at hand")
+pytestmark = pytest.mark.skipif(
+    not NAMES, reason="CLFNB_DATA/qtdb/RECORDS not found: the real QT Database is not at hand"
+)
 
 
 @pytest.fixture(scope="module")
 def real():
     "Marks, beats and what was left out, of every record."
-    return {name: (wfdb.rdann(str(FOLDER / name), "q1c"), *read_beats(FOLDER / name)) for name in NAMES}
+    return {
+        name: (wfdb.rdann(str(FOLDER / name), "q1c"), *read_beats(FOLDER / name)) for name in NAMES
+    }
 
 
 def points(beats):
@@ -75,7 +89,15 @@ def test_counts_of_the_eighty_records(real):
     assert sum((b.p_peak != MISSING).sum() for b in beats) == 2365
     assert sum((b.t_peak != MISSING).sum() for b in beats) == 2686
     assert sum((left_out.symbol == "u").sum() for _, _, left_out in real.values()) == 665
-    kept, reasons = zip(*(complete(b, ["p_on", "p_peak", "p_end", "qrs_on", "r_peak", "qrs_end", "t_peak", "t_end"]) for b in beats), strict=True)
+    kept, reasons = zip(
+        *(
+            complete(
+                b, ["p_on", "p_peak", "p_end", "qrs_on", "r_peak", "qrs_end", "t_peak", "t_end"]
+            )
+            for b in beats
+        ),
+        strict=True,
+    )
     assert sum(map(len, kept)) + sum(sum(r.values()) for r in reasons) == 2767
 
 
@@ -93,7 +115,9 @@ def test_labels_bring_every_point_back(real, scheme):
     for name, (_, beats, _) in real.items():
         labels = labels_from_beats(beats, SAMPLES, scheme)
         assert (labels == UNKNOWN).sum() >= SAMPLES - (np.diff(stretches(beats)) + 1).sum(), name
-        back = points_from_labels(labels, scheme, min_ms=0)     # one half P wave of the database lasts less than the default 20 ms
+        back = points_from_labels(
+            labels, scheme, min_ms=0
+        )  # one half P wave of the database lasts less than the default 20 ms
         for wave, (on, peak, end) in WAVE_POINTS.items():
             needed = [p for p in (on, peak, end) if p in back]
             whole = beats[(beats[needed] != MISSING).all(axis=1)]
@@ -106,7 +130,20 @@ def test_the_expert_agrees_with_himself(real):
     entries = []
     for name, (_, beats, _) in real.items():
         marked = {point: beats[point].to_numpy()[beats[point] != MISSING] for point in POINTS}
-        entries.append(dict(record=name, lead=0, predicted=marked, reference=marked, stretches=stretches(beats), fs=250))
+        entries.append(
+            dict(
+                record=name,
+                lead=0,
+                predicted=marked,
+                reference=marked,
+                stretches=stretches(beats),
+                fs=250,
+            )
+        )
     table = delineation_table(delineation_errors(entries), replicates=50)
-    assert list(table.index) == list(POINT_NAMES) and table.n["r_peak"] == sum(len(beats) for _, beats, _ in real.values())
-    assert (table[["se", "ppv", "f1"]] == 1).all(axis=None) and (table[["mean_ms", "sd_ms"]] == 0).all(axis=None)
+    assert list(table.index) == list(POINT_NAMES) and table.n["r_peak"] == sum(
+        len(beats) for _, beats, _ in real.values()
+    )
+    assert (table[["se", "ppv", "f1"]] == 1).all(axis=None) and (
+        table[["mean_ms", "sd_ms"]] == 0
+    ).all(axis=None)

@@ -30,7 +30,13 @@ def test_every_lesson_is_in_the_table():
 
 
 def test_paths_are_moved_and_hidden_cells_left_out():
-    cells = [("markdown", "![a](images/a.png) [b](https://b.org) [c](#c)"), ("code", "#| hide\nimport x"), ("code", "1 + 1")]
-    text = readme.render({"cells": [{"cell_type": kind, "source": [source]} for kind, source in cells]})
+    cells = [
+        ("markdown", "![a](images/a.png) [b](https://b.org) [c](#c)"),
+        ("code", "#| hide\nimport x"),
+        ("code", "1 + 1"),
+    ]
+    text = readme.render(
+        {"cells": [{"cell_type": kind, "source": [source]} for kind, source in cells]}
+    )
     assert "![a](nbs/images/a.png) [b](https://b.org) [c](#c)" in text
     assert "import x" not in text and "```python\n1 + 1\n```" in text

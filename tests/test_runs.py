@@ -48,9 +48,14 @@ RESUME = "import sys; from clfnb.runs.execute import resume_run; resume_run(sys.
 def lesson(tmp_path, monkeypatch):
     "A small lesson that behaves as it is told to."
     cell = nbformat.v4.new_code_cell
-    cells = [nbformat.v4.new_markdown_cell("# A tiny lesson\n> Counting"), cell(PARAMETERS, metadata={"tags": ["parameters"]})]
+    cells = [
+        nbformat.v4.new_markdown_cell("# A tiny lesson\n> Counting"),
+        cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook(metadata=kernel, cells=[*cells, *map(cell, (IMPORTS, OPEN, BODY, END))])
+    notebook = nbformat.v4.new_notebook(
+        metadata=kernel, cells=[*cells, *map(cell, (IMPORTS, OPEN, BODY, END))]
+    )
     folder = tmp_path / "nbs" / "lessons"
     folder.mkdir(parents=True)
     nbformat.write(notebook, folder / "01_tiny.ipynb")
@@ -80,16 +85,27 @@ def gone(pid):
 
 class Fetched(HTMLParser):
     "What a browser would fetch from another host, or execute."
+
     found = ()
 
     def handle_starttag(self, tag, attrs):
-        self.found += tuple(v for k, v in attrs if tag in ("script", "link", "img", "iframe") and k in ("src", "href") and not v.startswith("data:"))
+        self.found += tuple(
+            v
+            for k, v in attrs
+            if tag in ("script", "link", "img", "iframe")
+            and k in ("src", "href")
+            and not v.startswith("data:")
+        )
 
 
 def test_a_run_that_goes_well(lesson, tmp_path):
     folder = run_lesson(lesson, {"steps": 7}, runs_dir=tmp_path / "runs")
     run = read_run(folder)
-    assert (run.status, run.metrics, run.parameters["steps"]) == ("finished", {"before": 0, "total": 7}, 7)
+    assert (run.status, run.metrics, run.parameters["steps"]) == (
+        "finished",
+        {"before": 0, "total": 7},
+        7,
+    )
     assert run.folder.is_relative_to(tmp_path / "runs" / "tiny")
     assert repr(sys.executable) in notebook_of(folder).cells[-1].outputs[0]["data"]["text/plain"]
     reader = Fetched()
@@ -97,8 +113,15 @@ def test_a_run_that_goes_well(lesson, tmp_path):
     assert reader.found == ()
 
 
-@pytest.mark.parametrize("values, said", [({"step": 3}, "did you mean 'steps'"), ({"steps": "1.5"}, "int"), ({"steps": 101}, "1..100"),
-                                          ({"do": "dance"}, "nothing")])
+@pytest.mark.parametrize(
+    "values, said",
+    [
+        ({"step": 3}, "did you mean 'steps'"),
+        ({"steps": "1.5"}, "int"),
+        ({"steps": 101}, "1..100"),
+        ({"do": "dance"}, "nothing"),
+    ],
+)
 def test_nothing_is_made_for_wrong_values(lesson, tmp_path, values, said):
     with pytest.raises(ParameterError, match=said.replace(".", r"\.")):
         run_lesson(lesson, values, runs_dir=tmp_path / "runs")
@@ -109,8 +132,14 @@ def test_a_failing_cell_is_named_and_kept(lesson, tmp_path):
     with pytest.raises(RunFailed, match="the third wheel came off"):
         run_lesson(lesson, {"do": "raise"}, runs_dir=tmp_path / "runs")
     run = find_run("last", tmp_path / "runs")
-    assert run.status == "failed" and "third wheel" in run.error and isinstance(run.failed_cell, int)
-    assert any(output.output_type == "error" for cell in notebook_of(run.folder).cells for output in cell.get("outputs", []))
+    assert (
+        run.status == "failed" and "third wheel" in run.error and isinstance(run.failed_cell, int)
+    )
+    assert any(
+        output.output_type == "error"
+        for cell in notebook_of(run.folder).cells
+        for output in cell.get("outputs", [])
+    )
     assert "third wheel" in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -120,7 +149,11 @@ def test_a_kernel_that_dies(lesson, tmp_path):
     run = find_run("last", tmp_path / "runs")
     assert run.status == "failed" and run.error and (run.folder / "notebook.ipynb").is_file()
     assert run.metrics == {"before": 0, "total": 3}
-    assert "exit code 3" in run.error and str(run.folder / "kernel.log") in run.error and (run.folder / "kernel.log").is_file()
+    assert (
+        "exit code 3" in run.error
+        and str(run.folder / "kernel.log") in run.error
+        and (run.folder / "kernel.log").is_file()
+    )
 
 
 @pytest.mark.parametrize("limits, said", [({"timeout": 5}, "5 s"), ({"cell_timeout": 2}, "2")])
@@ -135,8 +168,16 @@ def test_time_limits_end_the_kernel(lesson, tmp_path, limits, said):
 @pytest.mark.skipif(not POSIX, reason="signals are sent, which Windows has no equal of")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_stop(lesson, tmp_path, number):
-    job = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "runs")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    pid = int(wait_for(lambda: "".join(file.read_text() for file in (tmp_path / "runs").glob("*/*/kernel.pid"))))
+    job = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "runs")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pid = int(
+        wait_for(
+            lambda: "".join(file.read_text() for file in (tmp_path / "runs").glob("*/*/kernel.pid"))
+        )
+    )
     job.send_signal(number)
     assert job.wait(40) != 0
     assert find_run("last", tmp_path / "runs").status == "interrupted"
@@ -147,7 +188,12 @@ def test_told_to_stop(lesson, tmp_path, number):
 @pytest.mark.parametrize("delay", [0, 0.3])
 def test_told_to_stop_before_the_first_cell(lesson, tmp_path, delay):
     "papermill and its like take seconds to import, which is when people notice a mistake."
-    job = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "runs")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "runs")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_for(lambda: list((tmp_path / "runs").glob("*/*/run.json")))
     time.sleep(delay)
     job.send_signal(signal.SIGINT)
@@ -160,7 +206,11 @@ def test_told_to_stop_before_the_first_cell(lesson, tmp_path, delay):
 
 @pytest.mark.skipif(not POSIX, reason="SIGKILL is sent")
 def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
-    job = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "runs")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    job = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "runs")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     pid_file = wait_for(lambda: next((tmp_path / "runs").glob("*/*/kernel.pid"), None))
     assert list_runs(tmp_path / "runs")[0].status == "running"
     with pytest.raises(RunHeld, match=f"{pid_file.parent.name}: .* process {job.pid} on "):
@@ -169,7 +219,12 @@ def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
     job.wait()
     run = list_runs(tmp_path / "runs")[0]
     assert run.status == "killed"
-    both = [subprocess.Popen([sys.executable, "-c", RESUME, str(run.folder)], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", RESUME, str(run.folder)], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
     errors = [job.communicate(timeout=90)[1] for job in both]
     assert sorted(job.returncode for job in both) == [0, 1], errors
     refused = next(error for job, error in zip(both, errors, strict=True) if job.returncode)
@@ -177,7 +232,11 @@ def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
     folder = run.folder
     assert folder == run.folder == pid_file.parent
     after = read_run(folder)
-    assert (after.status, after.parameters, after.metrics) == ("finished", run.parameters, {"before": 3, "total": 6})
+    assert (after.status, after.parameters, after.metrics) == (
+        "finished",
+        run.parameters,
+        {"before": 3, "total": 6},
+    )
     assert len(list_runs(tmp_path / "runs")) == 1
     json.loads((folder / "run.json").read_text(encoding="utf-8"))
     wait_for(lambda: gone(int(pid_file.read_text())))

@@ -9,7 +9,11 @@ import pytest
 
 why_not = browser.why_not()
 pytestmark = pytest.mark.skipif(bool(why_not), reason=why_not or "-")
-LESSON, LIBRARY, HOME = "lessons/ecg_delineation.html", "lib/evaluation/intervals.html", "index.html"
+LESSON, LIBRARY, HOME = (
+    "lessons/ecg_delineation.html",
+    "lib/evaluation/intervals.html",
+    "index.html",
+)
 COLD_KILOBYTES = 300
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
@@ -38,7 +42,9 @@ def chromium():
 
 @pytest.fixture
 def context(chromium):
-    with_clipboard = chromium.new_context(viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"])
+    with_clipboard = chromium.new_context(
+        viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
     with_clipboard.set_default_timeout(60_000)
     yield with_clipboard
     with_clipboard.close()
@@ -47,10 +53,24 @@ def context(chromium):
 def watched(context, base):
     "A page, and the list of what it should not have done: errors on the console, requests to other hosts."
     page, offences = context.new_page(), []
-    page.on("console", lambda message: offences.append(f"{page.url}: {message.text}") if message.type in ("error", "warning") else None)
+    page.on(
+        "console",
+        lambda message: (
+            offences.append(f"{page.url}: {message.text}")
+            if message.type in ("error", "warning")
+            else None
+        ),
+    )
     page.on("pageerror", lambda error: offences.append(f"{page.url}: {error}"))
     page.on("requestfailed", lambda request: offences.append(f"{page.url}: failed: {request.url}"))
-    page.on("request", lambda request: offences.append(f"{page.url}: asks for {request.url}") if not request.url.startswith((base, "data:")) else None)
+    page.on(
+        "request",
+        lambda request: (
+            offences.append(f"{page.url}: asks for {request.url}")
+            if not request.url.startswith((base, "data:"))
+            else None
+        ),
+    )
     return page, offences
 
 
@@ -63,7 +83,11 @@ def test_every_page_loads_and_fits_a_phone(site, address, context):
             wide = page.evaluate("document.documentElement.scrollWidth")
             page.set_viewport_size({"width": 390, "height": 844})
             narrow = page.evaluate("document.documentElement.scrollWidth")
-            offences += [f"{page.url}: {found} px wide at {width}" for found, width in ((wide, 1280), (narrow, 390)) if found > width]
+            offences += [
+                f"{page.url}: {found} px wide at {width}"
+                for found, width in ((wide, 1280), (narrow, 390))
+                if found > width
+            ]
             assert page.locator("h1").count() == 1 or path.name == "search.html", page.url
     assert offences == []
 
@@ -77,20 +101,29 @@ def test_pages_from_files_need_no_server(site, context):
     page.goto((site / HOME).as_uri())
     page.get_by_role("link", name="1. ECG delineation").first.click()
     page.wait_for_url(f"**/{LESSON}")
-    assert page.evaluate("getComputedStyle(document.querySelector('.lesson-links')).display") == "flex"
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.lesson-links')).display") == "flex"
+    )
     assert offences == []
 
 
 @pytest.mark.parametrize("over", ["http", "file"])
 def test_search_finds_a_function_and_a_term(site, address, context, over):
     page, offences = watched(context, address if over == "http" else site.as_uri())
-    for word, expected in (("wilson", "lib/evaluation/intervals.html#clfnb.evaluation.intervals.wilson"), ("leakage", "reference/glossary.html#leakage")):
+    for word, expected in (
+        ("wilson", "lib/evaluation/intervals.html#clfnb.evaluation.intervals.wilson"),
+        ("leakage", "reference/glossary.html#leakage"),
+    ):
         page.goto((address if over == "http" else site.as_uri() + "/") + HOME)
         page.get_by_role("textbox", name="Search").first.fill(word)
         page.keyboard.press("Enter")
         page.wait_for_url("**/search.html?*")
-        page.wait_for_function("/found \\d+|Search finished/.test(document.querySelector('#search-results')?.innerText ?? '')")
-        found = page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
+        page.wait_for_function(
+            "/found \\d+|Search finished/.test(document.querySelector('#search-results')?.innerText ?? '')"
+        )
+        found = page.locator("#search-results li a").evaluate_all(
+            "links => links.map(link => link.href)"
+        )
         assert any(expected in link for link in found), (word, found)
     assert offences == []
 
@@ -103,7 +136,10 @@ def test_a_copy_button_copies_the_code(address, context):
     cell.locator("button.copybtn").click()
     page.wait_for_function("navigator.clipboard.readText().then(text => text.length > 0)")
     copied = page.evaluate("navigator.clipboard.readText()").replace("\r\n", "\n")
-    assert copied.startswith('data: str = "simulated"') and copied.strip() == cell.locator("pre").inner_text().strip()
+    assert (
+        copied.startswith('data: str = "simulated"')
+        and copied.strip() == cell.locator("pre").inner_text().strip()
+    )
 
 
 def test_dark_mode_keeps_figures_on_white(address, context):
@@ -117,9 +153,13 @@ def test_dark_mode_keeps_figures_on_white(address, context):
     assert page.evaluate("document.body.dataset.theme") == "dark"
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert brightness(dark) < 60 < 200 < brightness(light)
-    assert figure.evaluate("image => getComputedStyle(image).backgroundColor") == "rgb(255, 255, 255)"
+    assert (
+        figure.evaluate("image => getComputedStyle(image).backgroundColor") == "rgb(255, 255, 255)"
+    )
     page.goto(address + LIBRARY)
-    assert page.evaluate("document.body.dataset.theme") == "dark", "the choice is kept on the next page"
+    assert page.evaluate("document.body.dataset.theme") == "dark", (
+        "the choice is kept on the next page"
+    )
 
 
 def brightness(colour):
@@ -132,13 +172,31 @@ def brightness(colour):
     ("reference/results.html", "light"), ("library/index.html", "light"), ("search.html", "light"), ("404.html", "dark"),
 ])  # fmt: skip
 def test_accessible(address, chromium, name, theme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python, which brings axe-core, is not installed")
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme, reduced_motion="reduce")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="axe-playwright-python, which brings axe-core, is not installed",
+    )
+    context = chromium.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+    )
     page = context.new_page()
     page.goto(address + name)
-    found = axe.Axe().run(page, options={"runOnly": {"type": "tag", "values": AXE_RULES}, "resultTypes": ["violations"]}).response["violations"]
+    found = (
+        axe.Axe()
+        .run(
+            page,
+            options={
+                "runOnly": {"type": "tag", "values": AXE_RULES},
+                "resultTypes": ["violations"],
+            },
+        )
+        .response["violations"]
+    )
     context.close()
-    assert [f"{v['id']}: {len(v['nodes'])} × {v['nodes'][0]['html'][:120]} {v['nodes'][0]['failureSummary'][:200]}" for v in found] == []
+    assert [
+        f"{v['id']}: {len(v['nodes'])} × {v['nodes'][0]['html'][:120]} {v['nodes'][0]['failureSummary'][:200]}"
+        for v in found
+    ] == []
 
 
 def test_keyboard(address, context):
@@ -151,7 +209,11 @@ def test_keyboard(address, context):
     reached = set()
     for _ in range(60):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.tagName + '.' + document.activeElement.className.split(' ')[0]"))
+        reached.add(
+            page.evaluate(
+                "document.activeElement.tagName + '.' + document.activeElement.className.split(' ')[0]"
+            )
+        )
         if page.evaluate("document.activeElement.tagName") == "SUMMARY":
             break
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY", reached
@@ -160,13 +222,19 @@ def test_keyboard(address, context):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
-@pytest.mark.parametrize("name", [HOME, LESSON, LIBRARY, "lib/training/trainer.html", "search.html"])
+@pytest.mark.parametrize(
+    "name", [HOME, LESSON, LIBRARY, "lib/training/trainer.html", "search.html"]
+)
 def test_a_cold_page_is_light(address, context, name):
     page, sizes = context.new_page(), {}
     page.on("response", lambda response: sizes.update({response.url: len(response.body())}))
     page.goto(address + name, wait_until="networkidle")
-    index = sum(size for url, size in sizes.items() if "searchindex.js" in url) / 1000   # grows with every page, and only the search page asks for it
-    weight = sum(size for url, size in sizes.items() if not re.search(r"/_?images/", url)) / 1000 - index
+    index = (
+        sum(size for url, size in sizes.items() if "searchindex.js" in url) / 1000
+    )  # grows with every page, and only the search page asks for it
+    weight = (
+        sum(size for url, size in sizes.items() if not re.search(r"/_?images/", url)) / 1000 - index
+    )
     print(f"{name}: {weight:.0f} kB" + (f", and {index:.0f} kB of search index" if index else ""))
     assert 20 < weight <= COLD_KILOBYTES, sizes
 
@@ -175,7 +243,10 @@ def test_lost_pages_find_home(address, context):
     page = context.new_page()
     page.goto(address + "lib/nothing/here.html")
     assert page.locator("h1").inner_text().startswith("Page not found")
-    assert page.evaluate("getComputedStyle(document.querySelector('.sidebar-drawer')).display") != "none"
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.sidebar-drawer')).display")
+        != "none"
+    )
     assert page.evaluate("[...document.styleSheets].every(sheet => sheet.cssRules.length > 0)")
     page.get_by_role("link", name="front page").click()
     page.wait_for_url(address + HOME)
@@ -185,10 +256,15 @@ def test_previous_and_next_follow_the_table_of_contents(site):
     from docs.contents import read_contents
 
     def neighbour(name, which):
-        link = re.search(rf'<a class="{which}-page" href="([^"]+)"', (site / name).read_text("utf-8"))
+        link = re.search(
+            rf'<a class="{which}-page" href="([^"]+)"', (site / name).read_text("utf-8")
+        )
         return link and Path(os.path.normpath(Path(name).parent / link[1])).as_posix()
 
-    expected, seen = {f"{page.name}.html" for page in read_contents(browser.ROOT / "_quarto.yml").pages()}, [HOME]
+    expected, seen = (
+        {f"{page.name}.html" for page in read_contents(browser.ROOT / "_quarto.yml").pages()},
+        [HOME],
+    )
     while (following := neighbour(seen[-1], "next")) and following not in seen:
         assert neighbour(following, "prev") == seen[-1]
         seen.append(following)
@@ -198,30 +274,62 @@ def test_previous_and_next_follow_the_table_of_contents(site):
 def test_a_lesson_can_be_taken_along(site, address, context):
     page = context.new_page()
     page.goto(address + LESSON)
-    links = {link.inner_text(): link.get_attribute("href") for link in page.locator(".lesson-links a").all()}
-    assert links["Open in Colab"] == "https://colab.research.google.com/github/clfnb/clfnb/blob/main/nbs/lessons/01_ecg_delineation.ipynb"
-    assert links["Edit"] == "https://github.com/clfnb/clfnb/edit/main/nbs/lessons/01_ecg_delineation.ipynb"
+    links = {
+        link.inner_text(): link.get_attribute("href")
+        for link in page.locator(".lesson-links a").all()
+    }
+    assert (
+        links["Open in Colab"]
+        == "https://colab.research.google.com/github/clfnb/clfnb/blob/main/nbs/lessons/01_ecg_delineation.ipynb"
+    )
+    assert (
+        links["Edit"]
+        == "https://github.com/clfnb/clfnb/edit/main/nbs/lessons/01_ecg_delineation.ipynb"
+    )
     with page.expect_download() as download:
         page.get_by_role("link", name="Download notebook").click()
-    assert download.value.path().read_bytes() == (browser.ROOT / "nbs" / "lessons" / "01_ecg_delineation.ipynb").read_bytes()
+    assert (
+        download.value.path().read_bytes()
+        == (browser.ROOT / "nbs" / "lessons" / "01_ecg_delineation.ipynb").read_bytes()
+    )
 
 
 def test_names_terms_and_formulas(address, context):
     page = context.new_page()
     page.goto(address + LESSON)
-    terms = page.locator("a.term").evaluate_all("links => links.map(link => [link.getAttribute('href'), link.title])")
-    assert len(terms) > 5 and len({href for href, _ in terms}) == len(terms) and all(title for _, title in terms)
-    assert page.locator("p a[href*='clfnb.tracks.ecg']").count() or page.locator("p a[href*='lib/']").count()
+    terms = page.locator("a.term").evaluate_all(
+        "links => links.map(link => [link.getAttribute('href'), link.title])"
+    )
+    assert (
+        len(terms) > 5
+        and len({href for href, _ in terms}) == len(terms)
+        and all(title for _, title in terms)
+    )
+    assert (
+        page.locator("p a[href*='clfnb.tracks.ecg.delineator']").count()
+        or page.locator("p a[href*='lib/']").count()
+    )
     page.goto(address + LIBRARY)
     assert page.locator("math").count() > 3
     assert page.locator("dl.py table").first.locator("tr").count() >= 4
     source = page.locator("dl.py a", has_text="source").first.get_attribute("href")
-    assert re.fullmatch(r"https://github.com/clfnb/clfnb/blob/main/clfnb/evaluation/intervals.py#L\d+-L\d+", source)
+    assert re.fullmatch(
+        r"https://github.com/clfnb/clfnb/blob/main/clfnb/evaluation/intervals.py#L\d+-L\d+", source
+    )
 
 
 def test_files_for_machines(site):
-    addresses = re.findall(r"<loc>https://clfnb.github.io/clfnb/(.+?)</loc>", (site / "sitemap.xml").read_text("utf-8"))
+    addresses = re.findall(
+        r"<loc>https://clfnb.github.io/clfnb/(.+?)</loc>", (site / "sitemap.xml").read_text("utf-8")
+    )
     pages = {path.relative_to(site).as_posix() for path in browser.html_files(site)}
-    assert pages - set(addresses) <= {"404.html", "search.html", "genindex.html", "py-modindex.html"} and set(addresses) <= pages
-    texts = re.findall(r"\(https://clfnb.github.io/clfnb/(.+?)\)", (site / "llms.txt").read_text("utf-8"))
-    assert len(texts) > 30 and all((site / name).read_text("utf-8").startswith("# ") for name in texts)
+    assert (
+        pages - set(addresses) <= {"404.html", "search.html", "genindex.html", "py-modindex.html"}
+        and set(addresses) <= pages
+    )
+    texts = re.findall(
+        r"\(https://clfnb.github.io/clfnb/(.+?)\)", (site / "llms.txt").read_text("utf-8")
+    )
+    assert len(texts) > 30 and all(
+        (site / name).read_text("utf-8").startswith("# ") for name in texts
+    )

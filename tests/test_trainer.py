@@ -25,8 +25,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import train_small  # noqa: E402
 
 PROGRAM = Path(__file__).with_name("train_small.py")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo",
-               "PYTHONPATH": os.pathsep.join([str(PROGRAM.parent.parent), str(PROGRAM.parent)])}
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "GLOO_SOCKET_IFNAME": "lo",
+    "PYTHONPATH": os.pathsep.join([str(PROGRAM.parent.parent), str(PROGRAM.parent)]),
+}
 SCRIPT = """
 import sys
 import torch
@@ -53,12 +58,17 @@ try:
 except ValueError as error:
     print(type(error).__name__, error)
 """
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked, killed and joined over the loopback device: on Linux")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="processes are forked, killed and joined over the loopback device: on Linux",
+)
 
 
 def start(folder, *options):
     "Run the program in a forked process, which need not import torch again; returns its exit status."
-    child = multiprocessing.get_context("fork").Process(target=train_small.main, args=([str(folder), *map(str, options)],))
+    child = multiprocessing.get_context("fork").Process(
+        target=train_small.main, args=([str(folder), *map(str, options)],)
+    )
     child.start()
     child.join(120)
     return child.exitcode
@@ -76,7 +86,10 @@ def undisturbed(tmp_path_factory):
     return result(tmp_path_factory.mktemp("undisturbed"))
 
 
-@pytest.mark.parametrize("event", ["step 1", "step 5", "step 12", "write 1", "write 4", "rotate 3", "rotate 4", "epoch 2"])
+@pytest.mark.parametrize(
+    "event",
+    ["step 1", "step 5", "step 12", "write 1", "write 4", "rotate 3", "rotate 4", "epoch 2"],
+)
 def test_killed_run_ends_the_same(tmp_path, undisturbed, event):
     assert start(tmp_path, "--kill", *event.split()) == -signal.SIGKILL
     assert result(tmp_path) == undisturbed
@@ -107,7 +120,13 @@ def test_workers_that_are_new_interpreters():
 
     drawn = []
     for method in ("fork", "forkserver"):
-        loader = DataLoader(Noise(), 2, num_workers=1, multiprocessing_context=method, collate_fn=lambda rows: torch.stack(rows).tolist())
+        loader = DataLoader(
+            Noise(),
+            2,
+            num_workers=1,
+            multiprocessing_context=method,
+            collate_fn=lambda rows: torch.stack(rows).tolist(),
+        )
         drawn.append(list(read_batches(loader, epoch_batches(loader, 0), seed=3)))
     assert drawn[0] == drawn[1] and len(drawn[0]) == 4
 
@@ -129,13 +148,21 @@ def same(found, expected):
     for name, value in expected["weights"].items():
         np.testing.assert_allclose(found["weights"][name], value, atol=2e-5)
     np.testing.assert_allclose(found["predictions"], expected["predictions"], atol=1e-4)
-    np.testing.assert_allclose(pd.DataFrame(found["history"]), pd.DataFrame(expected["history"]), atol=1e-5)
+    np.testing.assert_allclose(
+        pd.DataFrame(found["history"]), pd.DataFrame(expected["history"]), atol=1e-5
+    )
 
 
 def run_program(*command):
     "Run a program of several processes in a session of its own; returns what it said. None of them outlives the time limit."
-    program = subprocess.Popen([sys.executable, *map(str, command)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
+    program = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         said, _ = program.communicate(timeout=300)
     except subprocess.TimeoutExpired:
@@ -155,7 +182,16 @@ def test_two_processes_started_by_the_trainer(tmp_path, single):
 def test_two_processes_under_torchrun(tmp_path, single):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", port)
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        port,
+    )
     run_program(*launcher, PROGRAM, tmp_path, "--exact", "--batch", 4, "--devices", 2)
     same(json.loads((tmp_path / "result.json").read_text()), single)
 
@@ -165,7 +201,15 @@ def build(folder=None, **choices):
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 3)
     points = torch.rand(30, 2, generator=torch.Generator().manual_seed(1))
-    trainer = Trainer(model, cross_entropy, torch.optim.SGD(model.parameters(), 0.1), folder=folder, device="cpu", progress="none", **choices)
+    trainer = Trainer(
+        model,
+        cross_entropy,
+        torch.optim.SGD(model.parameters(), 0.1),
+        folder=folder,
+        device="cpu",
+        progress="none",
+        **choices,
+    )
     return trainer, DataLoader(TensorDataset(points, (points[:, 0] * 3).long()), 4, shuffle=True)
 
 
@@ -178,9 +222,16 @@ def test_batch_larger_than_the_data():
 @pytest.mark.parametrize("options", [{"batch_size": 4}, {"batch_size": 1000, "drop_last": True}])
 def test_no_batches(options):
     trainer, loader = build()
-    data = loader.dataset if "drop_last" in options else TensorDataset(torch.empty(0, 2), torch.empty(0, dtype=torch.long))
+    data = (
+        loader.dataset
+        if "drop_last" in options
+        else TensorDataset(torch.empty(0, 2), torch.empty(0, dtype=torch.long))
+    )
     empty = DataLoader(data, **options)
-    with pytest.raises(ValueError, match=rf"train_loader: expected at least one batch, found none of {len(data)} examples"):
+    with pytest.raises(
+        ValueError,
+        match=rf"train_loader: expected at least one batch, found none of {len(data)} examples",
+    ):
         trainer.fit(empty, loader)
     with pytest.raises(ValueError, match="val_loader: expected at least one batch"):
         trainer.fit(loader, empty)
@@ -196,7 +247,9 @@ def test_other_number_of_processes(tmp_path):
     trainer.fit(loader, epochs=1)
     state = checkpoints.load_checkpoint(tmp_path)
     checkpoints.save_checkpoint(tmp_path, {**state, "config": {**state["config"], "processes": 2}})
-    with pytest.raises(ValueError, match="processes: the checkpoint has 2, this run has 1.*resume=False"):
+    with pytest.raises(
+        ValueError, match="processes: the checkpoint has 2, this run has 1.*resume=False"
+    ):
         build(tmp_path)[0].fit(loader, epochs=2)
     with pytest.raises(ValueError, match="nodes: 2 hosts need a program on each"):
         build(nodes=2)
@@ -206,7 +259,9 @@ def test_loss_that_is_not_a_number(tmp_path):
     trainer, loader = build(tmp_path)
     trainer.fit(loader, epochs=1)
     good = checkpoints.load_checkpoint(tmp_path)["model"]["weight"]
-    trainer.loss = lambda outputs, targets: cross_entropy(outputs, targets) * (torch.nan if trainer.step == 3 else 1)
+    trainer.loss = lambda outputs, targets: (
+        cross_entropy(outputs, targets) * (torch.nan if trainer.step == 3 else 1)
+    )
     with pytest.raises(LossNotFinite, match="epoch 1, step 3: the loss is nan"):
         trainer.fit(loader, epochs=3)
     assert torch.equal(checkpoints.load_checkpoint(tmp_path)["model"]["weight"], good)
@@ -218,20 +273,28 @@ def test_epochs_share_the_time(tmp_path):
     trainer, loader = build(tmp_path)
     start = time.monotonic()
     history = trainer.fit(loader, epochs=6)
-    assert 0 < history.seconds.sum() <= time.monotonic() - start, "an epoch was charged with the time of another"
+    assert 0 < history.seconds.sum() <= time.monotonic() - start, (
+        "an epoch was charged with the time of another"
+    )
 
 
 def test_ctrl_c_keeps_a_checkpoint(tmp_path):
     whole, loader = build(tmp_path / "whole")
     expected = whole.fit(loader, epochs=3).drop(columns="seconds")
     trainer, _ = build(tmp_path / "cut")
-    trainer.loss = lambda outputs, targets: (trainer.epoch, trainer.step) == (1, 4) and signal.raise_signal(signal.SIGINT) or cross_entropy(outputs, targets)
+    trainer.loss = lambda outputs, targets: (
+        (trainer.epoch, trainer.step) == (1, 4)
+        and signal.raise_signal(signal.SIGINT)
+        or cross_entropy(outputs, targets)
+    )
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(loader, epochs=3)
     state = checkpoints.load_checkpoint(tmp_path / "cut")
     assert (state["epoch"], state["step"]) == (1, 5)
     again, _ = build(tmp_path / "cut")
-    pd.testing.assert_frame_equal(again.fit(loader, epochs=3).drop(columns="seconds"), expected, check_exact=True)
+    pd.testing.assert_frame_equal(
+        again.fit(loader, epochs=3).drop(columns="seconds"), expected, check_exact=True
+    )
     assert torch.equal(again.model.weight, whole.model.weight)
 
 
@@ -245,10 +308,20 @@ def test_disk_full(tmp_path, monkeypatch):
         path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device", str(path))
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"last.ckpt.*No space left|No space left.*last.ckpt"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OSError, match=r"last.ckpt.*No space left|No space left.*last.ckpt"),
+    ):
         patch.setattr(checkpoints.torch, "save", half)
-        trainer.fit(loader, epochs=3, monitor="train_loss", mode="max")     # no new best weights: it is last.ckpt that does not fit
-    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["best.ckpt", "history.csv", "last.ckpt", "previous.ckpt"]
+        trainer.fit(
+            loader, epochs=3, monitor="train_loss", mode="max"
+        )  # no new best weights: it is last.ckpt that does not fit
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == [
+        "best.ckpt",
+        "history.csv",
+        "last.ckpt",
+        "previous.ckpt",
+    ]
     again, _ = build(tmp_path / "full")
     again.fit(loader, epochs=3)
     assert torch.equal(again.model.weight, whole.model.weight)
@@ -263,11 +336,11 @@ def test_patience():
 
 def test_best_weights_only(tmp_path):
     trainer, loader = build(tmp_path)
-    trainer.optimizer.param_groups[0]["lr"] = -0.5     # every epoch is worse than the one before
+    trainer.optimizer.param_groups[0]["lr"] = -0.5  # every epoch is worse than the one before
     trainer.fit(loader, loader, epochs=3)
     last = trainer.model.weight.clone()
     fresh, _ = build(tmp_path)
-    fresh.restore_best()                               # a new program that only wants the best weights
+    fresh.restore_best()  # a new program that only wants the best weights
     assert trainer.best_epoch == 0 and not torch.equal(fresh.model.weight, last)
     assert fresh.evaluate(loader)["loss"] == pytest.approx(trainer.history[0]["val_loss"], rel=1e-6)
     assert fresh.best_epoch == 0

@@ -36,7 +36,9 @@ class Exact(Dataset):
         return 50
 
     def __getitem__(self, index):
-        return torch.tensor([index % 5, index % 3], dtype=torch.float32), -100 if index % 7 == 0 else index % 3
+        return torch.tensor(
+            [index % 5, index % 3], dtype=torch.float32
+        ), -100 if index % 7 == 0 else index % 3
 
 
 def kill_at(event, number):
@@ -80,20 +82,43 @@ def main(arguments=None):
     if options.kill:
         kill_at(options.kill[0], int(options.kill[1]))
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8) if not options.exact else nn.Identity(), nn.ReLU(),
-                          nn.Dropout(0.0 if options.exact else 0.3), nn.Linear(8, 3))
+    model = nn.Sequential(
+        nn.Linear(2, 8),
+        nn.BatchNorm1d(8) if not options.exact else nn.Identity(),
+        nn.ReLU(),
+        nn.Dropout(0.0 if options.exact else 0.3),
+        nn.Linear(8, 3),
+    )
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=200)
-    trainer = Trainer(model, cross_entropy, optimizer, schedule, metrics={"accuracy": accuracy}, folder=options.folder, device="cpu",
-                      devices=options.devices, accumulate=2 if not options.exact else 1, clip=1.0, schedule_per="step", every_steps=3, progress="none")
+    trainer = Trainer(
+        model,
+        cross_entropy,
+        optimizer,
+        schedule,
+        metrics={"accuracy": accuracy},
+        folder=options.folder,
+        device="cpu",
+        devices=options.devices,
+        accumulate=2 if not options.exact else 1,
+        clip=1.0,
+        schedule_per="step",
+        every_steps=3,
+        progress="none",
+    )
     data = Exact() if options.exact else Noisy()
     loader = DataLoader(data, options.batch, shuffle=True, num_workers=options.workers)
     history = trainer.fit(loader, DataLoader(Exact(), 8), epochs=3)
     predictions = trainer.predict(DataLoader(Exact(), 3))
     if trainer.fabric.is_global_zero:
-        result = {"history": history.drop(columns="seconds").to_dict("records"), "predictions": predictions.tolist(),
-                  "weights": {name: value.tolist() for name, value in model.state_dict().items()}, "evaluation": trainer.evaluate(DataLoader(Exact(), 7))
-                  if options.devices == 1 else None}
+        result = {
+            "history": history.drop(columns="seconds").to_dict("records"),
+            "predictions": predictions.tolist(),
+            "weights": {name: value.tolist() for name, value in model.state_dict().items()},
+            "evaluation": trainer.evaluate(DataLoader(Exact(), 7))
+            if options.devices == 1
+            else None,
+        }
         (options.folder / "result.json").write_text(json.dumps(result))
 
 

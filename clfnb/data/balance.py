@@ -20,123 +20,165 @@ class NotTraining(ValueError):
 
 
 def check_training(
-    part,     # (n,) the name of each example's part
-    n: int,   # examples that are to be balanced
+    part,  # (n,) the name of each example's part
+    n: int,  # examples that are to be balanced
 ) -> None:
-    "Raise `NotTraining`, naming the first row, unless every example is in the part \"train\"."
+    'Raise `NotTraining`, naming the first row, unless every example is in the part "train".'
     part = np.asarray(part)
     if part.shape != (n,):
-        raise ValueError(f"part: expected the name of each of {n} examples' part, found shape {part.shape}")
+        raise ValueError(
+            f"part: expected the name of each of {n} examples' part, found shape {part.shape}"
+        )
     other = np.flatnonzero(part != "train")
     if len(other):
-        raise NotTraining(f"only training examples may be balanced: example {other[0]} is in {str(part[other[0]])!r} ({len(other)} of {n} are not in 'train')")
+        raise NotTraining(
+            f"only training examples may be balanced: example {other[0]} is in {str(part[other[0]])!r} ({len(other)} of {n} are not in 'train')"
+        )
 
 # %% ../../nbs/lib/data/balance.ipynb #0375150a
 def class_counts(
-    labels,         # (n,) class numbers 0..classes-1
-    classes: int,   # how many there are
-) -> np.ndarray:    # (classes,) int
-    "How many examples each class has. Raises `ValueError` for a number outside 0..classes-1 or a class without examples."
+    labels,  # (n,) class numbers 0..classes-1
+    classes: int,  # how many there are
+) -> np.ndarray:  # (classes,) int
+    """How many examples each class has.
+
+    Raises `ValueError` for a number outside 0..classes-1 or a class without examples.
+    """
     labels = np.asarray(labels)
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        raise ValueError(f"labels: expected class numbers 0..{classes - 1}, found {labels.min()}..{labels.max()}")
+        raise ValueError(
+            f"labels: expected class numbers 0..{classes - 1}, found {labels.min()}..{labels.max()}"
+        )
     counts = np.bincount(labels, minlength=classes)
     if (counts == 0).any():
-        raise ValueError(f"labels: class {np.flatnonzero(counts == 0)[0]} has no example, so that it cannot be weighed")
+        raise ValueError(
+            f"labels: class {np.flatnonzero(counts == 0)[0]} has no example, so that it cannot be weighed"
+        )
     return counts
 
 # %% ../../nbs/lib/data/balance.ipynb #2725bb94
 def class_weights(
-    labels,                  # (n,) class numbers 0..classes-1
-    part,                    # (n,) the name of each example's part, all "train"
-    classes: int,            # how many there are
-    how: str = "inverse",    # "inverse" frequency or "effective" number
-    beta: float = 0.999,     # of the effective number, 0..1
-) -> torch.Tensor:           # (classes,) float32; the mean over the examples is 1
-    "Weights of the classes. Raises `NotTraining`, and `ValueError` for an empty class or an unknown way."
+    labels,  # (n,) class numbers 0..classes-1
+    part,  # (n,) the name of each example's part, all "train"
+    classes: int,  # how many there are
+    how: str = "inverse",  # "inverse" frequency or "effective" number
+    beta: float = 0.999,  # of the effective number, 0..1
+) -> torch.Tensor:  # (classes,) float32; the mean over the examples is 1
+    """Weights of the classes.
+
+    Raises `NotTraining`, and `ValueError` for an empty class or an unknown way.
+    """
     check_training(part, len(labels))
     counts = class_counts(labels, classes)
     if how == "inverse":
         weights = 1 / counts
     elif how == "effective" and 0 <= beta < 1:
-        weights = (1 - beta) / (1 - beta**counts.astype(float))
+        weights = (1 - beta) / (1 - beta ** counts.astype(float))
     else:
-        raise ValueError(f"how, beta: expected 'inverse' or 'effective' with 0 <= beta < 1, found {how!r}, {beta}")
+        raise ValueError(
+            f"how, beta: expected 'inverse' or 'effective' with 0 <= beta < 1, found {how!r}, {beta}"
+        )
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 # %% ../../nbs/lib/data/balance.ipynb #dffb3b7c
 def resample(
-    labels,                        # (n,) class numbers or names
-    part,                          # (n,) the name of each example's part, all "train"
-    at_least: int | None = None,   # pictures of each class; None leaves the rare alone
-    at_most: int | None = None,    # pictures of each class; None leaves the frequent alone
-    seed: int = 0,                 # decides every draw
-) -> np.ndarray:                   # (m,) row numbers, sorted; rare ones several times
-    "Rows after random over- and undersampling. Raises `NotTraining`, and `ValueError` if `at_most` is below `at_least`."
+    labels,  # (n,) class numbers or names
+    part,  # (n,) the name of each example's part, all "train"
+    at_least: int | None = None,  # pictures of each class; None leaves the rare alone
+    at_most: int | None = None,  # pictures of each class; None leaves the frequent alone
+    seed: int = 0,  # decides every draw
+) -> np.ndarray:  # (m,) row numbers, sorted; rare ones several times
+    """Rows after random over- and undersampling.
+
+    Raises `NotTraining`, and `ValueError` if `at_most` is below `at_least`.
+    """
     from imblearn.over_sampling import RandomOverSampler
     from imblearn.under_sampling import RandomUnderSampler
+
     labels = np.asarray(labels)
     check_training(part, len(labels))
     if min(at_least or 1, at_most or 1) < 1 or (at_least and at_most and at_most < at_least):
-        raise ValueError(f"expected 1 <= at_least <= at_most, found at_least={at_least}, at_most={at_most}")
+        raise ValueError(
+            f"expected 1 <= at_least <= at_most, found at_least={at_least}, at_most={at_most}"
+        )
     names, counts = np.unique(labels, return_counts=True)
     rows = np.arange(len(labels))[:, None]
     if len(names) < 2:
         raise ValueError(f"labels: expected two classes or more, found {len(names)}")
     if at_most:
         fewer = {name: min(count, at_most) for name, count in zip(names, counts, strict=True)}
-        rows, labels = RandomUnderSampler(sampling_strategy=fewer, random_state=seed).fit_resample(rows, labels)
+        rows, labels = RandomUnderSampler(sampling_strategy=fewer, random_state=seed).fit_resample(
+            rows, labels
+        )
     if at_least:
         more = {name: max(int((labels == name).sum()), at_least) for name in names}
-        rows, labels = RandomOverSampler(sampling_strategy=more, random_state=seed).fit_resample(rows, labels)
+        rows, labels = RandomOverSampler(sampling_strategy=more, random_state=seed).fit_resample(
+            rows, labels
+        )
     return np.sort(rows[:, 0])
 
 # %% ../../nbs/lib/data/balance.ipynb #9669146b
 def balanced_sampler(
-    labels,               # (n,) class numbers 0..classes-1
-    part,                 # (n,) the name of each example's part, all "train"
-    power: float = 1.0,   # 0 leaves the frequencies, 1 makes them equal
-):                        # a torch `WeightedRandomSampler` with a generator, for a `DataLoader`
+    labels,  # (n,) class numbers 0..classes-1
+    part,  # (n,) the name of each example's part, all "train"
+    power: float = 1.0,  # 0 leaves the frequencies, 1 makes them equal
+):  # a torch `WeightedRandomSampler` with a generator, for a `DataLoader`
     "Draw rare classes more often. Raises `NotTraining`, and `ValueError` for a power outside 0..1."
     labels = np.asarray(labels)
     check_training(part, len(labels))
     if not 0 <= power <= 1:
         raise ValueError(f"power: expected 0..1, found {power}")
     weights = np.bincount(labels)[labels].astype(float) ** -power
-    return torch.utils.data.WeightedRandomSampler(weights.tolist(), len(labels), generator=torch.Generator())
+    return torch.utils.data.WeightedRandomSampler(
+        weights.tolist(), len(labels), generator=torch.Generator()
+    )
 
 # %% ../../nbs/lib/data/balance.ipynb #0ab10a50
 def smote(
-    vectors: np.ndarray,    # (n, features) embeddings of the training part
-    labels,                 # (n,) class numbers
-    part,                   # (n,) the name of each example's part, all "train"
-    at_least: int,          # vectors of each class afterwards
-    neighbours: int = 5,    # among which the second vector is drawn
-    seed: int = 0,          # decides every draw
-) -> tuple[np.ndarray, np.ndarray]:   # (m, features) and (m,), the originals first
-    "Embeddings with invented ones for rare classes. Raises `NotTraining`, and `ValueError` for a class with one example."
+    vectors: np.ndarray,  # (n, features) embeddings of the training part
+    labels,  # (n,) class numbers
+    part,  # (n,) the name of each example's part, all "train"
+    at_least: int,  # vectors of each class afterwards
+    neighbours: int = 5,  # among which the second vector is drawn
+    seed: int = 0,  # decides every draw
+) -> tuple[np.ndarray, np.ndarray]:  # (m, features) and (m,), the originals first
+    """Embeddings with invented ones for rare classes.
+
+    Raises `NotTraining`, and `ValueError` for a class with one example.
+    """
     from imblearn.over_sampling import SMOTE
+
     labels = np.asarray(labels)
     check_training(part, len(labels))
     names, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
-        raise ValueError(f"SMOTE needs two examples of each class: class {names[counts.argmin()]} has one")
+        raise ValueError(
+            f"SMOTE needs two examples of each class: class {names[counts.argmin()]} has one"
+        )
     made, made_labels = [vectors], [labels]
     for near in sorted({min(neighbours, count - 1) for count in counts[counts < at_least]}):
-        wanted = {name: at_least for name, count in zip(names, counts, strict=True) if count < at_least and min(neighbours, count - 1) == near}
-        new, new_labels = SMOTE(sampling_strategy=wanted, k_neighbors=int(near), random_state=seed).fit_resample(vectors, labels)
-        made.append(new[len(vectors):])
-        made_labels.append(new_labels[len(vectors):])
+        wanted = {
+            name: at_least
+            for name, count in zip(names, counts, strict=True)
+            if count < at_least and min(neighbours, count - 1) == near
+        }
+        new, new_labels = SMOTE(
+            sampling_strategy=wanted, k_neighbors=int(near), random_state=seed
+        ).fit_resample(vectors, labels)
+        made.append(new[len(vectors) :])
+        made_labels.append(new_labels[len(vectors) :])
     return np.concatenate(made), np.concatenate(made_labels)
 
 # %% ../../nbs/lib/data/balance.ipynb #5edea4c6
 class FocalLoss(nn.Module):
-    "Focal loss (Lin 2017, 10.1109/ICCV.2017.324), mean over the examples; with class weights the weighted mean."
+    """Focal loss (Lin 2017, 10.1109/ICCV.2017.324), mean over the examples; with class weights the
+    weighted mean.
+    """
 
     def __init__(
         self,
-        gamma: float = 2.0,                     # 0 is the cross-entropy
-        weight: torch.Tensor | None = None,     # (classes,) from `class_weights`
+        gamma: float = 2.0,  # 0 is the cross-entropy
+        weight: torch.Tensor | None = None,  # (classes,) from `class_weights`
     ):
         super().__init__()
         if gamma < 0:
@@ -146,8 +188,8 @@ class FocalLoss(nn.Module):
 
     def forward(
         self,
-        logits: torch.Tensor,   # (n, classes)
-        y: torch.Tensor,        # (n,) class numbers
+        logits: torch.Tensor,  # (n, classes)
+        y: torch.Tensor,  # (n,) class numbers
     ) -> torch.Tensor:
         "The mean loss."
         log_p = logits.log_softmax(1).gather(1, y[:, None])[:, 0]
@@ -156,33 +198,38 @@ class FocalLoss(nn.Module):
 
 # %% ../../nbs/lib/data/balance.ipynb #1f887efa
 def log_prior(
-    labels,         # (n,) class numbers 0..classes-1
-    part,           # (n,) the name of each example's part, all "train"
-    classes: int,   # how many there are
+    labels,  # (n,) class numbers 0..classes-1
+    part,  # (n,) the name of each example's part, all "train"
+    classes: int,  # how many there are
 ) -> torch.Tensor:  # (classes,) float32
-    "Logarithms of the class frequencies. Raises `NotTraining`, and `ValueError` for an empty class."
+    """Logarithms of the class frequencies.
+
+    Raises `NotTraining`, and `ValueError` for an empty class.
+    """
     check_training(part, len(labels))
     counts = class_counts(labels, classes)
     return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
 
 def adjust_logits(
-    logits,          # (n, classes) tensor or array
-    prior,           # (classes,) from `log_prior`
+    logits,  # (n, classes) tensor or array
+    prior,  # (classes,) from `log_prior`
     tau: float = 1,  # 0 leaves them as they are, 1 takes the frequencies out
-):                   # the same shape and kind
+):  # the same shape and kind
     "Logits as if all classes were equally frequent (Menon 2021, 2007.07314)."
     prior = prior.to(logits.device) if isinstance(logits, torch.Tensor) else np.asarray(prior)
     return logits - tau * prior
 
 # %% ../../nbs/lib/data/balance.ipynb #43c1148c
 class AdjustedLoss(nn.Module):
-    "Cross-entropy with the prior added to the logits in training (Menon 2021): the raw logits come out balanced."
+    """Cross-entropy with the prior added to the logits in training (Menon 2021): the raw logits
+    come out balanced.
+    """
 
     def __init__(
         self,
-        prior: torch.Tensor,   # (classes,) from `log_prior`
-        tau: float = 1.0,      # strength
+        prior: torch.Tensor,  # (classes,) from `log_prior`
+        tau: float = 1.0,  # strength
     ):
         super().__init__()
         self.tau = tau
@@ -190,8 +237,8 @@ class AdjustedLoss(nn.Module):
 
     def forward(
         self,
-        logits: torch.Tensor,   # (n, classes)
-        y: torch.Tensor,        # (n,) class numbers
+        logits: torch.Tensor,  # (n, classes)
+        y: torch.Tensor,  # (n,) class numbers
     ) -> torch.Tensor:
         "The mean loss."
         return nn.functional.cross_entropy(logits + self.tau * self.prior, y)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 # %% ../../nbs/lib/data/checksums.ipynb #74380a7b
 def file_sha256(
-    path: str | Path,   # the file
-) -> str:               # 64 hexadecimal digits, small letters
+    path: str | Path,  # the file
+) -> str:  # 64 hexadecimal digits, small letters
     "SHA-256 of a file's content (FIPS 180-4). Raises `OSError` if the file cannot be read."
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -24,24 +24,35 @@ def file_sha256(
 # %% ../../nbs/lib/data/checksums.ipynb #6cbe3431
 def _safe_name(name):
     parts = name.split("/")
-    return not (re.search(r'[\\:*?"<>|\x00-\x1f\x7f]', name) or any(part in ("", ".", "..") or part.endswith((" ", ".")) for part in parts))
+    return not (
+        re.search(r'[\\:*?"<>|\x00-\x1f\x7f]', name)
+        or any(part in ("", ".", "..") or part.endswith((" ", ".")) for part in parts)
+    )
 
 
 def read_checksums(
-    text: str,                     # lines of 64 hexadecimal digits, two spaces (or a space and *) and a name, as sha256sum writes them
-    source: str = "checksums",     # what to call the list in an error
-) -> dict[str, str]:               # file name, with / between folders -> its SHA-256 in small letters
-    "The published checksums. Raises `ValueError` naming the line if it is not one, leaves the folder, or contradicts another."
+    text: str,  # lines of 64 hexadecimal digits, two spaces (or a space and *) and a name, as sha256sum writes them
+    source: str = "checksums",  # what to call the list in an error
+) -> dict[str, str]:  # file name, with / between folders -> its SHA-256 in small letters
+    """The published checksums.
+
+    Raises `ValueError` naming the line if it is not one, leaves the folder, or contradicts
+    another.
+    """
     sums = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         match = re.fullmatch(r"([0-9a-fA-F]{64})[ \t]+\*?(.+?)\s*", line)
         if not match:
-            raise ValueError(f"{source}, line {number}: expected a SHA-256 of 64 digits and a file name, found {line[:80]!r}")
+            raise ValueError(
+                f"{source}, line {number}: expected a SHA-256 of 64 digits and a file name, found {line[:80]!r}"
+            )
         digits, name = match[1].lower(), match[2].removeprefix("./")
         if not _safe_name(name):
-            raise ValueError(f"{source}, line {number}: the name {name!r} does not stay inside the folder, or cannot be stored everywhere")
+            raise ValueError(
+                f"{source}, line {number}: the name {name!r} does not stay inside the folder, or cannot be stored everywhere"
+            )
         if sums.setdefault(name, digits) != digits:
             raise ValueError(f"{source}, line {number}: a second, different checksum for {name!r}")
     if not sums:
@@ -50,19 +61,22 @@ def read_checksums(
 
 # %% ../../nbs/lib/data/checksums.ipynb #871b6def
 def wanted_names(
-    names,                             # file names
+    names,  # file names
     wanted: tuple[str, ...] = ("*",),  # patterns such as "*.dat"
-) -> list[str]:                        # those that fit at least one pattern, in their order
+) -> list[str]:  # those that fit at least one pattern, in their order
     "The names that matter."
     return [name for name in names if any(fnmatch(name, pattern) for pattern in wanted)]
 
 
 def verify(
-    folder: str | Path,                # where the files are
-    checksums: dict[str, str],         # name -> SHA-256, from `read_checksums`
+    folder: str | Path,  # where the files are
+    checksums: dict[str, str],  # name -> SHA-256, from `read_checksums`
     wanted: tuple[str, ...] = ("*",),  # patterns of the names that must be there
-) -> list[str]:                        # one sentence a missing or changed file, sorted by name
-    "Compare files with their published checksums. Files that the list does not name are left alone."
+) -> list[str]:  # one sentence a missing or changed file, sorted by name
+    """Compare files with their published checksums.
+
+    Files that the list does not name are left alone.
+    """
     problems = []
     for name in sorted(wanted_names(checksums, wanted)):
         path = Path(folder) / name
@@ -71,5 +85,7 @@ def verify(
             continue
         found = file_sha256(path)
         if found != checksums[name]:
-            problems.append(f"{name}: changed (expected SHA-256 {checksums[name][:12]}…, found {found[:12]}…, {path.stat().st_size} bytes)")
+            problems.append(
+                f"{name}: changed (expected SHA-256 {checksums[name][:12]}…, found {found[:12]}…, {path.stat().st_size} bytes)"
+            )
     return problems

@@ -47,18 +47,21 @@ CHUNK = 1 << 16
 
 # %% ../../nbs/lib/data/download.ipynb #0aa8aced
 def check_url(
-    url: str,              # an address
+    url: str,  # an address
     secure: bool = False,  # whether it must be https
-) -> str:                  # the same
+) -> str:  # the same
     "Let `http` and `https` addresses pass. Raises `ValueError` for all others."
     allowed = ("https",) if secure else ("http", "https")
     if urlsplit(url).scheme not in allowed or not urlsplit(url).hostname:
-        raise ValueError(f"{url}: expected an address that begins with {' or '.join(f'{scheme}://' for scheme in allowed)}")
+        raise ValueError(
+            f"{url}: expected an address that begins with {' or '.join(f'{scheme}://' for scheme in allowed)}"
+        )
     return url
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     "Follows a server's redirects within the allowed addresses."
+
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         check_url(newurl, secure=req.full_url.startswith("https:"))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -66,18 +69,24 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 # %% ../../nbs/lib/data/download.ipynb #5c4c62be
 class Meter:
     "Counts what has arrived and shows it: a bar in a terminal, plain lines elsewhere."
+
     def __init__(
         self,
-        what: str,           # what is counted, for the reader
-        total: int | None,   # how much there will be, where known
-        unit: str,           # "B" for bytes, or "files"
-        show: bool = True,   # False to count in silence
+        what: str,  # what is counted, for the reader
+        total: int | None,  # how much there will be, where known
+        unit: str,  # "B" for bytes, or "files"
+        show: bool = True,  # False to count in silence
     ):
         from tqdm import tqdm
+
         self.what, self.total, self.unit, self.show = what, total, unit, show
         self.done, self.said, self.lock = 0, 0, threading.Lock()
         terminal = show and sys.stderr.isatty()
-        self.bar = tqdm(desc=what, total=total, unit=unit, unit_scale=unit == "B", leave=False) if terminal else None
+        self.bar = (
+            tqdm(desc=what, total=total, unit=unit, unit_scale=unit == "B", leave=False)
+            if terminal
+            else None
+        )
 
     def close(self) -> None:
         "Take the bar away."
@@ -88,7 +97,7 @@ class Meter:
 @patch
 def add(
     self: Meter,
-    count: int,   # bytes or files that have arrived; negative for bytes that must come again
+    count: int,  # bytes or files that have arrived; negative for bytes that must come again
 ) -> None:
     "Count and show."
     with self.lock:
@@ -98,19 +107,22 @@ def add(
             self.bar.update(count)
         elif self.show and self.total and 10 * self.done // self.total > self.said:
             self.said = 10 * self.done // self.total
-            print(f"{self.what}: {self.done} of {self.total} {self.unit}", file=sys.stderr, flush=True)
+            print(
+                f"{self.what}: {self.done} of {self.total} {self.unit}", file=sys.stderr, flush=True
+            )
 
 # %% ../../nbs/lib/data/download.ipynb #564425fc
 @dataclass
 class Transfer:
     "One file under way."
-    url: str                    # where it comes from
-    part: Path                  # where it is kept until it is complete
-    size: int | None = None     # its length in bytes, where known beforehand
-    limit: float = 30           # seconds without a byte after which the line counts as cut
+
+    url: str  # where it comes from
+    part: Path  # where it is kept until it is complete
+    size: int | None = None  # its length in bytes, where known beforehand
+    limit: float = 30  # seconds without a byte after which the line counts as cut
     meter: Meter | None = None  # shows the bytes
-    stop: threading.Event = field(default_factory=threading.Event)   # set to give up
-    validator: str | None = None   # the server's name for this version of the file (ETag or date)
+    stop: threading.Event = field(default_factory=threading.Event)  # set to give up
+    validator: str | None = None  # the server's name for this version of the file (ETag or date)
 
     @property
     def have(self) -> int:
@@ -119,46 +131,65 @@ class Transfer:
 
 # %% ../../nbs/lib/data/download.ipynb #4e1bcfaa
 def _request(transfer, start):
-    headers = {"User-Agent": "clfnb (https://github.com/clfnb/clfnb)", "Accept-Encoding": "identity"}
+    headers = {
+        "User-Agent": "clfnb (https://github.com/clfnb/clfnb)",
+        "Accept-Encoding": "identity",
+    }
     if start:
         headers["Range"] = f"bytes={start}-"
         if transfer.validator:
             headers["If-Range"] = transfer.validator
     opener = urllib.request.build_opener(_Redirects())
-    response = opener.open(urllib.request.Request(check_url(transfer.url), headers=headers), timeout=transfer.limit)
+    response = opener.open(
+        urllib.request.Request(check_url(transfer.url), headers=headers), timeout=transfer.limit
+    )
     etag = response.headers.get("ETag", "")
-    transfer.validator = response.headers.get("Last-Modified") if not etag or etag.startswith("W/") else etag
+    transfer.validator = (
+        response.headers.get("Last-Modified") if not etag or etag.startswith("W/") else etag
+    )
     return response
 
 
 def _extent(response, asked):
-    "Position of the first byte that comes, and the length of the whole file (None if the server does not say)."
+    """Position of the first byte that comes, and the length of the whole file (None if the server
+    does not say).
+    """
     if response.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+        match = re.fullmatch(
+            r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip()
+        )
         if not match or int(match[1]) != asked:
-            raise _Cut(f"asked for bytes from {asked} on, was answered {response.headers.get('Content-Range')!r}")
+            raise _Cut(
+                f"asked for bytes from {asked} on, was answered {response.headers.get('Content-Range')!r}"
+            )
         return asked, None if match[2] == "*" else int(match[2])
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None
 
 # %% ../../nbs/lib/data/download.ipynb #d40ee666
 def check_room(
-    path: str | Path,   # the file that will be written; its folder must exist
-    needed: int,        # bytes that will be added
+    path: str | Path,  # the file that will be written; its folder must exist
+    needed: int,  # bytes that will be added
 ) -> None:
     "Raises `DownloadError` (ENOSPC) naming the file if the disk has less room than needed."
     free = shutil.disk_usage(Path(path).parent).free
     if needed > free:
-        raise DownloadError(errno.ENOSPC, f"no room on the disk: {needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free", str(path))
+        raise DownloadError(
+            errno.ENOSPC,
+            f"no room on the disk: {needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free",
+            str(path),
+        )
 
 
 def _write(file, chunk, part):
     rest = memoryview(chunk)
     try:
         while rest:
-            rest = rest[file.write(rest):]
+            rest = rest[file.write(rest) :]
     except OSError as error:
-        raise DownloadError(error.errno, f"could not be written: {error.strerror}", str(part)) from error
+        raise DownloadError(
+            error.errno, f"could not be written: {error.strerror}", str(part)
+        ) from error
 
 # %% ../../nbs/lib/data/download.ipynb #e548eec0
 def _copy(response, transfer, start, total):
@@ -206,16 +237,23 @@ def _attempt(transfer):
 
 # %% ../../nbs/lib/data/download.ipynb #9756480c
 def _reason(error, url):
-    "What happened in words, and the seconds that the server asks to wait. Raises `DownloadError` if asking again is of no use."
+    """What happened in words, and the seconds that the server asks to wait.
+
+    Raises `DownloadError` if asking again is of no use.
+    """
     if isinstance(error, HTTPError):
         error.close()
         if error.code not in BUSY:
             raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
         asked = error.headers.get("Retry-After", "")
-        return f"the server answers {error.code} {error.reason}", min(30, int(asked)) if asked.isdigit() else 0
+        return f"the server answers {error.code} {error.reason}", min(
+            30, int(asked)
+        ) if asked.isdigit() else 0
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        raise DownloadError(f"{url}: the server's certificate is not valid ({cause.verify_message})") from error
+        raise DownloadError(
+            f"{url}: the server's certificate is not valid ({cause.verify_message})"
+        ) from error
     return str(cause) or type(cause).__name__, 0
 
 
@@ -230,16 +268,22 @@ def _persist(transfer, tries, pause):
         failures = 1 if transfer.have > most else failures + 1
         most = max(most, transfer.have)
         if failures >= tries or transfer.stop.is_set():
-            raise Unfinished(f"{transfer.url}: given up after {failures} attempts without progress: {reason}")
+            raise Unfinished(
+                f"{transfer.url}: given up after {failures} attempts without progress: {reason}"
+            )
         transfer.stop.wait(max(seconds, min(30, pause * 2 ** (failures - 1))))
 
 # %% ../../nbs/lib/data/download.ipynb #f6b950d2
 def _check(transfer, sha256):
     "Raises `DownloadError` if a complete file is not the expected one."
     if transfer.size is not None and transfer.have != transfer.size:
-        raise DownloadError(f"{transfer.url}: expected {transfer.size} bytes, found {transfer.have}")
+        raise DownloadError(
+            f"{transfer.url}: expected {transfer.size} bytes, found {transfer.have}"
+        )
     if sha256 and (found := file_sha256(transfer.part)) != sha256.lower():
-        raise DownloadError(f"{transfer.url}: not the published file: expected SHA-256 {sha256}, found {found}")
+        raise DownloadError(
+            f"{transfer.url}: not the published file: expected SHA-256 {sha256}, found {found}"
+        )
 
 
 def _complete(transfer, sha256, tries, pause):
@@ -260,23 +304,35 @@ def _complete(transfer, sha256, tries, pause):
 
 # %% ../../nbs/lib/data/download.ipynb #2f05c583
 def fetch(
-    url: str,                      # http or https address
-    path: str | Path,              # the file to write; a file that is there already and verified is not fetched again
-    sha256: str | None = None,     # its published checksum
-    size: int | None = None,       # its length in bytes, where known
-    progress: bool = True,         # show how far it is
-    tries: int = 5,                # attempts in a row without progress before giving up
-    pause: float = 0.5,            # seconds after the first of them; doubles each time
-    limit: float = 20,             # seconds without a byte after which the line counts as cut
-    stop: threading.Event | None = None,   # set by another thread to end the download
-) -> Path:                         # `path`
-    "Download one file. Raises `DownloadError` (`Unfinished` if another call can go on), `ValueError` for a forbidden address."
+    url: str,  # http or https address
+    path: str
+    | Path,  # the file to write; a file that is there already and verified is not fetched again
+    sha256: str | None = None,  # its published checksum
+    size: int | None = None,  # its length in bytes, where known
+    progress: bool = True,  # show how far it is
+    tries: int = 5,  # attempts in a row without progress before giving up
+    pause: float = 0.5,  # seconds after the first of them; doubles each time
+    limit: float = 20,  # seconds without a byte after which the line counts as cut
+    stop: threading.Event | None = None,  # set by another thread to end the download
+) -> Path:  # `path`
+    """Download one file.
+
+    Raises `DownloadError` (`Unfinished` if another call can go on), `ValueError` for a
+    forbidden address.
+    """
     path = Path(path)
     if sha256 and path.is_file() and file_sha256(path) == sha256.lower():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     meter = Meter(path.name, size, "B", show=progress)
-    transfer = Transfer(check_url(url), path.with_name(path.name + ".part"), size, limit, meter, stop or threading.Event())
+    transfer = Transfer(
+        check_url(url),
+        path.with_name(path.name + ".part"),
+        size,
+        limit,
+        meter,
+        stop or threading.Event(),
+    )
     try:
         _complete(transfer, sha256, tries, pause)
     finally:
@@ -286,14 +342,19 @@ def fetch(
 
 # %% ../../nbs/lib/data/download.ipynb #346de8f5
 def fetch_all(
-    files: list[tuple[str, str, str | None]],   # (name within the folder, address, published SHA-256 or None)
-    folder: str | Path,      # where they go
-    workers: int = 4,        # how many come at once
-    progress: bool = True,   # show how many have come
+    files: list[
+        tuple[str, str, str | None]
+    ],  # (name within the folder, address, published SHA-256 or None)
+    folder: str | Path,  # where they go
+    workers: int = 4,  # how many come at once
+    progress: bool = True,  # show how many have come
     what: str = "download",  # their name in the progress
-    **options,               # for `fetch`: tries, pause, limit
-) -> list[Path]:             # the files, in the same order
-    "Download several files; those that are there and verified are kept. Raises `DownloadError` as soon as one cannot be had."
+    **options,  # for `fetch`: tries, pause, limit
+) -> list[Path]:  # the files, in the same order
+    """Download several files; those that are there and verified are kept.
+
+    Raises `DownloadError` as soon as one cannot be had.
+    """
     stop, meter = threading.Event(), Meter(what, len(files), "files", show=progress)
 
     def one(name, url, sha256):

@@ -18,22 +18,32 @@ import pandas as pd
 # %% ../../nbs/lib/data/splits.ipynb #e8e6e1d9
 THREE_PARTS = {"train": 0.7, "val": 0.15, "test": 0.15}
 
+
 def _check_fractions(fractions):
     bad = {name: share for name, share in fractions.items() if not 0 < share <= 1}
     if bad or not fractions:
-        raise ValueError(f"fractions: expected shares above 0 and at most 1, found {bad or fractions}")
+        raise ValueError(
+            f"fractions: expected shares above 0 and at most 1, found {bad or fractions}"
+        )
     if abs(sum(fractions.values()) - 1) > 1e-6:
-        raise ValueError(f"fractions: expected shares of the whole that sum to 1, found {fractions}, sum {sum(fractions.values()):g}")
+        raise ValueError(
+            f"fractions: expected shares of the whole that sum to 1, found {fractions}, sum {sum(fractions.values()):g}"
+        )
 
 # %% ../../nbs/lib/data/splits.ipynb #2f8c3b74
 def part_sizes(
-    n: int,             # number of examples (or groups) to give away
+    n: int,  # number of examples (or groups) to give away
     fractions: dict[str, float],  # part name -> share of the whole; the shares sum to 1
-) -> np.ndarray:        # (parts,) int, the size of each part; sums to `n`
-    "Whole numbers nearest to the shares (largest remainder), none of them zero. Raises `ValueError` for fewer examples than parts."
+) -> np.ndarray:  # (parts,) int, the size of each part; sums to `n`
+    """Whole numbers nearest to the shares (largest remainder), none of them zero.
+
+    Raises `ValueError` for fewer examples than parts.
+    """
     _check_fractions(fractions)
     if n < len(fractions):
-        raise ValueError(f"expected at least {len(fractions)} examples or groups, one for each of {list(fractions)}, found {n}")
+        raise ValueError(
+            f"expected at least {len(fractions)} examples or groups, one for each of {list(fractions)}, found {n}"
+        )
     exact = n * np.array(list(fractions.values()))
     sizes = np.floor(exact + 1e-9).astype(int)
     late = np.argsort(-(exact - sizes), kind="stable")[: n - sizes.sum()]
@@ -48,10 +58,11 @@ def _turns(sizes):
     due = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
     return np.repeat(np.arange(len(sizes)), sizes)[np.argsort(due, kind="stable")]
 
+
 def _serve(classes, sizes, rng):
     order = rng.permutation(len(classes))
     _, codes = np.unique(classes, return_inverse=True)
-    shuffled_codes = rng.permutation(codes.max() + 1)[codes]          # classes come in random order, too
+    shuffled_codes = rng.permutation(codes.max() + 1)[codes]  # classes come in random order, too
     order = order[np.argsort(shuffled_codes[order], kind="stable")]
     part = np.empty(len(classes), dtype=int)
     part[order] = _turns(sizes)
@@ -64,7 +75,11 @@ def _place_groups(group, classes, shares, rng):
     wished = shares[:, None] * counts.sum(0)
     order = rng.permutation(len(counts))
     order = order[np.argsort(-counts[order].std(axis=1), kind="stable")]
-    found, placed, used = np.zeros_like(wished), np.empty(len(counts), dtype=int), np.zeros(len(shares), dtype=bool)
+    found, placed, used = (
+        np.zeros_like(wished),
+        np.empty(len(counts), dtype=int),
+        np.zeros(len(shares), dtype=bool),
+    )
     for left, one in zip(range(len(order), 0, -1), order, strict=True):
         cost = (counts[one] * (2 * (found - wished) + counts[one]) / wished).sum(axis=1)
         if left <= np.sum(~used):
@@ -78,29 +93,43 @@ def _place_groups(group, classes, shares, rng):
 def _column(values, examples, n, what):
     if isinstance(values, str):
         if not hasattr(examples, "columns") or values not in examples.columns:
-            raise ValueError(f"{what}: no column {values!r}; found {list(getattr(examples, 'columns', []))}")
+            raise ValueError(
+                f"{what}: no column {values!r}; found {list(getattr(examples, 'columns', []))}"
+            )
         values = examples[values]
     values = np.asarray(values)
     if values.shape != (n,):
-        raise ValueError(f"{what}: expected one value for each of {n} examples, found shape {values.shape}")
+        raise ValueError(
+            f"{what}: expected one value for each of {n} examples, found shape {values.shape}"
+        )
     missing = np.flatnonzero(pd.isna(values))
     if len(missing):
-        raise ValueError(f"{what}: {len(missing)} missing values, the first in row {missing[0]}; give each example a value or leave it out")
+        raise ValueError(
+            f"{what}: {len(missing)} missing values, the first in row {missing[0]}; give each example a value or leave it out"
+        )
     return np.unique(values.astype(str), return_inverse=True)
 
 # %% ../../nbs/lib/data/splits.ipynb #7aa2ab79
 def split(
-    examples,                                  # how many examples there are, or their table (one row an example)
-    fractions: dict[str, float] | None = None,  # part name -> share of the whole; none means 0.7 train, 0.15 val, 0.15 test
-    groups=None,                               # (n,) what must stay together, or a column of the table
-    stratify=None,                             # (n,) the class to spread evenly, or a column of the table
-    seed: int = 0,                             # decides every draw
-) -> np.ndarray:                               # (n,) str, the name of each example's part
-    "Parts for examples: by example, by group, stratified or both. Raises `ValueError` where there are fewer groups than parts."
+    examples,  # how many examples there are, or their table (one row an example)
+    fractions: dict[str, float]
+    | None = None,  # part name -> share of the whole; none means 0.7 train, 0.15 val, 0.15 test
+    groups=None,  # (n,) what must stay together, or a column of the table
+    stratify=None,  # (n,) the class to spread evenly, or a column of the table
+    seed: int = 0,  # decides every draw
+) -> np.ndarray:  # (n,) str, the name of each example's part
+    """Parts for examples: by example, by group, stratified or both.
+
+    Raises `ValueError` where there are fewer groups than parts.
+    """
     fractions = THREE_PARTS if fractions is None else fractions
     n = int(examples) if np.isscalar(examples) else len(examples)
     rng = np.random.default_rng(seed)
-    classes = np.zeros(n, dtype=int) if stratify is None else _column(stratify, examples, n, "stratify")[1]
+    classes = (
+        np.zeros(n, dtype=int)
+        if stratify is None
+        else _column(stratify, examples, n, "stratify")[1]
+    )
     if groups is None:
         part = _serve(classes, part_sizes(n, fractions), rng)
     else:
@@ -114,37 +143,55 @@ def split(
 
 # %% ../../nbs/lib/data/splits.ipynb #247da016
 def folds(
-    groups,          # (n,) what must stay together; give `range(n)` where every example is on its own
-    k: int = 5,      # number of folds, at least 2
-    seed: int = 0,   # decides every draw
-    stratify=None,   # (n,) the class to spread evenly over the folds
-) -> np.ndarray:     # (n,) int, the fold 0..k-1 in which each example is tested
-    "Folds of whole groups, for cross-validation. Raises `ValueError` if there are fewer groups than folds."
+    groups,  # (n,) what must stay together; give `range(n)` where every example is on its own
+    k: int = 5,  # number of folds, at least 2
+    seed: int = 0,  # decides every draw
+    stratify=None,  # (n,) the class to spread evenly over the folds
+) -> np.ndarray:  # (n,) int, the fold 0..k-1 in which each example is tested
+    """Folds of whole groups, for cross-validation.
+
+    Raises `ValueError` if there are fewer groups than folds.
+    """
     if k < 2:
         raise ValueError(f"expected at least 2 folds, found k={k}")
-    return split(len(groups), {str(fold): 1 / k for fold in range(k)}, groups=groups, stratify=stratify, seed=seed).astype(int)
+    return split(
+        len(groups),
+        {str(fold): 1 / k for fold in range(k)},
+        groups=groups,
+        stratify=stratify,
+        seed=seed,
+    ).astype(int)
 
 # %% ../../nbs/lib/data/splits.ipynb #8784892c
 def fixed(
-    groups,                # (n,) the group of each example
+    groups,  # (n,) the group of each example
     lists: dict[str, list],  # part name -> its groups
-    rest: str | None = None,  # the part of groups that no list names; none means that they are an error
-) -> np.ndarray:           # (n,) str, the name of each example's part
-    "Parts from published lists; numbers and text compare alike. Raises `LeakError` for a group in two lists, `ValueError` for one in none."
+    rest: str
+    | None = None,  # the part of groups that no list names; none means that they are an error
+) -> np.ndarray:  # (n,) str, the name of each example's part
+    """Parts from published lists; numbers and text compare alike.
+
+    Raises `LeakError` for a group in two lists, `ValueError` for one in none.
+    """
     part_of = {}
     for part, members in lists.items():
         for member in map(str, members):
             if part_of.setdefault(member, part) != part:
-                raise LeakError(f"lists: group {member!r} stands in {part_of[member]!r} and in {part!r}")
+                raise LeakError(
+                    f"lists: group {member!r} stands in {part_of[member]!r} and in {part!r}"
+                )
     names, group = _column(groups, groups, len(groups), "groups")
     unknown = [str(name) for name in names if name not in part_of]
     if unknown and rest is None:
-        raise ValueError(f"groups: {len(unknown)} of {len(names)} stand in no list, such as {unknown[:5]}; name a part for them with rest=")
+        raise ValueError(
+            f"groups: {len(unknown)} of {len(names)} stand in no list, such as {unknown[:5]}; name a part for them with rest="
+        )
     return np.array([part_of.get(name, rest) for name in names])[group]
 
 # %% ../../nbs/lib/data/splits.ipynb #f8d8ec64
 class LeakError(ValueError):
     "Something stands on two sides of a split."
+
 
 def _two_sides(keys, split, what, say=str, most=5):
     rows = defaultdict(dict)
@@ -156,13 +203,20 @@ def _two_sides(keys, split, what, say=str, most=5):
         for key, first in leaks[:most]:
             sides = " and ".join(f"{part} (example {row})" for part, row in first.items())
             shown.append(f"{say(key, first)} in {sides}")
-        raise LeakError(f"{len(leaks)} {what} on two sides: {'; '.join(shown)}{'; ...' if len(leaks) > most else ''}")
+        raise LeakError(
+            f"{len(leaks)} {what} on two sides: {'; '.join(shown)}{'; ...' if len(leaks) > most else ''}"
+        )
 
 # %% ../../nbs/lib/data/splits.ipynb #edd740fc
 def content_keys(
-    paths,         # (n,) path of each example's file
-) -> list[str]:    # (n,) SHA-256 of the content, or the path itself where no other file has the same size
-    "Keys that are equal for files with equal content, reading only files of equal size. Raises `FileNotFoundError` with the row."
+    paths,  # (n,) path of each example's file
+) -> list[
+    str
+]:  # (n,) SHA-256 of the content, or the path itself where no other file has the same size
+    """Keys that are equal for files with equal content, reading only files of equal size.
+
+    Raises `FileNotFoundError` with the row.
+    """
     paths, same_size = [Path(path) for path in paths], defaultdict(set)
     sizes = []
     for row, path in enumerate(paths):
@@ -178,16 +232,25 @@ def content_keys(
 
 # %% ../../nbs/lib/data/splits.ipynb #f0c54ef2
 def check(
-    split,         # (n,) the name of each example's part
-    groups=None,   # (n,) what must stay together
-    paths=None,    # (n,) path of each example's file
+    split,  # (n,) the name of each example's part
+    groups=None,  # (n,) what must stay together
+    paths=None,  # (n,) path of each example's file
 ) -> None:
-    "Raises `LeakError`, naming sides and examples, if a group or an identical file stands on two sides of a split."
+    """Raises `LeakError`, naming sides and examples, if a group or an identical file stands on two
+    sides of a split.
+    """
     for name, values in (("groups", groups), ("paths", paths)):
         if values is not None and len(values) != len(split):
-            raise ValueError(f"{name}: expected one value for each of {len(split)} examples, found {len(values)}")
+            raise ValueError(
+                f"{name}: expected one value for each of {len(split)} examples, found {len(values)}"
+            )
     if groups is not None:
         _two_sides(list(map(str, groups)), split, "groups", say=lambda key, first: repr(key))
     if paths is not None:
         paths = list(map(str, paths))
-        _two_sides(content_keys(paths), split, "identical files", say=lambda key, first: " = ".join(paths[row] for row in first.values()))
+        _two_sides(
+            content_keys(paths),
+            split,
+            "identical files",
+            say=lambda key, first: " = ".join(paths[row] for row in first.values()),
+        )

@@ -24,46 +24,74 @@ from ..evaluation.intervals import wilson
 class Taxonomy:
     "Classes with their ranks. Nodes are ordered from coarse to fine, the classes last."
 
-    classes: list[str]       # leaves, in the order of the class numbers
-    ranks: list[str]         # from coarse to fine, without the classes themselves
-    nodes: list[tuple[str, str]]   # (rank, name) of every node; the leaves' rank is "class"
-    member: np.ndarray       # (classes, nodes) bool: which nodes a class belongs to
+    classes: list[str]  # leaves, in the order of the class numbers
+    ranks: list[str]  # from coarse to fine, without the classes themselves
+    nodes: list[tuple[str, str]]  # (rank, name) of every node; the leaves' rank is "class"
+    member: np.ndarray  # (classes, nodes) bool: which nodes a class belongs to
 
 
 def read_taxonomy(
-    path: str | Path,                   # a CSV file: class, then ranks from coarse to fine
-    classes: list[str] | None = None,   # the classes wanted, in the order of their numbers; None takes the file's
+    path: str | Path,  # a CSV file: class, then ranks from coarse to fine
+    classes: list[str]
+    | None = None,  # the classes wanted, in the order of their numbers; None takes the file's
 ) -> Taxonomy:
-    "Read a tree of classes. Raises `ValueError` naming the class that is missing, stands twice, or whose name has two parents."
-    table = pd.read_csv(path, dtype=str, keep_default_na=False).apply(lambda column: column.str.strip())
+    """Read a tree of classes.
+
+    Raises `ValueError` naming the class that is missing, stands twice, or whose name has two
+    parents.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).apply(
+        lambda column: column.str.strip()
+    )
     if table.columns[0] != "class" or len(table.columns) < 2:
-        raise ValueError(f"{path}: expected the columns class and at least one rank, found {', '.join(table.columns)}")
+        raise ValueError(
+            f"{path}: expected the columns class and at least one rank, found {', '.join(table.columns)}"
+        )
     twice = table["class"][table["class"].duplicated()]
     absent = sorted(set(classes or []) - set(table["class"]))
     if len(twice) or absent:
-        raise ValueError(f"{path}: class {twice.iloc[0]!r} stands twice" if len(twice) else f"{path}: no row for {len(absent)} classes, such as {absent[0]!r}")
+        raise ValueError(
+            f"{path}: class {twice.iloc[0]!r} stands twice"
+            if len(twice)
+            else f"{path}: no row for {len(absent)} classes, such as {absent[0]!r}"
+        )
     ranks = list(table.columns[1:])
-    table = table.set_index("class").loc[classes if classes is not None else table["class"].tolist()]
+    table = table.set_index("class").loc[
+        classes if classes is not None else table["class"].tolist()
+    ]
     _check_parents(table, ranks, path)
     nodes = [(rank, name) for rank in ranks for name in sorted(set(table[rank]) - {""})]
-    member = np.array([[table[rank].iloc[i] == name for rank, name in nodes] for i in range(len(table))]).reshape(len(table), len(nodes))
-    return Taxonomy(list(table.index), ranks, nodes + [("class", name) for name in table.index], np.hstack([member, np.eye(len(table), dtype=bool)]))
+    member = np.array(
+        [[table[rank].iloc[i] == name for rank, name in nodes] for i in range(len(table))]
+    ).reshape(len(table), len(nodes))
+    return Taxonomy(
+        list(table.index),
+        ranks,
+        nodes + [("class", name) for name in table.index],
+        np.hstack([member, np.eye(len(table), dtype=bool)]),
+    )
 
 # %% ../../nbs/lib/data/taxonomy.ipynb #3f41d1c7
 def _check_parents(table, ranks, path):
     "Every name of a rank must have one parent: the nearest known rank above."
     for depth, rank in enumerate(ranks):
-        parents = table[ranks[:depth]].replace("", np.nan).ffill(axis=1).iloc[:, -1].fillna("") if depth else pd.Series("", table.index)
+        parents = (
+            table[ranks[:depth]].replace("", np.nan).ffill(axis=1).iloc[:, -1].fillna("")
+            if depth
+            else pd.Series("", table.index)
+        )
         for name, above in parents.groupby(table[rank]):
             if name and above.nunique() > 1:
-                raise ValueError(f"{path}: {rank} {name!r} has two parents, {' and '.join(repr(p) for p in above.unique()[:2])}")
+                raise ValueError(
+                    f"{path}: {rank} {name!r} has two parents, {' and '.join(repr(p) for p in above.unique()[:2])}"
+                )
 
 # %% ../../nbs/lib/data/taxonomy.ipynb #c97d3a5e
 @patch
 def node_probs(
     self: Taxonomy,
-    probs,           # (n, classes) probabilities
-) -> np.ndarray:     # (n, nodes)
+    probs,  # (n, classes) probabilities
+) -> np.ndarray:  # (n, nodes)
     "Probability of every node. Raises `ValueError` for another number of classes."
     probs = np.asarray(probs)
     if probs.ndim != 2 or probs.shape[1] != len(self.classes):
@@ -74,13 +102,15 @@ def node_probs(
 @patch
 def contradictions(
     self: Taxonomy,
-    node_probs,               # (n, nodes) probabilities of nodes, from anywhere
+    node_probs,  # (n, nodes) probabilities of nodes, from anywhere
     tolerance: float = 1e-6,  # how much more probable a twig may be
-) -> np.ndarray:              # (n,) int: pairs of a node and one above it that contradict each other
+) -> np.ndarray:  # (n,) int: pairs of a node and one above it that contradict each other
     "How often a node is more probable than one that contains it."
     node_probs, member = np.asarray(node_probs), self.member.astype(int)
     size = member.sum(0)
-    inside = (member.T @ member == size[:, None]) & (size[:, None] < size[None])     # all classes of the row's node belong to the column's
+    inside = (member.T @ member == size[:, None]) & (
+        size[:, None] < size[None]
+    )  # all classes of the row's node belong to the column's
     twig, branch = np.nonzero(inside)
     return (node_probs[:, twig] > node_probs[:, branch] + tolerance).sum(1)
 
@@ -90,24 +120,31 @@ class TreeLoss(nn.Module):
 
     def __init__(
         self,
-        tree: Taxonomy,            # nodes and members
+        tree: Taxonomy,  # nodes and members
         independent: bool = False,  # True: logits (n, nodes), a sigmoid each; False: logits (n, classes), one softmax
     ):
         super().__init__()
         self.independent = independent
         self.register_buffer("member", torch.from_numpy(tree.member).float())
         ranks = np.array([rank for rank, _ in tree.nodes])
-        self.register_buffer("weight", torch.tensor([1 / (ranks == rank).sum() / len(set(ranks)) for rank in ranks], dtype=torch.float32))
+        self.register_buffer(
+            "weight",
+            torch.tensor(
+                [1 / (ranks == rank).sum() / len(set(ranks)) for rank in ranks], dtype=torch.float32
+            ),
+        )
 
     def forward(
         self,
-        logits: torch.Tensor,   # (n, nodes) or (n, classes)
-        y: torch.Tensor,        # (n,) class numbers
+        logits: torch.Tensor,  # (n, nodes) or (n, classes)
+        y: torch.Tensor,  # (n,) class numbers
     ) -> torch.Tensor:
         "Weighted mean over nodes and examples."
         targets = self.member[y]
         if self.independent:
-            losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+            losses = nn.functional.binary_cross_entropy_with_logits(
+                logits, targets, reduction="none"
+            )
         else:
             sums = (logits.softmax(1) @ self.member).clamp(1e-7, 1 - 1e-7)
             losses = nn.functional.binary_cross_entropy(sums, targets, reduction="none")
@@ -117,10 +154,10 @@ class TreeLoss(nn.Module):
 @patch
 def rank_table(
     self: Taxonomy,
-    probs: np.ndarray,   # (n, classes) probabilities
-    y: np.ndarray,       # (n,) class numbers
+    probs: np.ndarray,  # (n, classes) probabilities
+    y: np.ndarray,  # (n,) class numbers
     level: float = 0.95,  # coverage of the intervals
-) -> pd.DataFrame:       # index rank; accuracy, low, high, n (with a name at that rank), nodes
+) -> pd.DataFrame:  # index rank; accuracy, low, high, n (with a name at that rank), nodes
     "Accuracy at each rank with Wilson's interval, from coarse to fine."
     sums, rows = self.node_probs(probs), {}
     for rank in [*self.ranks, "class"]:
@@ -129,16 +166,22 @@ def rank_table(
         known = truth.any(axis=1)
         right = truth[np.arange(len(y)), sums[:, columns].argmax(1)][known]
         low, high = wilson(right.sum(), max(1, len(right)), level)
-        rows[rank] = {"accuracy": right.mean() if len(right) else np.nan, "low": low, "high": high, "n": len(right), "nodes": len(columns)}
+        rows[rank] = {
+            "accuracy": right.mean() if len(right) else np.nan,
+            "low": low,
+            "high": high,
+            "n": len(right),
+            "nodes": len(columns),
+        }
     return pd.DataFrame(rows).T.astype({"n": int, "nodes": int})
 
 # %% ../../nbs/lib/data/taxonomy.ipynb #32c48bf1
 @patch
 def distance(
     self: Taxonomy,
-    truth,           # (n,) class numbers
-    predicted,       # (n,) class numbers
-) -> np.ndarray:     # (n,) float
+    truth,  # (n,) class numbers
+    predicted,  # (n,) class numbers
+) -> np.ndarray:  # (n,) float
     "Half the steps from one class to the other along the tree."
     a, b = self.member[np.asarray(truth)], self.member[np.asarray(predicted)]
     return ((a & ~b).sum(1) + (b & ~a).sum(1)) / 2

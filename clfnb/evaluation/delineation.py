@@ -15,24 +15,43 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #7fddb324
-WAVES = {"p": ("p_on", "p_peak", "p_end"), "qrs": ("qrs_on", "r_peak", "qrs_end"), "t": ("t_on", "t_peak", "t_end")}
+WAVES = {
+    "p": ("p_on", "p_peak", "p_end"),
+    "qrs": ("qrs_on", "r_peak", "qrs_end"),
+    "t": ("t_on", "t_peak", "t_end"),
+}
 POINT_NAMES = tuple(point for points in WAVES.values() for point in points)
-# limits between experts, two standard deviations, in ms (CSE working party), and mean and SD in ms of Martínez et al. 2004
+# limits between experts, two standard deviations, in ms (CSE working party), and mean and SD in ms
+# of Martínez et al. 2004
 CSE_LIMITS_MS = {"p_on": 10.2, "p_end": 12.7, "qrs_on": 6.5, "qrs_end": 11.6, "t_end": 30.6}
-MARTINEZ = {"p_on": (2.0, 14.8), "p_peak": (3.6, 13.2), "p_end": (1.9, 12.8), "qrs_on": (4.6, 7.7), "qrs_end": (0.8, 8.7),
-            "t_peak": (0.2, 13.9), "t_end": (-1.6, 18.1)}
+MARTINEZ = {
+    "p_on": (2.0, 14.8),
+    "p_peak": (3.6, 13.2),
+    "p_end": (1.9, 12.8),
+    "qrs_on": (4.6, 7.7),
+    "qrs_end": (0.8, 8.7),
+    "t_peak": (0.2, 13.9),
+    "t_end": (-1.6, 18.1),
+}
 MEASURES = ("se", "ppv", "f1", "mean_ms", "sd_ms", "sd_within_ms", "inside_cse")
-TOLERANCE_MS = 150.0    # a predicted and an annotated point further apart than this are not the same point
-REACH_MS = 300.0        # an onset or end further from its peak than this belongs to another wave
-NONE = -1               # no such sample: the reference of a false positive, the prediction of a false negative
+TOLERANCE_MS = (
+    150.0  # a predicted and an annotated point further apart than this are not the same point
+)
+REACH_MS = 300.0  # an onset or end further from its peak than this belongs to another wave
+NONE = -1  # no such sample: the reference of a false positive, the prediction of a false negative
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #12a2c27f
 def match(
-    predicted: np.ndarray,   # (p,) positions in any order
-    reference: np.ndarray,   # (r,) positions in any order, same unit
-    tolerance: float,        # greatest distance of a pair, same unit
-) -> np.ndarray:             # (pairs, 2) indices into `predicted` and `reference`, ordered by reference position
-    "One-to-one pairs within `tolerance`: as many as possible, then least total distance. Raises `ValueError` if `tolerance` is negative."
+    predicted: np.ndarray,  # (p,) positions in any order
+    reference: np.ndarray,  # (r,) positions in any order, same unit
+    tolerance: float,  # greatest distance of a pair, same unit
+) -> (
+    np.ndarray
+):  # (pairs, 2) indices into `predicted` and `reference`, ordered by reference position
+    """One-to-one pairs within `tolerance`: as many as possible, then least total distance.
+
+    Raises `ValueError` if `tolerance` is negative.
+    """
     if tolerance < 0:
         raise ValueError(f"tolerance: expected a distance of at least 0, found {tolerance}")
     p, r = np.asarray(predicted, float), np.asarray(reference, float)
@@ -44,7 +63,15 @@ def match(
     single = np.flatnonzero((counts == 1).all(axis=1))
     pairs = [np.stack([_only(piece[: len(p)], single), _only(piece[len(p) :], single)], axis=1)]
     for k in np.flatnonzero(counts.all(axis=1) & (counts > 1).any(axis=1)):
-        pairs.append(_assign(p, r, np.flatnonzero(piece[: len(p)] == k), np.flatnonzero(piece[len(p) :] == k), tolerance))
+        pairs.append(
+            _assign(
+                p,
+                r,
+                np.flatnonzero(piece[: len(p)] == k),
+                np.flatnonzero(piece[len(p) :] == k),
+                tolerance,
+            )
+        )
     pairs = np.concatenate(pairs)
     return pairs[np.argsort(r[pairs[:, 1]], kind="stable")]
 
@@ -56,7 +83,9 @@ def _only(pieces, wanted):
 
 
 def _assign(p, r, i, j, tolerance):
-    "Best pairs among few points: a pair that is too far apart costs more than all allowed ones together, and is dropped afterwards."
+    """Best pairs among few points: a pair that is too far apart costs more than all allowed ones
+    together, and is dropped afterwards.
+    """
     distance = np.abs(p[i][:, None] - r[j][None, :])
     cost = np.where(distance <= tolerance, distance, (1 + tolerance) * (1 + len(i) + len(j)))
     a, b = linear_sum_assignment(cost)
@@ -65,16 +94,18 @@ def _assign(p, r, i, j, tolerance):
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #49ed2ecc
 def counts_against(
-    predicted: np.ndarray,              # positions of predicted `point`s without a partner, in samples
-    point: str,                         # which point, one of `POINT_NAMES`
-    reference: dict[str, np.ndarray],   # point → annotated samples
-    stretches: np.ndarray,              # (k, 2) first and last sample of each annotated stretch
-    fs: float,                          # sampling rate in Hz
-) -> np.ndarray:                        # boolean: a false positive
+    predicted: np.ndarray,  # positions of predicted `point`s without a partner, in samples
+    point: str,  # which point, one of `POINT_NAMES`
+    reference: dict[str, np.ndarray],  # point → annotated samples
+    stretches: np.ndarray,  # (k, 2) first and last sample of each annotated stretch
+    fs: float,  # sampling rate in Hz
+) -> np.ndarray:  # boolean: a false positive
     "Which unanswered predictions are false positives by the three rules."
     wave, (on, peak, _) = next((name, points) for name, points in WAVES.items() if point in points)
     peaks = np.sort(reference.get(peak, np.array([], int)))
-    inside = ((predicted[:, None] >= stretches[:, 0]) & (predicted[:, None] <= stretches[:, 1])).any(axis=1)
+    inside = (
+        (predicted[:, None] >= stretches[:, 0]) & (predicted[:, None] <= stretches[:, 1])
+    ).any(axis=1)
     if wave == "t" and not len(peaks):
         return np.zeros(len(predicted), bool)
     if point == peak or not len(peaks) or not len(predicted):
@@ -87,28 +118,52 @@ def counts_against(
 
 def _has_mark(peaks, marks, side, reach):
     "Which peaks have a mark at most `reach` away on the given side, with no other peak between."
-    nearest = np.append(peaks, np.inf)[np.arange(len(peaks)) + 1] if side > 0 else np.r_[-np.inf, peaks[:-1]]
+    nearest = (
+        np.append(peaks, np.inf)[np.arange(len(peaks)) + 1]
+        if side > 0
+        else np.r_[-np.inf, peaks[:-1]]
+    )
     limit = np.minimum(peaks + reach, nearest) if side > 0 else np.maximum(peaks - reach, nearest)
     low, high = (peaks, limit) if side > 0 else (limit, peaks)
     return np.searchsorted(marks, high, side="right") > np.searchsorted(marks, low, side="left")
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #83c06553
 def delineation_errors(
-    records: list[dict],                # a record and lead each: record, lead, predicted, reference, stretches, fs
-    tolerance_ms: float = TOLERANCE_MS,   # greatest distance of a pair in ms
-) -> pd.DataFrame:                      # columns record, lead, point, kind (tp, fp, fn), reference, predicted (samples or -1), error_ms
-    "Errors of every point that a delineator can give. Raises `ValueError` for an entry without one of the six keys, or an unknown point."
-    origins, parts = [], [(np.array([], str), np.array([], np.int64), np.array([], np.int64), np.array([]))]
+    records: list[
+        dict
+    ],  # a record and lead each: record, lead, predicted, reference, stretches, fs
+    tolerance_ms: float = TOLERANCE_MS,  # greatest distance of a pair in ms
+) -> (
+    pd.DataFrame
+):  # columns record, lead, point, kind (tp, fp, fn), reference, predicted (samples or -1), error_ms
+    """Errors of every point that a delineator can give.
+
+    Raises `ValueError` for an entry without one of the six keys, or an unknown point.
+    """
+    origins, parts = (
+        [],
+        [(np.array([], str), np.array([], np.int64), np.array([], np.int64), np.array([]))],
+    )
     for number, entry in enumerate(records):
         _check(entry, number)
         stretches = np.asarray(entry["stretches"], np.int64).reshape(-1, 2)
         reference = {k: np.asarray(v, np.int64) for k, v in entry["reference"].items()}
         for point in [p for p in POINT_NAMES if p in entry["predicted"] and p in reference]:
             predicted = np.asarray(entry["predicted"][point], np.int64)
-            parts.append(_point_errors(predicted, point, reference, stretches, entry["fs"], tolerance_ms))
+            parts.append(
+                _point_errors(predicted, point, reference, stretches, entry["fs"], tolerance_ms)
+            )
             origins += [(entry["record"], str(entry["lead"]), point)] * len(parts[-1][0])
-    columns = dict(zip(("kind", "reference", "predicted", "error_ms"), map(np.concatenate, zip(*parts, strict=True)), strict=True))
-    return pd.concat([pd.DataFrame(origins, columns=["record", "lead", "point"]), pd.DataFrame(columns)], axis=1)
+    columns = dict(
+        zip(
+            ("kind", "reference", "predicted", "error_ms"),
+            map(np.concatenate, zip(*parts, strict=True)),
+            strict=True,
+        )
+    )
+    return pd.concat(
+        [pd.DataFrame(origins, columns=["record", "lead", "point"]), pd.DataFrame(columns)], axis=1
+    )
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #052daab3
 def _point_errors(predicted, point, reference, stretches, fs, tolerance_ms):
@@ -128,18 +183,25 @@ def _check(entry, number):
     "Raise `ValueError` if an entry is not what the protocol needs."
     keys = {"record", "lead", "predicted", "reference", "stretches", "fs"}
     if keys - set(entry):
-        raise ValueError(f"entry {number}: expected the keys {', '.join(sorted(keys))}, missing {', '.join(sorted(keys - set(entry)))}")
+        raise ValueError(
+            f"entry {number}: expected the keys {', '.join(sorted(keys))}, missing {', '.join(sorted(keys - set(entry)))}"
+        )
     for side in ("predicted", "reference"):
         unknown = set(entry[side]) - set(POINT_NAMES)
         if unknown:
             expected = ", ".join(POINT_NAMES)
-            raise ValueError(f"{entry['record']}: {side} has the unknown points {sorted(unknown)}, expected some of {expected}")
+            raise ValueError(
+                f"{entry['record']}: {side} has the unknown points {sorted(unknown)}, expected some of {expected}"
+            )
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #f6579b8f
 def best_of_two(
-    errors: pd.DataFrame,   # from `delineation_errors`, two (or more) leads of each record
-) -> pd.DataFrame:          # the same columns; `lead` tells which lead was taken
-    "Each annotated point from the closest lead, false positives from the lead with fewest. Raises `ValueError` for points given twice."
+    errors: pd.DataFrame,  # from `delineation_errors`, two (or more) leads of each record
+) -> pd.DataFrame:  # the same columns; `lead` tells which lead was taken
+    """Each annotated point from the closest lead, false positives from the lead with fewest.
+
+    Raises `ValueError` for points given twice.
+    """
     real = errors[errors.kind != "fp"].assign(size=lambda e: e.error_ms.abs().fillna(np.inf))
     same = ["record", "point", "reference"]
     if real.duplicated([*same, "lead"]).any():
@@ -148,40 +210,75 @@ def best_of_two(
         raise ValueError(f"{row.record}: expected each annotated point once a lead, found {where}")
     best = real.sort_values([*same, "size", "lead"]).drop_duplicates(same).drop(columns="size")
     false = errors[errors.kind == "fp"]
-    keys = errors[["record", "lead"]].drop_duplicates().merge(errors[["record", "point"]].drop_duplicates(), on="record")
-    count = keys.merge(false.groupby(["record", "lead", "point"]).size().rename("n").reset_index(), how="left").fillna({"n": 0})
-    fewest = count.sort_values(["record", "point", "n", "lead"]).drop_duplicates(["record", "point"])
-    return pd.concat([best, false.merge(fewest[["record", "lead", "point"]])], ignore_index=True)[list(errors.columns)]
+    keys = (
+        errors[["record", "lead"]]
+        .drop_duplicates()
+        .merge(errors[["record", "point"]].drop_duplicates(), on="record")
+    )
+    count = keys.merge(
+        false.groupby(["record", "lead", "point"]).size().rename("n").reset_index(), how="left"
+    ).fillna({"n": 0})
+    fewest = count.sort_values(["record", "point", "n", "lead"]).drop_duplicates(
+        ["record", "point"]
+    )
+    return pd.concat([best, false.merge(fewest[["record", "lead", "point"]])], ignore_index=True)[
+        list(errors.columns)
+    ]
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #d3dc29fc
 def record_sums(
-    errors: pd.DataFrame,   # from `delineation_errors`
-) -> tuple[np.ndarray, list[str]]:   # (records, points, 6) tp, fp, fn, sum of errors, of their squares, number inside CSE; names of points
-    "Per record and point the sums from which all figures follow. Raises `ValueError` if there is nothing to add."
+    errors: pd.DataFrame,  # from `delineation_errors`
+) -> tuple[
+    np.ndarray, list[str]
+]:  # (records, points, 6) tp, fp, fn, sum of errors, of their squares, number inside CSE; names of points
+    """Per record and point the sums from which all figures follow.
+
+    Raises `ValueError` if there is nothing to add.
+    """
     if not len(errors):
-        raise ValueError("expected at least one point to evaluate, found none: no point is both predicted and annotated")
+        raise ValueError(
+            "expected at least one point to evaluate, found none: no point is both predicted and annotated"
+        )
     points = [p for p in POINT_NAMES if (errors.point == p).any()]
     record, names = pd.factorize(errors.record)
     cell = record * len(points) + pd.Categorical(errors.point, points).codes
     size = errors.error_ms.to_numpy(float)
-    error, inside = np.nan_to_num(size), np.abs(size) <= errors.point.map(CSE_LIMITS_MS).to_numpy(float) + 1e-9
-    weights = [*((errors.kind == kind).to_numpy(float) for kind in ("tp", "fp", "fn")), error, error**2, inside]
+    error, inside = (
+        np.nan_to_num(size),
+        np.abs(size) <= errors.point.map(CSE_LIMITS_MS).to_numpy(float) + 1e-9,
+    )
+    weights = [
+        *((errors.kind == kind).to_numpy(float) for kind in ("tp", "fp", "fn")),
+        error,
+        error**2,
+        inside,
+    ]
     sums = [np.bincount(cell, weight, len(names) * len(points)) for weight in weights]
     return np.stack(sums, axis=1).reshape(len(names), len(points), 6), points
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #d6f8fe1a
 def measures(
-    sums: np.ndarray,      # (records, points, 6) from `record_sums`
-    draws: np.ndarray,     # (replicates, records) how often each record counts
-    points: list[str],     # names of the points
-) -> dict[str, np.ndarray]:   # measure → (replicates, points), NaN where it has no meaning
+    sums: np.ndarray,  # (records, points, 6) from `record_sums`
+    draws: np.ndarray,  # (replicates, records) how often each record counts
+    points: list[str],  # names of the points
+) -> dict[str, np.ndarray]:  # measure → (replicates, points), NaN where it has no meaning
     "All figures of the table, for each replicate at once."
-    tp, fp, fn, total, square, inside = np.moveaxis(np.tensordot(draws.astype(float), sums, 1), -1, 0)
+    tp, fp, fn, total, square, inside = np.moveaxis(
+        np.tensordot(draws.astype(float), sums, 1), -1, 0
+    )
     own = _deviation(*np.moveaxis(sums[..., [0, 3, 4]], -1, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
         limited = np.where([point in CSE_LIMITS_MS for point in points], inside / tp, np.nan)
         within = (draws @ np.nan_to_num(own)) / (draws @ np.isfinite(own))
-        values = (tp / (tp + fn), tp / (tp + fp), 2 * tp / (2 * tp + fp + fn), total / tp, _deviation(tp, total, square), within, limited)
+        values = (
+            tp / (tp + fn),
+            tp / (tp + fp),
+            2 * tp / (2 * tp + fp + fn),
+            total / tp,
+            _deviation(tp, total, square),
+            within,
+            limited,
+        )
     return dict(zip(MEASURES, values, strict=True))
 
 
@@ -192,12 +289,17 @@ def _deviation(n, total, square):
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #f8f41dcd
 def delineation_table(
-    errors: pd.DataFrame,      # from `delineation_errors` (one lead) or `best_of_two`
-    level: float = 0.95,       # coverage of the intervals, between 0 and 1
-    replicates: int = 1000,    # bootstrap samples of records; 0 for no intervals
-    seed: int = 0,             # of the resampling
-) -> pd.DataFrame:             # index: point; columns: n (annotated), records, `MEASURES`, and each with _low and _high
-    "Figures per point, percentile intervals over records (NaN for one record). Raises `ValueError` for no errors or a wrong `level`."
+    errors: pd.DataFrame,  # from `delineation_errors` (one lead) or `best_of_two`
+    level: float = 0.95,  # coverage of the intervals, between 0 and 1
+    replicates: int = 1000,  # bootstrap samples of records; 0 for no intervals
+    seed: int = 0,  # of the resampling
+) -> (
+    pd.DataFrame
+):  # index: point; columns: n (annotated), records, `MEASURES`, and each with _low and _high
+    """Figures per point, percentile intervals over records (NaN for one record).
+
+    Raises `ValueError` for no errors or a wrong `level`.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level: expected a coverage between 0 and 1, found {level}")
     sums, points = record_sums(errors)
@@ -205,9 +307,13 @@ def delineation_table(
     annotated = sums[..., 0] + sums[..., 2]
     columns = {"n": annotated.sum(axis=0).astype(int), "records": (annotated > 0).sum(axis=0)}
     columns |= {name: values[0] for name, values in whole.items()}
-    draws = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), replicates)
+    draws = np.random.default_rng(seed).multinomial(
+        len(sums), np.full(len(sums), 1 / len(sums)), replicates
+    )
     for name, values in measures(sums, draws, points).items() if replicates else ():
-        columns[f"{name}_low"], columns[f"{name}_high"] = _percentiles(values if len(sums) > 1 else values * np.nan, level)
+        columns[f"{name}_low"], columns[f"{name}_high"] = _percentiles(
+            values if len(sums) > 1 else values * np.nan, level
+        )
     return pd.DataFrame(columns, index=pd.Index(points, name="point"))
 
 
@@ -220,19 +326,30 @@ def _percentiles(values, level):
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #f687ed88
 def beside_martinez(
-    table: pd.DataFrame,   # from `delineation_table`
-) -> pd.DataFrame:         # index: point; f1, mean_ms, sd_ms, martinez_mean_ms, martinez_sd_ms, cse_2sd_ms, reached
-    "The points with a published figure, beside it. `reached`: |mean| at most 4 ms (one sample at 250 Hz) and SD at most the published."
-    rows = table.loc[[point for point in MARTINEZ if point in table.index], ["f1", "mean_ms", "sd_ms"]]
+    table: pd.DataFrame,  # from `delineation_table`
+) -> (
+    pd.DataFrame
+):  # index: point; f1, mean_ms, sd_ms, martinez_mean_ms, martinez_sd_ms, cse_2sd_ms, reached
+    """The points with a published figure, beside it.
+
+    `reached`: |mean| at most 4 ms (one sample at 250 Hz) and SD at most the published.
+    """
+    rows = table.loc[
+        [point for point in MARTINEZ if point in table.index], ["f1", "mean_ms", "sd_ms"]
+    ]
     published = pd.DataFrame(MARTINEZ, index=["martinez_mean_ms", "martinez_sd_ms"]).T
-    rows = rows.join(published).assign(cse_2sd_ms=[CSE_LIMITS_MS.get(point, np.nan) for point in rows.index])
+    rows = rows.join(published).assign(
+        cse_2sd_ms=[CSE_LIMITS_MS.get(point, np.nan) for point in rows.index]
+    )
     return rows.assign(reached=(rows.mean_ms.abs() <= 4) & (rows.sd_ms <= rows.martinez_sd_ms))
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #83d2465a
 def tolerance_shares(
-    errors: pd.DataFrame,                    # from `delineation_errors` or `best_of_two`
-    tolerances_ms: tuple[float, ...] = (8, 12, 16),   # largest distances, in true ms
-) -> pd.DataFrame:                           # index: point; n, and a column "8 ms" ... each with a share of the n annotated points
+    errors: pd.DataFrame,  # from `delineation_errors` or `best_of_two`
+    tolerances_ms: tuple[float, ...] = (8, 12, 16),  # largest distances, in true ms
+) -> (
+    pd.DataFrame
+):  # index: point; n, and a column "8 ms" ... each with a share of the n annotated points
     "Share of annotated points that were found within each tolerance, in true milliseconds."
     real = errors[errors.kind != "fp"]
     within = {f"{t:g} ms": real.error_ms.abs() <= t + 1e-9 for t in tolerances_ms}

@@ -15,11 +15,14 @@ from scipy.stats import norm
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #142ce637
 def wilson(
-    successes,             # how often it went well: a number, or an array of any shape
-    n,                     # out of how many: a number, or an array of the same shape
-    level: float = 0.95,   # coverage, between 0 and 1
-) -> tuple:                # lower and upper bound, each a float or an array; NaN where `n` is 0
-    "Score interval of Wilson (1927, J. Am. Stat. Assoc. 22:209) for a share. Raises `ValueError` if a count is outside 0..`n`."
+    successes,  # how often it went well: a number, or an array of any shape
+    n,  # out of how many: a number, or an array of the same shape
+    level: float = 0.95,  # coverage, between 0 and 1
+) -> tuple:  # lower and upper bound, each a float or an array; NaN where `n` is 0
+    """Score interval of Wilson (1927, J.
+
+    Am. Stat. Assoc. 22:209) for a share. Raises `ValueError` if a count is outside 0..`n`.
+    """
     k, n = np.broadcast_arrays(np.asarray(successes, dtype=float), np.asarray(n, dtype=float))
     if np.any((k < 0) | (k > n)):
         raise ValueError(f"expected 0 <= successes <= n, found successes={successes}, n={n}")
@@ -39,10 +42,12 @@ def _check_level(level):
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #fecb6f2e
 def draw_weights(
-    n: int,                     # how many independent things there are, at least 1
-    draws: int,                 # how many new test sets
-    rng: np.random.Generator,   # source of chance
-) -> np.ndarray:                # (draws, n) int, how often each thing stands in each new test set; rows sum to `n`
+    n: int,  # how many independent things there are, at least 1
+    draws: int,  # how many new test sets
+    rng: np.random.Generator,  # source of chance
+) -> (
+    np.ndarray
+):  # (draws, n) int, how often each thing stands in each new test set; rows sum to `n`
     "Bootstrap draws as weights. Raises `ValueError` if there is nothing to draw from."
     if n < 1:
         raise ValueError("nothing to draw from: found 0 examples or groups, expected at least 1")
@@ -50,9 +55,11 @@ def draw_weights(
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #b246027a
 def percentile_interval(
-    values: np.ndarray,    # (draws, ...) the statistic in each draw; NaN where it was not defined
-    level: float = 0.95,   # coverage, between 0 and 1
-) -> np.ndarray:           # (2, ...) lower and upper bound; NaN where fewer than half of the draws were defined
+    values: np.ndarray,  # (draws, ...) the statistic in each draw; NaN where it was not defined
+    level: float = 0.95,  # coverage, between 0 and 1
+) -> (
+    np.ndarray
+):  # (2, ...) lower and upper bound; NaN where fewer than half of the draws were defined
     "The middle `level` of bootstrap values (Efron and Tibshirani 1993, chapter 13)."
     _check_level(level)
     values = np.asarray(values, dtype=float)
@@ -72,40 +79,63 @@ def _group_codes(groups, n):
         raise ValueError(f"groups: expected one for each of {n} examples, found {len(groups)}")
     return np.unique(np.asarray(groups), return_inverse=True)[1]
 
+
 def bootstrap(
-    statistic: Callable[[np.ndarray], float],  # takes the (m,) int rows of a new test set, gives the number of interest
-    n: int,                # number of examples
-    groups=None,           # (n,) what is drawn as a whole, such as the record; none draws single examples
-    draws: int = 1000,     # how many new test sets
-    level: float = 0.95,   # coverage, between 0 and 1
-    seed: int = 0,         # decides every draw
-) -> tuple[float, float, float]:   # the number on all rows, and its lower and upper bound
-    "Percentile interval of any statistic over examples or groups. Raises `ValueError` if `n` is 0 or the groups are too few or too many."
+    statistic: Callable[
+        [np.ndarray], float
+    ],  # takes the (m,) int rows of a new test set, gives the number of interest
+    n: int,  # number of examples
+    groups=None,  # (n,) what is drawn as a whole, such as the record; none draws single examples
+    draws: int = 1000,  # how many new test sets
+    level: float = 0.95,  # coverage, between 0 and 1
+    seed: int = 0,  # decides every draw
+) -> tuple[float, float, float]:  # the number on all rows, and its lower and upper bound
+    """Percentile interval of any statistic over examples or groups.
+
+    Raises `ValueError` if `n` is 0 or the groups are too few or too many.
+    """
     codes = _group_codes(groups, n)
     members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     values, rng = [], np.random.default_rng(seed)
     for _ in range(draws):
         weights = draw_weights(codes.max() + 1 if n else 0, 1, rng)[0]
-        values.append(statistic(np.concatenate([m for m, w in zip(members, weights, strict=True) for _ in range(w)])))
+        values.append(
+            statistic(
+                np.concatenate([m for m, w in zip(members, weights, strict=True) for _ in range(w)])
+            )
+        )
     return float(statistic(np.arange(n))), *map(float, percentile_interval(np.array(values), level))
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #5795df78
 def bootstrap_sums(
-    statistic: Callable[[np.ndarray], np.ndarray],  # takes (draws, terms) sums, gives (draws, ...) values
-    terms: np.ndarray,     # (n, terms) what each example adds to the sums
-    groups=None,           # (n,) what is drawn as a whole; none draws single examples
-    draws: int = 1000,     # how many new test sets
-    level: float = 0.95,   # coverage, between 0 and 1
-    seed: int = 0,         # decides every draw
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:   # the value on all examples, its lower bound, its upper bound
-    "Percentile interval of a function of sums, all draws at once. Raises `ValueError` without examples or for too few or many groups."
+    statistic: Callable[
+        [np.ndarray], np.ndarray
+    ],  # takes (draws, terms) sums, gives (draws, ...) values
+    terms: np.ndarray,  # (n, terms) what each example adds to the sums
+    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    draws: int = 1000,  # how many new test sets
+    level: float = 0.95,  # coverage, between 0 and 1
+    seed: int = 0,  # decides every draw
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # the value on all examples, its lower bound, its upper bound
+    """Percentile interval of a function of sums, all draws at once.
+
+    Raises `ValueError` without examples or for too few or many groups.
+    """
     terms = np.asarray(terms, dtype=float)
     codes = _group_codes(groups, len(terms))
     if groups is not None:
         by_group = np.zeros((codes.max() + 1 if len(codes) else 0, terms.shape[1]))
         np.add.at(by_group, codes, terms)
         terms = by_group
-    rng, at_once = np.random.default_rng(seed), max(1, 4_000_000 // max(1, len(terms)))   # keeps the weights below 32 MB
-    blocks = [draw_weights(len(terms), min(at_once, draws - done), rng) @ terms for done in range(0, draws, at_once)]
+    rng, at_once = (
+        np.random.default_rng(seed),
+        max(1, 4_000_000 // max(1, len(terms))),
+    )  # keeps the weights below 32 MB
+    blocks = [
+        draw_weights(len(terms), min(at_once, draws - done), rng) @ terms
+        for done in range(0, draws, at_once)
+    ]
     low, high = percentile_interval(statistic(np.concatenate(blocks)), level)
     return statistic(terms.sum(0, keepdims=True))[0], low, high

@@ -16,72 +16,106 @@ from fastcore.meta import delegates
 from .intervals import draw_weights, percentile_interval, wilson
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #b466b1d9
-IGNORE = -100   # the truth is not known here: not scored
+IGNORE = -100  # the truth is not known here: not scored
+
 
 def _codes(values, names, what):
     values = np.asarray(values).ravel()
-    if np.issubdtype(values.dtype, np.integer) and not all(isinstance(name, (int, np.integer)) for name in names):
+    if np.issubdtype(values.dtype, np.integer) and not all(
+        isinstance(name, (int, np.integer)) for name in names
+    ):
         codes = np.where((values >= 0) & (values < len(names)), values, -1)
     else:
         place = {name: code for code, name in enumerate(names)}
         codes = np.array([place.get(value, -1) for value in values.tolist()], dtype=int)
     if np.any(codes < 0):
         row = int(np.flatnonzero(codes < 0)[0])
-        raise ValueError(f"{what}, row {row}: {values[row].item()!r} is not one of the {len(names)} classes {list(names)[:8]}")
+        raise ValueError(
+            f"{what}, row {row}: {values[row].item()!r} is not one of the {len(names)} classes {list(names)[:8]}"
+        )
     return codes
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #e0de2f02
 def prepare(
-    truth,               # (n,) true class of each example: numbers 0..k-1 or names; -100 where unknown
-    predicted,           # (n,) predicted class of each example
-    names=None,          # (k,) class names in order; none takes what occurs, sorted
-    groups=None,         # (n,) what belongs together, such as the record
-) -> tuple:              # truth and prediction as numbers, names, groups, and how many examples were ignored
-    "Checked class numbers without the ignored examples. Raises `ValueError` for different lengths, unknown labels, or nothing left."
+    truth,  # (n,) true class of each example: numbers 0..k-1 or names; -100 where unknown
+    predicted,  # (n,) predicted class of each example
+    names=None,  # (k,) class names in order; none takes what occurs, sorted
+    groups=None,  # (n,) what belongs together, such as the record
+) -> tuple:  # truth and prediction as numbers, names, groups, and how many examples were ignored
+    """Checked class numbers without the ignored examples.
+
+    Raises `ValueError` for different lengths, unknown labels, or nothing left.
+    """
     truth, predicted = np.asarray(truth).ravel(), np.asarray(predicted).ravel()
     if len(truth) != len(predicted) or (groups is not None and len(groups) != len(truth)):
-        raise ValueError(f"expected equally many labels, found {len(truth)} true, {len(predicted)} predicted"
-                         + ("" if groups is None else f" and {len(groups)} groups"))
+        raise ValueError(
+            f"expected equally many labels, found {len(truth)} true, {len(predicted)} predicted"
+            + ("" if groups is None else f" and {len(groups)} groups")
+        )
     keep = truth != IGNORE
     if not np.any(keep):
-        raise ValueError(f"nothing to score: {len(truth)} examples, {len(truth) - np.sum(keep)} of them ignored")
+        raise ValueError(
+            f"nothing to score: {len(truth)} examples, {len(truth) - np.sum(keep)} of them ignored"
+        )
     truth, predicted = truth[keep], predicted[keep]
     if names is None:
         names = np.unique(np.concatenate([truth, predicted])).tolist()
     groups = None if groups is None else np.asarray(groups)[keep]
-    return _codes(truth, names, "truth"), _codes(predicted, names, "predicted"), list(names), groups, int(np.sum(~keep))
+    return (
+        _codes(truth, names, "truth"),
+        _codes(predicted, names, "predicted"),
+        list(names),
+        groups,
+        int(np.sum(~keep)),
+    )
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #46fa1619
 def confusion_counts(
-    truth: np.ndarray,       # (n,) int class numbers 0..k-1
-    predicted: np.ndarray,   # (n,) int class numbers 0..k-1
-    classes: int,            # number of classes, k
-) -> np.ndarray:             # (k, k) int, a row for each true class, a column for each predicted one
+    truth: np.ndarray,  # (n,) int class numbers 0..k-1
+    predicted: np.ndarray,  # (n,) int class numbers 0..k-1
+    classes: int,  # number of classes, k
+) -> np.ndarray:  # (k, k) int, a row for each true class, a column for each predicted one
     "How often each true class was given each answer."
-    return np.bincount(np.asarray(truth) * classes + np.asarray(predicted), minlength=classes**2).reshape(classes, classes)
+    return np.bincount(
+        np.asarray(truth) * classes + np.asarray(predicted), minlength=classes**2
+    ).reshape(classes, classes)
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #bde6fbad
 def confusion_table(
-    truth,            # (n,) true classes, -100 where unknown
-    predicted,        # (n,) predicted classes
-    names=None,       # (k,) class names in order
-) -> pd.DataFrame:    # (k + 1, k + 1) counts with margins; `.attrs["ignored"]` is the number of examples left out
+    truth,  # (n,) true classes, -100 where unknown
+    predicted,  # (n,) predicted classes
+    names=None,  # (k,) class names in order
+) -> (
+    pd.DataFrame
+):  # (k + 1, k + 1) counts with margins; `.attrs["ignored"]` is the number of examples left out
     "Confusion table with sums: rows are the truth, columns the prediction."
     truth, predicted, names, _, ignored = prepare(truth, predicted, names)
     counts = confusion_counts(truth, predicted, len(names))
-    counts = np.vstack([np.column_stack([counts, counts.sum(1)]), np.append(counts.sum(0), counts.sum())])
+    counts = np.vstack(
+        [np.column_stack([counts, counts.sum(1)]), np.append(counts.sum(0), counts.sum())]
+    )
     labels = [*map(str, names), "all"]
-    table = pd.DataFrame(counts, index=pd.Index(labels, name="truth"), columns=pd.Index(labels, name="predicted"))
+    table = pd.DataFrame(
+        counts, index=pd.Index(labels, name="truth"), columns=pd.Index(labels, name="predicted")
+    )
     table.attrs["ignored"] = ignored
     return table
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #a5978f0b
 def _ratio(above, below):
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) != 0)
+    return np.divide(
+        above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) != 0
+    )
+
 
 def _parts(counts):
     counts = np.asarray(counts, dtype=float)
-    return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)   # right answers, truth, predicted
+    return (
+        np.diagonal(counts, axis1=-2, axis2=-1),
+        counts.sum(-1),
+        counts.sum(-2),
+    )  # right answers, truth, predicted
+
 
 def _mean_of_defined(values):
     defined = ~np.isnan(values)
@@ -89,40 +123,50 @@ def _mean_of_defined(values):
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #aad3b122
 def accuracy(
-    counts: np.ndarray,   # (..., k, k) confusion counts
-) -> np.ndarray:          # (...) share of right answers
+    counts: np.ndarray,  # (..., k, k) confusion counts
+) -> np.ndarray:  # (...) share of right answers
     "Accuracy; NaN for an empty table."
     right, truth, _ = _parts(counts)
     return _ratio(right.sum(-1), truth.sum(-1))
 
+
 def balanced_accuracy(
-    counts: np.ndarray,   # (..., k, k) confusion counts
-) -> np.ndarray:          # (...) mean recall of the classes that occur
+    counts: np.ndarray,  # (..., k, k) confusion counts
+) -> np.ndarray:  # (...) mean recall of the classes that occur
     "Balanced accuracy; NaN for an empty table."
     right, truth, _ = _parts(counts)
     return _mean_of_defined(_ratio(right, truth))
 
+
 def macro_f1(
-    counts: np.ndarray,   # (..., k, k) confusion counts
-) -> np.ndarray:          # (...) mean F1 of the classes that occur or are answered
+    counts: np.ndarray,  # (..., k, k) confusion counts
+) -> np.ndarray:  # (...) mean F1 of the classes that occur or are answered
     "Macro-averaged F1; NaN for an empty table."
     right, truth, predicted = _parts(counts)
     return _mean_of_defined(_ratio(2 * right, truth + predicted))
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #02cb2853
 def kappa(
-    counts: np.ndarray,   # (..., k, k) confusion counts
-) -> np.ndarray:          # (...) agreement beyond chance, at most 1
-    "Cohen's kappa (1960, Educ. Psychol. Meas. 20:37); NaN where only one class occurs and is answered, so that chance alone agrees."
+    counts: np.ndarray,  # (..., k, k) confusion counts
+) -> np.ndarray:  # (...) agreement beyond chance, at most 1
+    """Cohen's kappa (1960, Educ.
+
+    Psychol. Meas. 20:37); NaN where only one class occurs and is answered, so that chance alone
+    agrees.
+    """
     right, truth, predicted = _parts(counts)
     n = truth.sum(-1)
     by_chance = _ratio((truth * predicted).sum(-1), n**2)
     return _ratio(_ratio(right.sum(-1), n) - by_chance, 1 - by_chance)
 
+
 def mcc(
-    counts: np.ndarray,   # (..., k, k) confusion counts
-) -> np.ndarray:          # (...) correlation of truth and prediction, -1..1
-    "Multiclass Matthews coefficient (Gorodkin 2004, Comput. Biol. Chem. 28:367); 0 where truth or prediction is constant."
+    counts: np.ndarray,  # (..., k, k) confusion counts
+) -> np.ndarray:  # (...) correlation of truth and prediction, -1..1
+    """Multiclass Matthews coefficient (Gorodkin 2004, Comput.
+
+    Biol. Chem. 28:367); 0 where truth or prediction is constant.
+    """
     right, truth, predicted = _parts(counts)
     n = truth.sum(-1)
     above = n * right.sum(-1) - (truth * predicted).sum(-1)
@@ -130,17 +174,23 @@ def mcc(
     return np.where(below > 0, np.nan_to_num(_ratio(above, below)), np.where(n > 0, 0.0, np.nan))
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #24c4554e
-METRICS = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1, "kappa": kappa, "mcc": mcc}
+METRICS = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "kappa": kappa,
+    "mcc": mcc,
+}
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #1c23c320
 def draw_tables(
-    truth: np.ndarray,       # (n,) int class numbers
-    predicted: np.ndarray,   # (n,) int class numbers
-    classes: int,            # number of classes, k
-    groups=None,             # (n,) what is drawn as a whole; none draws single examples
-    draws: int = 1000,       # how many new tables
-    seed: int = 0,           # decides every draw
-) -> np.ndarray:             # (draws, k, k) confusion counts of redrawn test sets
+    truth: np.ndarray,  # (n,) int class numbers
+    predicted: np.ndarray,  # (n,) int class numbers
+    classes: int,  # number of classes, k
+    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    draws: int = 1000,  # how many new tables
+    seed: int = 0,  # decides every draw
+) -> np.ndarray:  # (draws, k, k) confusion counts of redrawn test sets
     "Bootstrapped confusion tables."
     rng = np.random.default_rng(seed)
     if groups is None:
@@ -155,22 +205,33 @@ def draw_tables(
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #b391a495
 def _counted(truth, predicted, names, groups, seed=0, level=0.95, draws=1000):
-    "What every report begins with: the prepared answers, their table, redrawn tables, and the level of the intervals."
+    """What every report begins with: the prepared answers, their table, redrawn tables, and the
+    level of the intervals.
+    """
     prepared = truth, predicted, names, groups, _ = prepare(truth, predicted, names, groups)
-    return prepared, confusion_counts(truth, predicted, len(names)), draw_tables(truth, predicted, len(names), groups, draws, seed), level
+    return (
+        prepared,
+        confusion_counts(truth, predicted, len(names)),
+        draw_tables(truth, predicted, len(names), groups, draws, seed),
+        level,
+    )
 
 
 def summary(
-    truth,                # (n,) true classes, -100 where unknown
-    predicted,            # (n,) predicted classes
-    names=None,           # (k,) class names in order
-    groups=None,          # (n,) what is drawn as a whole, such as the record
-    seed: int = 0,        # decides every draw
+    truth,  # (n,) true classes, -100 where unknown
+    predicted,  # (n,) predicted classes
+    names=None,  # (k,) class names in order
+    groups=None,  # (n,) what is drawn as a whole, such as the record
+    seed: int = 0,  # decides every draw
     level: float = 0.95,  # coverage of the intervals
-    draws: int = 1000,    # bootstrap draws
-) -> pd.DataFrame:        # metric, value, low, high, n (scored), groups (that many were drawn), ignored
-    "Five metrics, each with its interval: Wilson's for the accuracy of single examples, else the bootstrap."
-    (truth, _, names, groups, ignored), counts, tables, level = _counted(truth, predicted, names, groups, seed, level, draws)
+    draws: int = 1000,  # bootstrap draws
+) -> pd.DataFrame:  # metric, value, low, high, n (scored), groups (that many were drawn), ignored
+    """Five metrics, each with its interval: Wilson's for the accuracy of single examples, else the
+    bootstrap.
+    """
+    (truth, _, names, groups, ignored), counts, tables, level = _counted(
+        truth, predicted, names, groups, seed, level, draws
+    )
     rows = []
     for name, function in METRICS.items():
         low, high = percentile_interval(function(tables), level)
@@ -178,26 +239,47 @@ def summary(
             low, high = wilson(np.trace(counts), counts.sum(), level)
         rows.append((name, float(function(counts)), float(low), float(high)))
     table = pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
-    return table.assign(n=len(truth), groups=len(truth) if groups is None else len(np.unique(groups)), ignored=ignored)
+    return table.assign(
+        n=len(truth),
+        groups=len(truth) if groups is None else len(np.unique(groups)),
+        ignored=ignored,
+    )
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #15f387eb
 def _per_class(counts):
     right, truth, predicted = _parts(counts)
-    return {"precision": _ratio(right, predicted), "recall": _ratio(right, truth), "f1": _ratio(2 * right, truth + predicted)}
+    return {
+        "precision": _ratio(right, predicted),
+        "recall": _ratio(right, truth),
+        "f1": _ratio(2 * right, truth + predicted),
+    }
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #bdd0efb0
 @delegates(summary)
 def classification_table(
-    truth, predicted,     # (n,) classes, as for `summary`
-    names=None, groups=None,   # the same
-    **kwargs,             # seed, level and draws of `summary`
-) -> pd.DataFrame:        # a row a class: precision, recall, f1, each with _low and _high, support, predicted
-    "Per-class report with intervals; NaN where a class was never answered (precision) or never occurs (recall)."
-    (_, _, names, groups, ignored), counts, tables, level = _counted(truth, predicted, names, groups, **kwargs)
+    truth,
+    predicted,  # (n,) classes, as for `summary`
+    names=None,
+    groups=None,  # the same
+    **kwargs,  # seed, level and draws of `summary`
+) -> (
+    pd.DataFrame
+):  # a row a class: precision, recall, f1, each with _low and _high, support, predicted
+    """Per-class report with intervals; NaN where a class was never answered (precision) or never
+    occurs (recall).
+    """
+    (_, _, names, groups, ignored), counts, tables, level = _counted(
+        truth, predicted, names, groups, **kwargs
+    )
     right, support, answered = _parts(counts)
-    ranges = {name: percentile_interval(values, level) for name, values in _per_class(tables).items()}
+    ranges = {
+        name: percentile_interval(values, level) for name, values in _per_class(tables).items()
+    }
     if groups is None:
-        ranges |= {"precision": wilson(right, answered, level), "recall": wilson(right, support, level)}
+        ranges |= {
+            "precision": wilson(right, answered, level),
+            "recall": wilson(right, support, level),
+        }
     columns = {}
     for name, values in _per_class(counts).items():
         columns |= {name: values, f"{name}_low": ranges[name][0], f"{name}_high": ranges[name][1]}

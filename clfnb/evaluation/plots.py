@@ -23,11 +23,21 @@ from matplotlib.patches import Patch
 from ..files import write_atomic
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #3125d828
-PALETTE = ("#E69F00", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")   # Okabe and Ito 2008
+PALETTE = (
+    "#E69F00",
+    "#0072B2",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+    "#000000",
+)  # Okabe and Ito 2008
+
 
 def class_colour(
-    label: int,             # class number; negative means unknown
-) -> str | None:            # a colour as #rrggbb; None for class 0 ("none"), grey for unknown
+    label: int,  # class number; negative means unknown
+) -> str | None:  # a colour as #rrggbb; None for class 0 ("none"), grey for unknown
     "Colour of a class; they repeat after eight."
     if label < 0:
         return "#DDDDDD"
@@ -35,14 +45,15 @@ def class_colour(
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #0eb3e6c8
 def new_axes(
-    width: float = 8,    # inches
-    height: float = 3,   # inches
-    rows: int = 1,       # axes above each other, sharing the horizontal axis
-) -> list[Axes]:         # the axes, from the top
+    width: float = 8,  # inches
+    height: float = 3,  # inches
+    rows: int = 1,  # axes above each other, sharing the horizontal axis
+) -> list[Axes]:  # the axes, from the top
     "Axes on a figure of their own, outside matplotlib's global list of figures."
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+
 
 def _own(ax, **size):
     return new_axes(**size)[0] if ax is None else ax
@@ -51,21 +62,40 @@ def _own(ax, **size):
 def _curves(ax, history, columns, shift=0):
     for i, column in enumerate(columns):
         style = "--" if column.startswith("train") else "-"
-        ax.plot(history["epoch"], history[column], style, color=PALETTE[(5 - i - shift) % len(PALETTE)], label=column.replace("_", " "))
+        ax.plot(
+            history["epoch"],
+            history[column],
+            style,
+            color=PALETTE[(5 - i - shift) % len(PALETTE)],
+            label=column.replace("_", " "),
+        )
+
 
 def plot_history(
-    history: pd.DataFrame,      # epoch, train_loss, perhaps val_loss and metrics: one row an epoch
-    metrics: Sequence[str] | None = None,  # columns for the right axis; none takes all other val_ columns
+    history: pd.DataFrame,  # epoch, train_loss, perhaps val_loss and metrics: one row an epoch
+    metrics: Sequence[str]
+    | None = None,  # columns for the right axis; none takes all other val_ columns
     monitor: str = "val_loss",  # the column that chose the best epoch
-    mode: str = "min",          # "min" or "max": which end of `monitor` is good
-    ax: Axes | None = None,     # where to draw; none makes a figure
-) -> Axes:                      # the left axis (losses); the right one, if any, is its twin
-    "Loss and metrics by epoch with the best epoch marked. Raises `ValueError` if a column is missing or the history is empty."
+    mode: str = "min",  # "min" or "max": which end of `monitor` is good
+    ax: Axes | None = None,  # where to draw; none makes a figure
+) -> Axes:  # the left axis (losses); the right one, if any, is its twin
+    """Loss and metrics by epoch with the best epoch marked.
+
+    Raises `ValueError` if a column is missing or the history is empty.
+    """
     if metrics is None:
         metrics = [name for name in history if name.startswith("val_") and name != "val_loss"]
     _need_columns(history, ["epoch", "train_loss", *metrics])
     ax = _own(ax, width=7, height=3.2)
-    _curves(ax, history, [name for name in ("train_loss", "val_loss") if name in history and history[name].notna().any()])
+    _curves(
+        ax,
+        history,
+        [
+            name
+            for name in ("train_loss", "val_loss")
+            if name in history and history[name].notna().any()
+        ],
+    )
     if metrics:
         _curves(_right_axis(ax), history, metrics, shift=2)
     if monitor in history and history[monitor].notna().any():
@@ -79,7 +109,10 @@ def plot_history(
 def _need_columns(table, columns):
     missing = [name for name in columns if name not in table]
     if missing or not len(table):
-        raise ValueError(f"history: expected rows with the columns {columns}, found {len(table)} rows with {list(table)}")
+        raise ValueError(
+            f"history: expected rows with the columns {columns}, found {len(table)} rows with {list(table)}"
+        )
+
 
 def _right_axis(ax):
     right = ax.twinx()
@@ -87,16 +120,25 @@ def _right_axis(ax):
     right.spines["right"].set_visible(True)
     return right
 
+
 def _mark_best(ax, history, monitor, mode):
     if mode not in ("min", "max"):
         raise ValueError(f"mode: expected 'min' or 'max', found {mode!r}")
     row = history[monitor].idxmin() if mode == "min" else history[monitor].idxmax()
-    ax.axvline(history["epoch"][row], color="#888888", linewidth=1, linestyle=":", label=f"best epoch ({history['epoch'][row]:g})")
+    ax.axvline(
+        history["epoch"][row],
+        color="#888888",
+        linewidth=1,
+        linestyle=":",
+        label=f"best epoch ({history['epoch'][row]:g})",
+    )
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #b9b73286
 def label_runs(
-    labels: np.ndarray,   # (n,) int class of each sample
-) -> list[tuple[int, int, int]]:   # (start, stop, class) of each run of equal labels; stop is exclusive
+    labels: np.ndarray,  # (n,) int class of each sample
+) -> list[
+    tuple[int, int, int]
+]:  # (start, stop, class) of each run of equal labels; stop is exclusive
     "Runs of equal labels, in order; together they cover all samples."
     labels = np.asarray(labels)
     if not len(labels):
@@ -106,27 +148,38 @@ def label_runs(
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #b2d7f513
 def _spans(ax, labels, fs, low, high, alpha):
-    runs = [(start / fs, stop / fs, class_colour(label)) for start, stop, label in label_runs(labels) if label]
+    runs = [
+        (start / fs, stop / fs, class_colour(label))
+        for start, stop, label in label_runs(labels)
+        if label
+    ]
     boxes = [[(start, low), (start, high), (stop, high), (stop, low)] for start, stop, _ in runs]
     colours = [colour for _, _, colour in runs]
-    ax.add_collection(PolyCollection(boxes, facecolors=colours, alpha=alpha, transform=ax.get_xaxis_transform()), autolim=False)
+    ax.add_collection(
+        PolyCollection(boxes, facecolors=colours, alpha=alpha, transform=ax.get_xaxis_transform()),
+        autolim=False,
+    )
+
 
 def _label_legend(ax, labels, names):
     shown = [int(label) for label in np.unique(np.concatenate(labels)) if label]
-    patches = [Patch(color=class_colour(label), label="unknown" if label < 0 else str(names[label])) for label in shown]
+    patches = [
+        Patch(color=class_colour(label), label="unknown" if label < 0 else str(names[label]))
+        for label in shown
+    ]
     if patches:
         ax.legend(handles=patches, loc="upper right", fontsize="x-small", ncols=4)
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #0c5c956b
 def plot_labels(
-    signal: np.ndarray,         # (n,) or (n, leads), in mV or any unit
-    labels: np.ndarray,         # (n,) int true class of each sample; negative is unknown
-    names: Sequence[str],       # (k,) class names; class 0 is not coloured
-    fs: float,                  # samples in a second
+    signal: np.ndarray,  # (n,) or (n, leads), in mV or any unit
+    labels: np.ndarray,  # (n,) int true class of each sample; negative is unknown
+    names: Sequence[str],  # (k,) class names; class 0 is not coloured
+    fs: float,  # samples in a second
     predicted: np.ndarray | None = None,  # (n,) int predicted class of each sample
-    title: str = "",            # above the picture
-    ax: Axes | None = None,     # where to draw; none makes a figure
-) -> Axes:                      # leads above each other, labels behind them, strips of truth and prediction below
+    title: str = "",  # above the picture
+    ax: Axes | None = None,  # where to draw; none makes a figure
+) -> Axes:  # leads above each other, labels behind them, strips of truth and prediction below
     "Signal with label spans. Raises `ValueError` if the lengths differ or a class has no name."
     signal = np.asarray(signal, dtype=float).reshape(len(signal), -1)
     given = [np.asarray(given) for given in (labels, predicted) if given is not None]
@@ -134,7 +187,12 @@ def plot_labels(
     ax, time = _own(ax, width=9, height=1.6 + 1.1 * signal.shape[1]), np.arange(len(signal)) / fs
     step = 1.1 * (np.nanmax(np.ptp(signal, axis=0), initial=0) or 1)
     for lead in range(signal.shape[1]):
-        ax.plot(time, signal[:, lead] - np.nanmedian(signal[:, lead]) - lead * step, color="#333333", linewidth=0.8)
+        ax.plot(
+            time,
+            signal[:, lead] - np.nanmedian(signal[:, lead]) - lead * step,
+            color="#333333",
+            linewidth=0.8,
+        )
     ax.set(xlabel="time (s)", title=title, yticks=[], xlim=(0, len(signal) / fs), xmargin=0)
     _strips(ax, given, fs)
     _label_legend(ax, given, names)
@@ -144,26 +202,42 @@ def plot_labels(
 def _check_labels(given, n, names):
     for what, labels in zip(("labels", "predicted"), given, strict=False):
         if labels.shape != (n,):
-            raise ValueError(f"{what}: expected one label for each of {n} samples, found shape {labels.shape}")
+            raise ValueError(
+                f"{what}: expected one label for each of {n} samples, found shape {labels.shape}"
+            )
         if len(labels) and labels.max() >= len(names):
             raise ValueError(f"{what}: class {labels.max()} has no name; names are {list(names)}")
+
 
 def _strips(ax, given, fs, height=0.07):
     low, high = ax.get_ylim()
     ax.set_ylim(low - (high - low) * 0.2 * len(given) / 2, high)
     _spans(ax, given[0], fs, height * len(given), 1, alpha=0.25)
-    for i, (labels, what) in enumerate(zip(given[::-1], ("truth", "predicted")[: len(given)][::-1], strict=True)):
+    for i, (labels, what) in enumerate(
+        zip(given[::-1], ("truth", "predicted")[: len(given)][::-1], strict=True)
+    ):
         _spans(ax, labels, fs, i * height, (i + 0.9) * height, alpha=1)
-        ax.text(-0.005, (i + 0.45) * height, what, transform=ax.transAxes, ha="right", va="center", fontsize="small")
+        ax.text(
+            -0.005,
+            (i + 0.45) * height,
+            what,
+            transform=ax.transAxes,
+            ha="right",
+            va="center",
+            fontsize="small",
+        )
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #f5dce819
 def plot_confusion(
-    counts,                     # (k, k) array, or a confusion table with or without margins
+    counts,  # (k, k) array, or a confusion table with or without margins
     names: Sequence[str] | None = None,  # (k,) class names; none takes them from the table
-    normalised: bool = False,   # write row shares instead of counts
-    ax: Axes | None = None,     # where to draw; none makes a figure
-) -> Axes:                      # rows are the truth, columns the prediction
-    "Confusion counts, coloured by row share. Raises `ValueError` unless the counts are square and have one name each."
+    normalised: bool = False,  # write row shares instead of counts
+    ax: Axes | None = None,  # where to draw; none makes a figure
+) -> Axes:  # rows are the truth, columns the prediction
+    """Confusion counts, coloured by row share.
+
+    Raises `ValueError` unless the counts are square and have one name each.
+    """
     counts, names = _square(counts, names)
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
@@ -176,7 +250,15 @@ def plot_confusion(
     ax.set_yticklabels(names)
     for (row, column), share in np.ndenumerate(shares if len(names) <= 20 else np.zeros((0, 0))):
         text = f"{share:.2f}" if normalised else f"{counts[row, column]:,d}"
-        ax.text(column, row, text, ha="center", va="center", fontsize="small", color="white" if share > 0.6 else "black")
+        ax.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize="small",
+            color="white" if share > 0.6 else "black",
+        )
     return ax
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #e5ab6531
@@ -188,22 +270,29 @@ def _square(counts, names):
     counts = np.asarray(counts)
     names = list(range(len(counts))) if names is None else list(names)
     if counts.ndim != 2 or counts.shape != (len(names), len(names)):
-        raise ValueError(f"counts: expected {len(names)} rows and columns, one for each name, found shape {counts.shape}")
+        raise ValueError(
+            f"counts: expected {len(names)} rows and columns, one for each name, found shape {counts.shape}"
+        )
     return counts, [str(name) for name in names]
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #bb39aa40
 def save_pages(
-    path: str | Path,        # the PDF to write
-    items: Sequence,         # what to draw, one item an axes
-    draw: Callable,          # draw(item, ax) draws one item
-    per_page: int = 1,       # axes above each other on a page
+    path: str | Path,  # the PDF to write
+    items: Sequence,  # what to draw, one item an axes
+    draw: Callable,  # draw(item, ax) draws one item
+    per_page: int = 1,  # axes above each other on a page
     size: tuple[float, float] = (9, 3),  # width and height of one axes, inches
     progress: bool = False,  # show a bar
-) -> Path:                   # the file
-    "Write a PDF with all items, atomically. Raises `ValueError` if there are none; errors of `draw` get the item's number noted."
+) -> Path:  # the file
+    """Write a PDF with all items, atomically.
+
+    Raises `ValueError` if there are none; errors of `draw` get the item's number noted.
+    """
     items, path = list(items), Path(path)
     if not items or per_page < 1:
-        raise ValueError(f"expected at least one item and one a page, found {len(items)} items, per_page={per_page}")
+        raise ValueError(
+            f"expected at least one item and one a page, found {len(items)} items, per_page={per_page}"
+        )
 
     def write(unfinished):
         with PdfPages(unfinished, metadata={"CreationDate": None}) as pdf:
@@ -227,5 +316,7 @@ def _draw_pages(pdf, items, draw, per_page, size, progress):
                 error.add_note(f"while drawing item {start + row}")
                 raise
         height = figure.get_figheight()
-        figure.subplots_adjust(left=0.09, right=0.98, top=1 - 0.35 / height, bottom=0.5 / height, hspace=0.5)
+        figure.subplots_adjust(
+            left=0.09, right=0.98, top=1 - 0.35 / height, bottom=0.5 / height, hspace=0.5
+        )
         pdf.savefig(figure)

@@ -14,36 +14,51 @@ from torch import nn
 
 # %% ../../nbs/lib/models/convolutional.ipynb #5c3b2882
 class ResidualBlock(nn.Module):
-    "Two 3 × 3 convolutions with batch normalisation beside a shortcut (He 2016, 10.1109/CVPR.2016.90; shortcut of He 2019, 10.1109/CVPR.2019.00065)."
+    """Two 3 × 3 convolutions with batch normalisation beside a shortcut (He 2016,
+    10.1109/CVPR.2016.90; shortcut of He 2019, 10.1109/CVPR.2019.00065).
+    """
 
     def __init__(
         self,
-        before: int,      # channels that come in
-        after: int,       # channels that go out
+        before: int,  # channels that come in
+        after: int,  # channels that go out
         stride: int = 1,  # 2 halves height and width
     ):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True),
-                                  nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after))
+        self.body = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(after, after, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(after),
+        )
         nn.init.zeros_(self.body[-1].weight)
         pool = [nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []
         same = before == after and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Sequential(*pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(
+                *pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after)
+            )
+        )
 
     def forward(
         self,
-        x: torch.Tensor,   # (batch, before, height, width)
-    ) -> torch.Tensor:     # (batch, after, height / stride, width / stride), rounded up
+        x: torch.Tensor,  # (batch, before, height, width)
+    ) -> torch.Tensor:  # (batch, after, height / stride, width / stride), rounded up
         "Input plus what the two convolutions make of it."
         return self.body(x).add_(self.shortcut(x)).relu_()
 
 # %% ../../nbs/lib/models/convolutional.ipynb #2f186df0
 class SpatialPyramidPooling(nn.Module):
-    "Largest value of each channel in each part of a grid, for several grids (He 2014, 10.1007/978-3-319-10578-9_23)."
+    """Largest value of each channel in each part of a grid, for several grids (He 2014,
+    10.1007/978-3-319-10578-9_23).
+    """
 
     def __init__(
         self,
-        levels: tuple[int, ...] = (1, 2, 4),   # parts along each side, one grid a number
+        levels: tuple[int, ...] = (1, 2, 4),  # parts along each side, one grid a number
     ):
         super().__init__()
         if not levels or min(levels) < 1:
@@ -52,21 +67,25 @@ class SpatialPyramidPooling(nn.Module):
 
     def forward(
         self,
-        x: torch.Tensor,   # (batch, channels, height, width), of any height and width
-    ) -> torch.Tensor:     # (batch, channels × parts)
+        x: torch.Tensor,  # (batch, channels, height, width), of any height and width
+    ) -> torch.Tensor:  # (batch, channels × parts)
         "All grids beside each other."
-        return torch.cat([nn.functional.adaptive_max_pool2d(x, level).flatten(1) for level in self.levels], dim=1)
+        return torch.cat(
+            [nn.functional.adaptive_max_pool2d(x, level).flatten(1) for level in self.levels], dim=1
+        )
 
 
 class MeanMaxPooling(nn.Module):
-    "Mean and largest value of each channel: (batch, channels, height, width) to (batch, 2 × channels)."
+    """Mean and largest value of each channel: (batch, channels, height, width) to (batch, 2 ×
+    channels).
+    """
 
     parts = 2
 
     def forward(
         self,
-        x: torch.Tensor,   # (batch, channels, height, width)
-    ) -> torch.Tensor:     # (batch, 2 × channels)
+        x: torch.Tensor,  # (batch, channels, height, width)
+    ) -> torch.Tensor:  # (batch, 2 × channels)
         "First all means, then all largest values."
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
 
@@ -76,25 +95,45 @@ class ResidualNet(nn.Module):
 
     def __init__(
         self,
-        classes: int,                                      # scores that come out
-        widths: tuple[int, ...] = (24, 64, 128, 256),      # channels of each stage; every stage but the first halves the picture
-        blocks: tuple[int, ...] = (1, 2, 2, 1),            # residual blocks of each stage
-        channels: int = 1,                                 # of the pictures
-        sizes: int = 2,                                    # numbers beside each picture; 0 for none
-        dropout: float = 0.2,                              # share of the last vector switched off in training
-        pyramid: tuple[int, ...] = (),                     # levels of spatial pyramid pooling; none: mean and largest value
+        classes: int,  # scores that come out
+        widths: tuple[int, ...] = (
+            24,
+            64,
+            128,
+            256,
+        ),  # channels of each stage; every stage but the first halves the picture
+        blocks: tuple[int, ...] = (1, 2, 2, 1),  # residual blocks of each stage
+        channels: int = 1,  # of the pictures
+        sizes: int = 2,  # numbers beside each picture; 0 for none
+        dropout: float = 0.2,  # share of the last vector switched off in training
+        pyramid: tuple[
+            int, ...
+        ] = (),  # levels of spatial pyramid pooling; none: mean and largest value
     ):
         super().__init__()
         if len(widths) != len(blocks) or not widths or min(*widths, *blocks) < 1:
-            raise ValueError(f"expected one width and at least one block for each stage, found widths={widths} and blocks={blocks}")
-        layers = [nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
+            raise ValueError(
+                f"expected one width and at least one block for each stage, found widths={widths} and blocks={blocks}"
+            )
+        layers = [
+            nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        ]
         before = widths[0]
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             for number in range(count):
                 layers.append(ResidualBlock(before, width, 2 if stage and not number else 1))
                 before = width
-        self.body, self.pool = nn.Sequential(*layers), SpatialPyramidPooling(pyramid) if pyramid else MeanMaxPooling()
-        self.size = nn.Sequential(nn.Linear(sizes, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU()) if sizes else None
+        self.body, self.pool = (
+            nn.Sequential(*layers),
+            SpatialPyramidPooling(pyramid) if pyramid else MeanMaxPooling(),
+        )
+        self.size = (
+            nn.Sequential(nn.Linear(sizes, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+            if sizes
+            else None
+        )
         self.features = before * self.pool.parts + (32 if sizes else 0)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.features, classes))
 
@@ -102,12 +141,17 @@ class ResidualNet(nn.Module):
 @patch
 def embed(
     self: ResidualNet,
-    pictures: torch.Tensor,              # (batch, channels, height, width)
-    sizes: torch.Tensor | None = None,   # (batch, sizes)
-) -> torch.Tensor:                       # (batch, features)
-    "The vector of each picture before the last layer. Raises `ValueError` where the sizes are missing."
+    pictures: torch.Tensor,  # (batch, channels, height, width)
+    sizes: torch.Tensor | None = None,  # (batch, sizes)
+) -> torch.Tensor:  # (batch, features)
+    """The vector of each picture before the last layer.
+
+    Raises `ValueError` where the sizes are missing.
+    """
     if (self.size is None) != (sizes is None):
-        raise ValueError(f"sizes: the network was built {'without' if self.size is None else 'with'} them, found {sizes}")
+        raise ValueError(
+            f"sizes: the network was built {'without' if self.size is None else 'with'} them, found {sizes}"
+        )
     pooled = self.pool(self.body(pictures))
     return pooled if sizes is None else torch.cat([pooled, self.size(sizes)], dim=1)
 
@@ -115,8 +159,8 @@ def embed(
 @patch
 def forward(
     self: ResidualNet,
-    pictures: torch.Tensor,              # (batch, channels, height, width)
-    sizes: torch.Tensor | None = None,   # (batch, sizes)
-) -> torch.Tensor:                       # (batch, classes) logits
+    pictures: torch.Tensor,  # (batch, channels, height, width)
+    sizes: torch.Tensor | None = None,  # (batch, sizes)
+) -> torch.Tensor:  # (batch, classes) logits
     "Class scores."
     return self.head(self.embed(pictures, sizes))

@@ -17,31 +17,48 @@ class DigitPerceptron(nn.Module):
 
     def __init__(
         self,
-        inputs: int,                        # length of the feature vector
-        groups: tuple = (10,) * 13,         # scores in each group: the study's thirteen digits; (20,) * 6 + (10,) * 6 for patterns
-        hidden: int = 512,                  # units in each hidden layer
-        dropout: float = 0.2,               # share switched off in training
+        inputs: int,  # length of the feature vector
+        groups: tuple = (10,)
+        * 13,  # scores in each group: the study's thirteen digits; (20,) * 6 + (10,) * 6 for patterns
+        hidden: int = 512,  # units in each hidden layer
+        dropout: float = 0.2,  # share switched off in training
     ):
         super().__init__()
         self.groups = tuple(groups)
-        self.body = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.body = nn.Sequential(
+            nn.Linear(inputs, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
         self.head = nn.Linear(hidden, sum(self.groups))
 
     def forward(
         self,
-        features: torch.Tensor,   # (n, inputs)
-    ) -> tuple:                   # one tensor (n, scores) a group
+        features: torch.Tensor,  # (n, inputs)
+    ) -> tuple:  # one tensor (n, scores) a group
         "Logits of every group. Raises `ValueError` for a wrong length."
         if features.ndim != 2 or features.shape[1] != self.body[0].in_features:
-            raise ValueError(f"expected features of shape (n, {self.body[0].in_features}), found {tuple(features.shape)}")
+            raise ValueError(
+                f"expected features of shape (n, {self.body[0].in_features}), found {tuple(features.shape)}"
+            )
         return self.head(self.body(features.float())).split(self.groups, dim=1)
 
 # %% ../../nbs/lib/models/digits.ipynb #0cb1310d
 def digit_loss(
-    groups: tuple,            # of `DigitPerceptron`
-    targets: torch.Tensor,    # (n, groups) class numbers
-) -> torch.Tensor:            # a number
-    "Sum over the groups of the mean cross-entropy. Raises `ValueError` if there are more or fewer targets than groups."
+    groups: tuple,  # of `DigitPerceptron`
+    targets: torch.Tensor,  # (n, groups) class numbers
+) -> torch.Tensor:  # a number
+    """Sum over the groups of the mean cross-entropy.
+
+    Raises `ValueError` if there are more or fewer targets than groups.
+    """
     if targets.shape[1] != len(groups):
-        raise ValueError(f"expected {len(groups)} targets for each example, found {targets.shape[1]}")
-    return sum(nn.functional.cross_entropy(scores, targets[:, k]) for k, scores in enumerate(groups))
+        raise ValueError(
+            f"expected {len(groups)} targets for each example, found {targets.shape[1]}"
+        )
+    return sum(
+        nn.functional.cross_entropy(scores, targets[:, k]) for k, scores in enumerate(groups)
+    )

@@ -23,22 +23,44 @@ from torch import nn
 
 # %% ../../nbs/lib/models/pretrained.ipynb #77feb8b2
 def read_weights(
-    path: str | Path,                # .safetensors, .npz, .pth or .pt
-) -> dict[str, torch.Tensor]:        # name → tensor
-    "Weights by name. Raises `FileNotFoundError`, or `ValueError` for a file that cannot be read or holds anything but arrays."
+    path: str | Path,  # .safetensors, .npz, .pth or .pt
+) -> dict[str, torch.Tensor]:  # name → tensor
+    """Weights by name.
+
+    Raises `FileNotFoundError`, or `ValueError` for a file that cannot be read or holds anything
+    but arrays.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file with weights")
-    readers = {".safetensors": load_file, ".npz": _read_npz, ".pth": _read_torch, ".pt": _read_torch}
+    readers = {
+        ".safetensors": load_file,
+        ".npz": _read_npz,
+        ".pth": _read_torch,
+        ".pt": _read_torch,
+    }
     if path.suffix not in readers:
         raise ValueError(f"{path}: expected {', '.join(readers)}, found {path.suffix!r}")
     try:
         weights = readers[path.suffix](path)
-    except (SafetensorError, ValueError, RuntimeError, EOFError, KeyError, OSError, UnpicklingError) as error:
+    except (
+        SafetensorError,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        OSError,
+        UnpicklingError,
+    ) as error:
         raise ValueError(f"{path}: not a readable file of weights: {error}") from error
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(value, torch.Tensor) for value in weights.values()
+    ):
         raise ValueError(f"{path}: expected tensors by name, found {type(weights).__name__}")
-    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    return {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
 
 
 def _read_npz(path):
@@ -55,23 +77,29 @@ class ImageNetInput(nn.Module):
 
     def __init__(
         self,
-        px: int | None = 224,   # side that comes out
+        px: int | None = 224,  # side that comes out
     ):
         super().__init__()
         self.px = px
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1), persistent=False
+        )
 
     def forward(
         self,
-        pictures: torch.Tensor,   # (batch, 1 or 3, height, width) uint8
-    ) -> torch.Tensor:            # (batch, 3, px, px) float32
+        pictures: torch.Tensor,  # (batch, 1 or 3, height, width) uint8
+    ) -> torch.Tensor:  # (batch, 3, px, px) float32
         "Normalised pictures. Raises `TypeError` for anything but bytes."
         if pictures.dtype != torch.uint8:
             raise TypeError(f"pictures: expected uint8, found {pictures.dtype}")
         x = pictures.float() / 255
         if self.px and x.shape[-2:] != (self.px, self.px):
-            x = nn.functional.interpolate(x, size=(self.px, self.px), mode="bilinear", antialias=True)
+            x = nn.functional.interpolate(
+                x, size=(self.px, self.px), mode="bilinear", antialias=True
+            )
         return (x.expand(-1, 3, -1, -1) - self.mean) / self.std
 
 # %% ../../nbs/lib/models/pretrained.ipynb #7ebc14fc
@@ -79,14 +107,23 @@ HEADS = ("fc", "classifier", "heads", "head")
 
 
 def make_body(
-    name: str,   # a classification model of torchvision, such as "resnet18", "inception_v3" or "squeezenet1_1"
-) -> nn.Module:  # without its last layer, with random weights; (batch, 3, height, width) to (batch, features)
+    name: str,  # a classification model of torchvision, such as "resnet18", "inception_v3" or "squeezenet1_1"
+) -> (
+    nn.Module
+):  # without its last layer, with random weights; (batch, 3, height, width) to (batch, features)
     "A network without its head. Raises `ValueError` for an unknown name."
     from torchvision import models
+
     known = models.list_models(module=models)
     if name not in known:
-        raise ValueError(f"name: expected one of torchvision's classification models, such as resnet18 or inception_v3, found {name!r}")
-    options = {"init_weights": False, "aux_logits": name == "inception_v3"} if name in ("inception_v3", "googlenet") else {}
+        raise ValueError(
+            f"name: expected one of torchvision's classification models, such as resnet18 or inception_v3, found {name!r}"
+        )
+    options = (
+        {"init_weights": False, "aux_logits": name == "inception_v3"}
+        if name in ("inception_v3", "googlenet")
+        else {}
+    )
     body = models.get_model(name, weights=None, **options)
     attribute = next((head for head in HEADS if hasattr(body, head)), None)
     if attribute is None:
@@ -95,22 +132,37 @@ def make_body(
         body.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     else:
         layer = getattr(body, attribute)
-        last = layer if isinstance(layer, nn.Linear) else [m for m in layer.modules() if isinstance(m, nn.Linear)][-1]
-        kept = [m for m in layer.children() if m is not last] if isinstance(layer, nn.Sequential) else []
+        last = (
+            layer
+            if isinstance(layer, nn.Linear)
+            else [m for m in layer.modules() if isinstance(m, nn.Linear)][-1]
+        )
+        kept = (
+            [m for m in layer.children() if m is not last]
+            if isinstance(layer, nn.Sequential)
+            else []
+        )
         setattr(body, attribute, nn.Sequential(*kept))
     return body
 
 # %% ../../nbs/lib/models/pretrained.ipynb #3bd18a1b
 def load_body_weights(
-    body: nn.Module,                # of `make_body`
-    name: str,                      # of the model
-    weights: str | Path | None,     # None for random, "imagenet" for torch's own cache or a download, or a file
-) -> bool:                          # whether weights were loaded
-    "Fill a body. If ImageNet weights cannot be had it stays random, with a warning. Raises `ValueError` for a file that does not fit."
+    body: nn.Module,  # of `make_body`
+    name: str,  # of the model
+    weights: str
+    | Path
+    | None,  # None for random, "imagenet" for torch's own cache or a download, or a file
+) -> bool:  # whether weights were loaded
+    """Fill a body.
+
+    If ImageNet weights cannot be had it stays random, with a warning. Raises `ValueError` for a
+    file that does not fit.
+    """
     if weights is None:
         return False
     if str(weights) == "imagenet":
         from torchvision.models import get_model_weights
+
         try:
             state = get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
@@ -120,26 +172,38 @@ def load_body_weights(
     else:
         state = read_weights(weights)
     own = body.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked") and "AuxLogits.fc" not in key]
+    fitting = {
+        key: value for key, value in state.items() if key in own and own[key].shape == value.shape
+    }
+    missing = [
+        key
+        for key in own
+        if key not in fitting
+        and not key.endswith("num_batches_tracked")
+        and "AuxLogits.fc" not in key
+    ]
     if missing:
-        raise ValueError(f"{weights}: these weights do not fit {name}: {len(missing)} of {len(own)} are missing or of another shape, such as {missing[0]}")
+        raise ValueError(
+            f"{weights}: these weights do not fit {name}: {len(missing)} of {len(own)} are missing or of another shape, such as {missing[0]}"
+        )
     body.load_state_dict(fitting, strict=False)
     return True
 
 # %% ../../nbs/lib/models/pretrained.ipynb #6e713737
 class Transfer(nn.Module):
-    "A pretrained body with its input layer and a new head: (batch, 1 or 3, h, w) bytes to (batch, classes) logits."
+    """A pretrained body with its input layer and a new head: (batch, 1 or 3, h, w) bytes to (batch,
+    classes) logits.
+    """
 
     def __init__(
         self,
-        name: str,                              # a classification model of torchvision
-        classes: int,                           # outputs
-        weights: str | Path | None = None,      # None for random, "imagenet", or a file
-        hidden: tuple[int, ...] = (1024,),      # sizes of the hidden layers of the head
-        dropout: float = 0.2,                   # before the last layer
-        px: int | None = 224,                   # side of what the body sees; the study had 299
-        aux: bool = False,                      # keep InceptionV3's auxiliary head
+        name: str,  # a classification model of torchvision
+        classes: int,  # outputs
+        weights: str | Path | None = None,  # None for random, "imagenet", or a file
+        hidden: tuple[int, ...] = (1024,),  # sizes of the hidden layers of the head
+        dropout: float = 0.2,  # before the last layer
+        px: int | None = 224,  # side of what the body sees; the study had 299
+        aux: bool = False,  # keep InceptionV3's auxiliary head
     ):
         super().__init__()
         self.look, self.body = ImageNetInput(px), make_body(name)
@@ -148,12 +212,19 @@ class Transfer(nn.Module):
         self.features, layers = self._count_features(px), []
         for before, after in zip([self.features, *hidden], hidden, strict=False):
             layers += [nn.Linear(before, after), nn.ReLU()]
-        self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(hidden[-1] if hidden else self.features, classes))
+        self.head = nn.Sequential(
+            *layers,
+            nn.Dropout(dropout),
+            nn.Linear(hidden[-1] if hidden else self.features, classes),
+        )
 
 # %% ../../nbs/lib/models/pretrained.ipynb #338dc0d3
 @patch
 def _set_aux(self: Transfer, name, classes, px, aux):
-    "Give the auxiliary head the right number of outputs, or take it out. Raises `ValueError` where there is none or the picture is too small."
+    """Give the auxiliary head the right number of outputs, or take it out.
+
+    Raises `ValueError` where there is none or the picture is too small.
+    """
     there = hasattr(self.body, "AuxLogits")
     if aux and not there:
         raise ValueError(f"aux: {name} has no auxiliary head")
@@ -174,8 +245,8 @@ def _count_features(self: Transfer, px):
 @patch
 def embed(
     self: Transfer,
-    pictures: torch.Tensor,   # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
-) -> torch.Tensor:            # (batch, features)
+    pictures: torch.Tensor,  # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
+) -> torch.Tensor:  # (batch, features)
     "The body's vector of each picture."
     found = self.body(self.look(pictures[0] if isinstance(pictures, (tuple, list)) else pictures))
     return found.logits if hasattr(found, "aux_logits") else found
@@ -184,18 +255,23 @@ def embed(
 @patch
 def forward(
     self: Transfer,
-    pictures: torch.Tensor,   # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
-):                            # (batch, classes) logits; in training with `aux` a pair of such
+    pictures: torch.Tensor,  # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
+):  # (batch, classes) logits; in training with `aux` a pair of such
     "Class scores."
     found = self.body(self.look(pictures[0] if isinstance(pictures, (tuple, list)) else pictures))
-    return (self.head(found.logits), found.aux_logits) if hasattr(found, "aux_logits") else self.head(found)
+    return (
+        (self.head(found.logits), found.aux_logits)
+        if hasattr(found, "aux_logits")
+        else self.head(found)
+    )
 
 # %% ../../nbs/lib/models/pretrained.ipynb #65fcf816
 def with_aux(
-    loss: Callable,        # loss(logits, targets)
-    weight: float = 0.4,   # of the auxiliary head (Szegedy 2016)
-) -> Callable:             # loss(outputs, targets) for one output or a pair
+    loss: Callable,  # loss(logits, targets)
+    weight: float = 0.4,  # of the auxiliary head (Szegedy 2016)
+) -> Callable:  # loss(outputs, targets) for one output or a pair
     "A loss for models that return (logits, auxiliary logits) in training."
+
     def combined(outputs, targets):
         if not isinstance(outputs, tuple):
             return loss(outputs, targets)
@@ -205,31 +281,55 @@ def with_aux(
 
 # %% ../../nbs/lib/models/pretrained.ipynb #bef4c966
 def block_names(
-    model: Transfer,   # any
-) -> list[str]:        # in the order of the computation
-    "Names by which the body can be cut: its children, and where a child is a plain sequence, the children of that."
+    model: Transfer,  # any
+) -> list[str]:  # in the order of the computation
+    """Names by which the body can be cut: its children, and where a child is a plain sequence, the
+    children of that.
+    """
     found = []
     for name, child in model.body.named_children():
-        parts = [f"{name}.{number}" for number, part in child.named_children() if any(True for _ in part.parameters())]
-        found += parts if isinstance(child, nn.Sequential) and parts else [name] if any(True for _ in child.parameters()) else []
+        parts = [
+            f"{name}.{number}"
+            for number, part in child.named_children()
+            if any(True for _ in part.parameters())
+        ]
+        found += (
+            parts
+            if isinstance(child, nn.Sequential) and parts
+            else [name]
+            if any(True for _ in child.parameters())
+            else []
+        )
     return found
 
 # %% ../../nbs/lib/models/pretrained.ipynb #003f1e3b
 def frozen_below(
-    model: Transfer,            # any
-    block: str | int | None,    # the first block that learns: a name, or a number (negative from the top); None freezes the whole body
-) -> list[str]:                 # prefixes of parameter names, for the trainer's `freeze`
-    "What stands still if the body learns from a block on. Raises `ValueError` for an unknown block."
+    model: Transfer,  # any
+    block: str
+    | int
+    | None,  # the first block that learns: a name, or a number (negative from the top); None freezes the whole body
+) -> list[str]:  # prefixes of parameter names, for the trainer's `freeze`
+    """What stands still if the body learns from a block on.
+
+    Raises `ValueError` for an unknown block.
+    """
     names = block_names(model)
     if block is None:
         return ["body."]
     if isinstance(block, int):
         if not -len(names) <= block <= len(names):
-            raise ValueError(f"block: expected a number from {-len(names)} to {len(names)}, found {block}")
+            raise ValueError(
+                f"block: expected a number from {-len(names)} to {len(names)}, found {block}"
+            )
         cut = block if block >= 0 else len(names) + block
     else:
-        cut = next((i for i, name in enumerate(names) if name == block or name.startswith(f"{block}.")), None)
+        cut = next(
+            (i for i, name in enumerate(names) if name == block or name.startswith(f"{block}.")),
+            None,
+        )
         if cut is None:
             raise ValueError(f"block: expected one of {', '.join(names)}, found {block!r}")
-    loose = [f"body.{name}" for name, _ in model.body.named_parameters(recurse=False)] if cut else []
+    loose = (
+        [f"body.{name}" for name, _ in model.body.named_parameters(recurse=False)] if cut else []
+    )
     return loose + [f"body.{name}." for name in names[:cut]]

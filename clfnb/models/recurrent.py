@@ -17,45 +17,67 @@ FRAME_FEATURES = 32
 
 
 def frame_encoder(
-    leads: int,    # signals recorded side by side
-    stride: int,   # samples a frame, an even number
-) -> nn.Sequential:   # (batch, leads, samples) → (batch, 32, samples / stride)
-    "Two convolutions that turn every `stride` samples and their surroundings into features. Raises `ValueError` for an odd stride."
+    leads: int,  # signals recorded side by side
+    stride: int,  # samples a frame, an even number
+) -> nn.Sequential:  # (batch, leads, samples) → (batch, 32, samples / stride)
+    """Two convolutions that turn every `stride` samples and their surroundings into features.
+
+    Raises `ValueError` for an odd stride.
+    """
     if stride < 2 or stride % 2:
         raise ValueError(f"stride: expected 1 or an even number, found {stride}")
     look = nn.Conv1d(leads, FRAME_FEATURES, 4 * stride, stride=stride, padding=3 * stride // 2)
-    return nn.Sequential(look, nn.ReLU(), nn.Conv1d(FRAME_FEATURES, FRAME_FEATURES, 5, padding=2), nn.ReLU())
+    return nn.Sequential(
+        look, nn.ReLU(), nn.Conv1d(FRAME_FEATURES, FRAME_FEATURES, 5, padding=2), nn.ReLU()
+    )
 
 # %% ../../nbs/lib/models/recurrent.ipynb #c3b3ce4d
 class BiLSTMSegmenter(nn.Module):
-    "Bidirectional LSTM with two dense layers that scores every sample of a signal (Graves and Schmidhuber 2005, 10.1016/j.neunet.2005.06.042)."
+    """Bidirectional LSTM with two dense layers that scores every sample of a signal (Graves and
+    Schmidhuber 2005, 10.1016/j.neunet.2005.06.042).
+    """
 
     def __init__(
         self,
-        leads: int = 2,         # signals recorded side by side
-        hidden: int = 32,       # numbers that each direction carries along
-        layers: int = 2,        # LSTM layers on top of each other
-        dense: int = 64,        # units in each of the two dense layers
-        classes: int = 5,       # scores per sample
-        dropout: float = 0.2,   # share of units switched off in training, 0..1
-        stride: int = 1,        # samples that the LSTM reads at a time
+        leads: int = 2,  # signals recorded side by side
+        hidden: int = 32,  # numbers that each direction carries along
+        layers: int = 2,  # LSTM layers on top of each other
+        dense: int = 64,  # units in each of the two dense layers
+        classes: int = 5,  # scores per sample
+        dropout: float = 0.2,  # share of units switched off in training, 0..1
+        stride: int = 1,  # samples that the LSTM reads at a time
     ):
         super().__init__()
         self.leads, self.stride, self.classes = leads, stride, classes
         self.frames = frame_encoder(leads, stride) if stride > 1 else None
-        self.lstm = nn.LSTM(leads if stride == 1 else FRAME_FEATURES, hidden, layers, batch_first=True, bidirectional=True)
-        self.head = nn.Sequential(nn.Linear(2 * hidden, dense), nn.ReLU(), nn.Dropout(dropout),
-                                  nn.Linear(dense, dense), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dense, classes * stride))
+        self.lstm = nn.LSTM(
+            leads if stride == 1 else FRAME_FEATURES,
+            hidden,
+            layers,
+            batch_first=True,
+            bidirectional=True,
+        )
+        self.head = nn.Sequential(
+            nn.Linear(2 * hidden, dense),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(dense, dense),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(dense, classes * stride),
+        )
 
 # %% ../../nbs/lib/models/recurrent.ipynb #f55a65c1
 @patch
 def forward(
     self: BiLSTMSegmenter,
-    signal: torch.Tensor,   # (batch, samples, leads)
-) -> torch.Tensor:          # (batch, samples, classes) logits
+    signal: torch.Tensor,  # (batch, samples, leads)
+) -> torch.Tensor:  # (batch, samples, classes) logits
     "Class scores of every sample. Raises `ValueError` on any other shape."
     if signal.ndim != 3 or signal.shape[-1] != self.leads:
-        raise ValueError(f"expected signal of shape (batch, samples, {self.leads} leads), found {tuple(signal.shape)}")
+        raise ValueError(
+            f"expected signal of shape (batch, samples, {self.leads} leads), found {tuple(signal.shape)}"
+        )
     if self.frames is None:
         return self.head(self.lstm(signal)[0])
     samples = signal.shape[1]

@@ -16,8 +16,15 @@ from torch.nn import functional as F
 # %% ../../nbs/lib/models/unet.ipynb #cbc5ea16
 def _double(inputs, outputs):
     "Two convolutions of 3x3."
-    layers = [layer for width in (inputs, outputs) for layer in
-              (nn.Conv2d(width, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))]
+    layers = [
+        layer
+        for width in (inputs, outputs)
+        for layer in (
+            nn.Conv2d(width, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+    ]
     return nn.Sequential(*layers)
 
 # %% ../../nbs/lib/models/unet.ipynb #12392e68
@@ -26,29 +33,37 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        channels: int = 1,   # of the picture
-        width: int = 12,     # channels at half resolution; doubled with each halving, up to 8 times as many
-        depth: int = 4,      # halvings after the first
-        classes: int = 1,    # scores a pixel
+        channels: int = 1,  # of the picture
+        width: int = 12,  # channels at half resolution; doubled with each halving, up to 8 times as many
+        depth: int = 4,  # halvings after the first
+        classes: int = 1,  # scores a pixel
     ):
         super().__init__()
         widths = [width * min(2**k, 8) for k in range(depth + 1)]
         self.depth = depth
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 5, 2, 2, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
         self.first = _double(width, width)
         self.down = nn.ModuleList([_double(a, b) for a, b in zip(widths, widths[1:], strict=False)])
-        self.up = nn.ModuleList([_double(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)])
+        self.up = nn.ModuleList(
+            [_double(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)]
+        )
         self.head = nn.Conv2d(width, classes, 1)
 
 # %% ../../nbs/lib/models/unet.ipynb #b17577c4
 @patch
 def forward(
     self: UNet,
-    images: torch.Tensor,   # (n, channels, height, width), 0..1
-) -> torch.Tensor:          # (n, classes, height, width) logits
+    images: torch.Tensor,  # (n, channels, height, width), 0..1
+) -> torch.Tensor:  # (n, classes, height, width) logits
     "Logits of every pixel. Raises `ValueError` if a side cannot be halved often enough."
     if images.ndim != 4 or any(side % 2 ** (self.depth + 1) for side in images.shape[2:]):
-        raise ValueError(f"expected (n, channels, height, width) with sides that are multiples of {2 ** (self.depth + 1)}, found {tuple(images.shape)}")
+        raise ValueError(
+            f"expected (n, channels, height, width) with sides that are multiples of {2 ** (self.depth + 1)}, found {tuple(images.shape)}"
+        )
     kept = [self.first(self.stem(images - 0.5))]
     for block in self.down:
         kept.append(block(F.max_pool2d(kept[-1], 2)))
@@ -59,10 +74,13 @@ def forward(
 
 # %% ../../nbs/lib/models/unet.ipynb #dd88683a
 def mask_loss(
-    logits: torch.Tensor,   # (n, 1, height, width)
-    masks: torch.Tensor,    # (n, 1, height, width) 0..1
-) -> torch.Tensor:          # a number
+    logits: torch.Tensor,  # (n, 1, height, width)
+    masks: torch.Tensor,  # (n, 1, height, width) 0..1
+) -> torch.Tensor:  # a number
     "Cross-entropy plus one minus the Dice coefficient, averaged over pictures."
     p = logits.sigmoid()
     both, sizes = (p * masks).sum((1, 2, 3)), (p + masks).sum((1, 2, 3))
-    return F.binary_cross_entropy_with_logits(logits, masks) + (1 - (2 * both + 1) / (sizes + 1)).mean()
+    return (
+        F.binary_cross_entropy_with_logits(logits, masks)
+        + (1 - (2 * both + 1) / (sizes + 1)).mean()
+    )

@@ -23,18 +23,22 @@ def _deep(picture, path):
     values = np.asarray(picture)
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            raise UnreadablePicture(f"{path}: expected floating-point values from 0 to 1, found {values.min()} to {values.max()}")
+            raise UnreadablePicture(
+                f"{path}: expected floating-point values from 0 to 1, found {values.min()} to {values.max()}"
+            )
         return np.round(values * 255).astype(np.uint8)
     if values.min() < 0 or values.max() > 65535:
-        raise UnreadablePicture(f"{path}: expected values of 16 bits, found {values.min()} to {values.max()}")
+        raise UnreadablePicture(
+            f"{path}: expected values of 16 bits, found {values.min()} to {values.max()}"
+        )
     return np.round(values / 257).astype(np.uint8)
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #be29e894
 def to_mode(
-    picture: Image.Image,   # an open picture of any mode
-    mode: str = "L",        # "L" for grey, "RGB" for colour
+    picture: Image.Image,  # an open picture of any mode
+    mode: str = "L",  # "L" for grey, "RGB" for colour
     path: str | Path = "",  # for the message
-) -> np.ndarray:            # (height, width) or (height, width, 3) uint8
+) -> np.ndarray:  # (height, width) or (height, width, 3) uint8
     "A picture as an 8-bit array. Raises `UnreadablePicture` for values that fit no known range."
     if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
         grey = _deep(picture, path)
@@ -42,21 +46,38 @@ def to_mode(
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture if picture.mode == mode else picture.convert("RGB" if picture.mode in ("P", "CMYK") else mode).convert(mode))
+    return np.asarray(
+        picture
+        if picture.mode == mode
+        else picture.convert("RGB" if picture.mode in ("P", "CMYK") else mode).convert(mode)
+    )
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #823106e4
 def read_image(
-    path: str | Path,   # a picture file
-    mode: str = "L",    # "L" for grey, "RGB" for colour
-) -> np.ndarray:        # (height, width) or (height, width, 3) uint8, 0 black, 255 white
-    "Read a picture of any common format, upright. Raises `UnreadablePicture` naming a broken file, `FileNotFoundError` for a missing one."
+    path: str | Path,  # a picture file
+    mode: str = "L",  # "L" for grey, "RGB" for colour
+) -> np.ndarray:  # (height, width) or (height, width, 3) uint8, 0 black, 255 white
+    """Read a picture of any common format, upright.
+
+    Raises `UnreadablePicture` naming a broken file, `FileNotFoundError` for a missing one.
+    """
     try:
         with Image.open(path) as picture:
             if mode == "L" and picture.format == "JPEG" and picture.mode == "RGB":
                 picture.draft("L", None)
-            upright = ImageOps.exif_transpose(picture) if "exif" in picture.info or picture.format == "TIFF" else picture
+            upright = (
+                ImageOps.exif_transpose(picture)
+                if "exif" in picture.info or picture.format == "TIFF"
+                else picture
+            )
             return to_mode(upright, mode, path)
-    except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        EOFError,
+        Image.DecompressionBombError,
+    ) as error:
         if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
             raise
         raise UnreadablePicture(f"{path}: not a readable picture: {error}") from error
@@ -69,22 +90,31 @@ def _padding(pad, dtype):
     most = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else np.inf
     value = {"white": 1.0 if most == np.inf else most}.get(pad, pad)
     if isinstance(value, str) or not 0 <= value <= most:
-        raise ValueError(f"pad: expected 'white', 'edge' or a value from 0 to {most} for {dtype}, found {pad!r}")
+        raise ValueError(
+            f"pad: expected 'white', 'edge' or a value from 0 to {most} for {dtype}, found {pad!r}"
+        )
     return {"constant_values": value}
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #a7f3310e
 def crop_or_pad(
-    image: np.ndarray,                          # (height, width) or (height, width, channels)
-    size: int | tuple[int, int],                # height and width wanted, in pixels; one number for both
-    pad: int | str = "white",                   # "white", "edge" to repeat the border, or a value
-    rng: np.random.Generator | None = None,     # places at random; None in the middle
-) -> np.ndarray:                                # (size, size) or (size, size, channels), the same type
-    "Cut what is too large and pad what is too small, each side for itself. Raises `ValueError` for a picture, a size or a padding that cannot be."
+    image: np.ndarray,  # (height, width) or (height, width, channels)
+    size: int | tuple[int, int],  # height and width wanted, in pixels; one number for both
+    pad: int | str = "white",  # "white", "edge" to repeat the border, or a value
+    rng: np.random.Generator | None = None,  # places at random; None in the middle
+) -> np.ndarray:  # (size, size) or (size, size, channels), the same type
+    """Cut what is too large and pad what is too small, each side for itself.
+
+    Raises `ValueError` for a picture, a size or a padding that cannot be.
+    """
     wanted = (size, size) if np.isscalar(size) else tuple(size)
     if image.ndim not in (2, 3) or 0 in image.shape[:2]:
-        raise ValueError(f"expected a picture (height, width) or (height, width, channels), found shape {image.shape}")
+        raise ValueError(
+            f"expected a picture (height, width) or (height, width, channels), found shape {image.shape}"
+        )
     if len(wanted) != 2 or any(side != int(side) or side < 1 for side in wanted):
-        raise ValueError(f"size: expected one or two whole numbers of at least 1 pixel, found {size}")
+        raise ValueError(
+            f"size: expected one or two whole numbers of at least 1 pixel, found {size}"
+        )
     how = _padding(pad, image.dtype)
     cut, around = [], []
     for have, want in zip(image.shape[:2], map(int, wanted), strict=True):
@@ -96,16 +126,19 @@ def crop_or_pad(
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #7218722e
 def fit(
-    image: np.ndarray,   # (height, width) uint8
-    size: int,           # side of the square, in pixels
-    pad: int = 255,      # value around the picture
-) -> np.ndarray:         # (size, size) uint8
+    image: np.ndarray,  # (height, width) uint8
+    size: int,  # side of the square, in pixels
+    pad: int = 255,  # value around the picture
+) -> np.ndarray:  # (size, size) uint8
     "Scale a picture until its longer side is `size`, in the middle of a square."
     import cv2
+
     height, width = image.shape
     factor = size / max(height, width)
     new = max(1, round(height * factor)), max(1, round(width * factor))
-    scaled = cv2.resize(image, new[::-1], interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    scaled = cv2.resize(
+        image, new[::-1], interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    )
     square = np.full((size, size), pad, np.uint8)
     top, left = (size - new[0]) // 2, (size - new[1]) // 2
     square[top : top + new[0], left : left + new[1]] = scaled
@@ -113,9 +146,12 @@ def fit(
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #3a12ace8
 def size_input(
-    shapes,          # (n, 2) height and width in pixels, at least 1
-) -> np.ndarray:     # (n, 2) float32
-    "Height and width as numbers for a network: log2(pixels / 64). Raises `ValueError` for a size below 1."
+    shapes,  # (n, 2) height and width in pixels, at least 1
+) -> np.ndarray:  # (n, 2) float32
+    """Height and width as numbers for a network: log2(pixels / 64).
+
+    Raises `ValueError` for a size below 1.
+    """
     shapes = np.asarray(shapes, float).reshape(-1, 2)
     if shapes.size and shapes.min() < 1:
         raise ValueError(f"expected heights and widths of at least 1 pixel, found {shapes.min():g}")
@@ -123,9 +159,9 @@ def size_input(
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #be80c823
 def rescale(
-    images: np.ndarray,     # (..., height, width) uint8
-    how: str = "range",     # "range" (0..1), "zscore" or "fixed" (divide by 255)
-) -> np.ndarray:            # the same shape, float32
+    images: np.ndarray,  # (..., height, width) uint8
+    how: str = "range",  # "range" (0..1), "zscore" or "fixed" (divide by 255)
+) -> np.ndarray:  # the same shape, float32
     "Scale each picture by itself. Raises `ValueError` for an unknown way."
     values = np.asarray(images, np.float32)
     if how == "fixed":

@@ -30,7 +30,7 @@ class ThisPython(KernelSpecManager):
 
     def get_kernel_spec(
         self,
-        kernel_name: str,   # any
+        kernel_name: str,  # any
     ) -> KernelSpec:
         "The specification of a kernel: this interpreter, whatever the name."
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -56,36 +56,48 @@ class _OurKernel(PapermillNotebookClient):
 
 # %% ../../nbs/lib/runs/engine.ipynb #69d9e676
 class Client(_OurKernel):
-    "papermill's client on this interpreter, with a limit for the whole notebook and a report a cell."
+    """papermill's client on this interpreter, with a limit for the whole notebook and a report a
+    cell.
+    """
 
     def __init__(
         self,
-        nb_man, report=None, started=None,   # papermill's notebook manager, called after each code cell, called with the kernel's pid
-        **kw,   # for papermill's client
+        nb_man,
+        report=None,
+        started=None,  # papermill's notebook manager, called after each code cell, called with the kernel's pid
+        **kw,  # for papermill's client
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
         self.report, self.started, self.expired, self.process = report, started, False, None
 
     def _ready(self, notebook):
-        self.process = getattr(self.km.provisioner, "process", None)    # kept, since the manager forgets it when the kernel is gone
+        self.process = getattr(
+            self.km.provisioner, "process", None
+        )  # kept, since the manager forgets it when the kernel is gone
         if self.started and self.process:
             self.started(self.process.pid)
 
     def execute_cell(
         self,
-        cell, cell_index: int, **kw,   # the cell, its number from 0, for papermill's client
+        cell,
+        cell_index: int,
+        **kw,  # the cell, its number from 0, for papermill's client
     ):
-        "Execute a cell and report its number, the notebook's length, its source and the seconds it took."
+        """Execute a cell and report its number, the notebook's length, its source and the seconds
+        it took.
+        """
         begin = time.monotonic()
         try:
             return super().execute_cell(cell, cell_index, **kw)
         finally:
             if self.report and cell.cell_type == "code":
-                self.report(cell_index + 1, len(self.nb.cells), cell.source, time.monotonic() - begin)
+                self.report(
+                    cell_index + 1, len(self.nb.cells), cell.source, time.monotonic() - begin
+                )
 
 # %% ../../nbs/lib/runs/engine.ipynb #67fcc04b
 def kill_kernel(
-    client: Client,   # whose kernel is to end now
+    client: Client,  # whose kernel is to end now
 ) -> None:
     "End a kernel's process at once."
     process = getattr(getattr(client.km, "provisioner", None), "process", None)
@@ -95,10 +107,12 @@ def kill_kernel(
 # %% ../../nbs/lib/runs/engine.ipynb #5eed0a11
 @contextmanager
 def time_limit(
-    client: Client,         # whose kernel is to end
-    limit: float | None,    # seconds, None for no limit
+    client: Client,  # whose kernel is to end
+    limit: float | None,  # seconds, None for no limit
 ):
-    "Within this context the kernel is killed when the time is up, again and again, since at first there may be none yet."
+    """Within this context the kernel is killed when the time is up, again and again, since at first
+    there may be none yet.
+    """
     done = threading.Event()
 
     def watch():
@@ -116,23 +130,46 @@ def time_limit(
 
 # %% ../../nbs/lib/runs/engine.ipynb #b5ef4add
 def last_words(
-    code: int | None,    # exit code of the kernel's process, negative for a signal; None: not known
-    log: Path | None,    # what the kernel wrote, if it was kept
-) -> str:                # one line, or one and the end of the log
+    code: int | None,  # exit code of the kernel's process, negative for a signal; None: not known
+    log: Path | None,  # what the kernel wrote, if it was kept
+) -> str:  # one line, or one and the end of the log
     "Why a kernel died, as far as can be seen."
     name = signal.Signals(-code).name if code and -code in list(signal.Signals) else None
-    how = f"ended by {name}" if name else f"exit code {code}" if code is not None else "exit code unknown"
+    how = (
+        f"ended by {name}"
+        if name
+        else f"exit code {code}"
+        if code is not None
+        else "exit code unknown"
+    )
     how += ", as the system does when memory runs out" if name == "SIGKILL" else ""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log and log.is_file() else []
-    lines = [line for line in lines if line.strip() and "without encryption" not in line]    # ipykernel's remark at every start says nothing
-    crash = next((i for i, line in enumerate(lines) if line.startswith("Current thread")), None)    # below it, the line of Python that crashed
+    lines = (
+        log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if log and log.is_file()
+        else []
+    )
+    lines = [
+        line for line in lines if line.strip() and "without encryption" not in line
+    ]  # ipykernel's remark at every start says nothing
+    crash = next(
+        (i for i, line in enumerate(lines) if line.startswith("Current thread")), None
+    )  # below it, the line of Python that crashed
     lines = lines[-5:] if crash is None else lines[crash : crash + 3]
-    return f"the kernel died ({how}{f'; its output is in {log}' if log else ''})" + "".join(f"\n    {line}" for line in lines)
+    return f"the kernel died ({how}{f'; its output is in {log}' if log else ''})" + "".join(
+        f"\n    {line}" for line in lines
+    )
 
 # %% ../../nbs/lib/runs/engine.ipynb #22326b4a
 def _crash_log(log):
-    "Arguments of a kernel that writes where Python was, should it crash. Its standard error would be no use: the kernel reads that itself."
-    return [f"--IPKernelApp.exec_lines=__import__('faulthandler').enable(open({str(log)!r}, 'a'))"] if log else []
+    """Arguments of a kernel that writes where Python was, should it crash.
+
+    Its standard error would be no use: the kernel reads that itself.
+    """
+    return (
+        [f"--IPKernelApp.exec_lines=__import__('faulthandler').enable(open({str(log)!r}, 'a'))"]
+        if log
+        else []
+    )
 
 # %% ../../nbs/lib/runs/engine.ipynb #88c4e0f9
 class LimitedEngine(NBClientEngine):
@@ -141,25 +178,44 @@ class LimitedEngine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
         cls,
-        nb_man, kernel_name: str, execution_timeout: float | None = None,   # papermill's manager, any name, seconds a cell
-        limit: float | None = None, report=None, started=None,   # seconds for the whole notebook, called after each code cell, called with the kernel's pid
-        log: str | Path | None = None, **kwargs,   # file for the kernel's own output, not used
+        nb_man,
+        kernel_name: str,
+        execution_timeout: float | None = None,  # papermill's manager, any name, seconds a cell
+        limit: float | None = None,
+        report=None,
+        started=None,  # seconds for the whole notebook, called after each code cell, called with the kernel's pid
+        log: str | Path | None = None,
+        **kwargs,  # file for the kernel's own output, not used
     ):
         "Execute the notebook. Raises `TimeLimit`, `KernelDied`, and what papermill raises."
-        client = Client(nb_man, report, started, timeout=execution_timeout, kernel_name=kernel_name, startup_timeout=120,
-                        log=logging.getLogger("clfnb.kernel"), extra_arguments=_crash_log(log))
+        client = Client(
+            nb_man,
+            report,
+            started,
+            timeout=execution_timeout,
+            kernel_name=kernel_name,
+            startup_timeout=120,
+            log=logging.getLogger("clfnb.kernel"),
+            extra_arguments=_crash_log(log),
+        )
         try:
             with open(log or os.devnull, "ab") as output, time_limit(client, limit):
                 return client.execute(stdout=output, stderr=subprocess.STDOUT)
-        except Exception as error:    # a killed kernel shows as one of several errors, depending on the moment
+        except (
+            Exception
+        ) as error:  # a killed kernel shows as one of several errors, depending on the moment
             if client.expired:
                 raise TimeLimit(f"time limit of {limit:g} s for the whole notebook") from error
             if isinstance(error, CellTimeoutError):
                 raise TimeLimit(f"time limit of {execution_timeout:g} s for one cell") from error
             if isinstance(error, DeadKernelError):
-                raise KernelDied(last_words(client.process and client.process.poll(), log and Path(log))) from error
+                raise KernelDied(
+                    last_words(client.process and client.process.poll(), log and Path(log))
+                ) from error
             raise
 
 # %% ../../nbs/lib/runs/engine.ipynb #75dd3850
 papermill_engines.register("clfnb", LimitedEngine)
-logging.getLogger("clfnb.kernel").addHandler(logging.NullHandler())    # nbclient's remarks come again as errors, with more to them
+logging.getLogger("clfnb.kernel").addHandler(
+    logging.NullHandler()
+)  # nbclient's remarks come again as errors, with more to them

@@ -42,9 +42,12 @@ class Lesson:
 
 # %% ../../nbs/lib/runs/execute.ipynb #9a8311bf
 def lesson_from(
-    path: str | Path,   # a notebook
+    path: str | Path,  # a notebook
 ) -> Lesson:
-    "A lesson from its notebook's first cells. Raises `FileNotFoundError` if there is no such file, `ValueError` if it is no notebook."
+    """A lesson from its notebook's first cells.
+
+    Raises `FileNotFoundError` if there is no such file, `ValueError` if it is no notebook.
+    """
     path = Path(path).absolute()
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such notebook")
@@ -53,33 +56,48 @@ def lesson_from(
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a notebook ({type(error).__name__})") from error
     text = "".join(next((c["source"] for c in cells if c["cell_type"] == "markdown"), ""))
-    parts = (re.search(pattern, text, flags=re.M | re.S) for pattern in
-             (r"^# (.+?)$", r"^> (.+?)$", r"\*\*Time\.\*\*\s*(.+?)(?:\n\n|\Z)", r"\*\*What you need\.\*\*\s*(.+?)(?:\n\n|\Z)"))
+    parts = (
+        re.search(pattern, text, flags=re.M | re.S)
+        for pattern in (
+            r"^# (.+?)$",
+            r"^> (.+?)$",
+            r"\*\*Time\.\*\*\s*(.+?)(?:\n\n|\Z)",
+            r"\*\*What you need\.\*\*\s*(.+?)(?:\n\n|\Z)",
+        )
+    )
     title, subtitle, time, needs = (" ".join(m[1].split()) if m else "" for m in parts)
     return Lesson(re.sub(r"^\d+_", "", path.stem), path, title, subtitle, time, needs)
 
 # %% ../../nbs/lib/runs/execute.ipynb #fecb2d8a
 def find_lessons(
-    start: Path | None = None,   # where to look from, by default the working directory
-) -> dict[str, Lesson]:          # name → lesson, in the order of their numbers; empty if there are none
-    "The lessons of the nearest `nbs/lessons` above, else of the project that this package was installed from."
+    start: Path | None = None,  # where to look from, by default the working directory
+) -> dict[str, Lesson]:  # name → lesson, in the order of their numbers; empty if there are none
+    """The lessons of the nearest `nbs/lessons` above, else of the project that this package was
+    installed from.
+    """
     start = Path(start or Path.cwd()).absolute()
     package = Path(__file__).parents[2] if "__file__" in globals() else start
     for folder in (start, *start.parents, package):
         if (folder / "nbs" / "lessons").is_dir():
-            lessons = [lesson_from(p) for p in sorted((folder / "nbs" / "lessons").glob("[0-9]*.ipynb"))]
+            lessons = [
+                lesson_from(p) for p in sorted((folder / "nbs" / "lessons").glob("[0-9]*.ipynb"))
+            ]
             return {lesson.name: lesson for lesson in lessons}
     return {}
 
 # %% ../../nbs/lib/runs/execute.ipynb #686d41a8
 class RunFailed(RuntimeError):
-    "A run that did not reach its end. `folder` is the run folder, `cell` the number of the failing cell in its notebook, if one failed."
+    """A run that did not reach its end.
+
+    `folder` is the run folder, `cell` the number of the failing cell in its notebook, if one
+    failed.
+    """
 
     def __init__(
         self,
-        message: str,              # what went wrong
-        folder: Path,              # the run folder
-        cell: int | None = None,   # number of the failing cell
+        message: str,  # what went wrong
+        folder: Path,  # the run folder
+        cell: int | None = None,  # number of the failing cell
     ):
         super().__init__(message)
         self.folder, self.cell = folder, cell
@@ -90,24 +108,29 @@ class RunInterrupted(KeyboardInterrupt):
 
     def __init__(
         self,
-        folder: Path,   # the run folder
+        folder: Path,  # the run folder
     ):
         super().__init__(f"interrupted; kept in {folder}")
         self.folder = folder
 
 
-NEEDED_MB = 200   # free space that a run asks for
+NEEDED_MB = 200  # free space that a run asks for
 
 # %% ../../nbs/lib/runs/execute.ipynb #a4c24ddf
 def ready(
-    lesson: Lesson,    # which one
-    values: dict,      # name → value
-    runs_dir: Path,    # folder of all runs
-) -> dict:             # all values, checked, with absolute paths
-    "Check all that can be checked before a run begins. Raises `ValueError`, `FileNotFoundError` or `OSError` and leaves nothing behind."
+    lesson: Lesson,  # which one
+    values: dict,  # name → value
+    runs_dir: Path,  # folder of all runs
+) -> dict:  # all values, checked, with absolute paths
+    """Check all that can be checked before a run begins.
+
+    Raises `ValueError`, `FileNotFoundError` or `OSError` and leaves nothing behind.
+    """
     values = check_values(read_parameters(lesson.path), values)
     if values.get("out_dir"):
-        raise ParameterError(f"out_dir: a headless run has a folder of its own in {runs_dir}; choose another place for all runs with --runs-dir")
+        raise ParameterError(
+            f"out_dir: a headless run has a folder of its own in {runs_dir}; choose another place for all runs with --runs-dir"
+        )
     data = values.get("data", "")
     if Path(data).exists() and data:
         values["data"] = str(Path(data).absolute())
@@ -123,16 +146,19 @@ def ready(
 
 # %% ../../nbs/lib/runs/execute.ipynb #e7978a5f
 def run_lesson(
-    lesson: Lesson,                       # which one
-    values: dict | None = None,           # name → value, text or typed; defaults for the rest
+    lesson: Lesson,  # which one
+    values: dict | None = None,  # name → value, text or typed; defaults for the rest
     *,
-    runs_dir: str | Path | None = None,   # folder of all runs, by default that of the settings
-    cell_timeout: float | None = None,    # seconds a cell
-    timeout: float | None = None,         # seconds for the whole run
-    engine: str = "papermill",            # what executes it
-    progress: bool = True,                # a line a cell
-) -> Path:                                # the run folder
-    "Execute a lesson in a new run folder. Raises `RunFailed`, `RunInterrupted`, or what `ready` raises before anything has begun."
+    runs_dir: str | Path | None = None,  # folder of all runs, by default that of the settings
+    cell_timeout: float | None = None,  # seconds a cell
+    timeout: float | None = None,  # seconds for the whole run
+    engine: str = "papermill",  # what executes it
+    progress: bool = True,  # a line a cell
+) -> Path:  # the run folder
+    """Execute a lesson in a new run folder.
+
+    Raises `RunFailed`, `RunInterrupted`, or what `ready` raises before anything has begun.
+    """
     if engine != "papermill":
         raise ValueError(f"engine: expected 'papermill', found {engine!r}")
     runs_dir = Path(runs_dir or load_settings().runs_dir).absolute()
@@ -142,8 +168,15 @@ def run_lesson(
         folder = new_run_folder(lesson.name, values, runs_dir)
         with hold(folder):
             try:
-                start_record(folder, lesson.name, values, runner="papermill", notebook=str(lesson.path), **limits)
-            except BaseException:    # a full disk, Ctrl-C: a folder without a record would be no run
+                start_record(
+                    folder,
+                    lesson.name,
+                    values,
+                    runner="papermill",
+                    notebook=str(lesson.path),
+                    **limits,
+                )
+            except BaseException:  # a full disk, Ctrl-C: a folder without a record would be no run
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             return _execute(stop, lesson.path, folder, values, progress=progress, **limits)
@@ -152,17 +185,31 @@ def run_lesson(
 def _execute(stop, notebook, folder, values, cell_timeout=None, timeout=None, progress=True):
     "Execute a notebook in a run folder that has begun."
     try:
-        _papermill(stop, notebook, folder, values, execution_timeout=cell_timeout, limit=timeout, report=_tell if progress else None)
+        _papermill(
+            stop,
+            notebook,
+            folder,
+            values,
+            execution_timeout=cell_timeout,
+            limit=timeout,
+            report=_tell if progress else None,
+        )
     except KeyboardInterrupt as error:
         _end(folder, "interrupted", "interrupted", _unfinished_cell(folder))
         raise RunInterrupted(folder) from error
     except Exception as error:
-        if cell := getattr(error, "cell_index", -1) + 1:    # papermill's error for an error in a cell
+        if cell := getattr(error, "cell_index", -1) + 1:  # papermill's error for an error in a cell
             source = "\n".join(f"    {line}" for line in error.source.splitlines())
-            short, text = f"{error.ename}: {error.evalue}", f"cell {cell}: {error.ename}: {error.evalue}\n{source}\nkept in {folder}"
+            short, text = (
+                f"{error.ename}: {error.evalue}",
+                f"cell {cell}: {error.ename}: {error.evalue}\n{source}\nkept in {folder}",
+            )
         else:
             cell = _unfinished_cell(folder)
-            short, text = f"{type(error).__name__}: {error}", f"{error} (in cell {cell or '-'}; kept in {folder})"
+            short, text = (
+                f"{type(error).__name__}: {error}",
+                f"{error} (in cell {cell or '-'}; kept in {folder})",
+            )
         _end(folder, "failed", short, cell)
         raise RunFailed(text, folder, cell) from error
     _end(folder, "finished", None, None)
@@ -182,7 +229,9 @@ def _without(module):
 # %% ../../nbs/lib/runs/execute.ipynb #53e4989c
 def _papermill(stop, notebook, folder, values, **options):
     "Hand a notebook to papermill, with everything it needs to know."
-    with _without("rfc3987_syntax"):    # jsonschema's check of addresses: not needed here, and it compiles a grammar for two seconds
+    with _without(
+        "rfc3987_syntax"
+    ):  # jsonschema's check of addresses: not needed here, and it compiles a grammar for two seconds
         import papermill
 
         import clfnb.runs.engine
@@ -194,34 +243,56 @@ def _papermill(stop, notebook, folder, values, **options):
 
     given = values | ({"out_dir": str(folder)} if "out_dir" in read_parameters(notebook) else {})
     with _environment():
-        papermill.execute_notebook(str(notebook), str(folder / "notebook.ipynb"), given, engine_name="clfnb", kernel_name="python3", language="python",
-                                   cwd=str(Path(notebook).parent), progress_bar=False, started=started, log=folder / "kernel.log", **options)
+        papermill.execute_notebook(
+            str(notebook),
+            str(folder / "notebook.ipynb"),
+            given,
+            engine_name="clfnb",
+            kernel_name="python3",
+            language="python",
+            cwd=str(Path(notebook).parent),
+            progress_bar=False,
+            started=started,
+            log=folder / "kernel.log",
+            **options,
+        )
 
 # %% ../../nbs/lib/runs/execute.ipynb #4504ac17
 def _end(folder, status, error, cell):
-    "Write down how a run ended, and make its report. What cannot be written does not hide how the run ended."
+    """Write down how a run ended, and make its report.
+
+    What cannot be written does not hide how the run ended.
+    """
     try:
         update_record(folder, status=status, error=error, failed_cell=cell)
         if (folder / "notebook.ipynb").exists():
             from clfnb.runs.report import write_report
+
             write_report(folder)
-    except Exception as problem:    # a full disk, a notebook that was cut short
+    except Exception as problem:  # a full disk, a notebook that was cut short
         print(f"the end of the run could not be written down in full: {problem}", file=sys.stderr)
 
 
 def _unfinished_cell(folder):
-    "Number of the cell that was being executed, if the notebook tells: papermill marks cells as completed one by one."
+    """Number of the cell that was being executed, if the notebook tells: papermill marks cells as
+    completed one by one.
+    """
     try:
         cells = read_json(folder / "notebook.ipynb").get("cells", [])
     except (ValueError, OSError):
         return None
     states = [cell["metadata"].get("papermill", {}).get("status") for cell in cells]
-    return next((i for i, state in enumerate(states, 1) if state in ("running", "failed", "pending")), None)
+    return next(
+        (i for i, state in enumerate(states, 1) if state in ("running", "failed", "pending")), None
+    )
 
 
 def _tell(number, cells, source, seconds):
     "One line a cell, for a terminal or a log file."
-    first = next((line for line in source.splitlines() if line.strip() and not line.startswith(("#", "%"))), "")
+    first = next(
+        (line for line in source.splitlines() if line.strip() and not line.startswith(("#", "%"))),
+        "",
+    )
     print(f"[{number:3}/{cells}] {seconds:6.1f} s  {first[:90]}", file=sys.stderr, flush=True)
 
 # %% ../../nbs/lib/runs/execute.ipynb #2dc62f44
@@ -229,23 +300,46 @@ def _tell(number, cells, source, seconds):
 def _environment():
     "Within this context the environment carries the settings that hold here."
     settings = load_settings()
-    with mock.patch.dict(os.environ):    # puts everything back as it was
-        os.environ |= {"CLFNB_DATA": str(settings.data_dir), "CLFNB_RUNS": str(settings.runs_dir), "CLFNB_DEVICE": settings.device,
-                       "CLFNB_PRECISION": settings.precision, "CLFNB_WORKERS": str(settings.workers)}
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")    # threads that spin while they wait would slow runs beside each other
-        for variable, bytes_kept in (("MALLOC_MMAP_THRESHOLD_", 2**25), ("MALLOC_TRIM_THRESHOLD_", 2**32)):
+    with mock.patch.dict(os.environ):  # puts everything back as it was
+        os.environ |= {
+            "CLFNB_DATA": str(settings.data_dir),
+            "CLFNB_RUNS": str(settings.runs_dir),
+            "CLFNB_DEVICE": settings.device,
+            "CLFNB_PRECISION": settings.precision,
+            "CLFNB_WORKERS": str(settings.workers),
+        }
+        os.environ.setdefault(
+            "OMP_WAIT_POLICY", "PASSIVE"
+        )  # threads that spin while they wait would slow runs beside each other
+        for variable, bytes_kept in (
+            ("MALLOC_MMAP_THRESHOLD_", 2**25),
+            ("MALLOC_TRIM_THRESHOLD_", 2**32),
+        ):
             os.environ.setdefault(variable, str(bytes_kept))
-        os.environ.pop("MPLBACKEND", None)    # a backend chosen for this process is not the notebook's
+        os.environ.pop(
+            "MPLBACKEND", None
+        )  # a backend chosen for this process is not the notebook's
         yield
 
 # %% ../../nbs/lib/runs/execute.ipynb #cc4576b7
 def _resumable(info):
-    "The notebook and the values to go on with. Raises `ValueError` or `FileNotFoundError` for a run that cannot be taken up again."
+    """The notebook and the values to go on with.
+
+    Raises `ValueError` or `FileNotFoundError` for a run that cannot be taken up again.
+    """
     if info.status in ("finished", "running"):
-        where = f" on {info.record.get('host')}; if that is not so, set its status in run.json to killed" if info.status == "running" else ""
-        raise ValueError(f"{info.name}: only a run that was killed, interrupted or failed can be resumed, this one is {info.status}{where}")
+        where = (
+            f" on {info.record.get('host')}; if that is not so, set its status in run.json to killed"
+            if info.status == "running"
+            else ""
+        )
+        raise ValueError(
+            f"{info.name}: only a run that was killed, interrupted or failed can be resumed, this one is {info.status}{where}"
+        )
     if not info.record.get("notebook"):
-        raise ValueError(f"{info.name}: not begun by `clfnb run`, so its notebook is not known: open that in JupyterLab, with {info.folder} as out_dir")
+        raise ValueError(
+            f"{info.name}: not begun by `clfnb run`, so its notebook is not known: open that in JupyterLab, with {info.folder} as out_dir"
+        )
     notebook = Path(info.record["notebook"])
     if not notebook.is_file():
         raise FileNotFoundError(f"{info.name}: its notebook {notebook} is not there any more")
@@ -262,19 +356,37 @@ def _end_orphan(record):
 
 # %% ../../nbs/lib/runs/execute.ipynb #df2b3cf7
 def resume_run(
-    run: RunInfo | str | Path,   # a run, or its folder
-    progress: bool = True,       # a line a cell
-) -> Path:                       # the run folder
-    "Go on with a run. Raises `ValueError` if it is finished or being executed (`RunHeld`), `RunFailed` or `RunInterrupted` as `run_lesson`."
+    run: RunInfo | str | Path,  # a run, or its folder
+    progress: bool = True,  # a line a cell
+) -> Path:  # the run folder
+    """Go on with a run.
+
+    Raises `ValueError` if it is finished or being executed (`RunHeld`), `RunFailed` or
+    `RunInterrupted` as `run_lesson`.
+    """
     folder = (run if isinstance(run, RunInfo) else read_run(run)).folder
     with interruptible() as stop, hold(folder):
-        info = read_run(folder)    # as it is now that nobody else can change it
+        info = read_run(folder)  # as it is now that nobody else can change it
         notebook, values = _resumable(info)
         _end_orphan(info.record)
         old = folder / "notebook.ipynb"
         if old.exists():
-            os.replace(old, next(f for i in range(1, 1000) if not (f := folder / f"notebook-{i}.ipynb").exists()))
+            os.replace(
+                old,
+                next(
+                    f for i in range(1, 1000) if not (f := folder / f"notebook-{i}.ipynb").exists()
+                ),
+            )
         limits = {name: info.record.get(name) for name in ("cell_timeout", "timeout")}
-        start_record(folder, info.lesson, values, runner="papermill", notebook=str(notebook), resumed=info.record.get("resumed", 0) + 1,
-                     kernel_pid=None, kernel_created=None, **limits)
+        start_record(
+            folder,
+            info.lesson,
+            values,
+            runner="papermill",
+            notebook=str(notebook),
+            resumed=info.record.get("resumed", 0) + 1,
+            kernel_pid=None,
+            kernel_created=None,
+            **limits,
+        )
         return _execute(stop, notebook, folder, values, progress=progress, **limits)

@@ -31,32 +31,49 @@ class Parameter:
     "One parameter of a lesson."
 
     name: str
-    type: str                          # "int", "float", "str" or "bool"
+    type: str  # "int", "float", "str" or "bool"
     default: object
     help: str
-    choices: tuple[str, ...] = ()      # allowed values, empty for any
-    low: float | None = None           # smallest value
-    high: float | None = None          # largest value
-    optional: bool = False             # None is allowed
+    choices: tuple[str, ...] = ()  # allowed values, empty for any
+    low: float | None = None  # smallest value
+    high: float | None = None  # largest value
+    optional: bool = False  # None is allowed
 
     @property
     def allowed(self) -> str:
         "Type and limits in words."
-        limits = f" {self.low:g}..{self.high:g}" if self.low is not None else f" one of {', '.join(self.choices)}" if self.choices else ""
+        limits = (
+            f" {self.low:g}..{self.high:g}"
+            if self.low is not None
+            else f" one of {', '.join(self.choices)}"
+            if self.choices
+            else ""
+        )
         return self.type + limits + (" or none" if self.optional else "")
 
 # %% ../../nbs/lib/runs/parameters.ipynb #0711a2c6
 def parameters_cell(
-    notebook: str | Path,   # a notebook file
-) -> tuple[int, str]:       # number of the cell tagged `parameters` (from 1), and its source
-    "The parameters cell. Raises `ParameterError` if the file is no notebook or has not exactly one such cell."
+    notebook: str | Path,  # a notebook file
+) -> tuple[int, str]:  # number of the cell tagged `parameters` (from 1), and its source
+    """The parameters cell.
+
+    Raises `ParameterError` if the file is no notebook or has not exactly one such cell.
+    """
     try:
         cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{notebook}: not a notebook ({type(error).__name__}: {error})") from error
-    found = [(i, "".join(c["source"])) for i, c in enumerate(cells, 1) if "parameters" in c.get("metadata", {}).get("tags", [])]
+        raise ParameterError(
+            f"{notebook}: not a notebook ({type(error).__name__}: {error})"
+        ) from error
+    found = [
+        (i, "".join(c["source"]))
+        for i, c in enumerate(cells, 1)
+        if "parameters" in c.get("metadata", {}).get("tags", [])
+    ]
     if len(found) != 1:
-        raise ParameterError(f"{notebook}: expected one cell tagged 'parameters', found {len(found)}")
+        raise ParameterError(
+            f"{notebook}: expected one cell tagged 'parameters', found {len(found)}"
+        )
     return found[0]
 
 # %% ../../nbs/lib/runs/parameters.ipynb #bb592f2f
@@ -67,20 +84,27 @@ def _comments(source):
 
 # %% ../../nbs/lib/runs/parameters.ipynb #7b8aeda6
 def read_parameters(
-    notebook: str | Path,        # a notebook file
-) -> dict[str, Parameter]:       # in the order of the cell
-    "The parameters of a notebook. Raises `ParameterError` naming the notebook, cell and line that cannot be read."
+    notebook: str | Path,  # a notebook file
+) -> dict[str, Parameter]:  # in the order of the cell
+    """The parameters of a notebook.
+
+    Raises `ParameterError` naming the notebook, cell and line that cannot be read.
+    """
     cell, source = parameters_cell(notebook)
     try:
         statements, comments = ast.parse(source).body, _comments(source)
     except SyntaxError as error:
-        raise ParameterError(f"{notebook}, cell {cell}, line {error.lineno}: not Python ({error.msg})") from error
+        raise ParameterError(
+            f"{notebook}, cell {cell}, line {error.lineno}: not Python ({error.msg})"
+        ) from error
     found = {}
     for statement in statements:
         where = f"{notebook}, cell {cell}, line {statement.lineno}"
         parameter = _parameter(statement, comments.get(statement.end_lineno, ""), where)
         if parameter.name in found:
-            raise ParameterError(f"{where}: {parameter.name}: there is a parameter of that name above")
+            raise ParameterError(
+                f"{where}: {parameter.name}: there is a parameter of that name above"
+            )
         found[parameter.name] = parameter
     return found
 
@@ -88,18 +112,27 @@ def read_parameters(
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(?:^|,\s*|\s)({_NUMBER})\.\.({_NUMBER})\s*$")
 _CHOICE = re.compile(r"(?:^|,\s*|\s)one of (\S+(?:\|\S+)+)\s*$")
-_MEANT = re.compile(r"(?<![./])\b\S*\.\.[+-]?[\d.]*\d\S*|\d\.\.(?![./])\S*|\bone of [^|]*\|.*")   # what was meant to be a limit, wherever it stands
+_MEANT = re.compile(
+    r"(?<![./])\b\S*\.\.[+-]?[\d.]*\d\S*|\d\.\.(?![./])\S*|\bone of [^|]*\|.*"
+)  # what was meant to be a limit, wherever it stands
 
 # %% ../../nbs/lib/runs/parameters.ipynb #d65a440a
 def _limits(kind, comment):
-    "The choices, the range (None, None if there is none) and the help of a comment. Raises `ValueError` for a limit that cannot be read."
+    """The choices, the range (None, None if there is none) and the help of a comment.
+
+    Raises `ValueError` for a limit that cannot be read.
+    """
     span, choice = _RANGE.search(comment), _CHOICE.search(comment)
     found = span or choice
     if not found and (meant := _MEANT.search(comment)):
-        raise ValueError(f"expected low..high or one of a|b at the end of the help, found {meant[0]!r}")
+        raise ValueError(
+            f"expected low..high or one of a|b at the end of the help, found {meant[0]!r}"
+        )
     help_text = comment[: found.start()] if found else comment
     if span and (kind not in ("int", "float") or float(span[1]) > float(span[2])):
-        raise ValueError(f"expected a range from low to high of an int or a float, found {span[1]}..{span[2]} of type {kind}")
+        raise ValueError(
+            f"expected a range from low to high of an int or a float, found {span[1]}..{span[2]} of type {kind}"
+        )
     choices = tuple(choice[1].split("|")) if choice else ()
     for word in choices:
         typed(Parameter("", kind, None, ""), word)
@@ -107,55 +140,90 @@ def _limits(kind, comment):
 
 # %% ../../nbs/lib/runs/parameters.ipynb #57dfd852
 def _default(statement, kind, where):
-    "The value of an annotated assignment: a literal of the very type, though a whole number may stand for a float."
+    """The value of an annotated assignment: a literal of the very type, though a whole number may
+    stand for a float.
+    """
     try:
         default = ast.literal_eval(statement.value)
     except ValueError as error:
-        raise ParameterError(f"{where}: expected a plain value, found {ast.unparse(statement.value)!r}") from error
+        raise ParameterError(
+            f"{where}: expected a plain value, found {ast.unparse(statement.value)!r}"
+        ) from error
     if kind == "float" and type(default) is int:
         return float(default)
     if default is not None and type(default) is not TYPES[kind]:
-        raise ParameterError(f"{where}: {statement.target.id}: expected a default of type {kind}, found {default!r}")
+        raise ParameterError(
+            f"{where}: {statement.target.id}: expected a default of type {kind}, found {default!r}"
+        )
     return default
 
 # %% ../../nbs/lib/runs/parameters.ipynb #b92e2f9b
 def _parameter(statement, comment, where):
     "A `Parameter` from an annotated assignment and the comment behind it."
-    if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name) or statement.value is None:
-        raise ParameterError(f"{where}: expected 'name: type = value  # help', found {ast.unparse(statement)!r}")
+    if (
+        not isinstance(statement, ast.AnnAssign)
+        or not isinstance(statement.target, ast.Name)
+        or statement.value is None
+    ):
+        raise ParameterError(
+            f"{where}: expected 'name: type = value  # help', found {ast.unparse(statement)!r}"
+        )
     name, annotation = statement.target.id, ast.unparse(statement.annotation)
     kind = re.sub(r"^Optional\[(\w+)\]$|^(\w+) \| None$", r"\1\2", annotation)
     if kind not in TYPES:
-        raise ParameterError(f"{where}: {name}: expected a type of {', '.join(TYPES)}, found {annotation!r}")
+        raise ParameterError(
+            f"{where}: {name}: expected a type of {', '.join(TYPES)}, found {annotation!r}"
+        )
     try:
         choices, low, high, help_text = _limits(kind, comment)
     except ValueError as error:
         raise ParameterError(f"{where}: {name}: {error}") from error
-    parameter = Parameter(name, kind, _default(statement, kind, where), help_text, choices, low, high, annotation != kind)
+    parameter = Parameter(
+        name,
+        kind,
+        _default(statement, kind, where),
+        help_text,
+        choices,
+        low,
+        high,
+        annotation != kind,
+    )
     if problem := _problem(parameter, parameter.default):
         raise ParameterError(f"{where}: {problem}")
     return parameter
 
 # %% ../../nbs/lib/runs/parameters.ipynb #50ca54ca
 def typed(
-    parameter: Parameter,   # its rule
-    value: object,          # text from a command line, or a value of a file
-) -> object:                # the value in the parameter's type
+    parameter: Parameter,  # its rule
+    value: object,  # text from a command line, or a value of a file
+) -> object:  # the value in the parameter's type
     "Convert a value. Raises `ValueError` if it does not have the type."
     text = value.strip() if isinstance(value, str) else None
-    if parameter.optional and (value is None or (text is not None and text.lower() in ("none", "null"))):
+    if parameter.optional and (
+        value is None or (text is not None and text.lower() in ("none", "null"))
+    ):
         return None
     if parameter.type == "str" and isinstance(value, str):
         return value
     if parameter.type == "bool":
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        return value if isinstance(value, bool) else words[text.lower()] if text and text.lower() in words else _refuse(value)
+        return (
+            value
+            if isinstance(value, bool)
+            else words[text.lower()]
+            if text and text.lower() in words
+            else _refuse(value)
+        )
     if isinstance(value, bool) or parameter.type == "str":
         _refuse(value)
     if parameter.type == "int" and isinstance(value, float) and not value.is_integer():
         _refuse(value)
     number = TYPES[parameter.type](text if text is not None else value)
-    return number if abs(number) < (2**63 if parameter.type == "int" else float("inf")) else _refuse(value)
+    return (
+        number
+        if abs(number) < (2**63 if parameter.type == "int" else float("inf"))
+        else _refuse(value)
+    )
 
 
 def _refuse(value):
@@ -171,40 +239,61 @@ def _problem(parameter, value):
     if value is None:
         return None
     below = parameter.low is not None and not parameter.low <= value <= parameter.high
-    if below or (parameter.choices and value not in [typed(parameter, choice) for choice in parameter.choices]):
+    if below or (
+        parameter.choices
+        and value not in [typed(parameter, choice) for choice in parameter.choices]
+    ):
         return f"{parameter.name}: expected {parameter.allowed}, found {value!r}"
     return None
 
 # %% ../../nbs/lib/runs/parameters.ipynb #a3673607
 def check_values(
-    parameters: dict[str, Parameter],   # from `read_parameters`
-    given: dict[str, object],           # name → value, text or typed
-) -> dict[str, object]:                 # all parameters with their values, defaults where nothing was given
-    "The values to run with. Raises `ParameterError` listing every unknown name, wrong type and value out of its range at once."
+    parameters: dict[str, Parameter],  # from `read_parameters`
+    given: dict[str, object],  # name → value, text or typed
+) -> dict[str, object]:  # all parameters with their values, defaults where nothing was given
+    """The values to run with.
+
+    Raises `ParameterError` listing every unknown name, wrong type and value out of its range at
+    once.
+    """
     problems = []
     for name, value in given.items():
         if name not in parameters:
             close = difflib.get_close_matches(str(name), parameters, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(parameters)}"
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"expected one of {', '.join(parameters)}"
+            )
             problems.append(f"{name}: no such parameter ({hint})")
         elif problem := _problem(parameters[name], value):
             problems.append(problem)
     if problems:
         raise ParameterError("\n".join(problems))
-    return {name: typed(p, given[name]) if name in given else p.default for name, p in parameters.items()}
+    return {
+        name: typed(p, given[name]) if name in given else p.default
+        for name, p in parameters.items()
+    }
 
 # %% ../../nbs/lib/runs/parameters.ipynb #02f41244
 def values_from_file(
-    path: str | Path,       # a .json, .yaml or .yml file
-) -> dict[str, object]:     # name → value
+    path: str | Path,  # a .json, .yaml or .yml file
+) -> dict[str, object]:  # name → value
     "The values of a file. Raises `ParameterError` if it is not a mapping from names."
     import yaml
+
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))   # JSON is YAML
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path}: not readable as YAML or JSON ({' '.join(str(error).split())})") from error
+        raise ParameterError(
+            f"{path}: not readable as YAML or JSON ({' '.join(str(error).split())})"
+        ) from error
     if not isinstance(values, dict):
-        raise ParameterError(f"{path}: expected a mapping from names to values, found {type(values).__name__}")
+        raise ParameterError(
+            f"{path}: expected a mapping from names to values, found {type(values).__name__}"
+        )
     if wrong := [name for name in values if not isinstance(name, str)]:
-        raise ParameterError(f"{path}: expected names of parameters, found {', '.join(map(repr, wrong))}")
+        raise ParameterError(
+            f"{path}: expected names of parameters, found {', '.join(map(repr, wrong))}"
+        )
     return values

@@ -22,22 +22,24 @@ from ..files import read_json
 
 # %% ../../nbs/lib/runs/process.ipynb #b609cf70
 def identity(
-    pid: int | None = None,   # a process of this machine, by default this one
-) -> dict:                    # pid, pid_created (seconds since 1970) and host
+    pid: int | None = None,  # a process of this machine, by default this one
+) -> dict:  # pid, pid_created (seconds since 1970) and host
     "What tells a process from every other. Raises `psutil.NoSuchProcess` if there is none."
     process = psutil.Process(pid)
     return {"pid": process.pid, "pid_created": process.create_time(), "host": socket.gethostname()}
 
 # %% ../../nbs/lib/runs/process.ipynb #ebb9f0e0
 def alive(
-    pid: int,                       # a process id on this machine
-    created: float | None = None,   # when that process began, seconds since 1970; None: not known
+    pid: int,  # a process id on this machine
+    created: float | None = None,  # when that process began, seconds since 1970; None: not known
 ) -> bool:
     "Whether that process still runs. One that has ended and only waits to be collected does not."
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and (created is None or abs(process.create_time() - created) < 5)
-    except psutil.AccessDenied:    # somebody else's, so there is one
+        return process.status() != psutil.STATUS_ZOMBIE and (
+            created is None or abs(process.create_time() - created) < 5
+        )
+    except psutil.AccessDenied:  # somebody else's, so there is one
         return True
     except (psutil.NoSuchProcess, ValueError, TypeError):
         return False
@@ -49,17 +51,28 @@ class RunHeld(ValueError):
 
 @contextmanager
 def hold(
-    folder: Path,   # the run folder
+    folder: Path,  # the run folder
 ):
-    "Within this context no other process executes the run. Raises `RunHeld` naming the run and who has it."
+    """Within this context no other process executes the run.
+
+    Raises `RunHeld` naming the run and who has it.
+    """
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         record = read_json(folder / "run.json")
-        known = record.get("host") != socket.gethostname() or alive(record.get("pid"), record.get("pid_created"))
-        who = f"process {record.get('pid')} on {record.get('host')}, begun {record.get('started')}" if known else "a process that has just begun"
-        raise RunHeld(f"{Path(folder).name}: this run is being executed by {who}; wait for its end, or stop it first") from error
+        known = record.get("host") != socket.gethostname() or alive(
+            record.get("pid"), record.get("pid_created")
+        )
+        who = (
+            f"process {record.get('pid')} on {record.get('host')}, begun {record.get('started')}"
+            if known
+            else "a process that has just begun"
+        )
+        raise RunHeld(
+            f"{Path(folder).name}: this run is being executed by {who}; wait for its end, or stop it first"
+        ) from error
     try:
         yield
     finally:

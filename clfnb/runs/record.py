@@ -23,15 +23,26 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
+from .. import registry
 from ..files import read_json, write_file, write_json
 from .process import alive, identity
 from ..settings import load_settings
 
 # %% ../../nbs/lib/runs/record.ipynb #681d685a
-PACKAGES = ("clfnb", "torch", "numpy", "scipy", "pandas", "scikit-learn", "lightning-fabric", "wfdb", "papermill")
+PACKAGES = (
+    "clfnb",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "lightning-fabric",
+    "wfdb",
+    "papermill",
+)
 
 
-def environment() -> dict:   # python, platform, versions, git commit
+def environment() -> dict:  # python, platform, versions, git commit
     "Versions and place of this process. A package that is not installed has the version None."
     versions = {}
     for name in PACKAGES:
@@ -39,18 +50,35 @@ def environment() -> dict:   # python, platform, versions, git commit
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
-    git = ["git", "-C", str(Path(__file__).parent if "__file__" in globals() else Path.cwd()), "describe", "--always", "--dirty", "--abbrev=12"]
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent if "__file__" in globals() else Path.cwd()),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+    ]
     try:
-        commit = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        commit = subprocess.run(
+            git, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         commit = None
-    return {"python": sys.version.split()[0], "platform": platform.platform(), "versions": versions, "git_commit": commit}
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "versions": versions,
+        "git_commit": commit,
+    }
 
 # %% ../../nbs/lib/runs/record.ipynb #484929b0
 def fingerprint(
-    folder: str | Path,   # a data folder
-) -> str:                 # 16 hexadecimal digits
-    "A hash of all file names and sizes below a folder, and of the content of small files (to 64 KiB): a changed data set changes it."
+    folder: str | Path,  # a data folder
+) -> str:  # 16 hexadecimal digits
+    """A hash of all file names and sizes below a folder, and of the content of small files (to 64
+    KiB): a changed data set changes it.
+    """
     digest = hashlib.sha256()
     for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}:{path.stat().st_size}\n".encode())
@@ -74,11 +102,13 @@ class Run:
 
 # %% ../../nbs/lib/runs/record.ipynb #07226cd8
 def new_run_folder(
-    lesson: str,        # name of the lesson
-    parameters: dict,   # name → value
-    runs_dir: Path,     # folder of all runs
-) -> Path:              # made, empty
-    "A new folder `runs_dir/lesson/time-hash`; a run in the same second with the same parameters gets a number behind it."
+    lesson: str,  # name of the lesson
+    parameters: dict,  # name → value
+    runs_dir: Path,  # folder of all runs
+) -> Path:  # made, empty
+    """A new folder `runs_dir/lesson/time-hash`; a run in the same second with the same parameters
+    gets a number behind it.
+    """
     text = json.dumps(parameters, sort_keys=True, default=str)
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     for number in range(1, 1000):
@@ -92,22 +122,33 @@ def new_run_folder(
 
 # %% ../../nbs/lib/runs/record.ipynb #3f44029d
 def start_record(
-    folder: Path,       # the run folder
-    lesson: str,        # name of the lesson
-    parameters: dict,   # name → value
-    **more,             # further entries of run.json
-) -> dict:              # what was written
+    folder: Path,  # the run folder
+    lesson: str,  # name of the lesson
+    parameters: dict,  # name → value
+    **more,  # further entries of run.json
+) -> dict:  # what was written
     "Write `params.json` and `run.json` of a run that begins now."
     write_json(folder / "params.json", parameters)
-    began = {"lesson": lesson, "status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds"), "ended": None, "seconds": None}
-    return update_record(folder, **began, error=None, failed_cell=None, **identity(), **environment(), **more)
+    began = {
+        "lesson": lesson,
+        "status": "running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ended": None,
+        "seconds": None,
+    }
+    return update_record(
+        folder, **began, error=None, failed_cell=None, **identity(), **environment(), **more
+    )
 
 # %% ../../nbs/lib/runs/record.ipynb #988977be
 def update_record(
-    folder: Path,   # the run folder
-    **entries,      # entries of run.json to set
-) -> dict:          # all entries
-    "Change entries of `run.json`; a status that ends the run sets the time too. Raises `ValueError` if the file is no record."
+    folder: Path,  # the run folder
+    **entries,  # entries of run.json to set
+) -> dict:  # all entries
+    """Change entries of `run.json`; a status that ends the run sets the time too.
+
+    Raises `ValueError` if the file is no record.
+    """
     record = read_json(folder / "run.json") | entries
     if entries.get("status") not in (None, "running"):
         now = datetime.now(UTC)
@@ -118,12 +159,19 @@ def update_record(
 
 # %% ../../nbs/lib/runs/record.ipynb #f2510a0f
 def open_run(
-    lesson: str,                       # name of the lesson
-    out_dir: str | Path = "",          # the run folder; "" makes a new one
-    parameters: dict | None = None,    # name → value
+    lesson: str,  # name of the lesson
+    out_dir: str | Path = "",  # the run folder; "" makes a new one
+    parameters: dict | None = None,  # name → value
 ) -> Run:
-    "The run that a lesson writes into. A folder that a runner has begun is only joined, not begun again."
-    folder = Path(out_dir) if str(out_dir) else new_run_folder(lesson, parameters or {}, load_settings().runs_dir)
+    """The run that a lesson writes into.
+
+    A folder that a runner has begun is only joined, not begun again.
+    """
+    folder = (
+        Path(out_dir)
+        if str(out_dir)
+        else new_run_folder(lesson, parameters or {}, load_settings().runs_dir)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "run.json").exists():
         start_record(folder, lesson, parameters or {}, runner=None)
@@ -133,7 +181,7 @@ def open_run(
 @patch
 def save_metrics(
     self: Run,
-    metrics: dict,   # name → number; added to those saved before
+    metrics: dict,  # name → number; added to those saved before
 ) -> Path:
     "Add to `metrics.json`. Raises `TypeError` naming a value that is no number; NaN becomes null."
     file = self.folder / "metrics.json"
@@ -142,14 +190,18 @@ def save_metrics(
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             raise TypeError(f"metric {name!r}: expected a number, found {value!r}")
         number = float(value)
-        all_metrics[name] = (int(value) if number == int(number) and not isinstance(value, float) else number) if abs(number) < float("inf") else None
+        all_metrics[name] = (
+            (int(value) if number == int(number) and not isinstance(value, float) else number)
+            if abs(number) < float("inf")
+            else None
+        )
     return write_json(file, all_metrics)
 
 # %% ../../nbs/lib/runs/record.ipynb #7780394a
 @patch
 def save_history(
     self: Run,
-    history,   # pandas table, one row an epoch
+    history,  # pandas table, one row an epoch
 ) -> Path:
     "Write `history.csv`."
     return write_file(self.folder / "history.csv", history.to_csv(index=False))
@@ -158,14 +210,18 @@ def save_history(
 @patch
 def save_predictions(
     self: Run,
-    predictions,   # pandas table, one row an example
+    predictions,  # pandas table, one row an example
 ) -> Path:
-    "Write `predictions.parquet`, or `predictions.csv` where pandas has nothing to write Parquet with."
+    """Write `predictions.parquet`, or `predictions.csv` where pandas has nothing to write Parquet
+    with.
+    """
     try:
         name, content = "predictions.parquet", predictions.to_parquet(index=False)
     except ImportError:
         name, content = "predictions.csv", predictions.to_csv(index=False)
-    for other in {"predictions.parquet", "predictions.csv"} - {name}:    # of an earlier attempt: two tables could disagree
+    for other in {"predictions.parquet", "predictions.csv"} - {
+        name
+    }:  # of an earlier attempt: two tables could disagree
         (self.folder / other).unlink(missing_ok=True)
     return write_file(self.folder / name, content)
 
@@ -173,14 +229,21 @@ def save_predictions(
 @patch
 def save_figure(
     self: Run,
-    figure,        # a matplotlib figure
-    name: str,     # file name without suffix: letters, digits, and " ._-" between them
-    dpi: int = 120,   # resolution, pixels an inch
+    figure,  # a matplotlib figure
+    name: str,  # file name without suffix: letters, digits, and " ._-" between them
+    dpi: int = 120,  # resolution, pixels an inch
 ) -> Path:
-    "Write `figures/NAME.png`. The figure stays open, for the notebook to show. Raises `ValueError` for a name that is a path."
+    """Write `figures/NAME.png`.
+
+    The figure stays open, for the notebook to show. Raises `ValueError` for a name that is a
+    path.
+    """
     import io
+
     if not re.fullmatch(r"\w([\w .+-]*\w)?", name):
-        raise ValueError(f"figure {name!r}: expected a plain file name without suffix, as in 'worst_errors'")
+        raise ValueError(
+            f"figure {name!r}: expected a plain file name without suffix, as in 'worst_errors'"
+        )
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi)
     return write_file(self.folder / "figures" / f"{name}.png", picture.getvalue())
@@ -189,8 +252,8 @@ def save_figure(
 @patch
 def note_data(
     self: Run,
-    folder: str | Path,   # the data folder that was used
-) -> str:                 # its fingerprint
+    folder: str | Path,  # the data folder that was used
+) -> str:  # its fingerprint
     "Record which data was used."
     found = fingerprint(folder)
     update_record(self.folder, data_folder=str(folder), data_fingerprint=found)
@@ -200,8 +263,12 @@ def note_data(
 @patch
 def finish(
     self: Run,
-) -> Path:   # the run folder
-    "The lesson's last call. A run without a runner is now finished; under a runner, the runner says so when all cells are done."
+) -> Path:  # the run folder
+    """The lesson's last call.
+
+    A run without a runner is now finished; under a runner, the runner says so when all cells
+    are done.
+    """
     if not read_json(self.folder / "run.json").get("runner"):
         update_record(self.folder, status="finished")
     return self.folder
@@ -211,85 +278,141 @@ def finish(
 class RunInfo:
     "A run as it lies on disk."
 
-    name: str            # name of its folder
+    name: str  # name of its folder
     folder: Path
     lesson: str
-    status: str          # running, finished, failed, interrupted, killed or broken
+    status: str  # running, finished, failed, interrupted, killed or broken
     started: str
     seconds: float | None
     parameters: dict
     metrics: dict
     error: str | None
     failed_cell: int | None
-    record: dict         # all of run.json
+    record: dict  # all of run.json
 
 # %% ../../nbs/lib/runs/record.ipynb #e5ba4259
 def _check_record(
-    record: dict, file: Path,   # of run.json, and that file
+    record: dict,
+    file: Path,  # of run.json, and that file
 ) -> None:
     "Refuse a record without what every run has. Raises `ValueError` naming the file and the entry."
     for name, kind in (("lesson", str), ("status", str), ("started", str)):
         if not isinstance(record.get(name), kind):
-            raise ValueError(f"{file}: not a run's record: expected {name!r} to be text, found {record.get(name)!r}")
+            raise ValueError(
+                f"{file}: not a run's record: expected {name!r} to be text, found {record.get(name)!r}"
+            )
     if not isinstance(record.get("seconds"), (int, float, type(None))):
-        raise ValueError(f"{file}: not a run's record: expected 'seconds' to be a number, found {record['seconds']!r}")
+        raise ValueError(
+            f"{file}: not a run's record: expected 'seconds' to be a number, found {record['seconds']!r}"
+        )
 
 # %% ../../nbs/lib/runs/record.ipynb #2305a20c
 def read_run(
-    folder: str | Path,   # a run folder
+    folder: str | Path,  # a run folder
 ) -> RunInfo:
-    "What a run folder says. Raises `FileNotFoundError` if it is none, `ValueError` naming a file that cannot be read."
+    """What a run folder says.
+
+    Raises `FileNotFoundError` if it is none, `ValueError` naming a file that cannot be read.
+    """
     folder = Path(folder)
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"{folder}: not a run folder (expected run.json in it)")
-    record, parameters, metrics = (read_json(folder / name) for name in ("run.json", "params.json", "metrics.json"))
+    record, parameters, metrics = (
+        read_json(folder / name) for name in ("run.json", "params.json", "metrics.json")
+    )
     _check_record(record, folder / "run.json")
     status = record["status"]
-    if status == "running" and record.get("host") == socket.gethostname() and not alive(record.get("pid"), record.get("pid_created")):
+    if (
+        status == "running"
+        and record.get("host") == socket.gethostname()
+        and not alive(record.get("pid"), record.get("pid_created"))
+    ):
         status = "killed"
-    return RunInfo(folder.name, folder, record["lesson"], status, record["started"], record.get("seconds"), parameters, metrics,
-                   record.get("error"), record.get("failed_cell"), record)
+    return RunInfo(
+        folder.name,
+        folder,
+        record["lesson"],
+        status,
+        record["started"],
+        record.get("seconds"),
+        parameters,
+        metrics,
+        record.get("error"),
+        record.get("failed_cell"),
+        record,
+    )
 
 # %% ../../nbs/lib/runs/record.ipynb #0751b9d3
 def list_runs(
-    runs_dir: str | Path,   # folder of all runs
-) -> list[RunInfo]:         # newest first; a run that cannot be read has the status "broken", and says why in `error`
+    runs_dir: str | Path,  # folder of all runs
+) -> list[
+    RunInfo
+]:  # newest first; a run that cannot be read has the status "broken", and says why in `error`
     "All runs below a folder."
     found = []
     for file in Path(runs_dir).glob("*/*/run.json"):
         try:
             found.append(read_run(file.parent))
         except (ValueError, OSError) as error:
-            changed = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
-            found.append(RunInfo(file.parent.name, file.parent, file.parent.parent.name, "broken", changed, None, {}, {}, str(error), None, {}))
+            changed = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(
+                timespec="seconds"
+            )
+            found.append(
+                RunInfo(
+                    file.parent.name,
+                    file.parent,
+                    file.parent.parent.name,
+                    "broken",
+                    changed,
+                    None,
+                    {},
+                    {},
+                    str(error),
+                    None,
+                    {},
+                )
+            )
     return sorted(found, key=lambda run: (run.started, run.name), reverse=True)
 
 # %% ../../nbs/lib/runs/record.ipynb #1593dc92
 def find_run(
-    text: str,              # a folder, a run's name or the beginning of one, or "last"
-    runs_dir: str | Path,   # folder of all runs
+    text: str,  # a folder, a run's name or the beginning of one, or "last"
+    runs_dir: str | Path,  # folder of all runs
 ) -> RunInfo:
-    "One run. Raises `FileNotFoundError` if nothing or more than one fits, `ValueError` if it cannot be read."
+    """One run.
+
+    Raises `FileNotFoundError` if nothing or more than one fits, `ValueError` if it cannot be
+    read.
+    """
     if (Path(text) / "run.json").is_file():
         return read_run(Path(text).absolute())
     runs = list_runs(runs_dir)
-    fits = runs[:1] if text == "last" else [r for r in runs if r.name == text] or [r for r in runs if r.name.startswith(text)]
+    fits = (
+        runs[:1]
+        if text == "last"
+        else [r for r in runs if r.name == text] or [r for r in runs if r.name.startswith(text)]
+    )
     if len(fits) != 1:
         what = "no run" if not fits else f"{len(fits)} runs"
-        raise FileNotFoundError(f"{text}: {what} of that name in {runs_dir} (`clfnb runs` lists them)")
+        raise FileNotFoundError(
+            f"{text}: {what} of that name in {runs_dir} (`clfnb runs` lists them)"
+        )
     return read_run(fits[0].folder)
 
 # %% ../../nbs/lib/runs/record.ipynb #6e7a9c4a
 def model_of(
-    run: str,          # a run's name, "last", a run folder or a model folder
-    track: str = "",   # whose model is wanted: "last" is then the newest run of that track's lesson with a model, if there is one
-) -> Path:             # a folder with a model
+    run: str,  # a run's name, "last", a run folder or a model folder
+    track: str = "",  # whose model is wanted: "last" is then the newest run of that track's lesson with a model, if there is one
+) -> Path:  # a folder with a model
     "The model that a run trained. Raises `FileNotFoundError` if it kept none."
     if (Path(run) / "model.safetensors").is_file():
         return Path(run)
     runs_dir = load_settings().runs_dir
     for own in list_runs(runs_dir) if run == "last" and track else ():
-        if own.lesson.startswith(track.rstrip("s")) and (own.folder / "model" / "model.safetensors").is_file():
+        if (
+            own.lesson == registry.track(track).lesson
+            and (own.folder / "model" / "model.safetensors").is_file()
+        ):
             return own.folder / "model"
     found = find_run(run, runs_dir)
     if not (found.folder / "model" / "model.safetensors").is_file():

@@ -17,12 +17,14 @@ from ..files import write_file
 from .record import RunInfo, read_run
 
 # %% ../../nbs/lib/runs/report.ipynb #fea4d8e2
-_MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<![\\\w$])\$(?! )([^$\n]+?)(?<! )\$(?![\w$])", re.S)
+_MATH = re.compile(
+    r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<![\\\w$])\$(?! )([^$\n]+?)(?<! )\$(?![\w$])", re.S
+)
 
 
 def formulas_to_mathml(
-    text: str,   # Markdown
-) -> str:        # Markdown with MathML in the place of formulas
+    text: str,  # Markdown
+) -> str:  # Markdown with MathML in the place of formulas
     "Replace TeX between dollar signs by MathML."
     from latex2mathml.converter import convert
 
@@ -32,7 +34,7 @@ def formulas_to_mathml(
             return code
         try:
             return convert(block or inline, display="block" if block else "inline")
-        except Exception:    # the converter raises a dozen kinds of errors for what it does not know
+        except Exception:  # the converter raises a dozen kinds of errors for what it does not know
             return match[0]
 
     return _MATH.sub(replace, text)
@@ -50,8 +52,15 @@ th:first-child, td:first-child { text-align: left; } img { max-width: 100%; } .f
 
 def _table(title, values):
     "An HTML table of two columns, or nothing."
-    rows = "".join(f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_short(v))}</td></tr>" for k, v in values.items())
-    return f"<details><summary>{title} ({len(values)})</summary><table>{rows}</table></details>" if rows else ""
+    rows = "".join(
+        f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_short(v))}</td></tr>"
+        for k, v in values.items()
+    )
+    return (
+        f"<details><summary>{title} ({len(values)})</summary><table>{rows}</table></details>"
+        if rows
+        else ""
+    )
 
 
 def _short(value):
@@ -63,15 +72,26 @@ def _head(info: RunInfo):
     facts = f"{info.status}, begun {info.started}, {info.seconds if info.seconds is not None else '?'} s"
     where = f"cell {info.failed_cell}" if info.failed_cell else "the run"
     what = f"{html.escape(info.status.capitalize())} in {where}"
-    trouble = f"<div class=failed><h2>{what}</h2><pre>{html.escape(str(info.error))}</pre></div>" if info.error else ""
-    tables = _table("Metrics", info.metrics) + _table("Parameters", info.parameters) + _table("Versions", info.record.get("versions", {}))
+    trouble = (
+        f"<div class=failed><h2>{what}</h2><pre>{html.escape(str(info.error))}</pre></div>"
+        if info.error
+        else ""
+    )
+    tables = (
+        _table("Metrics", info.metrics)
+        + _table("Parameters", info.parameters)
+        + _table("Versions", info.record.get("versions", {}))
+    )
     return f"<h1>{html.escape(info.lesson)}</h1><p>{html.escape(facts)}</p>{trouble}{tables}<hr>"
 
 # %% ../../nbs/lib/runs/report.ipynb #03b08207
 def write_report(
-    folder: str | Path,   # a run folder with notebook.ipynb
-) -> Path:                # report.html
-    "Write the report of a run. Raises `FileNotFoundError` if the folder has no notebook or is no run."
+    folder: str | Path,  # a run folder with notebook.ipynb
+) -> Path:  # report.html
+    """Write the report of a run.
+
+    Raises `FileNotFoundError` if the folder has no notebook or is no run.
+    """
     import nbformat
     from nbconvert import HTMLExporter
 

@@ -17,9 +17,12 @@ from pathlib import Path
 # %% ../../nbs/lib/simulate/folders.ipynb #ba3bff17
 @contextmanager
 def new_folder(
-    folder: str | Path,   # must not exist yet; folders above it are made
-) -> Iterator[Path]:      # where to write; moved to `folder` at the end, removed after an error
-    "A folder that is written aside and put in its place as a whole. Raises `FileExistsError` if it exists."
+    folder: str | Path,  # must not exist yet; folders above it are made
+) -> Iterator[Path]:  # where to write; moved to `folder` at the end, removed after an error
+    """A folder that is written aside and put in its place as a whole.
+
+    Raises `FileExistsError` if it exists.
+    """
     folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder}: exists already")

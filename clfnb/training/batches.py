@@ -21,14 +21,14 @@ from torch.utils.data import DataLoader, RandomSampler
 
 # %% ../../nbs/lib/training/batches.ipynb #35b129e5
 def derive_seed(
-    *parts: int,   # 0 or more each: the seed, the epoch, the process …
-) -> int:          # 0 .. 2**32 - 1
+    *parts: int,  # 0 or more each: the seed, the epoch, the process …
+) -> int:  # 0 .. 2**32 - 1
     "One seed that depends on all `parts` and their order."
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def seed_all(
-    seed: int,   # 0 .. 2**32 - 1
+    seed: int,  # 0 .. 2**32 - 1
 ):
     "Seed the global generators of Python, NumPy and PyTorch (with its GPUs)."
     random.seed(seed)
@@ -37,13 +37,22 @@ def seed_all(
 
 # %% ../../nbs/lib/training/batches.ipynb #e59f13a6
 def epoch_batches(
-    loader: DataLoader,     # a map-style data set, in batches
-    seed: int,              # the run's seed
-    epoch: int = 0,         # 0, 1, …
-) -> list[list[int]]:       # the indices of each batch, in order
-    "The batches of one epoch, a function of `seed` and `epoch` alone. Raises `ValueError` for a loader that cannot tell its order."
-    if not isinstance(loader, DataLoader) or loader.batch_sampler is None or not hasattr(loader.dataset, "__getitem__"):
-        raise ValueError(f"expected a DataLoader in batches over a data set with len() and [index], found {type(loader).__name__}")
+    loader: DataLoader,  # a map-style data set, in batches
+    seed: int,  # the run's seed
+    epoch: int = 0,  # 0, 1, …
+) -> list[list[int]]:  # the indices of each batch, in order
+    """The batches of one epoch, a function of `seed` and `epoch` alone.
+
+    Raises `ValueError` for a loader that cannot tell its order.
+    """
+    if (
+        not isinstance(loader, DataLoader)
+        or loader.batch_sampler is None
+        or not hasattr(loader.dataset, "__getitem__")
+    ):
+        raise ValueError(
+            f"expected a DataLoader in batches over a data set with len() and [index], found {type(loader).__name__}"
+        )
     mixed = derive_seed(seed, epoch)
     generator = getattr(getattr(loader.batch_sampler, "sampler", None), "generator", None)
     if generator is not None:
@@ -57,33 +66,39 @@ def epoch_batches(
 
 # %% ../../nbs/lib/training/batches.ipynb #d4da11fd
 def check_loader(
-    loader: DataLoader,   # as given to the trainer, or None
-    name: str,            # of the parameter, for the message
+    loader: DataLoader,  # as given to the trainer, or None
+    name: str,  # of the parameter, for the message
 ):
     "Raise `ValueError` for a loader that has no batches or cannot tell their order."
     if loader is not None and not epoch_batches(loader, 0):
-        raise ValueError(f"{name}: expected at least one batch, found none of {len(loader.dataset)} examples (drop_last={loader.drop_last})")
+        raise ValueError(
+            f"{name}: expected at least one batch, found none of {len(loader.dataset)} examples (drop_last={loader.drop_last})"
+        )
 
 
 def is_shuffled(
-    loader: DataLoader,   # as given to the trainer
+    loader: DataLoader,  # as given to the trainer
 ) -> bool:
     "Whether the loader reads its data in a random order."
     return isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler)
 
 # %% ../../nbs/lib/training/batches.ipynb #1756ab4c
 def share_batches(
-    batches: list[list[int]],    # all batches of an epoch
-    rank: int,                   # this process, 0 .. world - 1
-    world: int,                  # number of processes
+    batches: list[list[int]],  # all batches of an epoch
+    rank: int,  # this process, 0 .. world - 1
+    world: int,  # number of processes
 ) -> tuple[list[list[int]], list[bool]]:  # this process's batches, and which of them count
-    "Deal the batches out in turn, dividing the last round so that every example is read once and every process has as many batches."
+    """Deal the batches out in turn, dividing the last round so that every example is read once and
+    every process has as many batches.
+    """
     mine = []
     for start in range(0, len(batches), world):
         group = batches[start : start + world]
         if len(group) < world:
             rest = [index for batch in group for index in batch]
-            group = [rest[len(rest) * r // world : len(rest) * (r + 1) // world] for r in range(world)]
+            group = [
+                rest[len(rest) * r // world : len(rest) * (r + 1) // world] for r in range(world)
+            ]
         mine.append(group[rank])
     return [batch or [batches[-1][0]] for batch in mine], [bool(batch) for batch in mine]
 
@@ -98,20 +113,25 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def to_bytes(
-    content,    # anything that cloudpickle can send
-) -> bytes:     # for `cloudpickle.loads` in another process of this program
-    "Content with the code of what is defined in the main program or a notebook. Raises `TypeError` where something cannot be sent."
+    content,  # anything that cloudpickle can send
+) -> bytes:  # for `cloudpickle.loads` in another process of this program
+    """Content with the code of what is defined in the main program or a notebook.
+
+    Raises `TypeError` where something cannot be sent.
+    """
     buffer = io.BytesIO()
     _Pickler(buffer).dump(content)
     return buffer.getvalue()
 
 # %% ../../nbs/lib/training/batches.ipynb #932ecd9d
 class ByValue:
-    "Stands for a data set or a function on its way to another process, where the content itself arrives, even if it was defined in a notebook."
+    """Stands for a data set or a function on its way to another process, where the content itself
+    arrives, even if it was defined in a notebook.
+    """
 
     def __init__(
         self,
-        content,   # what is to arrive
+        content,  # what is to arrive
     ):
         self.content = content
 
@@ -126,7 +146,9 @@ class ByValue:
 
 # %% ../../nbs/lib/training/batches.ipynb #4b0678fc
 class _SeededBatches(torch.utils.data.Dataset):
-    "A data set whose keys are lists `[seed, index, index, …]`: seeds the worker, then reads the examples."
+    """A data set whose keys are lists `[seed, index, index, …]`: seeds the worker, then reads the
+    examples.
+    """
 
     def __init__(self, dataset):
         self.dataset = dataset
@@ -139,16 +161,42 @@ class _SeededBatches(torch.utils.data.Dataset):
 
 
 def read_batches(
-    loader: DataLoader,          # how to read: data set, workers, collation
-    batches: list[list[int]],    # what to read
-    seed: int = 0,               # from which the workers' seeds follow
-    first: int = 0,              # leave out that many batches without reading them
-) -> DataLoader:                 # yields batches[first:]
-    "A loader for these batches. Its use leaves the global random generator alone, and what workers draw does not depend on `first`."
-    dataset, collate, start, keys, options = loader.dataset, loader.collate_fn, loader.worker_init_fn, batches[first:], {}
+    loader: DataLoader,  # how to read: data set, workers, collation
+    batches: list[list[int]],  # what to read
+    seed: int = 0,  # from which the workers' seeds follow
+    first: int = 0,  # leave out that many batches without reading them
+) -> DataLoader:  # yields batches[first:]
+    """A loader for these batches.
+
+    Its use leaves the global random generator alone, and what workers draw does not depend on
+    `first`.
+    """
+    dataset, collate, start, keys, options = (
+        loader.dataset,
+        loader.collate_fn,
+        loader.worker_init_fn,
+        batches[first:],
+        {},
+    )
     if loader.num_workers:
-        dataset, collate, start = ByValue(_SeededBatches(dataset)), ByValue(collate), start and ByValue(start)
+        dataset, collate, start = (
+            ByValue(_SeededBatches(dataset)),
+            ByValue(collate),
+            start and ByValue(start),
+        )
         keys = [[derive_seed(seed, number), *batch] for number, batch in enumerate(batches)][first:]
-        options = {"prefetch_factor": loader.prefetch_factor, "multiprocessing_context": loader.multiprocessing_context}
-    return DataLoader(dataset, batch_sampler=keys, num_workers=loader.num_workers, collate_fn=collate, timeout=loader.timeout,
-                      pin_memory=loader.pin_memory, worker_init_fn=start, generator=torch.Generator(), **options)
+        options = {
+            "prefetch_factor": loader.prefetch_factor,
+            "multiprocessing_context": loader.multiprocessing_context,
+        }
+    return DataLoader(
+        dataset,
+        batch_sampler=keys,
+        num_workers=loader.num_workers,
+        collate_fn=collate,
+        timeout=loader.timeout,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=start,
+        generator=torch.Generator(),
+        **options,
+    )

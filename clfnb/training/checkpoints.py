@@ -27,16 +27,32 @@ def rng_state() -> dict:  # plain values and tensors
     "The state of the random generators of Python, NumPy, PyTorch and every GPU."
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    return {"python": [version, torch.tensor(words), gauss],
-            "numpy": [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
-            "torch": torch.get_rng_state(), "cuda": list(gpus)}
+    gpus = (
+        torch.cuda.get_rng_state_all()
+        if torch.cuda.is_available() and torch.cuda.is_initialized()
+        else []
+    )
+    return {
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [
+            name,
+            torch.from_numpy(keys.astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "torch": torch.get_rng_state(),
+        "cuda": list(gpus),
+    }
 
 
 def set_rng_state(
     state: dict,  # as made by `rng_state`
 ):
-    "Put the random generators back to where they were. States of GPUs that are not here are left aside."
+    """Put the random generators back to where they were.
+
+    States of GPUs that are not here are left aside.
+    """
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, *rest = state["numpy"]
@@ -55,16 +71,23 @@ def _check_plain(value, where="state"):
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
             _check_plain(item, f"{where}[{number}]")
-    elif not (value is None or type(value) in (bool, int, float, str) or isinstance(value, torch.Tensor)):
-        raise TypeError(f"checkpoint: {where}: expected a tensor or a plain value, found {type(value).__name__}")
+    elif not (
+        value is None or type(value) in (bool, int, float, str) or isinstance(value, torch.Tensor)
+    ):
+        raise TypeError(
+            f"checkpoint: {where}: expected a tensor or a plain value, found {type(value).__name__}"
+        )
 
 
 def save_checkpoint(
-    folder: Path,         # where the checkpoints are kept
-    state: dict,          # tensors and plain values, nested in dicts and lists
-    name: str = "last",   # "last" keeps the one before as previous.ckpt; any other name is just replaced
-) -> Path:                # the file written
-    "Write `folder/name.ckpt` atomically. Raises `TypeError` for a value that could not be read again with `weights_only`."
+    folder: Path,  # where the checkpoints are kept
+    state: dict,  # tensors and plain values, nested in dicts and lists
+    name: str = "last",  # "last" keeps the one before as previous.ckpt; any other name is just replaced
+) -> Path:  # the file written
+    """Write `folder/name.ckpt` atomically.
+
+    Raises `TypeError` for a value that could not be read again with `weights_only`.
+    """
     _check_plain(state)
     folder = Path(folder)
     path = folder / f"{name}.ckpt"
@@ -84,14 +107,21 @@ def _read(path):
             if damaged := archive.testzip():
                 raise ValueError(f"wrong checksum of {damaged}")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, UnpicklingError) as error:
+    except (
+        ValueError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        UnpicklingError,
+    ) as error:
         raise ValueError(f"{path}: not a readable checkpoint: {error}") from error
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #3e8ce35b
 def load_checkpoint(
-    folder: Path,         # where the checkpoints are kept
-    name: str = "last",   # which one
-) -> dict | None:         # the state, or None where there is none yet
+    folder: Path,  # where the checkpoints are kept
+    name: str = "last",  # which one
+) -> dict | None:  # the state, or None where there is none yet
     """Read `folder/name.ckpt`; for "last" fall back to previous.ckpt with a warning, setting the damaged file aside as damaged.ckpt.
 
     Raises `ValueError` where a file exists and no readable one is left."""
@@ -110,27 +140,38 @@ def load_checkpoint(
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #c4b78e3e
 def check_config(
-    found: dict,       # the description in the checkpoint
-    expected: dict,    # the description of the run that wants to go on
-    path: Path,        # the file, for the message
+    found: dict,  # the description in the checkpoint
+    expected: dict,  # the description of the run that wants to go on
+    path: Path,  # the file, for the message
 ):
     "Raise `ValueError` naming every entry in which a checkpoint and a run differ."
-    differ = [f"{key}: the checkpoint has {found.get(key)!r}, this run has {expected.get(key)!r}"
-              for key in {**expected, **found} if found.get(key) != expected.get(key)]
+    differ = [
+        f"{key}: the checkpoint has {found.get(key)!r}, this run has {expected.get(key)!r}"
+        for key in {**expected, **found}
+        if found.get(key) != expected.get(key)
+    ]
     if differ:
-        raise ValueError(f"{path} belongs to another run ({'; '.join(differ)}). Use another folder, or resume=False to start anew.")
+        raise ValueError(
+            f"{path} belongs to another run ({'; '.join(differ)}). Use another folder, or resume=False to start anew."
+        )
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #917ca4fa
 def save_model(
-    folder: Path,              # made if absent
-    model: torch.nn.Module,    # its weights are saved
-    config: dict,              # what is needed to build the model and use it; JSON values
-    card: str,                 # the model card, Markdown
-) -> Path:                     # `folder`
-    "Write model.safetensors, config.json and README.md, each atomically; the weights last. Raises `TypeError` where `config` is not JSON."
+    folder: Path,  # made if absent
+    model: torch.nn.Module,  # its weights are saved
+    config: dict,  # what is needed to build the model and use it; JSON values
+    card: str,  # the model card, Markdown
+) -> Path:  # `folder`
+    """Write model.safetensors, config.json and README.md, each atomically; the weights last.
+
+    Raises `TypeError` where `config` is not JSON.
+    """
     folder = Path(folder)
     text = json.dumps(config, indent=2, allow_nan=False)
-    weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    weights = {
+        name: value.detach().cpu().clone().contiguous()
+        for name, value in model.state_dict().items()
+    }
     write_file(folder / "config.json", text + "\n")
     write_file(folder / "README.md", card.rstrip() + "\n")
     write_atomic(folder / "model.safetensors", lambda path: save_file(weights, path))
@@ -138,21 +179,31 @@ def save_model(
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #7ae6e552
 def load_model(
-    folder: Path,              # as written by `save_model`, or a run folder that has one as `model`
+    folder: Path,  # as written by `save_model`, or a run folder that has one as `model`
     track: str | None = None,  # the track that the model must belong to; None: any
-) -> tuple[dict, dict]:        # the weights for `load_state_dict`, and the configuration
-    "Read a model folder. Raises `FileNotFoundError` naming the missing file, `ValueError` for one that cannot be read or another track."
+) -> tuple[dict, dict]:  # the weights for `load_state_dict`, and the configuration
+    """Read a model folder.
+
+    Raises `FileNotFoundError` naming the missing file, `ValueError` for one that cannot be read
+    or another track.
+    """
     folder = Path(folder) / "model" if (Path(folder) / "model").is_dir() else Path(folder)
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no such file; a model folder has config.json and model.safetensors")
+            raise FileNotFoundError(
+                f"{folder / name}: no such file; a model folder has config.json and model.safetensors"
+            )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: not JSON: {error}") from error
     if track and config.get("track") != track:
-        raise ValueError(f"{folder / 'config.json'}: expected a model of the track {track!r}, found {config.get('track')!r}")
+        raise ValueError(
+            f"{folder / 'config.json'}: expected a model of the track {track!r}, found {config.get('track')!r}"
+        )
     try:
         return load_file(folder / "model.safetensors"), config
     except Exception as error:
-        raise ValueError(f"{folder / 'model.safetensors'}: not a safetensors file: {error}") from error
+        raise ValueError(
+            f"{folder / 'model.safetensors'}: not a safetensors file: {error}"
+        ) from error

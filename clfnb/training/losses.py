@@ -12,28 +12,32 @@ import torch
 from torch import nn
 
 # %% ../../nbs/lib/training/losses.ipynb #eae1c1cc
-IGNORED = -100   # a target that does not count, as in torch.nn.CrossEntropyLoss
+IGNORED = -100  # a target that does not count, as in torch.nn.CrossEntropyLoss
 
 
 def count_targets(
-    targets: torch.Tensor,   # class numbers or -100 (...), or floating-point targets (examples, ...)
-):   # an int, or a tensor of one
-    "Number of targets that count: for class numbers those that are not -100, otherwise the number of examples."
+    targets: torch.Tensor,  # class numbers or -100 (...), or floating-point targets (examples, ...)
+):  # an int, or a tensor of one
+    """Number of targets that count: for class numbers those that are not -100, otherwise the number
+    of examples.
+    """
     return len(targets) if targets.is_floating_point() else (targets != IGNORED).sum()
 
 
 def cross_entropy(
-    logits: torch.Tensor,    # (..., classes)
-    targets: torch.Tensor,   # (...), class numbers or -100
+    logits: torch.Tensor,  # (..., classes)
+    targets: torch.Tensor,  # (...), class numbers or -100
 ) -> torch.Tensor:
     "Mean cross-entropy over all targets that count, with the classes on the last axis."
-    return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
+    return nn.functional.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED
+    )
 
 
 def accuracy(
-    logits: torch.Tensor,    # (..., classes)
-    targets: torch.Tensor,   # (...), class numbers or -100
-) -> tuple:                  # how many are right, how many count
+    logits: torch.Tensor,  # (..., classes)
+    targets: torch.Tensor,  # (...), class numbers or -100
+) -> tuple:  # how many are right, how many count
     "A metric: the share of targets whose class has the highest logit."
     return (logits.argmax(-1) == targets).sum(), count_targets(targets)
 

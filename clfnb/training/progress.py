@@ -14,10 +14,15 @@ from tqdm import tqdm
 
 # %% ../../nbs/lib/training/progress.ipynb #f0b09f3d
 def format_row(
-    row: dict,   # of the history
+    row: dict,  # of the history
 ) -> str:
-    "One epoch's row as text: four significant digits, a learning rate that can be read, seconds rounded."
-    return "  ".join(f"{key} {value:.1f}" if key == "seconds" else f"{key} {value:.4g}" for key, value in row.items())
+    """One epoch's row as text: four significant digits, a learning rate that can be read, seconds
+    rounded.
+    """
+    return "  ".join(
+        f"{key} {value:.1f}" if key == "seconds" else f"{key} {value:.4g}"
+        for key, value in row.items()
+    )
 
 
 class Silent:
@@ -25,9 +30,9 @@ class Silent:
 
     def start_epoch(
         self,
-        epoch: int,   # its number
-        steps: int,   # how many it has
-        done: int,    # how many were done before an interruption
+        epoch: int,  # its number
+        steps: int,  # how many it has
+        done: int,  # how many were done before an interruption
     ):
         "An epoch begins, or goes on."
 
@@ -36,7 +41,7 @@ class Silent:
 
     def end_epoch(
         self,
-        history: list[dict],   # all rows so far
+        history: list[dict],  # all rows so far
     ):
         "An epoch has ended."
 
@@ -53,9 +58,9 @@ class Bar(Lines):
 
     def start_epoch(
         self,
-        epoch: int,   # its number
-        steps: int,   # how many it has
-        done: int,    # how many were done before an interruption
+        epoch: int,  # its number
+        steps: int,  # how many it has
+        done: int,  # how many were done before an interruption
     ):
         "Open a bar."
         self.bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", leave=False)
@@ -73,7 +78,7 @@ class Curve(Silent):
 
     def draw(
         self,
-        history: list[dict],   # all rows so far
+        history: list[dict],  # all rows so far
     ):
         "A figure of all columns whose name ends in loss."
         from matplotlib.figure import Figure
@@ -82,7 +87,12 @@ class Curve(Silent):
         axes = figure.add_subplot(xlabel="epoch", ylabel="loss", title=format_row(history[-1]))
         axes.title.set_size(8)
         for key in [key for key in history[-1] if key.endswith("loss")]:
-            axes.plot([row["epoch"] for row in history], [row[key] for row in history], marker=".", label=key)
+            axes.plot(
+                [row["epoch"] for row in history],
+                [row[key] for row in history],
+                marker=".",
+                label=key,
+            )
         axes.legend(frameon=False)
         return figure
 
@@ -97,13 +107,19 @@ class Curve(Silent):
 
 # %% ../../nbs/lib/training/progress.ipynb #9ed9af86
 def make_reporter(
-    kind: str | None = None,   # "curve", "bar", "lines", "none", or None to choose by where the program runs
+    kind: str
+    | None = None,  # "curve", "bar", "lines", "none", or None to choose by where the program runs
 ) -> Silent:
-    "A reporter: the curve in Jupyter, the bar in a terminal, otherwise lines. Raises `ValueError` for an unknown kind."
+    """A reporter: the curve in Jupyter, the bar in a terminal, otherwise lines.
+
+    Raises `ValueError` for an unknown kind.
+    """
     if kind is None:
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython else None
-        kind = "curve" if getattr(shell, "kernel", None) else "bar" if sys.stderr.isatty() else "lines"
+        kind = (
+            "curve" if getattr(shell, "kernel", None) else "bar" if sys.stderr.isatty() else "lines"
+        )
     kinds = {"curve": Curve, "bar": Bar, "lines": Lines, "none": Silent}
     if kind not in kinds:
         raise ValueError(f"progress: expected one of {', '.join(kinds)} or None, found {kind!r}")

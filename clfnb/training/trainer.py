@@ -21,10 +21,30 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..files import write_file
-from .batches import check_loader, derive_seed, epoch_batches, is_shuffled, read_batches, seed_all, share_batches
-from .checkpoints import check_config, load_checkpoint, rng_state, save_checkpoint, set_rng_state
+from clfnb.training.batches import (
+    check_loader,
+    derive_seed,
+    epoch_batches,
+    is_shuffled,
+    read_batches,
+    seed_all,
+    share_batches,
+)
+from clfnb.training.checkpoints import (
+    check_config,
+    load_checkpoint,
+    rng_state,
+    save_checkpoint,
+    set_rng_state,
+)
 from .losses import LossNotFinite, count_targets
-from .processes import are_started, gather, make_fabric, noted_interrupt, run_processes
+from clfnb.training.processes import (
+    are_started,
+    gather,
+    make_fabric,
+    noted_interrupt,
+    run_processes,
+)
 from .progress import make_reporter
 
 # %% ../../nbs/lib/training/trainer.ipynb #f89db2b2
@@ -33,46 +53,67 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,        # returns outputs for inputs
-        loss,                    # loss(outputs, targets) -> mean over the targets that count
-        optimizer: torch.optim.Optimizer,   # made for the model's parameters
-        schedule=None,           # a torch learning-rate schedule of this optimizer
+        model: nn.Module,  # returns outputs for inputs
+        loss,  # loss(outputs, targets) -> mean over the targets that count
+        optimizer: torch.optim.Optimizer,  # made for the model's parameters
+        schedule=None,  # a torch learning-rate schedule of this optimizer
         *,
-        metrics: dict = None,    # name -> function(outputs, targets) -> (sum, count), on validation data
-        folder: Path = None,     # for checkpoints and history.csv; None keeps nothing on disk
-        device: str = "auto", precision: str = "auto", devices: int = 1, strategy: str = "auto", nodes: int = 1,   # see `make_fabric`
-        accumulate: int = 1,     # batches that make one step
-        clip: float = None,      # largest norm of the gradient
-        freeze: list = None,     # [(first epoch, [prefixes of parameter names that stand still]), …]
-        schedule_per: str = "epoch",   # or "step"
-        seed: int = 0,           # for the order of the data and for dropout
+        metrics: dict = None,  # name -> function(outputs, targets) -> (sum, count), on validation data
+        folder: Path = None,  # for checkpoints and history.csv; None keeps nothing on disk
+        device: str = "auto",
+        precision: str = "auto",
+        devices: int = 1,
+        strategy: str = "auto",
+        nodes: int = 1,  # see `make_fabric`
+        accumulate: int = 1,  # batches that make one step
+        clip: float = None,  # largest norm of the gradient
+        freeze: list = None,  # [(first epoch, [prefixes of parameter names that stand still]), …]
+        schedule_per: str = "epoch",  # or "step"
+        seed: int = 0,  # for the order of the data and for dropout
         every_steps: int = None,  # write a checkpoint within the epoch too
-        count=count_targets,     # count(targets): the weight of a batch's mean loss
-        progress: str = None,    # "curve", "bar", "lines" or "none"; None chooses
+        count=count_targets,  # count(targets): the weight of a batch's mean loss
+        progress: str = None,  # "curve", "bar", "lines" or "none"; None chooses
     ):
         store_attr()
         self._reset()
-        self.fabric = make_fabric(device, precision, *([1] if self._starts else [devices, strategy, nodes]))
+        self.fabric = make_fabric(
+            device, precision, *([1] if self._starts else [devices, strategy, nodes])
+        )
 
 # %% ../../nbs/lib/training/trainer.ipynb #d7ca8bd5
 @patch
 def _reset(self: Trainer):
-    "Check the choices and set the state to the beginning. Raises `ValueError` naming the parameter."
+    """Check the choices and set the state to the beginning.
+
+    Raises `ValueError` naming the parameter.
+    """
     self.folder = Path(self.folder) if self.folder else None
-    self.metrics, self.freeze = self.metrics or {}, sorted(self.freeze or [], key=lambda phase: phase[0])
+    self.metrics, self.freeze = (
+        self.metrics or {},
+        sorted(self.freeze or [], key=lambda phase: phase[0]),
+    )
     self.history, self.best, self.best_weights, self._pending = [], None, None, []
-    self.epoch, self.step, self.running, self.rng = 0, 0, [0.0] * 4, None   # running: losses, counts, seconds, first learning rate
+    self.epoch, self.step, self.running, self.rng = (
+        0,
+        0,
+        [0.0] * 4,
+        None,
+    )  # running: losses, counts, seconds, first learning rate
     self._wrapped, self._inside, self._interrupted = None, False, []
-    self._starts = not are_started() and self.devices > 1   # whether it must start processes
+    self._starts = not are_started() and self.devices > 1  # whether it must start processes
     names = [name for name, _ in self.model.named_parameters()]
     self._still = {name for name, value in self.model.named_parameters() if not value.requires_grad}
     for prefix in [prefix for _, prefixes in self.freeze for prefix in prefixes]:
         if not any(name.startswith(prefix) for name in names):
-            raise ValueError(f"freeze: no parameter starts with {prefix!r}; the first are {', '.join(names[:5])}")
+            raise ValueError(
+                f"freeze: no parameter starts with {prefix!r}; the first are {', '.join(names[:5])}"
+            )
     if self.schedule_per not in ("epoch", "step"):
         raise ValueError(f"schedule_per: expected 'epoch' or 'step', found {self.schedule_per!r}")
     if self.nodes > 1 and not are_started():
-        raise ValueError(f"nodes: {self.nodes} hosts need a program on each of them; start it with torchrun or Slurm's srun")
+        raise ValueError(
+            f"nodes: {self.nodes} hosts need a program on each of them; start it with torchrun or Slurm's srun"
+        )
     for name, least in (("accumulate", 1), ("every_steps", 1), ("clip", 0), ("devices", 1)):
         value = getattr(self, name)
         if value is not None and not value >= least:
@@ -81,12 +122,19 @@ def _reset(self: Trainer):
 # %% ../../nbs/lib/training/trainer.ipynb #fa7dc3b7
 @patch
 def _step(self: Trainer, batches, counting):
-    "One optimizer step over some `(inputs, targets)`; `counting` says which of them are no stand-ins."
-    counts = [self.count(targets) if real else 0 for (_, targets), real in zip(batches, counting, strict=True)]
+    """One optimizer step over some `(inputs, targets)`; `counting` says which of them are no
+    stand-ins.
+    """
+    counts = [
+        self.count(targets) if real else 0
+        for (_, targets), real in zip(batches, counting, strict=True)
+    ]
     world, alone = self.fabric.world_size, len(batches) * self.fabric.world_size == 1
     if not alone:
         total = torch.as_tensor(sum(counts), dtype=torch.float32, device=self.fabric.device)
-        total = (self.fabric.all_reduce(total, reduce_op="sum") if world > 1 else total).clamp(min=1)
+        total = (self.fabric.all_reduce(total, reduce_op="sum") if world > 1 else total).clamp(
+            min=1
+        )
     self._optimizer.zero_grad()
     for number, (inputs, targets) in enumerate(batches):
         if alone:
@@ -98,7 +146,9 @@ def _step(self: Trainer, batches, counting):
                 self.fabric.backward(loss * (counts[number] * world / total))
         self._pending.append((self.step, loss.detach(), counts[number]))
     if self.clip is not None:
-        self.fabric.clip_gradients(self._wrapped, self._optimizer, max_norm=self.clip, error_if_nonfinite=False)
+        self.fabric.clip_gradients(
+            self._wrapped, self._optimizer, max_norm=self.clip, error_if_nonfinite=False
+        )
     self._optimizer.step()
     self.step += 1
     if len(self._pending) >= 50:
@@ -110,10 +160,16 @@ def _add_up(self: Trainer):
     "Add the losses put aside to the running sums of the epoch. Raises `LossNotFinite`."
     losses = torch.stack([loss for _, loss, _ in self._pending]).tolist() if self._pending else []
     pending, self._pending = self._pending, []
-    bad = [(step, loss) for loss, (step, _, count) in zip(losses, pending, strict=True) if count and not math.isfinite(loss)]
+    bad = [
+        (step, loss)
+        for loss, (step, _, count) in zip(losses, pending, strict=True)
+        if count and not math.isfinite(loss)
+    ]
     for step, loss in sorted(first for own in gather(self.fabric, bad[:1]) for first in own)[:1]:
-        raise LossNotFinite(f"epoch {self.epoch}, step {step}: the loss is {loss}. Try a lower learning rate or clip=1, and look for "
-                            "values in the data that are not finite.")
+        raise LossNotFinite(
+            f"epoch {self.epoch}, step {step}: the loss is {loss}. Try a lower learning rate or clip=1, and look for "
+            "values in the data that are not finite."
+        )
     for loss, (_, _, count) in zip(losses, pending, strict=True):
         if count:
             self.running[0] += loss * float(count)
@@ -124,8 +180,14 @@ def _add_up(self: Trainer):
 def _train_epoch(self: Trainer, loader, show):
     "Run the steps of the current epoch that are still to do."
     self._set_phase()
-    fabric, every, seed = self.fabric, self.accumulate, derive_seed(self.seed, self.epoch, self.fabric.global_rank)
-    mine, counting = share_batches(epoch_batches(loader, self.seed, self.epoch), fabric.global_rank, fabric.world_size)
+    fabric, every, seed = (
+        self.fabric,
+        self.accumulate,
+        derive_seed(self.seed, self.epoch, self.fabric.global_rank),
+    )
+    mine, counting = share_batches(
+        epoch_batches(loader, self.seed, self.epoch), fabric.global_rank, fabric.world_size
+    )
     steps = math.ceil(len(mine) / every)
     reader = iter(read_batches(loader, mine, seed, first=self.step * every))
     show.start_epoch(self.epoch, steps, self.step)
@@ -137,7 +199,10 @@ def _train_epoch(self: Trainer, loader, show):
     self.rng = None
     move = (lambda batch: batch) if fabric.device.type == "cpu" else fabric.to_device
     while self.step < steps:
-        batches = [move(next(reader)) for _ in range(self.step * every, min((self.step + 1) * every, len(mine)))]
+        batches = [
+            move(next(reader))
+            for _ in range(self.step * every, min((self.step + 1) * every, len(mine)))
+        ]
         self._step(batches, counting[self.step * every : (self.step + 1) * every])
         if self.schedule is not None and self.schedule_per == "step":
             self.schedule.step()
@@ -149,10 +214,22 @@ def _train_epoch(self: Trainer, loader, show):
 # %% ../../nbs/lib/training/trainer.ipynb #05864c45
 @patch
 def _set_phase(self: Trainer):
-    "Freeze what stands still in the current epoch, put the model into training mode and wrap it for the hardware."
-    prefixes = tuple([tuple(prefixes) for first, prefixes in self.freeze if first <= self.epoch][-1:][0] if self.freeze else ())
-    learning = {name for name, _ in self.model.named_parameters() if name not in self._still and not name.startswith(prefixes or ("\n",))}
-    changed = any(value.requires_grad != (name in learning) for name, value in self.model.named_parameters())
+    """Freeze what stands still in the current epoch, put the model into training mode and wrap it
+    for the hardware.
+    """
+    prefixes = tuple(
+        [tuple(prefixes) for first, prefixes in self.freeze if first <= self.epoch][-1:][0]
+        if self.freeze
+        else ()
+    )
+    learning = {
+        name
+        for name, _ in self.model.named_parameters()
+        if name not in self._still and not name.startswith(prefixes or ("\n",))
+    }
+    changed = any(
+        value.requires_grad != (name in learning) for name, value in self.model.named_parameters()
+    )
     for name, value in self.model.named_parameters():
         value.requires_grad_(name in learning)
     if self._wrapped is None or changed:
@@ -163,7 +240,11 @@ def _set_phase(self: Trainer):
     self._forward = self.model if plain else self._wrapped
     self._wrapped.train()
     for name, module in self.model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and prefixes and f"{name}.".startswith(prefixes):
+        if (
+            isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and prefixes
+            and f"{name}.".startswith(prefixes)
+        ):
             module.eval()
 
 # %% ../../nbs/lib/training/trainer.ipynb #bea32746
@@ -178,9 +259,17 @@ def _evaluate(self: Trainer, loader):
         parts["loss"].append((loss * count if count else 0.0, count))
         for name, metric in self.metrics.items():
             parts[name].append(metric(outputs, targets))
-    sums = [[math.fsum(float(pair[k]) for pair in pairs) for k in (0, 1)] for pairs in parts.values()]
-    sums = [[math.fsum(values) for values in zip(*pairs, strict=True)] for pairs in zip(*gather(self.fabric, sums), strict=True)]
-    return {name: total / count if count else math.nan for name, (total, count) in zip(parts, sums, strict=True)}
+    sums = [
+        [math.fsum(float(pair[k]) for pair in pairs) for k in (0, 1)] for pairs in parts.values()
+    ]
+    sums = [
+        [math.fsum(values) for values in zip(*pairs, strict=True)]
+        for pairs in zip(*gather(self.fabric, sums), strict=True)
+    ]
+    return {
+        name: total / count if count else math.nan
+        for name, (total, count) in zip(parts, sums, strict=True)
+    }
 
 # %% ../../nbs/lib/training/trainer.ipynb #7672af8e
 @patch
@@ -202,10 +291,18 @@ def _state(self: Trainer):
     "All that changes while training, as tensors and plain values. Every process must call it."
     self._add_up()
     own = gather(self.fabric, {"rng": rng_state(), "running": list(self.running)})
-    return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule is not None else None,
-            "precision": self.fabric.strategy.precision.state_dict(), "processes": own, "epoch": self.epoch, "step": self.step,
-            "history": self.history, "best": self.best, "config": self._config}
+    return {
+        "model": self.model.state_dict(),
+        "optimizer": self.optimizer.state_dict(),
+        "schedule": self.schedule.state_dict() if self.schedule is not None else None,
+        "precision": self.fabric.strategy.precision.state_dict(),
+        "processes": own,
+        "epoch": self.epoch,
+        "step": self.step,
+        "history": self.history,
+        "best": self.best,
+        "config": self._config,
+    }
 
 # %% ../../nbs/lib/training/trainer.ipynb #fe6d9b1d
 @patch
@@ -218,7 +315,12 @@ def _restore(self: Trainer, state, path):
         self.schedule.load_state_dict(state["schedule"])
     self.fabric.strategy.precision.load_state_dict(state["precision"])
     own = state["processes"][self.fabric.global_rank if self._inside else 0]
-    self.epoch, self.step, self.history, self.best = state["epoch"], state["step"], state["history"], state["best"]
+    self.epoch, self.step, self.history, self.best = (
+        state["epoch"],
+        state["step"],
+        state["history"],
+        state["best"],
+    )
     self.rng, self.running = own["rng"], own["running"]
 
 # %% ../../nbs/lib/training/trainer.ipynb #241ca395
@@ -237,26 +339,51 @@ def _save(self: Trainer):
 # %% ../../nbs/lib/training/trainer.ipynb #f1df8035
 @patch
 def _end_epoch(self: Trainer, row, monitor, mode):
-    "Add a row to the history, keep the weights if they are the best, step the schedule, move on to the next epoch."
+    """Add a row to the history, keep the weights if they are the best, step the schedule, move on
+    to the next epoch.
+    """
     self.history.append(row)
-    better = self.best is None or (row[monitor] < self.best["score"] if mode == "min" else row[monitor] > self.best["score"])
+    better = self.best is None or (
+        row[monitor] < self.best["score"] if mode == "min" else row[monitor] > self.best["score"]
+    )
     if better and not math.isnan(row[monitor]):
         self.best = {"epoch": self.epoch, "score": row[monitor], "monitor": monitor}
-        self.best_weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+        self.best_weights = {
+            name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
+        }
         if self.folder and self.fabric.is_global_zero:
-            save_checkpoint(self.folder, {"model": self.best_weights, **self.best, "config": self._config}, "best")
+            save_checkpoint(
+                self.folder,
+                {"model": self.best_weights, **self.best, "config": self._config},
+                "best",
+            )
     if self.schedule is not None and self.schedule_per == "epoch":
         plateau = isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
         self.schedule.step(*[row[monitor]] if plateau else [])
-    self.epoch, self.step, self.running, self._since = self.epoch + 1, 0, [0.0] * 4, time.monotonic()
+    self.epoch, self.step, self.running, self._since = (
+        self.epoch + 1,
+        0,
+        [0.0] * 4,
+        time.monotonic(),
+    )
     self._save()
 
 # %% ../../nbs/lib/training/trainer.ipynb #d8b03c8c
 @patch
 def restore_best(self: Trainer):
-    "Load the weights of the best epoch into the model. Raises `ValueError` before the first epoch has ended."
-    if self.best_weights is None and self.folder and (state := load_checkpoint(self.folder, "best")):
-        self.best_weights, self.best = state["model"], {key: state[key] for key in ("epoch", "score", "monitor")}
+    """Load the weights of the best epoch into the model.
+
+    Raises `ValueError` before the first epoch has ended.
+    """
+    if (
+        self.best_weights is None
+        and self.folder
+        and (state := load_checkpoint(self.folder, "best"))
+    ):
+        self.best_weights, self.best = (
+            state["model"],
+            {key: state[key] for key in ("epoch", "score", "monitor")},
+        )
     if self.best_weights is None:
         raise ValueError("restore_best: no epoch has ended yet, so there are no best weights")
     self.model.load_state_dict(self.best_weights)
@@ -274,10 +401,21 @@ def _fit(self: Trainer, train_loader, val_loader, epochs, monitor, mode, patienc
     self._begin(train_loader, resume)
     show = make_reporter(self.progress if self.fabric.is_global_zero else "none")
     with noted_interrupt(self._interrupted if self.fabric.world_size == 1 else [0]):
-        while self.epoch < epochs and (patience is None or self.best is None or self.epoch - 1 - self.best["epoch"] < patience):
+        while self.epoch < epochs and (
+            patience is None or self.best is None or self.epoch - 1 - self.best["epoch"] < patience
+        ):
             self._train_epoch(train_loader, show)
-            loss, count = (math.fsum(values) for values in zip(*[own[:2] for own in gather(self.fabric, self.running)], strict=True))
-            row = {"epoch": self.epoch, "lr": self.running[3], "train_loss": loss / count if count else math.nan}
+            loss, count = (
+                math.fsum(values)
+                for values in zip(
+                    *[own[:2] for own in gather(self.fabric, self.running)], strict=True
+                )
+            )
+            row = {
+                "epoch": self.epoch,
+                "lr": self.running[3],
+                "train_loss": loss / count if count else math.nan,
+            }
             if val_loader is not None:
                 row |= {f"val_{name}": value for name, value in self._evaluate(val_loader).items()}
             row["seconds"] = self.running[2] + time.monotonic() - self._since
@@ -298,9 +436,16 @@ def _write_history(self: Trainer):
 def _begin(self: Trainer, loader, resume):
     "Describe the run, move to the device, and go on from the folder or from memory, or start anew."
     shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
-    self._config = {"model": type(self.model).__name__, "weights": shapes, "optimizer": type(self.optimizer).__name__, "seed": self.seed,
-                    "examples": len(loader.dataset), "batches": len(epoch_batches(loader, self.seed)), "accumulate": self.accumulate,
-                    "processes": self.fabric.world_size}
+    self._config = {
+        "model": type(self.model).__name__,
+        "weights": shapes,
+        "optimizer": type(self.optimizer).__name__,
+        "seed": self.seed,
+        "examples": len(loader.dataset),
+        "batches": len(epoch_batches(loader, self.seed)),
+        "accumulate": self.accumulate,
+        "processes": self.fabric.world_size,
+    }
     self._since = time.monotonic()
     self.model.to(self.fabric.device)
     state = load_checkpoint(self.folder) if self.folder and resume else None
@@ -315,17 +460,23 @@ def _begin(self: Trainer, loader, resume):
 @patch
 def fit(
     self: Trainer,
-    train_loader: DataLoader,        # batches of (inputs, targets)
-    val_loader: DataLoader = None,   # the same for validation
-    epochs: int = 1,                 # passes over the data in total, those of earlier calls included
-    monitor: str = "val_loss",       # column that decides which epoch is best; without validation data "train_loss"
-    mode: str = "min",               # whether low ("min") or high ("max") is good
-    patience: int = None,            # stop after so many epochs without a new best
-    resume: bool = True,             # go on from `folder`, or from the last call
-) -> pd.DataFrame:                   # a row an epoch: epoch, lr, train_loss, val_loss, val_<metric> …, seconds
-    "Train. Raises `ValueError` for an unknown `monitor` or a checkpoint of another run, `LossNotFinite` for a loss that is not a number."
+    train_loader: DataLoader,  # batches of (inputs, targets)
+    val_loader: DataLoader = None,  # the same for validation
+    epochs: int = 1,  # passes over the data in total, those of earlier calls included
+    monitor: str = "val_loss",  # column that decides which epoch is best; without validation data "train_loss"
+    mode: str = "min",  # whether low ("min") or high ("max") is good
+    patience: int = None,  # stop after so many epochs without a new best
+    resume: bool = True,  # go on from `folder`, or from the last call
+) -> pd.DataFrame:  # a row an epoch: epoch, lr, train_loss, val_loss, val_<metric> …, seconds
+    """Train.
+
+    Raises `ValueError` for an unknown `monitor` or a checkpoint of another run, `LossNotFinite`
+    for a loss that is not a number.
+    """
     monitor = "train_loss" if val_loader is None and monitor == "val_loss" else monitor
-    columns = ["train_loss"] + ([f"val_{name}" for name in ("loss", *self.metrics)] if val_loader is not None else [])
+    columns = ["train_loss"] + (
+        [f"val_{name}" for name in ("loss", *self.metrics)] if val_loader is not None else []
+    )
     for name, value, choices in (("monitor", monitor, columns), ("mode", mode, ["min", "max"])):
         if value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
@@ -337,19 +488,37 @@ def fit(
 # %% ../../nbs/lib/training/trainer.ipynb #f63208e2
 def _in_process(trainer, work, arguments):
     "What a process that was started for it does; returns what the starting process must know."
-    trainer._starts, trainer.progress = False, "lines" if trainer.progress == "curve" else trainer.progress
-    trainer.fabric = make_fabric(trainer.device, trainer.precision, trainer.devices, trainer.strategy, trainer.nodes)
+    trainer._starts, trainer.progress = (
+        False,
+        "lines" if trainer.progress == "curve" else trainer.progress,
+    )
+    trainer.fabric = make_fabric(
+        trainer.device, trainer.precision, trainer.devices, trainer.strategy, trainer.nodes
+    )
     trainer.model.to(trainer.fabric.device)
-    warnings.filterwarnings("ignore", "Seems like `optimizer.step")     # a mark that a schedule leaves on its optimizer stays behind
-    trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())   # its memory follows the weights to the device
+    warnings.filterwarnings(
+        "ignore", "Seems like `optimizer.step"
+    )  # a mark that a schedule leaves on its optimizer stays behind
+    trainer.optimizer.load_state_dict(
+        trainer.optimizer.state_dict()
+    )  # its memory follows the weights to the device
     result = trainer._launch(work, *arguments)
-    return {"result": result, "state": trainer._state() if work == "_fit" else None, "best": trainer.best_weights}
+    return {
+        "result": result,
+        "state": trainer._state() if work == "_fit" else None,
+        "best": trainer.best_weights,
+    }
 
 # %% ../../nbs/lib/training/trainer.ipynb #ac54afd7
 @patch
 def _launch(self: Trainer, work, *arguments):
-    "Do some work in all processes and return the result of the first. Raises `ValueError` for a loader without batches."
-    for name, loader in zip(("train_loader", "val_loader") if work == "_fit" else ("loader",), arguments, strict=False):
+    """Do some work in all processes and return the result of the first.
+
+    Raises `ValueError` for a loader without batches.
+    """
+    for name, loader in zip(
+        ("train_loader", "val_loader") if work == "_fit" else ("loader",), arguments, strict=False
+    ):
         check_loader(loader, name)
     if not self._starts:
         if not self._inside:
@@ -368,8 +537,8 @@ def _launch(self: Trainer, work, *arguments):
 @patch
 def evaluate(
     self: Trainer,
-    loader: DataLoader,   # batches of (inputs, targets)
-) -> dict:                # "loss" and every metric, as floats
+    loader: DataLoader,  # batches of (inputs, targets)
+) -> dict:  # "loss" and every metric, as floats
     "Mean loss and metrics over all examples, each counted once."
     return self._launch("_evaluate", loader)
 
@@ -380,18 +549,27 @@ def _predict(self: Trainer, loader):
     outputs = []
     for batch in self._read(loader):
         with self.fabric.autocast():
-            outputs.append(self.model(batch[0] if isinstance(batch, (tuple, list)) else batch).float().cpu())
+            outputs.append(
+                self.model(batch[0] if isinstance(batch, (tuple, list)) else batch).float().cpu()
+            )
     shares = gather(self.fabric, outputs)
-    ordered = [share[step] for step in range(len(shares[0])) for share in shares if step < len(share)]
+    ordered = [
+        share[step] for step in range(len(shares[0])) for share in shares if step < len(share)
+    ]
     return torch.cat(ordered) if len({output.shape[1:] for output in ordered}) == 1 else ordered
 
 
 @patch
 def predict(
     self: Trainer,
-    loader: DataLoader,   # batches of inputs, or of (inputs, targets); not shuffled
-) -> torch.Tensor:        # outputs on the CPU, concatenated; a list of batches where their shapes differ
-    "The model's outputs for all examples, in their order. Raises `ValueError` for a loader that shuffles."
+    loader: DataLoader,  # batches of inputs, or of (inputs, targets); not shuffled
+) -> torch.Tensor:  # outputs on the CPU, concatenated; a list of batches where their shapes differ
+    """The model's outputs for all examples, in their order.
+
+    Raises `ValueError` for a loader that shuffles.
+    """
     if is_shuffled(loader):
-        raise ValueError("predict: expected a loader with shuffle=False, found one that shuffles: outputs could not be told apart")
+        raise ValueError(
+            "predict: expected a loader with shuffle=False, found one that shuffles: outputs could not be told apart"
+        )
     return self._launch("_predict", loader)

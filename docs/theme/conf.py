@@ -17,13 +17,20 @@ extensions = ["myst_nb", "sphinx_copybutton", "sphinx.ext.linkcode", "extension"
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_number_source_lines = False
-myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "fieldlist", "strikethrough", "tasklist"]
+myst_enable_extensions = [
+    "colon_fence",
+    "dollarmath",
+    "amsmath",
+    "fieldlist",
+    "strikethrough",
+    "tasklist",
+]
 myst_heading_anchors = 4
 myst_heading_slug_func = "docs.contents.slug"
 myst_links_external_new_tab = False
 suppress_warnings = [
-    "myst.header",   # a module's page may begin its ideas at any depth
-    "ref.python",    # two modules may have a name in common; a signature then links to one of them
+    "myst.header",  # a module's page may begin its ideas at any depth
+    "ref.python",  # two modules may have a name in common; a signature then links to one of them
 ]
 add_module_names = False
 toc_object_entries_show_parents = "hide"
@@ -35,7 +42,7 @@ html_favicon = "static/favicon.svg"
 html_css_files, html_js_files = ["clfnb.css"], ["clfnb.js"]
 html_use_index = html_domain_indices = False
 html_copy_source = html_show_sourcelink = False
-html_show_search_summary = False   # it is fetched, which a page opened from a file may not do
+html_show_search_summary = False  # it is fetched, which a page opened from a file may not do
 html_math_renderer = "mathml"
 html_theme_options = {
     "top_of_page_buttons": ["edit"],
@@ -51,6 +58,10 @@ def linkcode_resolve(domain: str, info: dict) -> str | None:
     "The lines of a symbol in the repository."
     from extension import source_lines
 
-    lines = source_lines(info["module"], info["fullname"]) if domain == "py" and info["module"] else None
+    lines = (
+        source_lines(info["module"], info["fullname"])
+        if domain == "py" and info["module"]
+        else None
+    )
     path = f"{info['module'].replace('.', '/')}.py"
     return lines and f"{site.repository}/blob/{site.branch}/{path}#L{lines[0]}-L{lines[1]}"

@@ -9,8 +9,18 @@ from latex2mathml.converter import convert
 from docs.execute import module_path
 from docs.symbols import lines_of
 
-NO_TERMS = {"cell", "lead", "facts", "lessons"}   # classes of what is not running text
-NO_LINKS = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.strong, nodes.caption)
+NO_TERMS = {"cell", "lead", "facts", "lessons"}  # classes of what is not running text
+NO_LINKS = (
+    nodes.title,
+    nodes.reference,
+    nodes.literal,
+    nodes.literal_block,
+    nodes.math,
+    nodes.math_block,
+    nodes.raw,
+    nodes.strong,
+    nodes.caption,
+)
 
 
 @cache
@@ -33,8 +43,10 @@ def _math(display: str):
         tex = node.astext()
         try:
             mathml = convert(tex, display=display)
-        except Exception as error:   # the converter raises many kinds
-            raise ValueError(f"{self.builder.current_docname}: mathematics that cannot be rendered ({error!r}): {tex}") from error
+        except Exception as error:  # the converter raises many kinds
+            raise ValueError(
+                f"{self.builder.current_docname}: mathematics that cannot be rendered ({error!r}): {tex}"
+            ) from error
         self.body.append(f'<div class="math">{mathml}</div>' if display == "block" else mathml)
         raise nodes.SkipNode
 
@@ -56,7 +68,10 @@ def resolve_name(text: str, objects: dict, modules: dict, imports: dict, own: st
     head, _, tail = name.partition(".")
     candidates = [name, f"{own}.{name}"] if own else [name]
     candidates += [imports[head] + (f".{tail}" if tail else "")] if head in imports else []
-    found = next((candidate for candidate in candidates if candidate in objects or candidate in modules), None)
+    found = next(
+        (candidate for candidate in candidates if candidate in objects or candidate in modules),
+        None,
+    )
     if found or not (re.search(r"[A-Z_]", head) or tail):
         return found
     ends = [full for full in objects if full.endswith(f".{name}")]
@@ -66,13 +81,18 @@ def resolve_name(text: str, objects: dict, modules: dict, imports: dict, own: st
 def _link(node, app, docname: str, target: str, anchor: str, **attributes):
     "A reference to another page or place around a node."
     uri = app.builder.get_relative_uri(docname, target) if target != docname else ""
-    reference = nodes.reference("", "", node, internal=True, refuri=uri + (f"#{anchor}" if anchor else ""), **attributes)
+    reference = nodes.reference(
+        "", "", node, internal=True, refuri=uri + (f"#{anchor}" if anchor else ""), **attributes
+    )
     return reference
 
 
 def link_names(app, doctree, docname: str) -> None:
     "Every name in backticks that the library knows becomes a link to it."
-    objects = {name: (entry.docname, entry.node_id) for name, entry in app.env.domains["py"].objects.items()}
+    objects = {
+        name: (entry.docname, entry.node_id)
+        for name, entry in app.env.domains["py"].objects.items()
+    }
     modules, imports = app.config.clfnb_modules, app.config.clfnb_imports.get(docname, {})
     own = next((module for module, page in modules.items() if page == docname), "")
     for node in list(doctree.findall(nodes.literal)):
@@ -87,7 +107,9 @@ def link_names(app, doctree, docname: str) -> None:
 def mark_numbers(app, doctree, docname: str) -> None:
     "Cells of tables that hold a number, with its interval perhaps, are not broken into lines."
     for entry in doctree.findall(nodes.entry):
-        if re.fullmatch(r"[-+–±\d.,:()%\s]*\d[-+–±\d.,:()%\s]*(?:to[-+\d.,()%\s]+)?", entry.astext()):
+        if re.fullmatch(
+            r"[-+–±\d.,:()%\s]*\d[-+–±\d.,:()%\s]*(?:to[-+\d.,()%\s]+)?", entry.astext()
+        ):
             entry["classes"].append("number")
 
 
@@ -103,7 +125,11 @@ def _parents(node):
 def term_pattern(name: str) -> str:
     "A term as a word of its own; in any case unless it is an abbreviation."
     words = re.escape(name).replace(r"\ ", r"\s+")
-    return rf"(?<![\w-]){words}(?![\w-])" if re.search(r"[A-Z]{2}", name) else rf"(?i:(?<![\w-]){words}(?![\w-]))"
+    return (
+        rf"(?<![\w-]){words}(?![\w-])"
+        if re.search(r"[A-Z]{2}", name)
+        else rf"(?i:(?<![\w-]){words}(?![\w-]))"
+    )
 
 
 def link_terms(app, doctree, docname: str) -> None:
@@ -111,10 +137,15 @@ def link_terms(app, doctree, docname: str) -> None:
     if not docname.startswith("lessons/") or not app.config.clfnb_terms:
         return
     entries = sorted(app.config.clfnb_terms, key=lambda entry: -len(entry[0]))
-    pattern = re.compile("|".join(f"(?P<t{i}>{term_pattern(name)})" for i, (name, _, _) in enumerate(entries)))
+    pattern = re.compile(
+        "|".join(f"(?P<t{i}>{term_pattern(name)})" for i, (name, _, _) in enumerate(entries))
+    )
     seen = set()
     for text in list(doctree.findall(nodes.Text)):
-        if any(isinstance(parent, NO_LINKS) or NO_TERMS & set(parent["classes"]) for parent in _parents(text)):
+        if any(
+            isinstance(parent, NO_LINKS) or NO_TERMS & set(parent["classes"])
+            for parent in _parents(text)
+        ):
             continue
         pieces, end = [], 0
         for match in pattern.finditer(text.astext()):
@@ -122,7 +153,15 @@ def link_terms(app, doctree, docname: str) -> None:
             if anchor in seen:
                 continue
             seen.add(anchor)
-            link = _link(nodes.Text(match[0]), app, docname, "reference/glossary", anchor, reftitle=meaning, classes=["term"])
+            link = _link(
+                nodes.Text(match[0]),
+                app,
+                docname,
+                "reference/glossary",
+                anchor,
+                reftitle=meaning,
+                classes=["term"],
+            )
             pieces += [nodes.Text(text.astext()[end : match.start()]), link]
             end = match.end()
         if pieces:
@@ -145,21 +184,32 @@ def lighten(app, pagename: str, templatename: str, context: dict, doctree) -> No
 
     The captions of the sidebar are headings, and say of which level.
     """
-    context["css_files"] = [file for file in context["css_files"] if "mystnb." not in str(file.filename)]
+    context["css_files"] = [
+        file for file in context["css_files"] if "mystnb." not in str(file.filename)
+    ]
     if "body" in context:
-        context["body"] = re.sub(r'<span class="(?:w|n|p|nn)">([^<]*)</span>', r"\1", context["body"])
+        context["body"] = re.sub(
+            r'<span class="(?:w|n|p|nn)">([^<]*)</span>', r"\1", context["body"]
+        )
     tree = context.get("furo_navigation_tree", "")
-    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+    context["furo_navigation_tree"] = tree.replace(
+        'role="heading"', 'role="heading" aria-level="2"'
+    )
 
 
 def setup(app) -> dict:
     "Register all of it."
-    for name, default in (("clfnb_modules", {}), ("clfnb_imports", {}), ("clfnb_terms", []), ("clfnb_sources", {})):
+    for name, default in (
+        ("clfnb_modules", {}),
+        ("clfnb_imports", {}),
+        ("clfnb_terms", []),
+        ("clfnb_sources", {}),
+    ):
         app.add_config_value(name, default, "html")
     app.add_html_math_renderer("mathml", (_math("inline"), None), (_math("block"), None))
     app.connect("doctree-resolved", mark_numbers)
     app.connect("doctree-resolved", link_names)
     app.connect("doctree-resolved", link_terms)
     app.connect("html-page-context", edit_link)
-    app.connect("html-page-context", lighten, priority=900)   # after furo's own
+    app.connect("html-page-context", lighten, priority=900)  # after furo's own
     return {"parallel_read_safe": True, "parallel_write_safe": True}
