@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 # %% auto #0
 __all__ = ['dataset_argument', 'message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names',
            'run_names', 'data_names', 'known_data', 'parameter_names', 'lesson_named', 'pairs_to_values',
-           'parameter_help', 'check_data', 'summary', 'predict_plankton']
+           'parameter_help', 'summary', 'TrackCommands', 'predict_options', 'end_prediction']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import click
 
-from .files import check_paths, write_file
+from .files import write_file
+from .registry import track, tracks
 from .settings import load_settings
 
 # %% ../nbs/lib/console.ipynb #2d967222
@@ -103,7 +104,7 @@ def lesson_names(
     ctx: click.Context | None = None,  # not needed: every lesson can stand there
 ) -> list[str]:  # as `clfnb run` takes them
     "The names of the lessons that are found from the working directory."
-    from clfnb.runs.execute import find_lessons
+    from clfnb.runs.plan import find_lessons
 
     return list(find_lessons())
 
@@ -156,9 +157,9 @@ def parameter_names(
 # %% ../nbs/lib/console.ipynb #d05bb72f
 def lesson_named(
     name: str,  # e.g. "ecg_delineation"
-):  # the lesson, as `runs.execute.find_lessons` gives it
+):  # the lesson, as `runs.plan.find_lessons` gives it
     "A lesson by name. Raises `Mistyped` with a proposal where there is none."
-    from clfnb.runs.execute import find_lessons
+    from clfnb.runs.plan import find_lessons
 
     lessons = find_lessons()
     if name not in lessons:
@@ -199,34 +200,6 @@ def parameter_help(
         ("name", "expects", "default", "meaning"), rows
     )
 
-# %% ../nbs/lib/console.ipynb #da7ac4ed
-def check_data(
-    values: dict,  # the values of a run, name -> value
-    lesson: str = "",  # its name, which begins with that of its track
-) -> None:
-    """Refuse a `data` that cannot be had.
-
-    Raises `Mistyped` for what is no name and no folder with data, `FileNotFoundError` for data
-    not yet fetched.
-    """
-    from clfnb.data.catalog import get, info, names
-    from clfnb.registry import layout_problem, track_of_lesson
-
-    data = values.get("data", "simulated")
-    track = track_of_lesson(lesson)
-    if data in names():
-        get(info(data, track and track.name).name)
-    elif data != "simulated" and not (data and Path(data).expanduser().is_dir()):
-        raise Mistyped(
-            f"data: no data set and no folder {data!r}: {did_you_mean(data, ['simulated', *names()])}"
-        )
-    elif (
-        data != "simulated"
-        and track
-        and (problem := layout_problem(Path(data).expanduser(), track))
-    ):
-        raise Mistyped(f"data: {problem}")
-
 # %% ../nbs/lib/console.ipynb #7963f9c0
 def summary(
     metrics: dict,  # name -> number
@@ -239,40 +212,91 @@ def summary(
     )
 
 # %% ../nbs/lib/console.ipynb #c696865e
-@click.command("plankton")
-@click.argument("place", metavar="FOLDER|PICTURE", type=click.Path())
-@click.option(
-    "--run",
-    "run",
-    required=True,
-    shell_complete=complete(run_names),
-    help="The run that trained the model, or a model folder.",
-)
-@click.option(
-    "--csv", type=click.Path(dir_okay=False), help="Where the table goes, instead of the screen."
-)
-@click.option("--probs", is_flag=True, help="One more column a class, with its probability.")
-def predict_plankton(
-    place: str,  # what to name
-    run: str,  # which model
-    csv: str | None,  # file of the table
-    probs: bool,  # more columns
-) -> int:
-    """Name the pictures of a folder, searched to any depth: class, calibrated probability,
-    runners-up, unknown_score.
-    """
-    check_paths(place, "folder or picture", csv)
-    from clfnb.runs.record import model_of
+class TrackCommands(click.Group):
+    "A group with a command for each track that has one. Raises nothing before one is called."
 
-    folder = model_of(run, "plankton")
-    from clfnb.tracks.plankton.network import Predictor
+    def __init__(
+        self,
+        *args,  # as for `click.Group`
+        part: str,  # of a track: those that have it get a command
+        make=None,  # function: entry of the registry to command; None: the part is the command
+        **kwargs,  # as for `click.Group`
+    ):
+        super().__init__(*args, **kwargs)
+        self.part, self.make = part, make
 
-    answers, errors = Predictor.load(folder).predict(place, probs=probs)
+    def list_commands(
+        self,
+        ctx: click.Context,  # click's own record of what was typed
+    ) -> list[str]:  # names of tracks
+        "The tracks with such a command."
+        return [name for name, entry in tracks().items() if getattr(entry, self.part)]
+
+    def get_command(
+        self,
+        ctx: click.Context,  # click's own record of what was typed
+        name: str,  # of a track
+    ) -> click.Command | None:  # None for a name that there is not
+        "The command of a track."
+        if name not in self.list_commands(ctx):
+            return None
+        entry = track(name)
+        return self.make(entry) if self.make else entry.part(self.part)
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # click's own record of what was typed
+        formatter: click.HelpFormatter,  # writes the help
+    ) -> None:
+        "Write the list of commands from the registry, importing none of them."
+        with formatter.section("Commands"):
+            names = self.list_commands(ctx)
+            formatter.write_dl([(name, track(name).title) for name in names])
+
+# %% ../nbs/lib/console.ipynb #51698451
+def predict_options(
+    required: bool,  # whether a run must be named: True where no weights are shipped
+):  # decorator of a function with the parameters run, device and csv
+    "The options `--run`, `--device` and `--csv` of a command that applies a model."
+    what = "The run that trained the model, or a model folder"
+    options = [
+        click.option(
+            "--run",
+            required=required,
+            shell_complete=complete(run_names),
+            help=f"{what}." if required else f"{what}, instead of the shipped weights.",
+        ),
+        click.option(
+            "--device",
+            default=lambda: load_settings().device,
+            metavar="auto|cpu|cuda|mps",
+            help="Where to compute, as CLFNB_DEVICE.",
+        ),
+        click.option("--csv", type=click.Path(dir_okay=False), help="File for the table."),
+    ]
+
+    def decorate(function):
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+# %% ../nbs/lib/console.ipynb #6a525a1b
+def end_prediction(
+    table,  # answers, a pandas table
+    errors: list[str],  # a sentence for each file that was left out
+    csv: str | None,  # where the table goes; None: to the terminal
+    noun: str,  # what the rows are, such as "images named"
+    **to_csv,  # options of pandas, such as float_format
+) -> int:  # exit code: 1 if something was left out
+    "Write or print the answers, name what was left out, and say how many there are of each."
     click.echo("".join(f"left out: {error}\n" for error in errors), err=True, nl=False)
-    text = answers.to_csv(index=False, float_format="%.6g")
+    text = table.to_csv(index=False, **to_csv)
     if csv:
         write_file(Path(csv), text)
-    click.echo(
-        f"{len(answers)} pictures named, {len(errors)} left out, in {csv}" if csv else text.rstrip()
-    )
+    said = f"{len(table)} {noun}, {len(errors)} left out"
+    click.echo(f"{said}, in {csv}" if csv else text.rstrip())
+    if not csv and errors:
+        click.echo(said, err=True)
     return 1 if errors else 0

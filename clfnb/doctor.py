@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from .settings import load_settings, settings_sources
+from .runs.plan import device_problem
+from .settings import ENVIRONMENT, load_settings, settings_sources
 
 # %% ../nbs/lib/doctor.ipynb #29c3841a
 @dataclass(frozen=True)
@@ -127,14 +128,13 @@ def check_folder(
     "Whether a folder can be written, or made, and how much room there is."
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        variable = {"data_dir": "CLFNB_DATA", "runs_dir": "CLFNB_RUNS"}.get(what, what)
         fine = None if folder.is_dir() else False
         return [
             Check(
                 what,
                 fine,
                 f"{folder} ({where}): {there} cannot be written",
-                f"choose another folder: export {variable}=FOLDER",
+                f"choose another folder: export {ENVIRONMENT[what]}=FOLDER",
             )
         ]
     free = shutil.disk_usage(there).free / 1e9
@@ -173,4 +173,7 @@ def examine() -> list[Check]:
             for check in check_folder(name, folder, where)
         ]
         checks += check_data()
+        if problem := device_problem(load_settings().device):
+            mend = "choose one that is there: export CLFNB_DEVICE=auto"
+            checks.append(Check("device", False, problem, mend))
     return checks + check_devices()

@@ -1,17 +1,21 @@
 """Outputs of executed notebooks, kept by content: a notebook is executed again only if its code, a module that it imports, or a version has changed.
 
-A few processes execute them, each used again for many notebooks, so that torch is imported once in each. `run_notebook` is the one step that
-`make test` needs too: what one of the two has executed, the other finds.
+A few processes execute them, each used again for many notebooks, so that torch is imported once in each. Lessons run in a Jupyter kernel of their own,
+as their readers run them. `run_notebook` is the one step that `make test` needs too: what one of the two has executed, the other finds.
 """
 
 import ast
+import ctypes
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,16 +24,21 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
+import psutil
+
 from docs.notebooks import Notebook, Refused, joined_output, read_notebook, refuse
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB = ROOT / "nbs", ROOT / "clfnb"
 KEPT = ROOT / "build" / "executed"
-PROCESSES, CELL_SECONDS = 2, 300
-VERSION = 1  # of this module's way to execute; another one makes all that was kept stale
+PROCESSES = 2
+CELL_SECONDS = 300  # of CPU time; CLFNB_CELL_SECONDS sets another limit
+WAITING = 4  # times as many seconds may pass on the clock: a cell may share its cores, not hang
+VERSION = 2  # of this module's way to execute; another one makes all that was kept stale
 PACKAGES = (
     "ipython",
     "execnb",
+    "ipykernel",
     "matplotlib",
     "numpy",
     "pandas",
@@ -38,11 +47,15 @@ PACKAGES = (
     "torch",
     "wfdb",
 )
-READS_LESSONS = "runs.execute"  # a module that reads the lessons themselves
+READS_LESSONS = "runs.plan"  # a module that reads the lessons themselves
 
 
 class CellError(RuntimeError):
     "A notebook whose cell failed; the message names both."
+
+
+class GivenUp(RuntimeError):
+    "Raised in a cell that has used up its time."
 
 
 # What a notebook depends on
@@ -146,6 +159,68 @@ def kept_path(path: Path, kept: Path = KEPT) -> Path:
 # Executing
 
 
+def heed_interrupts() -> None:
+    "A job in the background ignores SIGINT, and so would every process started here: notebooks that test Ctrl-C would fail."
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    "CPU time of a process and of all that it has started, ended or not."
+    used = 0.0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            used += sum(one.cpu_times()[:4])  # user, system, and the same of children that ended
+        except psutil.NoSuchProcess:
+            continue
+    return used
+
+
+def end_children(process: psutil.Process) -> None:
+    "Kill all that a process has started."
+    for child in process.children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+class Watch:
+    "Gives up a cell that has used too much CPU time, or that hangs: its children are ended, then `give_up` is called."
+
+    def __init__(self, process: psutil.Process, give_up):
+        self.process, self.give_up, self.reason = process, give_up, ""
+        self.limit = float(os.environ.get("CLFNB_CELL_SECONDS", CELL_SECONDS))
+        self.done, self.cell = threading.Event(), None
+        self.thread = threading.Thread(target=self._look, daemon=True)
+
+    def begin(self) -> None:
+        "A cell begins."
+        self.cell = cpu_seconds(self.process), time.monotonic()
+
+    def _look(self) -> None:
+        while not self.done.wait(min(0.5, self.limit / 4)):
+            if self.cell:
+                try:
+                    used = cpu_seconds(self.process) - self.cell[0]
+                except psutil.NoSuchProcess:
+                    return
+                waited = time.monotonic() - self.cell[1]
+                if used > self.limit or waited > WAITING * self.limit:
+                    self.reason = f"given up after {used:.0f} s of CPU time in {waited:.0f} s (limit: {self.limit:g} s, CLFNB_CELL_SECONDS)"
+                    end_children(self.process)
+                    self.give_up()
+                    return
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.thread.join()
+
+
 @contextmanager
 def _quiet_surroundings(path: Path):
     "The notebook's own folder as working directory, this project importable, runs in a temporary folder, and all figures closed at the end."
@@ -166,6 +241,14 @@ def _quiet_surroundings(path: Path):
                 sys.modules["matplotlib.pyplot"].close("all")
 
 
+def _failed_cell(raw) -> int | None:
+    "The number of the first cell with an error among its outputs."
+    for number, cell in enumerate(raw.cells):
+        if any(output["output_type"] == "error" for output in cell.get("outputs", [])):
+            return number
+    return None
+
+
 def execute_cells(path: Path):
     "A notebook after all its cells were executed, and the number of the cell that failed or None with its traceback."
     from execnb.shell import CaptureShell
@@ -173,25 +256,75 @@ def execute_cells(path: Path):
 
     raw, cells = read_nb(path), read_notebook(path, path.name).cells
     shell = CaptureShell(path)
+
+    def give_up():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(shell._thread.ident), ctypes.py_object(GivenUp)
+        )
+
+    def begin(cell):
+        watch.begin()
+        return not cells[cell.idx_].executed
+
+    with Watch(psutil.Process(), give_up) as watch:
+        try:
+            shell.run_all(
+                raw, exc_stop=True, preproc=begin, cell_timeout=(WAITING + 1) * watch.limit
+            )
+        except Exception as error:
+            trace = shell.prettytb(fname=path) or repr(error)
+            return raw, _failed_cell(raw), f"{trace}\n{watch.reason}".rstrip()
+        finally:
+            shell.close()
+    return raw, None, ""
+
+
+def execute_in_kernel(path: Path):
+    "The same in a Jupyter kernel of its own, where figures, progress and errors look as they do to a reader."
+    import nbformat
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    from clfnb.runs.engine import ThisPython
+
+    raw = nbformat.read(path, as_version=4)
+    for cell, known in zip(raw.cells, read_notebook(path, path.name).cells, strict=True):
+        if cell.cell_type == "code" and not known.executed:
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "skip-execution"]
+    os.environ.pop("MPLBACKEND", None)  # the kernel takes its own, which shows figures
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
+
+    class Client(NotebookClient):
+        "A client that owns its kernel, and therefore ends it: one of this interpreter."
+
+        def create_kernel_manager(self):
+            self.km = AsyncKernelManager(kernel_spec_manager=ThisPython())
+            self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
+            return self.km
+
+    client = Client(raw, timeout=None, startup_timeout=120)
+    watch, running = None, None
+
+    def begin(cell, cell_index):
+        nonlocal watch, running
+        if watch is None:
+            kernel = psutil.Process(client.km.provisioner.process.pid)
+            watch = Watch(kernel, kernel.kill).__enter__()
+        running = cell_index
+        watch.begin()
+
+    client.on_cell_start = begin
     try:
-        shell.run_all(
-            raw,
-            exc_stop=True,
-            preproc=lambda cell: not cells[cell.idx_].executed,
-            cell_timeout=CELL_SECONDS,
-        )
-    except Exception as error:
-        failed = next(
-            (
-                cell.idx_
-                for cell in raw.cells
-                if any(o.output_type == "error" for o in cell.get("outputs", []))
-            ),
-            None,
-        )
-        return raw, failed, shell.prettytb(fname=path) or repr(error)
+        client.execute(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except (CellExecutionError, DeadKernelError) as error:
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        return raw, running, f"{plain}\n{watch.reason if watch else ''}".rstrip()
     finally:
-        shell.close()
+        if watch:
+            watch.__exit__()
     return raw, None, ""
 
 
@@ -228,11 +361,17 @@ def executed_notebook(path: Path, name: str, kept: Path = KEPT) -> Notebook:
     return notebook
 
 
-def run_notebook(path: Path, kept: Path | None = KEPT) -> tuple[bool, float, str]:
-    "Execute a notebook from top to bottom and keep its outputs: whether it passed, seconds, and the error with its cell."
+def run_notebook(
+    path: Path, kept: Path | None = KEPT, kernel: bool | None = None
+) -> tuple[bool, float, str]:
+    """Execute a notebook from top to bottom and keep its outputs: whether it passed, seconds, and the error with its cell.
+
+    `kernel` says whether in a Jupyter kernel of its own; by default lessons are.
+    """
     path, began = Path(path).absolute(), time.monotonic()
+    in_kernel = path.is_relative_to(NBS / "lessons") if kernel is None else kernel
     with _quiet_surroundings(path):
-        raw, failed, error = execute_cells(path)
+        raw, failed, error = (execute_in_kernel if in_kernel else execute_cells)(path)
     seconds = time.monotonic() - began
     if error:
         where = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path
@@ -244,6 +383,7 @@ def run_notebook(path: Path, kept: Path | None = KEPT) -> tuple[bool, float, str
 
 def execute_all(paths: list[Path], kept: Path = KEPT, say=print) -> None:
     "Execute those of the notebooks that are not kept yet, the lessons first. Raises `CellError` with every failure."
+    heed_interrupts()
     missing = sorted(
         (path for path in paths if not kept_path(path, kept).is_file()),
         key=lambda path: ("lessons" not in path.parts, path),

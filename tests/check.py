@@ -7,7 +7,6 @@ python tests/check.py cli ecg    only notebooks and test files with one of these
 import argparse
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from docs.execute import run_notebook  # noqa: E402 (the site's builder finds the outputs that are made here)
+from docs.execute import heed_interrupts, run_notebook  # noqa: E402 (the site's builder finds the outputs that are made here)
 from docs.notebooks import Refused  # noqa: E402
 
 NOTEBOOK_PROCESSES = 2
@@ -34,21 +33,21 @@ def wanted(path: Path, words: list[str]) -> bool:
 
 
 def check_style() -> Counter:
-    "Ruff on everything, notebooks too. Not its formatter: it would tear the comments of the parameters from their columns."
+    "Ruff on everything, notebooks too, and its formatter on all that is written by hand."
     places = [
         name
-        for name in ("clfnb", "nbs", "tests", "docs", "benchmarks")
+        for name in ("nbs", "tests", "docs", "benchmarks", "clfnb")
         if any((ROOT / name).rglob("*.*"))
     ]
-    fine = (
-        subprocess.run(
-            [sys.executable, "-m", "ruff", "check", "-q", "--output-format=concise", *places],
-            cwd=ROOT,
-        ).returncode
-        == 0
-    )
-    print(f"style: {'fine' if fine else 'FAILED (ruff, see above)'}", flush=True)
-    return Counter(passed=int(fine), failed=int(not fine))
+    ruff, counts = [sys.executable, "-m", "ruff"], Counter()
+    for command in (
+        ["check", "-q", "--output-format=concise", *places],
+        ["format", "--check", "-q", *(name for name in places if name != "clfnb")],
+    ):
+        fine = subprocess.run([*ruff, *command], cwd=ROOT).returncode == 0
+        print(f"style, ruff {command[0]}: {'fine' if fine else 'FAILED (see above)'}", flush=True)
+        counts["passed" if fine else "failed"] += 1
+    return counts
 
 
 def notebooks(words: list[str]) -> list[Path]:
@@ -133,10 +132,7 @@ def main() -> int:
         os.environ.pop(
             "PYTHONDONTWRITEBYTECODE", None
         )  # compiling torch anew takes 20 s in each of many processes
-        if (
-            signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        ):  # so it is in the background, and would be in every process started here
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        heed_interrupts()
         counts = check_style()
         found, times = check_notebooks(notebooks(words))
         counts += found

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +157,52 @@ def test_what_is_not_there_is_one_line(course, clfnb, words, said):
     assert said in one_line(error)
 
 
+NO_GPU = pytest.mark.skipif(
+    bool(shutil.which("nvidia-smi")), reason="needs a machine without a GPU"
+)
+
+
+@NO_GPU
+@pytest.mark.parametrize(
+    "words, variable",
+    [(["--device", "cuda"], ""), (["-p", "device=cuda:1"], "cpu"), ([], "cuda"), ([], "mps")],
+)
+def test_a_device_that_is_not_there_is_refused_first(course, clfnb, monkeypatch, words, variable):
+    "The real lesson and the real PyTorch; nothing is simulated, no run folder is made."
+    monkeypatch.chdir(Path(__file__).parent)
+    monkeypatch.setenv("CLFNB_DEVICE", variable)
+    monkeypatch.setenv("CLFNB_CACHE", str(course / "cache"))
+    if variable == "mps" and sys.platform == "darwin":
+        pytest.skip("there may be one")
+    code, _, error = clfnb("run", "ecg_delineation", *words)
+    assert code == 2
+    assert "is not on this machine; there is cpu" in one_line(error)
+    assert not (course / "runs").exists() and not (course / "cache").exists()
+
+
+def test_options_that_a_lesson_or_a_resumed_run_does_not_take(course, clfnb):
+    code, _, error = clfnb("run", "tiny", "--workers", "2")
+    assert code == 2 and "workers: no such parameter" in one_line(error)
+    code, _, error = clfnb("run", "--resume", "last", "--device", "cpu")
+    assert code == 2 and "give it alone" in one_line(error)
+
+
+def test_published_weights_that_cannot_be_had(course, monkeypatch):
+    "A run that names ImageNet in its results does not begin with random weights."
+    environment = os.environ | {
+        "CLFNB_CACHE": str(course / "cache"),
+        "TORCH_HOME": str(course / "torch"),
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    words = ["run", "plankton_imbalance", "-p", "backbone=squeezenet1_1"]
+    place = {"cwd": Path(__file__).parent, "env": environment}
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, **place)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert str(course / "torch") in done.stderr and "weights=FILE" in done.stderr
+    assert not (course / "cache").exists()
+
+
 def test_debug_shows_the_traceback(course, monkeypatch):
     with pytest.raises((ValueError, OSError)):
         main(["--debug", "show", "yesterday"])
@@ -288,6 +335,7 @@ def test_doctor_names_what_mends(course, clfnb, monkeypatch):
     code, out, _ = clfnb("doctor")
     assert code == 0, out
     assert "torch" in out and "clfnb data get qtdb" in out and str(course / "runs") in out
+    assert re.search(r"^.*cache_dir", out, flags=re.M)
     (course / "taken").touch()
     monkeypatch.setenv("CLFNB_RUNS", str(course / "taken" / "runs"))
     code, out, _ = clfnb("doctor")

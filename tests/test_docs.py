@@ -1,11 +1,13 @@
 "The builder without a browser: what it refuses and how it says so, what it executes again, what it reads from code."
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -292,3 +294,58 @@ def test_the_command_says_what_is_wrong_and_exits_with_1(tmp_path):
         and done.stderr.startswith("guides/a.ipynb, cell 4: a Quarto shortcode")
         and "Traceback" not in done.stderr
     )
+
+
+# Limits of a cell, and interrupts
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_a_cell_that_works_too_long_is_given_up_with_its_children(tmp_path, monkeypatch, kernel):
+    monkeypatch.setenv("CLFNB_CELL_SECONDS", "2")
+    source = "import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', 'while True: pass'])\n_ = open('child', 'w').write(str(child.pid))"
+    path = write_notebook(tmp_path / "busy.ipynb", ("code", source), ("code", "while True: pass"))
+    passed, _, error = execute.run_notebook(path, tmp_path / "kept", kernel=kernel)
+    assert not passed and re.search(r"busy\.ipynb, cell 2:", error)
+    assert "given up after" in error and "of CPU time" in error
+    child = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_waiting_costs_a_cell_nothing(tmp_path, monkeypatch, kernel):
+    monkeypatch.setenv("CLFNB_CELL_SECONDS", "2")
+    path = write_notebook(tmp_path / "a.ipynb", ("code", "import time\ntime.sleep(3)"))
+    assert execute.run_notebook(path, None, kernel=kernel)[0]
+
+
+def test_a_kernel_ends_with_its_notebook(tmp_path):
+    before = set(psutil.Process().children(recursive=True))
+    for source in ("1 + 1", "1 / 0"):
+        path = write_notebook(tmp_path / "a.ipynb", ("code", source))
+        passed, _, error = execute.run_notebook(path, None, kernel=True)
+        assert passed == (source == "1 + 1") and ("ZeroDivisionError" in error) == (not passed)
+    assert not [p for p in set(psutil.Process().children(recursive=True)) - before if p.is_running()]  # fmt: skip
+
+
+def test_a_cell_that_hangs_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLFNB_CELL_SECONDS", "0.5")
+    source = "import time\nwhile True:\n    time.sleep(0.1)"
+    path = write_notebook(tmp_path / "a.ipynb", ("code", source))
+    passed, _, error = execute.run_notebook(path, None)
+    assert not passed and "given up after" in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="jobs in the background are a matter of POSIX")
+def test_notebooks_heed_interrupts_although_the_builder_runs_in_the_background(tmp_path):
+    "A shell starts its background jobs with SIGINT ignored; processes that a notebook starts must not inherit that."
+    source = "import signal, subprocess, sys\nask = 'import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)'\nassert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN\nassert subprocess.check_output([sys.executable, '-c', ask], text=True).strip() == 'False'"
+    path = write_notebook(tmp_path / "a.ipynb", ("code", source))
+    script = f"import signal\nfrom pathlib import Path\nfrom docs import execute\nexecute.NBS = Path({str(tmp_path)!r})\nif __name__ == '__main__':\n    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n    execute.execute_all([Path({str(path)!r})], Path({str(tmp_path / 'kept')!r}))\n"
+    (tmp_path / "build.py").write_text(script)
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, str(tmp_path / "build.py")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

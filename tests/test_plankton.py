@@ -466,7 +466,9 @@ def test_pretrained_weights_are_worth_something_on_real_plankton():
     scores = {}
     for kind, weights in {"random": None, "imagenet": WEIGHTS}.items():
         torch.manual_seed(0)
-        vectors = embeddings_of(Transfer("squeezenet1_1", 12, weights=weights, hidden=(), px=96), data)
+        vectors = embeddings_of(
+            Transfer("squeezenet1_1", 12, weights=weights, hidden=(), px=96), data
+        )
         head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, C=0.01)).fit(
             vectors[train], codes[train]
         )

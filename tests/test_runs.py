@@ -1,6 +1,7 @@
 "Headless runs as they end: well, with an error, killed, too late, interrupted, and continued."
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,8 +14,9 @@ import nbformat
 import psutil
 import pytest
 
-from clfnb.runs.execute import RunFailed, find_lessons, resume_run, run_lesson
-from clfnb.runs.parameters import ParameterError
+from clfnb.runs.execute import RunFailed, resume_run, run_lesson
+from clfnb.runs.parameters import ParameterError, read_parameters
+from clfnb.runs.plan import find_lessons, plan_run, plan_runs
 from clfnb.runs.process import RunHeld
 from clfnb.runs.record import find_run, list_runs, read_run
 
@@ -38,30 +40,41 @@ if do == "sleep" and before == 0:
     time.sleep(60)"""
 END = "run.finish()\nsys.executable"
 SCRIPT = """import sys
-from clfnb.runs.execute import find_lessons, run_lesson
-run_lesson(find_lessons()["tiny"], {"do": "sleep"}, runs_dir=sys.argv[1])"""
+from clfnb.runs.execute import run_lesson
+from clfnb.runs.plan import find_lessons, plan_run
+run_lesson(plan_run(find_lessons()["tiny"], {"do": "sleep"}, runs_dir=sys.argv[1]))"""
 
 RESUME = "import sys; from clfnb.runs.execute import resume_run; resume_run(sys.argv[1])"
+
+
+def write_lesson(place, *sources, name="01_tiny"):
+    "Write a notebook whose first source is its parameters cell, and find it as a lesson."
+    cell = nbformat.v4.new_code_cell
+    cells = [
+        nbformat.v4.new_markdown_cell("# A tiny lesson\n> Counting"),
+        cell(sources[0], metadata={"tags": ["parameters"]}),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(metadata=kernel, cells=[*cells, *map(cell, sources[1:])])
+    folder = place / "nbs" / "lessons"
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    return find_lessons(place)[name.partition("_")[2]]
 
 
 @pytest.fixture
 def lesson(tmp_path, monkeypatch):
     "A small lesson that behaves as it is told to."
-    cell = nbformat.v4.new_code_cell
-    cells = [
-        nbformat.v4.new_markdown_cell("# A tiny lesson\n> Counting"),
-        cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-    ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook(
-        metadata=kernel, cells=[*cells, *map(cell, (IMPORTS, OPEN, BODY, END))]
-    )
-    folder = tmp_path / "nbs" / "lessons"
-    folder.mkdir(parents=True)
-    nbformat.write(notebook, folder / "01_tiny.ipynb")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLFNB_RUNS", str(tmp_path / "runs"))
-    return find_lessons()["tiny"]
+    for name in ("CLFNB_DEVICE", "CLFNB_PRECISION", "CLFNB_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+    return write_lesson(tmp_path, PARAMETERS, IMPORTS, OPEN, BODY, END)
+
+
+def planned_run(lesson, values=None, **options):
+    "Plan a run and execute it."
+    return run_lesson(plan_run(lesson, values, **options))
 
 
 def notebook_of(folder):
@@ -99,7 +112,7 @@ class Fetched(HTMLParser):
 
 
 def test_a_run_that_goes_well(lesson, tmp_path):
-    folder = run_lesson(lesson, {"steps": 7}, runs_dir=tmp_path / "runs")
+    folder = planned_run(lesson, {"steps": 7}, runs_dir=tmp_path / "runs")
     run = read_run(folder)
     assert (run.status, run.metrics, run.parameters["steps"]) == (
         "finished",
@@ -124,13 +137,13 @@ def test_a_run_that_goes_well(lesson, tmp_path):
 )
 def test_nothing_is_made_for_wrong_values(lesson, tmp_path, values, said):
     with pytest.raises(ParameterError, match=said.replace(".", r"\.")):
-        run_lesson(lesson, values, runs_dir=tmp_path / "runs")
+        planned_run(lesson, values, runs_dir=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_failing_cell_is_named_and_kept(lesson, tmp_path):
     with pytest.raises(RunFailed, match="the third wheel came off"):
-        run_lesson(lesson, {"do": "raise"}, runs_dir=tmp_path / "runs")
+        planned_run(lesson, {"do": "raise"}, runs_dir=tmp_path / "runs")
     run = find_run("last", tmp_path / "runs")
     assert (
         run.status == "failed" and "third wheel" in run.error and isinstance(run.failed_cell, int)
@@ -145,7 +158,7 @@ def test_a_failing_cell_is_named_and_kept(lesson, tmp_path):
 
 def test_a_kernel_that_dies(lesson, tmp_path):
     with pytest.raises(RunFailed):
-        run_lesson(lesson, {"do": "die"}, runs_dir=tmp_path / "runs")
+        planned_run(lesson, {"do": "die"}, runs_dir=tmp_path / "runs")
     run = find_run("last", tmp_path / "runs")
     assert run.status == "failed" and run.error and (run.folder / "notebook.ipynb").is_file()
     assert run.metrics == {"before": 0, "total": 3}
@@ -159,7 +172,7 @@ def test_a_kernel_that_dies(lesson, tmp_path):
 @pytest.mark.parametrize("limits, said", [({"timeout": 5}, "5 s"), ({"cell_timeout": 2}, "2")])
 def test_time_limits_end_the_kernel(lesson, tmp_path, limits, said):
     with pytest.raises(RunFailed, match=said):
-        run_lesson(lesson, {"do": "sleep"}, runs_dir=tmp_path / "runs", **limits)
+        planned_run(lesson, {"do": "sleep"}, runs_dir=tmp_path / "runs", **limits)
     run = find_run("last", tmp_path / "runs")
     assert run.status == "failed" and said in run.error
     wait_for(lambda: all(gone(child.pid) for child in psutil.Process().children()))
@@ -240,3 +253,161 @@ def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
     assert len(list_runs(tmp_path / "runs")) == 1
     json.loads((folder / "run.json").read_text(encoding="utf-8"))
     wait_for(lambda: gone(int(pid_file.read_text())))
+
+
+COMPUTING = """data: str = "simulated"  # "simulated", a name from "clfnb data list", or a folder
+out_dir: str = ""  # folder of the run
+device: str = "auto"  # where to compute, one of auto|cpu|cuda|cuda:N|mps
+precision: str = "auto"  # number format, one of auto|32-true|bf16-mixed|16-mixed
+workers: int = 0  # processes that load data beside the main one, 0..256"""
+LOADING = """class Pids(torch.utils.data.Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, number):
+        return os.getpid()
+
+
+device, precision, workers = run_settings(device, precision, workers)
+run = open_run("loading", out_dir, dict(device=device, precision=precision, workers=workers))
+loader = torch.utils.data.DataLoader(Pids(), batch_size=1, num_workers=workers)
+pids = {int(pid) for pid in loader}
+run.save_metrics({"processes": len(pids), "beside": int(os.getpid() not in pids)})"""
+
+
+@pytest.fixture
+def computing(lesson, tmp_path):
+    "A lesson that takes a device, a precision and loading processes."
+    imports = (
+        "import os\n\nimport torch\n\nfrom clfnb.runs.plan import run_settings\n"
+        "from clfnb.runs.record import open_run"
+    )
+    return write_lesson(tmp_path, COMPUTING, imports, LOADING, name="02_loading")
+
+
+def gpus(number):
+    "What stands in for the answer of PyTorch on a machine with so many GPUs."
+    return lambda: ["cpu", *(f"cuda:{i}" for i in range(number))]
+
+
+def test_the_nearest_word_counts(computing, tmp_path, monkeypatch):
+    "-p, then the option, then the environment, then settings.ini, then the lesson's default."
+    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(4))
+
+    def device(values=None, **options):
+        plan = plan_run(computing, values, **options)
+        assert plan.settings.device == plan.values["device"]
+        return plan.values["device"]
+
+    assert device() == "auto"
+    (tmp_path / "settings.ini").write_text("[clfnb]\ndevice = cuda:3\nworkers = 2\n")
+    assert device() == "cuda:3"
+    monkeypatch.setenv("CLFNB_DEVICE", "cuda:2")
+    assert device() == "cuda:2"
+    assert device(device="cuda:1") == "cuda:1"
+    assert device({"device": "cuda:0"}, device="cuda:1") == "cuda:0"
+    assert device({"device": "auto"}) == "auto"
+    assert plan_run(computing).values["workers"] == 2
+    assert plan_run(computing, precision="bf16-mixed").values["precision"] == "bf16-mixed"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_a_device_that_is_not_there(computing, tmp_path, monkeypatch, device):
+    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(device == "cuda:1"))
+    with pytest.raises(ParameterError, match=f"'{device}' is not on this machine; there is cpu"):
+        plan_run(computing, {"device": device})
+    with pytest.raises(ParameterError, match="CLFNB_DEVICE"):
+        monkeypatch.setenv("CLFNB_DEVICE", device)
+        plan_run(computing)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="a class of a notebook cannot be spawned"
+)
+def test_workers_of_the_settings_load_the_data(computing, tmp_path):
+    (tmp_path / "settings.ini").write_text("[clfnb]\nworkers = 2\nprecision = 32-true\n")
+    found = read_run(run_lesson(plan_run(computing), progress=False))
+    assert found.metrics == {"processes": 2, "beside": 1}
+    for record in (found.parameters, found.record):
+        assert (record["device"], record["precision"], record["workers"]) == ("auto", "32-true", 2)
+
+
+def test_a_run_keeps_its_device_when_it_goes_on(computing, monkeypatch, tmp_path):
+    "Resumed on a machine without that device it is refused, and stays as it was."
+    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(1))
+    monkeypatch.setattr("clfnb.runs.execute._papermill", lambda *_, **__: 1 / 0)
+    with pytest.raises(RunFailed):
+        planned_run(computing, {"device": "cuda"}, timeout=50)
+    before = find_run("last", tmp_path / "runs")
+    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(0))
+    with pytest.raises(ParameterError, match="'cuda' is not on this machine"):
+        resume_run(before)
+    assert find_run("last", tmp_path / "runs").record == before.record
+    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(2))
+    with pytest.raises(RunFailed):
+        resume_run(before, cell_timeout=5)
+    record = find_run("last", tmp_path / "runs").record
+    assert (record["resumed"], record["timeout"], record["cell_timeout"]) == (1, 50, 5)
+
+
+def test_many_plans_read_everything_once(computing, tmp_path, monkeypatch):
+    "What a sweep needs: the parameters cell, the data and the device are asked for once."
+    from clfnb.runs import plan
+
+    asked = []
+    for name in ("read_parameters", "fingerprint", "devices_here"):
+        real = getattr(plan, name)
+        monkeypatch.setattr(
+            plan, name, lambda *given, name=name, real=real: asked.append(name) or real(*given)
+        )
+    monkeypatch.setattr(plan, "devices_here", lambda: asked.append("device") or ["cpu", "cuda:0"])
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "a.txt").write_text("one")
+    sweep = [{"data": "records", "workers": i % 200} for i in range(1000)]
+    plans = plan_runs(computing, sweep, device="cuda")
+    assert [p.values["workers"] for p in plans] == [i % 200 for i in range(1000)]
+    assert {p.values["data"] for p in plans} == {str(tmp_path / "records")}
+    assert len({p.fingerprint for p in plans}) == 1 and plans[0].fingerprint
+    assert sorted(asked) == ["device", "fingerprint", "read_parameters"]
+    with pytest.raises(ParameterError, match="0..256"):
+        plan_runs(computing, [*sweep, {"workers": 999}])
+
+
+def test_every_lesson_says_where_it_computes():
+    "And its loaders get the processes that load data."
+    lessons = find_lessons(Path(__file__).parent)
+    assert len(lessons) >= 4
+    for lesson in lessons.values():
+        rules = read_parameters(lesson.path)
+        assert {"device", "precision", "workers"} <= set(rules), lesson.name
+        assert (rules["device"].default, rules["workers"].default) == ("auto", 0), lesson.name
+        source = lesson.path.read_text(encoding="utf-8")
+        if "cuda" in rules["device"].choices:
+            assert "cuda:N" in rules["device"].choices, lesson.name
+            assert "run_settings(device, precision, workers)" in source, lesson.name
+            assert "workers=workers" in source, lesson.name
+
+
+def test_a_shared_data_folder_is_only_read(lesson, tmp_path, monkeypatch):
+    "Simulated data and decoded images lie in the cache; in a folder for all there may be no right to write."
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o555)
+    monkeypatch.setenv("CLFNB_DATA", str(shared))
+    monkeypatch.setenv("CLFNB_CACHE", str(tmp_path / "cache"))
+    body = (
+        "from clfnb.data.catalog import resolve\nfrom clfnb.data.images.cache import load_pictures\n"
+        "from clfnb.data.images.files import class_table\nfrom clfnb.runs.record import open_run\n"
+        "from clfnb.settings import load_settings",
+        'run = open_run("tiny", out_dir, {})\nfolder = resolve("simulated", "plankton", pictures=40)\n'
+        "run.note_data(folder)\npaths = class_table(folder).path\n"
+        "images, _, _ = load_pictures(paths, load_settings().cache_dir)\n"
+        'run.save_metrics({"images": len(images.shapes)})',
+    )
+    quick = write_lesson(tmp_path, COMPUTING, *body, name="03_quick")
+    found = read_run(run_lesson(plan_run(quick), progress=False))
+    assert found.metrics["images"] == 40
+    assert Path(found.record["data_folder"]).is_relative_to(tmp_path / "cache")
+    assert list((tmp_path / "cache").glob("pictures-*")) and list(shared.iterdir()) == []
+    shared.chmod(0o755)

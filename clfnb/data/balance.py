@@ -10,7 +10,6 @@ __all__ = ['NotTraining', 'check_training', 'class_counts', 'class_weights', 're
 
 # %% ../../nbs/lib/data/balance.ipynb #c80c3d48
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from fastcore.basics import patch
 
-from .checksums import file_sha256, read_checksums, verify
+from .checksums import file_sha256
 
 # %% ../../nbs/lib/data/download.ipynb #d3e1ef90
 class DownloadError(OSError):

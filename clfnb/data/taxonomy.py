@@ -29,11 +29,10 @@ class Taxonomy:
     nodes: list[tuple[str, str]]  # (rank, name) of every node; the leaves' rank is "class"
     member: np.ndarray  # (classes, nodes) bool: which nodes a class belongs to
 
-
+# %% ../../nbs/lib/data/taxonomy.ipynb #fab4d32a
 def read_taxonomy(
     path: str | Path,  # a CSV file: class, then ranks from coarse to fine
-    classes: list[str]
-    | None = None,  # the classes wanted, in the order of their numbers; None takes the file's
+    classes: list[str] | None = None,  # the classes wanted, by number; None takes the file's
 ) -> Taxonomy:
     """Read a tree of classes.
 
@@ -49,12 +48,10 @@ def read_taxonomy(
         )
     twice = table["class"][table["class"].duplicated()]
     absent = sorted(set(classes or []) - set(table["class"]))
-    if len(twice) or absent:
-        raise ValueError(
-            f"{path}: class {twice.iloc[0]!r} stands twice"
-            if len(twice)
-            else f"{path}: no row for {len(absent)} classes, such as {absent[0]!r}"
-        )
+    if len(twice):
+        raise ValueError(f"{path}: class {twice.iloc[0]!r} stands twice")
+    if absent:
+        raise ValueError(f"{path}: no row for {len(absent)} classes, such as {absent[0]!r}")
     ranks = list(table.columns[1:])
     table = table.set_index("class").loc[
         classes if classes is not None else table["class"].tolist()

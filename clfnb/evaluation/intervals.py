@@ -19,9 +19,9 @@ def wilson(
     n,  # out of how many: a number, or an array of the same shape
     level: float = 0.95,  # coverage, between 0 and 1
 ) -> tuple:  # lower and upper bound, each a float or an array; NaN where `n` is 0
-    """Score interval of Wilson (1927, J.
+    """Score interval of Wilson (1927, J. Am. Stat. Assoc. 22:209) for a share.
 
-    Am. Stat. Assoc. 22:209) for a share. Raises `ValueError` if a count is outside 0..`n`.
+    Raises `ValueError` if a count is outside 0..`n`.
     """
     k, n = np.broadcast_arrays(np.asarray(successes, dtype=float), np.asarray(n, dtype=float))
     if np.any((k < 0) | (k > n)):

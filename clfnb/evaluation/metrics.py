@@ -257,14 +257,12 @@ def _per_class(counts):
 # %% ../../nbs/lib/evaluation/metrics.ipynb #bdd0efb0
 @delegates(summary)
 def classification_table(
-    truth,
-    predicted,  # (n,) classes, as for `summary`
-    names=None,
-    groups=None,  # the same
+    truth,  # (n,) true classes, as for `summary`
+    predicted,  # (n,) predicted classes
+    names=None,  # (k,) class names, as for `summary`
+    groups=None,  # (n,) what is drawn together, as for `summary`
     **kwargs,  # seed, level and draws of `summary`
-) -> (
-    pd.DataFrame
-):  # a row a class: precision, recall, f1, each with _low and _high, support, predicted
+) -> pd.DataFrame:  # a row a class: precision, recall, f1 with _low and _high, support, predicted
     """Per-class report with intervals; NaN where a class was never answered (precision) or never
     occurs (recall).
     """

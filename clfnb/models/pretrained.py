@@ -62,7 +62,7 @@ def read_weights(
         for name, value in weights.items()
     }
 
-
+# %% ../../nbs/lib/models/pretrained.ipynb #df77079e
 def _read_npz(path):
     with np.load(path, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -145,6 +145,23 @@ def make_body(
         setattr(body, attribute, nn.Sequential(*kept))
     return body
 
+# %% ../../nbs/lib/models/pretrained.ipynb #5c1d7f20
+def _imagenet(name, required):
+    "The weights that torchvision publishes, from its cache or a download; None with a warning."
+    from torchvision.models import get_model_weights
+
+    published = get_model_weights(name).DEFAULT
+    try:
+        return published.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        file = f"{torch.hub.get_dir()}/checkpoints/{published.url.rpartition('/')[2]}"
+        what = f"no ImageNet weights of {name}: {file} is not there or cut short, and cannot be downloaded ({error})"
+        if required:
+            way = 'put that file there, give another with weights=FILE, or ask for random weights with weights=""'
+            raise FileNotFoundError(f"{what}; {way}") from error
+        warnings.warn(f"{what}. The network starts from random weights.", stacklevel=3)
+        return None
+
 # %% ../../nbs/lib/models/pretrained.ipynb #3bd18a1b
 def load_body_weights(
     body: nn.Module,  # of `make_body`
@@ -152,25 +169,18 @@ def load_body_weights(
     weights: str
     | Path
     | None,  # None for random, "imagenet" for torch's own cache or a download, or a file
+    required: bool = False,  # an error, and no warning, where ImageNet weights cannot be had
 ) -> bool:  # whether weights were loaded
     """Fill a body.
 
-    If ImageNet weights cannot be had it stays random, with a warning. Raises `ValueError` for a
-    file that does not fit.
+    If ImageNet weights cannot be had it stays random, with a warning, or `FileNotFoundError` is
+    raised. Raises `ValueError` for a file that does not fit.
     """
     if weights is None:
         return False
-    if str(weights) == "imagenet":
-        from torchvision.models import get_model_weights
-
-        try:
-            state = get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
-        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-            what = f"no ImageNet weights of {name}: neither in {torch.hub.get_dir()}/checkpoints nor to be downloaded ({error})"
-            warnings.warn(f"{what}. The network starts from random weights.", stacklevel=2)
-            return False
-    else:
-        state = read_weights(weights)
+    state = _imagenet(name, required) if str(weights) == "imagenet" else read_weights(weights)
+    if state is None:
+        return False
     own = body.state_dict()
     fitting = {
         key: value for key, value in state.items() if key in own and own[key].shape == value.shape
@@ -204,10 +214,11 @@ class Transfer(nn.Module):
         dropout: float = 0.2,  # before the last layer
         px: int | None = 224,  # side of what the body sees; the study had 299
         aux: bool = False,  # keep InceptionV3's auxiliary head
+        required: bool = False,  # an error where ImageNet weights cannot be had
     ):
         super().__init__()
         self.look, self.body = ImageNetInput(px), make_body(name)
-        self.pretrained = load_body_weights(self.body, name, weights)
+        self.pretrained = load_body_weights(self.body, name, weights, required)
         self._set_aux(name, classes, px, aux)
         self.features, layers = self._count_features(px), []
         for before, after in zip([self.features, *hidden], hidden, strict=False):

@@ -62,9 +62,9 @@ class Client(_OurKernel):
 
     def __init__(
         self,
-        nb_man,
-        report=None,
-        started=None,  # papermill's notebook manager, called after each code cell, called with the kernel's pid
+        nb_man,  # papermill's notebook manager
+        report=None,  # called after each code cell
+        started=None,  # called with the kernel's pid
         **kw,  # for papermill's client
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
@@ -79,9 +79,9 @@ class Client(_OurKernel):
 
     def execute_cell(
         self,
-        cell,
-        cell_index: int,
-        **kw,  # the cell, its number from 0, for papermill's client
+        cell,  # the cell
+        cell_index: int,  # its number from 0
+        **kw,  # for papermill's client
     ):
         """Execute a cell and report its number, the notebook's length, its source and the seconds
         it took.
@@ -178,14 +178,14 @@ class LimitedEngine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
         cls,
-        nb_man,
-        kernel_name: str,
-        execution_timeout: float | None = None,  # papermill's manager, any name, seconds a cell
-        limit: float | None = None,
-        report=None,
-        started=None,  # seconds for the whole notebook, called after each code cell, called with the kernel's pid
-        log: str | Path | None = None,
-        **kwargs,  # file for the kernel's own output, not used
+        nb_man,  # papermill's notebook manager
+        kernel_name: str,  # any
+        execution_timeout: float | None = None,  # seconds a cell
+        limit: float | None = None,  # seconds for the whole notebook
+        report=None,  # called after each code cell
+        started=None,  # called with the kernel's pid
+        log: str | Path | None = None,  # file for the kernel's own output
+        **kwargs,  # not used
     ):
         "Execute the notebook. Raises `TimeLimit`, `KernelDied`, and what papermill raises."
         client = Client(

@@ -239,12 +239,16 @@ def _problem(parameter, value):
     if value is None:
         return None
     below = parameter.low is not None and not parameter.low <= value <= parameter.high
-    if below or (
-        parameter.choices
-        and value not in [typed(parameter, choice) for choice in parameter.choices]
-    ):
+    if below or (parameter.choices and not _chosen(parameter, value)):
         return f"{parameter.name}: expected {parameter.allowed}, found {value!r}"
     return None
+
+
+def _chosen(parameter, value):
+    "Whether a value is one of the choices; `:N` at the end of one is any whole number."
+    if isinstance(value, str):
+        value = re.sub(r":(N$)|:\d+$", r":\1N", value)  # N itself is no number
+    return value in [typed(parameter, choice) for choice in parameter.choices]
 
 # %% ../../nbs/lib/runs/parameters.ipynb #a3673607
 def check_values(

@@ -8,7 +8,6 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/process.html.md"""
 __all__ = ['identity', 'alive', 'RunHeld', 'hold', 'interruptible']
 
 # %% ../../nbs/lib/runs/process.ipynb #c7e3033c
-import os
 import signal
 import socket
 import threading

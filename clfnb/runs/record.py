@@ -24,6 +24,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from .. import registry
+from ..contract import prediction_problem
 from ..files import read_json, write_file, write_json
 from .process import alive, identity
 from ..settings import load_settings
@@ -136,9 +137,10 @@ def start_record(
         "ended": None,
         "seconds": None,
     }
-    return update_record(
-        folder, **began, error=None, failed_cell=None, **identity(), **environment(), **more
-    )
+    names = ("device", "precision", "workers")
+    computing = {name: parameters[name] for name in names if name in parameters}
+    known = identity() | environment() | computing | more
+    return update_record(folder, **began, error=None, failed_cell=None, **known)
 
 # %% ../../nbs/lib/runs/record.ipynb #988977be
 def update_record(
@@ -210,18 +212,19 @@ def save_history(
 @patch
 def save_predictions(
     self: Run,
-    predictions,  # pandas table, one row an example
+    predictions,  # pandas table, one row an example, in the layout of `clfnb.contract`
 ) -> Path:
     """Write `predictions.parquet`, or `predictions.csv` where pandas has nothing to write Parquet
-    with.
+    with. Raises `ValueError` for a table in another layout.
     """
+    if problem := prediction_problem(predictions.columns):
+        raise ValueError(f"predictions: {problem}")
     try:
         name, content = "predictions.parquet", predictions.to_parquet(index=False)
     except ImportError:
         name, content = "predictions.csv", predictions.to_csv(index=False)
-    for other in {"predictions.parquet", "predictions.csv"} - {
-        name
-    }:  # of an earlier attempt: two tables could disagree
+    # the other one is of an earlier attempt: two tables could disagree
+    for other in {"predictions.parquet", "predictions.csv"} - {name}:
         (self.folder / other).unlink(missing_ok=True)
     return write_file(self.folder / name, content)
 

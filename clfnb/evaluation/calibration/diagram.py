@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PatchCollection
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
@@ -37,6 +35,7 @@ from clfnb.evaluation.calibration.noise import (
     resampled_sums,
 )
 from ..intervals import percentile_interval, wilson
+from ..plots import OwnFigure
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #41d827bd
 @dataclass(frozen=True)
@@ -126,8 +125,7 @@ def _page(columns, rows, side, left, above):
     """
     below = 0.22 * side + 0.5
     width, height = columns * (left + side) + 0.2, rows * (above + side + below)
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = OwnFigure(figsize=(width, height))
     figure.patch.set_alpha(0)
     corners = [
         (left + j * (left + side), height - (i + 1) * (above + side + below) + below)
@@ -188,7 +186,7 @@ def _band(ax, table, low, high, colour, alpha):
             )
         ax.fill_between(x, bottom, top, color=colour, alpha=alpha, lw=0, zorder=1)
 
-
+# %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #73a891ed
 def _gaps(ax, table):
     "The distance from what was stated to what happened, a bar a bin."
     few = table["n"] < FEW
@@ -273,36 +271,29 @@ def _strip(ax, curves, colours, x_label):
     ax.tick_params(labelbottom=False)
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #8da12509
+def _entries(curves, names, colours):
+    "Handle and label of each curve, of the noise floor, and of the two kinds of bars."
+    for curve, name, (colour, marker) in zip(curves, names, colours, strict=True):
+        line = Line2D([], [], color=colour, marker=marker, ms=4, lw=1.7)
+        ece, what = curve.ece, f"{name}: ECE" if name else "ECE"
+        label = f"{what} {ece.value:.3f} [{ece.low:.3f}, {ece.high:.3f}]"
+        yield (Patch(color=colour, alpha=0.2, lw=0), line), label
+    floor, line = curves[-1].floor, Line2D([], [], color=INK, lw=1, ls=(0, (3, 2)))
+    label = f"if calibrated {floor.mean:.3f}, 95 % below {floor.p95:.3f}"
+    yield (Patch(color=INK, alpha=0.27, lw=0), line), label
+    if len(curves) == 1:
+        table = curves[0].table
+        if (table["share"] < table["confidence"]).any():
+            yield Patch(color=OVER, alpha=0.45, lw=0), "over-confident"
+        if (table["share"] > table["confidence"]).any():
+            yield Patch(color=UNDER, alpha=0.45, lw=0), "under-confident"
+
+
 def _legend(ax, curves, names, colours):
     """Errors with intervals, the noise floor and the meaning of the bars, above the frame where no
     curve can be.
     """
-    handles, labels = [], []
-    for curve, name, (colour, marker) in zip(curves, names, colours, strict=True):
-        handles.append(
-            (
-                Patch(color=colour, alpha=0.2, lw=0),
-                Line2D([], [], color=colour, marker=marker, ms=4, lw=1.7),
-            )
-        )
-        labels.append(
-            f"{name + ': ' if name else ''}ECE {curve.ece.value:.3f} [{curve.ece.low:.3f}, {curve.ece.high:.3f}]"
-        )
-    floor = curves[-1].floor
-    handles.append(
-        (Patch(color=INK, alpha=0.27, lw=0), Line2D([], [], color=INK, lw=1, ls=(0, (3, 2))))
-    )
-    labels.append(f"if calibrated {floor.mean:.3f}, 95 % below {floor.p95:.3f}")
-    if len(curves) == 1:
-        table = curves[0].table
-        below, above = table["share"] < table["confidence"], table["share"] > table["confidence"]
-        for colour, name, there in (
-            (OVER, "over-confident", below),
-            (UNDER, "under-confident", above),
-        ):
-            if there.any():
-                handles.append(Patch(color=colour, alpha=0.45, lw=0))
-                labels.append(name)
+    handles, labels = zip(*_entries(curves, names, colours), strict=True)
     ax.legend(
         handles,
         labels,

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ...contract import PREDICTION_COLUMNS
 from .inputs import check_labels, check_probabilities
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #fc9bd2b1
@@ -22,8 +23,8 @@ def prediction_table(
     probs,  # (n, C) probabilities
     y,  # (n,) int true class numbers
     names: Sequence[str],  # (C,) class names
-    **columns,  # (n,) each, such as `group`, `split`, `path`
-) -> pd.DataFrame:  # label, p_NAME for each class, then the other columns
+    **columns,  # (n,) each, such as `id`, `group`, `split`
+) -> pd.DataFrame:  # id, group, split (as given), label, p_NAME for each class, other columns
     """Predictions as a table.
 
     Raises `ValueError` for bad input, another number of names, or a name given twice.
@@ -32,12 +33,13 @@ def prediction_table(
     y = check_labels(y, probs)
     names = [str(name) for name in names]
     if probs.ndim != 2 or len(names) != probs.shape[1] or len(set(names)) != len(names):
-        raise ValueError(
-            f"names: expected one name, used once, for each column of probs with shape {probs.shape}, found {names[:8]}"
-        )
+        expected = f"one name, used once, for each column of probs with shape {probs.shape}"
+        raise ValueError(f"names: expected {expected}, found {names[:8]}")
     table = pd.DataFrame(probs, columns=[f"p_{name}" for name in names])
     table.insert(0, "label", np.array(names, dtype=object)[y])
-    return table.assign(**columns)
+    table = table.assign(**columns)
+    first = [name for name in PREDICTION_COLUMNS if name in table]
+    return table[[*first, *(name for name in table if name not in first)]]
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #3fb5575a
 class Predictions(NamedTuple):
@@ -59,26 +61,21 @@ def read_predictions(
     bad row.
     """
     table, where = _table(source)
-    columns = [name for name in table if str(name).startswith("p_")]
+    if {"confidence", "right"} <= set(table) and not any(_classes(table)):
+        table = _as_classes(table, where)
+    columns = _classes(table)
     if "label" not in table or len(columns) < 2:
-        raise ValueError(
-            f"{where}: expected a column 'label' and a column 'p_NAME' for each of at least two classes, found {list(table)[:12]}"
-        )
+        expected = "a column 'label' and a column 'p_NAME' for each of at least two classes"
+        raise ValueError(f"{where}: expected {expected}, found {list(table)[:12]}")
     known = table["label"].notna()
-    table, names = (
-        table[known].reset_index(drop=True),
-        [name.removeprefix("p_") for name in columns],
-    )
-    numbers = (
-        table["label"]
-        .map(lambda value: names.index(str(value)) if str(value) in names else -1)
-        .to_numpy(dtype=int)
-    )
+    table, names = table[known].reset_index(drop=True), [name[2:] for name in columns]
+    places = {name: number for number, name in enumerate(names)}
+    numbers = np.array([places.get(str(label), -1) for label in table["label"]], dtype=int)
     if (numbers < 0).any():
         row = int(np.flatnonzero(numbers < 0)[0])
-        raise ValueError(
-            f"{where}, row {row}: the label {table['label'][row]!r} has no column 'p_{table['label'][row]}'; there are {columns[:8]}"
-        )
+        label, there = table["label"][row], columns[:8]
+        wanted = f"the label {label!r} has no column 'p_{label}'"
+        raise ValueError(f"{where}, row {row}: {wanted}; there are {there}")
     try:
         probs = check_probabilities(table[columns].to_numpy(dtype=float))
     except ValueError as error:
@@ -86,17 +83,32 @@ def read_predictions(
     return Predictions(probs, numbers, names, table, int((~known).sum()))
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #38546e50
+def _classes(table):
+    "The columns with probabilities of classes."
+    return [name for name in table if str(name).startswith("p_")]
+
+
+def _as_classes(table, where):
+    "Confidence and right as probabilities of two classes; no label where no answer was given."
+    sure = pd.to_numeric(table["confidence"], errors="coerce").astype(float)
+    if (beyond := (sure < 0) | (sure > 1)).any():
+        row = int(np.flatnonzero(beyond)[0])
+        found = table["confidence"].iloc[row]
+        raise ValueError(f"{where}, row {row}: expected a confidence in 0..1, found {found}")
+    right = table["right"].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
+    label = np.where(right, "right", "wrong").astype(object)
+    label[sure.isna()] = None
+    return table.assign(label=label, p_wrong=1 - sure, p_right=sure)
+
+# %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #820f4164
 def _table(source):
     "The table, and what to call it in a message."
     if isinstance(source, pd.DataFrame):
         return source, "table"
     path = Path(source).expanduser()
     if path.is_dir():
-        found = [
-            path / name
-            for name in ("predictions.parquet", "predictions.csv")
-            if (path / name).is_file()
-        ]
+        names = ("predictions.parquet", "predictions.csv")
+        found = [path / name for name in names if (path / name).is_file()]
         if not found:
             raise FileNotFoundError(
                 f"{path}: no predictions.parquet or predictions.csv in this folder"
@@ -106,8 +118,6 @@ def _table(source):
         raise FileNotFoundError(f"{path}: no such file or folder")
     if path.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{path}: expected a .parquet or .csv file")
-    return (
-        pd.read_parquet(path)
-        if path.suffix == ".parquet"
-        else pd.read_csv(path, dtype={"label": str})
-    ), str(path)
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path), str(path)
+    return pd.read_csv(path, dtype={"label": str}), str(path)

@@ -81,9 +81,9 @@ def brier_decomposition(
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width" or "mass"
 ) -> BrierParts:  # sums over the classes; of class 1 alone for `(n,)`
-    """Murphy's decomposition (1973, J.
+    """Murphy's decomposition (1973, J. Appl. Meteor. 12:595) with Stephenson's rest (2008).
 
-    Appl. Meteor. 12:595) with Stephenson's rest (2008). Raises `ValueError` for bad input.
+    Raises `ValueError` for bad input.
     """
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
@@ -104,7 +104,7 @@ def brier_decomposition(
         total, reliability, resolution, uncertainty, total - reliability + resolution - uncertainty
     )
 
-
+# %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #9abcff24
 def _parts(stated, happened, n_bins, bins):
     where, share = bin_numbers(stated, bin_edges(stated, n_bins, bins)), happened.mean()
     n = np.bincount(where, minlength=n_bins)

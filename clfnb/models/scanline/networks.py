@@ -136,12 +136,8 @@ class LineReader(nn.Module):
         self.place = nn.Parameter(torch.zeros(15, width))
         self.mix = nn.Sequential(*[_Mix(width) for _ in range(blocks)])
         self.norm = nn.LayerNorm(width)
-        self.left, self.right, self.shift, self.code = (
-            nn.Linear(width, 20),
-            nn.Linear(width, 10),
-            nn.Linear(width, 1),
-            nn.Linear(width, 1),
-        )
+        self.left, self.right = nn.Linear(width, 20), nn.Linear(width, 10)
+        self.shift, self.code = nn.Linear(width, 1), nn.Linear(width, 1)
 
     def forward(
         self,

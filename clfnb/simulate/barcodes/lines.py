@@ -152,10 +152,7 @@ def photograph(
     printed: np.ndarray,  # (lines, n) 0 for ink, 1 for paper, eight samples a module
     rng: np.random.Generator,  # of all that is drawn
     difficulty: float = 1.0,  # factor on the blur
-    noise: tuple = (
-        0.002,
-        0.15,
-    ),  # range of the noise, as a share of the contrast, after rows have been averaged
+    noise: tuple = (0.002, 0.15),  # its range, a share of the contrast after rows were averaged
 ) -> np.ndarray:  # (lines, n) float32
     "What a camera makes of printed lines. Raises `ValueError` for a negative difficulty."
     if difficulty < 0:

@@ -136,6 +136,16 @@ def _beside(canvas, rng, ink, paper, place):
         cv2.rectangle(canvas, (max(0, x - quiet), 1), (right, canvas.shape[0] - 2), ink, 2)
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #c01be6cf
+def _shapes(scene, rng):
+    "A filled ellipse and a filled quadrangle somewhere in the scene."
+    height, width = scene.shape
+    middle, axes = rng.integers(0, (width, height)), rng.integers(8, max(9, width // 3), 2)
+    angle, grey = float(rng.uniform(0, 180)), int(rng.integers(5, 256))
+    cv2.ellipse(scene, middle.tolist(), axes.tolist(), angle, 0, 360, grey, -1)
+    quad = rng.integers(0, (width, height)) + rng.normal(0, width / 5, (4, 2))
+    cv2.fillConvexPoly(scene, cv2.convexHull(quad.astype(np.int32)), int(rng.integers(5, 256)))
+
+
 def background(
     shape: tuple,  # (height, width)
     rng: np.random.Generator,  # of all that is drawn
@@ -145,38 +155,16 @@ def background(
     coarse = rng.integers(5, 256, (rng.integers(2, 5), rng.integers(2, 6)), np.uint8)
     scene = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     for _ in range(rng.integers(1, 6)):
-        middle, axes = rng.integers(0, (width, height)), rng.integers(8, max(9, width // 3), 2)
-        cv2.ellipse(
-            scene,
-            middle.tolist(),
-            axes.tolist(),
-            float(rng.uniform(0, 180)),
-            0,
-            360,
-            int(rng.integers(5, 256)),
-            -1,
-        )
-        quad = (rng.integers(0, (width, height)) + rng.normal(0, width / 5, (4, 2))).astype(
-            np.int32
-        )
-        cv2.fillConvexPoly(scene, cv2.convexHull(quad), int(rng.integers(5, 256)))
+        _shapes(scene, rng)
     for _ in range(rng.integers(0, 6)):
-        _text(
-            scene,
-            rng,
-            rng.integers(0, width),
-            width,
-            rng.integers(0, height),
-            rng.uniform(0.3, 1.5),
-            int(rng.integers(5, 256)),
-        )
+        x, y = rng.integers(0, width), rng.integers(0, height)
+        _text(scene, rng, x, width, y, rng.uniform(0.3, 1.5), int(rng.integers(5, 256)))
     if rng.random() < 0.25:
         x, y, step = *rng.integers(0, (width, height)), rng.uniform(3, 12)
         stripes = (np.arange(60) / step % 1 < rng.uniform(0.3, 0.7)).astype(np.float32)
         part = scene[y : y + 50, x : x + 60]
-        part[:] = 50 + 150 * (
-            stripes[: part.shape[1]] if rng.random() < 0.5 else stripes[: part.shape[0], None]
-        )
+        across = stripes[: part.shape[1]], stripes[: part.shape[0], None]
+        part[:] = 50 + 150 * across[0 if rng.random() < 0.5 else 1]
     return scene
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #65aa4ee5

@@ -16,7 +16,7 @@ import pandas as pd
 import wfdb
 from scipy.signal import butter, sosfilt
 
-from ...preprocessing.ecg.beats import MISSING, POINTS
+from ...preprocessing.ecg.beats import MISSING
 from .model import heart, patient
 from ..folders import new_folder
 

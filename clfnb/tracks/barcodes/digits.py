@@ -21,6 +21,7 @@ from ...preprocessing.barcodes.ean13 import PARITY, best_codes, is_valid
 from ...preprocessing.barcodes.crop import join_strips, photo_features
 from ...preprocessing.barcodes.markup import CORNERS
 from .examples import read_picture
+from ...training.inference import infer
 
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #9e1a13a1
 def strip_table(
@@ -146,11 +147,11 @@ def strip_dataset(
     )
 
 
-@torch.inference_mode()
 def perceptron_probabilities(
     net: torch.nn.Module,  # a `DigitPerceptron` with the groups `PATTERN_GROUPS`
     features: np.ndarray,  # (n, columns)
+    device: str = "cpu",  # where to compute
 ) -> list[np.ndarray]:  # twelve arrays (n, 20 or 10)
     "Probabilities of the patterns by a perceptron."
-    groups = net.eval()(torch.from_numpy(features.astype(np.float32)))
+    groups = infer(net, [torch.from_numpy(features.astype(np.float32))], device)
     return [group.softmax(1).numpy() for group in groups]

@@ -168,7 +168,7 @@ def _second_opinion(quick, network):
         if reading.code not in codes and not _contradict([*network, reading])
     ]
 
-
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a81f5d72
 def _thin(reading):
     "Whether an answer rests on a low stripe of the picture."
     width, height = (np.linalg.norm(reading.corners[k] - reading.corners[0]) for k in (1, 3))
@@ -177,10 +177,8 @@ def _thin(reading):
 
 def _contradict(found):
     "Whether two different codes claim one place."
-    middles, widths = (
-        [reading.corners.mean(0) for reading in found],
-        [np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found],
-    )
+    middles = [reading.corners.mean(0) for reading in found]
+    widths = [np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found]
     return any(
         a.code != b.code
         and np.linalg.norm(middles[i] - middles[i + 1 + j])
@@ -199,13 +197,8 @@ def _accepts(self: Predictor, reading):
 @patch
 def _by_network(self: Predictor, image):
     "Readings above the threshold, one a place."
-    bars, fine, found, settled, illegible = (
-        find_bars(image, self.most, windows=(5,)),
-        [],
-        {},
-        [],
-        [],
-    )
+    bars = find_bars(image, self.most, windows=(5,))
+    fine, found, settled, illegible = [], {}, [], []
     for effort in range(5):
         if effort == 2 and not settled:
             fine = [
@@ -233,7 +226,7 @@ def _by_network(self: Predictor, image):
                 illegible.append(quad)
     return list(found.values())
 
-
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #02978559
 def _elsewhere(quad, settled):
     "Whether a rectangle is neither at one of the settled places nor tiny beside one."
     return all(

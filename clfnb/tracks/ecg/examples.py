@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, read_beats, stretches
 from ...preprocessing.ecg.signal import remove_baseline, resample, zscore
-from ...preprocessing.ecg.labels import SCHEMES, UNKNOWN, labels_from_beats
+from ...preprocessing.ecg.labels import UNKNOWN, labels_from_beats
 from ...preprocessing.ecg.windows import beat_windows, fixed_windows, remove_gaps
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #d6d0d729
@@ -49,12 +49,8 @@ def record_names(
 def load(
     folder: str | Path,  # folder of WFDB records with annotations
     annotator: str = "q1c",  # suffix of the annotation files
-    exclude: tuple[str, ...] = tuple(
-        EXCLUDED_RECORDS
-    ),  # records to leave out, by default those without usable P waves
-) -> (
-    pd.DataFrame
-):  # one row a record: record, path, annotator, fs, samples, leads, beats, left_out, group
+    exclude: tuple[str, ...] = (*EXCLUDED_RECORDS,),  # to leave out: those without usable P waves
+) -> pd.DataFrame:  # record, path, annotator, fs, samples, leads, beats, left_out, group
     """The examples table of a folder of annotated records.
 
     Raises `FileNotFoundError` naming the record whose header or annotation is absent.
