@@ -20,17 +20,17 @@ import numpy as np
 class Anatomy:
     "The shape of one patient's chest, in units of half the image."
 
-    width: float   # half width of a lung
+    width: float  # half width of a lung
     height: float  # half height of a lung
-    top: float     # height of the lungs' middle, positive is down
-    heart: float   # radius of the heart
-    ribs: float    # pairs of ribs over the image
-    curve: float   # how far ribs hang down at the side
-    body: float    # half width of the body
+    top: float  # height of the lungs' middle, positive is down
+    heart: float  # radius of the heart
+    ribs: float  # pairs of ribs over the image
+    curve: float  # how far ribs hang down at the side
+    body: float  # half width of the body
 
 
 def anatomy(
-    rng: np.random.Generator,   # of the patient
+    rng: np.random.Generator,  # of the patient
 ) -> Anatomy:
     "A random patient."
     return Anatomy(
@@ -45,10 +45,10 @@ def _soft(distance, sharpness):
 
 
 def chest(
-    patient: Anatomy,      # whose chest
-    size: int = 224,       # side of the image, in pixels
-    shift=(0.0, 0.0),      # how far the patient stands off the middle, right and down
-) -> tuple[np.ndarray, np.ndarray]:   # (size, size) float32 brightness 0..1 and lungs 0..1
+    patient: Anatomy,  # whose chest
+    size: int = 224,  # side of the image, in pixels
+    shift=(0.0, 0.0),  # how far the patient stands off the middle, right and down
+) -> tuple[np.ndarray, np.ndarray]:  # (size, size) float32 brightness 0..1 and lungs 0..1
     "A healthy chest: dark lungs between bright ribs, spine, heart and diaphragm. Raises `ValueError` below 16 pixels."
     if size < 16:
         raise ValueError(f"size: expected at least 16 pixels, found {size}")
@@ -57,35 +57,53 @@ def chest(
     body = _soft(np.abs(x) + 0.25 * np.maximum(-0.7 - y, 0) - patient.body, 12)
     side = np.abs(x) - 0.42
     narrow = 1 + 0.35 * np.clip(-(y - patient.top) / patient.height, 0, 1)
-    lungs = _soft((side * narrow / patient.width) ** 2 + ((y - patient.top) / patient.height) ** 2 - 1, 2.5)
+    lungs = _soft(
+        (side * narrow / patient.width) ** 2 + ((y - patient.top) / patient.height) ** 2 - 1, 2.5
+    )
     dome = 0.5 + 0.16 * patient.height - 0.5 * (np.abs(x) - 0.4) ** 2
     lungs = lungs * _soft(y - dome, 14)
-    heart = _soft(((x - 0.12) / patient.heart) ** 2 + ((y - 0.3) / (1.15 * patient.heart)) ** 2 - 1, 2)
-    rib = np.cos(np.pi * patient.ribs * (y - patient.curve * side * np.sign(side) * 0.6 - 0.25 * side))
+    heart = _soft(
+        ((x - 0.12) / patient.heart) ** 2 + ((y - 0.3) / (1.15 * patient.heart)) ** 2 - 1, 2
+    )
+    rib = np.cos(
+        np.pi * patient.ribs * (y - patient.curve * side * np.sign(side) * 0.6 - 0.25 * side)
+    )
     rib = np.maximum(rib - 0.35, 0) * _soft(np.abs(side) - 0.36, 6)
     spine = _soft(np.abs(x) - 0.07, 20) * (0.9 + 0.1 * np.cos(60 * y))
-    image = body * (0.62 + 0.1 * y) - 0.42 * lungs * (1 - 0.9 * heart) + 0.16 * rib * body + 0.12 * spine + 0.16 * heart
+    image = (
+        body * (0.62 + 0.1 * y)
+        - 0.42 * lungs * (1 - 0.9 * heart)
+        + 0.16 * rib * body
+        + 0.12 * spine
+        + 0.16 * heart
+    )
     return image.astype(np.float32), lungs.astype(np.float32) * (1 - 0.8 * heart.astype(np.float32))
 
 # %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #9366b3e5
 def _blobs(rng, size, cells):
     "Smooth noise of about mean 0 and deviation 1 with `cells` bumps along a side."
-    return cv2.resize(rng.standard_normal((cells, cells), dtype=np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(
+        rng.standard_normal((cells, cells), dtype=np.float32),
+        (size, size),
+        interpolation=cv2.INTER_CUBIC,
+    )
 
 
 def opacity(
-    kind: str,                  # "bacteria" or "virus"
-    lungs: np.ndarray,          # (size, size) from `chest`
-    rng: np.random.Generator,   # of the image
-    severity: float = 1.0,      # 0 nothing, 1 obvious
-) -> np.ndarray:                # (size, size) float32, added to the brightness
+    kind: str,  # "bacteria" or "virus"
+    lungs: np.ndarray,  # (size, size) from `chest`
+    rng: np.random.Generator,  # of the image
+    severity: float = 1.0,  # 0 nothing, 1 obvious
+) -> np.ndarray:  # (size, size) float32, added to the brightness
     "What the illness adds to the lungs. Raises `ValueError` for another kind."
     size = len(lungs)
     line = np.linspace(-1, 1, size, dtype=np.float32)
     if kind == "bacteria":
         side, height = rng.choice([-1, 1]) * rng.uniform(0.32, 0.5), rng.uniform(-0.35, 0.3)
         radius = rng.uniform(0.2, 0.34)
-        distance = ((line[None] - side) / radius) ** 2 + ((line[:, None] - height) / (1.2 * radius)) ** 2
+        distance = ((line[None] - side) / radius) ** 2 + (
+            (line[:, None] - height) / (1.2 * radius)
+        ) ** 2
         patch = np.clip(1.4 - distance + 0.35 * _blobs(rng, size, 8), 0, 1)
         return (0.32 * severity * patch * lungs).astype(np.float32)
     if kind == "virus":
@@ -93,33 +111,33 @@ def opacity(
         return (severity * veil * lungs).astype(np.float32)
     raise ValueError(f"kind: expected 'bacteria' or 'virus', found {kind!r}")
 
-# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #e270a548
+# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #490cd267
 class Scanner(NamedTuple):
     "How a machine turns a chest into grey values."
 
-    haze: float    # scatter: added to everything that is dark
-    gamma: float   # grey curve
-    blur: float    # of the detector, in pixels at 224
-    noise: float   # deviation of its noise
+    haze: float  # scatter: added to everything that is dark
+    gamma: float  # grey curve
+    blur: float  # of the detector, in pixels at 224
+    noise: float  # deviation of its noise
     border: float  # width of the collimator's shadow, in shares of the side
 
 
 FIRST = Scanner(haze=0.02, gamma=1.0, blur=1.1, noise=0.012, border=0.0)
-SECOND = Scanner(haze=0.15, gamma=0.8, blur=0.5, noise=0.025, border=0.05)
+SECOND = Scanner(haze=0.05, gamma=0.92, blur=0.8, noise=0.02, border=0.03)
 
 
 def between(
-    share: float,   # 0 the first scanner, 1 the second
+    share: float,  # 0 the first scanner, 1 the second
 ) -> Scanner:
     "A scanner between the two."
     return Scanner(*(a + share * (b - a) for a, b in zip(FIRST, SECOND, strict=True)))
 
 
 def expose(
-    image: np.ndarray,          # (size, size) float32 from `chest`, perhaps with an opacity
-    scanner: Scanner,           # which machine
-    rng: np.random.Generator,   # of the image
-) -> np.ndarray:                # (size, size) uint8
+    image: np.ndarray,  # (size, size) float32 from `chest`, perhaps with an opacity
+    scanner: Scanner,  # which machine
+    rng: np.random.Generator,  # of the image
+) -> np.ndarray:  # (size, size) uint8
     "The image as the scanner stores it, with an exposure of its own."
     size = len(image)
     dose, offset = rng.uniform(0.88, 1.12), rng.uniform(-0.03, 0.03)
@@ -135,25 +153,34 @@ def expose(
 
 
 def burn_marker(
-    image: np.ndarray,   # (size, size) uint8, changed in place
-    text: str,           # such as "L" or "AP"
-    corner: str = "right",   # "left" or "right", at the top
-) -> np.ndarray:         # the same array
+    image: np.ndarray,  # (size, size) uint8, changed in place
+    text: str,  # such as "L" or "AP"
+    corner: str = "right",  # "left" or "right", at the top
+) -> np.ndarray:  # the same array
     "Write a lead marker into an image, as a radiographer does."
     size = len(image)
     place = (round(size * (0.06 if corner == "left" else 0.84)), round(size * 0.12))
-    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, size / 420, 255, max(1, size // 112), cv2.LINE_AA)
+    cv2.putText(
+        image,
+        text,
+        place,
+        cv2.FONT_HERSHEY_SIMPLEX,
+        size / 420,
+        255,
+        max(1, size // 112),
+        cv2.LINE_AA,
+    )
     return image
 
 # %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #f63db1eb
 def radiograph(
-    kind: str,                  # "normal", "bacteria" or "virus"
-    patient: Anatomy,           # whose chest
-    scanner: Scanner,           # taken by which machine
-    rng: np.random.Generator,   # of the image
-    size: int = 224,            # side, in pixels
-    marker: str = "",           # text at the top right, none by default
-) -> np.ndarray:                # (size, size) uint8
+    kind: str,  # "normal", "bacteria" or "virus"
+    patient: Anatomy,  # whose chest
+    scanner: Scanner,  # taken by which machine
+    rng: np.random.Generator,  # of the image
+    size: int = 224,  # side, in pixels
+    marker: str = "",  # text at the top right, none by default
+) -> np.ndarray:  # (size, size) uint8
     "One simulated chest X-ray. Raises `ValueError` for another kind."
     image, lungs = chest(patient, size, rng.uniform(-0.06, 0.06, 2))
     if kind != "normal":
