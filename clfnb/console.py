@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 # %% auto #0
 __all__ = ['dataset_argument', 'message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names',
            'run_names', 'data_names', 'known_data', 'parameter_names', 'lesson_named', 'pairs_to_values',
-           'parameter_help', 'summary', 'TrackCommands', 'predict_options', 'end_prediction']
+           'parameter_help', 'summary', 'TrackCommands', 'with_options', 'predict_options', 'end_prediction']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -128,8 +128,8 @@ def data_names(
 
 # %% ../nbs/lib/console.ipynb #7ef3f4ee
 def known_data(
-    ctx: click.Context,
-    param: click.Parameter,  # click's own
+    ctx: click.Context,  # click's own record of what was typed
+    param: click.Parameter,  # click's description of the argument
     name: str,  # as typed
 ) -> str:  # the same
     "Refuse a name that is not in the catalogue. Raises `Mistyped` with a proposal."
@@ -254,6 +254,19 @@ class TrackCommands(click.Group):
             formatter.write_dl([(name, track(name).title) for name in names])
 
 # %% ../nbs/lib/console.ipynb #51698451
+def with_options(
+    options: list,  # decorators of `click.option`
+):  # a decorator
+    "Give a command many options, listed in this order in its help."
+
+    def decorate(function):
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+# %% ../nbs/lib/console.ipynb #477be0fd
 def predict_options(
     required: bool,  # whether a run must be named: True where no weights are shipped
 ):  # decorator of a function with the parameters run, device and csv
@@ -275,12 +288,7 @@ def predict_options(
         click.option("--csv", type=click.Path(dir_okay=False), help="File for the table."),
     ]
 
-    def decorate(function):
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    return with_options(options)
 
 # %% ../nbs/lib/console.ipynb #6a525a1b
 def end_prediction(

@@ -65,6 +65,8 @@ ECG = Track(
     command="clfnb.tracks.ecg.predict:command",
     datasets=("qtdb",),
 )
+
+# %% ../nbs/lib/registry.ipynb #68dfc80c
 PLANKTON = Track(
     name="plankton",
     title="plankton images, many classes, most of them rare",

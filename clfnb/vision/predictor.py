@@ -114,19 +114,17 @@ class ImagePredictor:
         logits: np.ndarray,  # (n, classes) from `logits_of`
         paths,  # (n,) what the rows are called
         probs: bool = False,  # a column for every class too
-    ) -> pd.DataFrame:  # path, class, probability, second, third, unknown_score (and p_CLASS ...)
-        "Answers as a table."
+    ) -> pd.DataFrame:
+        "Answers as a table, as `answer_table`."
         return answer_table(self, logits, paths, probs)
 
     def predict(
         self,
         paths,  # a folder of images, searched to any depth, an image, or a list of images
-        probs: bool = False,  # a column for every class too
-        on_error: str = "skip",  # a broken image: "skip" or "raise"
-        chunk: int = 4096,  # images held in memory at a time
+        **options,  # of `name_images`
     ) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
         "Name all images of a folder. Raises `FileNotFoundError` where there are none."
-        return name_images(self, paths, probs, on_error, chunk)
+        return name_images(self, paths, **options)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #4ebb8107
 def answer_table(
