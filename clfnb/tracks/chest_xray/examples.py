@@ -7,18 +7,18 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/examples.html.md"""
 # %% auto #0
 __all__ = ['SUFFIXES', 'SPLITS', 'radiograph_files', 'two_classes', 'read_npz', 'load', 'RadiographData', 'squares_of', 'dataset']
 
-# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #0eb3f92f
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #5131c704
 import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import platformdirs
 import torch
 
 from ...data.splits import content_keys
 from ...preprocessing.radiographs import is_dicom
+from ...settings import load_settings
 from .names import parse_name
 from .store import stored_squares
 
@@ -28,8 +28,8 @@ SPLITS = ("train", "val", "test")
 
 
 def radiograph_files(
-    place: str | Path,   # a folder, searched to any depth, or one file
-) -> list[Path]:         # sorted
+    place: str | Path,  # a folder, searched to any depth, or one file
+) -> list[Path]:  # sorted
     "Image and DICOM files, by suffix or DICOM's own mark. Raises `FileNotFoundError` where there is none."
     place = Path(place)
     if place.is_file():
@@ -37,7 +37,11 @@ def radiograph_files(
     found = []
     for where, _, names in os.walk(place):
         paths = [Path(where, name) for name in names if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES or not path.suffix and is_dicom(path)]
+        found += [
+            path
+            for path in paths
+            if path.suffix.lower() in SUFFIXES or not path.suffix and is_dicom(path)
+        ]
     if not found:
         state = "none" if place.is_dir() else "no such folder"
         raise FileNotFoundError(f"{place}: expected images ({' '.join(SUFFIXES)}), found {state}")
@@ -45,13 +49,15 @@ def radiograph_files(
 
 
 def two_classes(
-    labels,   # names of the classes that were found
-    place,    # for the message
-) -> tuple[str, str]:   # what is normal, what is looked for
+    labels,  # names of the classes that were found
+    place,  # for the message
+) -> tuple[str, str]:  # what is normal, what is looked for
     "The two classes in order. Raises `ValueError` unless there are two."
     names = sorted(set(labels))
     if len(names) != 2:
-        raise ValueError(f"{place}: expected images of two classes, such as NORMAL and PNEUMONIA, found {names}")
+        raise ValueError(
+            f"{place}: expected images of two classes, such as NORMAL and PNEUMONIA, found {names}"
+        )
     pneumonia = [name for name in names if "pneum" in name.lower()]
     ill = pneumonia[0] if len(pneumonia) == 1 else names[1]
     return next(name for name in names if name != ill), ill
@@ -59,41 +65,58 @@ def two_classes(
 
 def _class_folders(folder, split):
     rows, empty = [], []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))):
+    for place in sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
+    ):
         try:
-            rows += [{"path": str(path), "label": place.name, "split": split} for path in radiograph_files(place)]
+            rows += [
+                {"path": str(path), "label": place.name, "split": split}
+                for path in radiograph_files(place)
+            ]
         except FileNotFoundError:
             empty.append(place.name)
     if empty:
-        raise ValueError(f"{folder / empty[0]}: a class without an image; expected some in each of two class folders")
+        raise ValueError(
+            f"{folder / empty[0]}: a class without an image; expected some in each of two class folders"
+        )
     return rows
 
 
 def _folder_table(folder):
     parts = [name for name in SPLITS if (folder / name).is_dir()]
-    rows = [row for name in parts for row in _class_folders(folder / name, name)] if parts else _class_folders(folder, "")
+    rows = (
+        [row for name in parts for row in _class_folders(folder / name, name)]
+        if parts
+        else _class_folders(folder, "")
+    )
     if not rows:
-        raise ValueError(f"{folder}: expected {folder}/train/CLASS/IMAGE, an .npz of MedMNIST or a labels.csv, found no class folders")
+        raise ValueError(
+            f"{folder}: expected {folder}/train/CLASS/IMAGE, an .npz of MedMNIST or a labels.csv, found no class folders"
+        )
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #cac8daf0
 def _csv_table(file):
     table = pd.read_csv(file, dtype=str)
     if missing := {"path", "label"} - set(table):
-        raise ValueError(f"{file}: expected the columns path and label (and patient, split), found {list(table)}: {sorted(missing)} missing")
+        raise ValueError(
+            f"{file}: expected the columns path and label (and patient, split), found {list(table)}: {sorted(missing)} missing"
+        )
     blank = table.index[table[["path", "label"]].isna().any(axis=1)]
     if len(blank):
         raise ValueError(f"{file}, row {blank[0] + 2}: path or label is empty")
     numbers = {"0": "NORMAL", "1": "PNEUMONIA"}
     label = table.label.map(numbers) if set(table.label) <= set(numbers) else table.label
-    path = [str(Path(name) if Path(name).is_absolute() else file.parent / name) for name in table.path]
+    path = [
+        str(Path(name) if Path(name).is_absolute() else file.parent / name) for name in table.path
+    ]
     split = table.split.fillna("") if "split" in table else ""
     found = pd.DataFrame({"path": path, "label": label, "split": split})
     return found.assign(patient=table.patient) if "patient" in table else found
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #45326b47
 def read_npz(
-    file: str | Path,   # of MedMNIST, with one or more of train, val and test
+    file: str | Path,  # of MedMNIST, with one or more of train, val and test
 ) -> dict[str, tuple]:  # part → (n, side, side) uint8 images and (n,) labels or None
     "The arrays by part. Raises `ValueError` for a file of another content."
     found = {}
@@ -102,19 +125,30 @@ def read_npz(
             for part in SPLITS:
                 if f"{part}_images" in arrays:
                     images = arrays[f"{part}_images"]
-                    labels = arrays[f"{part}_labels"].ravel() if f"{part}_labels" in arrays else None
-                    found[part] = images if images.ndim == 3 else images.mean(axis=3).astype(images.dtype), labels
+                    labels = (
+                        arrays[f"{part}_labels"].ravel() if f"{part}_labels" in arrays else None
+                    )
+                    found[part] = (
+                        images if images.ndim == 3 else images.mean(axis=3).astype(images.dtype),
+                        labels,
+                    )
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{file}: not a readable .npz of images: {error}") from error
     if not found:
-        raise ValueError(f"{file}: expected arrays train_images, train_labels and so on, as in MedMNIST")
+        raise ValueError(
+            f"{file}: expected arrays train_images, train_labels and so on, as in MedMNIST"
+        )
     for part, (images, labels) in found.items():
         if images.dtype != np.uint8 or labels is not None and len(labels) != len(images):
-            raise ValueError(f"{file}: {part}: expected uint8 images with a label each, found {images.dtype} {images.shape}")
+            raise ValueError(
+                f"{file}: {part}: expected uint8 images with a label each, found {images.dtype} {images.shape}"
+            )
         if labels is not None and not np.isin(labels, (0, 1)).all():
-            raise ValueError(f"{file}: {part}: expected labels 0 and 1, found {np.unique(labels)[:8].tolist()}")
+            raise ValueError(
+                f"{file}: {part}: expected labels 0 and 1, found {np.unique(labels)[:8].tolist()}"
+            )
     return found
 
 
@@ -124,18 +158,39 @@ def _npz_table(files):
         for part, (images, labels) in read_npz(file).items():
             path = [f"{file}#{part}/{row}" for row in range(len(images))]
             label = "" if labels is None else names[labels]
-            rows.append(pd.DataFrame({"path": path, "label": label, "split": part, "store": str(file), "row": range(len(images))}))
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "path": path,
+                        "label": label,
+                        "split": part,
+                        "store": str(file),
+                        "row": range(len(images)),
+                    }
+                )
+            )
     return pd.concat(rows, ignore_index=True)
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #9a05ab8d
 def _with_patients(table):
     "Series, number and group of each row, identical files joined; notes on what no name explains."
     names = [parse_name(path) for path in table.path]
-    group = [name.patient if name else Path(path).name for name, path in zip(names, table.path, strict=True)]
+    group = [
+        name.patient if name else Path(path).name
+        for name, path in zip(names, table.path, strict=True)
+    ]
     if "patient" in table:
         group, names = table.patient.fillna(table.path), names
-    unknown = [Path(path).name for path, name in zip(table.path, names, strict=True) if name is None]
-    notes = [] if "patient" in table or not unknown else [f"{len(unknown)} names say no patient (such as {unknown[0]}): each is taken for one of its own"]
+    unknown = [
+        Path(path).name for path, name in zip(table.path, names, strict=True) if name is None
+    ]
+    notes = (
+        []
+        if "patient" in table or not unknown
+        else [
+            f"{len(unknown)} names say no patient (such as {unknown[0]}): each is taken for one of its own"
+        ]
+    )
     key = pd.Series(content_keys(table.path))
     twins = key[key.duplicated(keep=False)]
     parent = {}
@@ -150,18 +205,20 @@ def _with_patients(table):
         roots = sorted({root(group[row]) for row in rows})
         parent.update({other: roots[0] for other in roots[1:]})
     if len(twins):
-        notes.append(f"{len(twins)} files are byte for byte the same as another ({twins.nunique()} contents)")
+        notes.append(
+            f"{len(twins)} files are byte for byte the same as another ({twins.nunique()} contents)"
+        )
     series = [name.series if name else "" for name in names]
     number = [name.number if name else -1 for name in names]
     return table.assign(series=series, number=number, group=[root(name) for name in group]), notes
 
-# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #060eb1d2
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #a4336fc4
 def load(
-    folder: str | Path,   # a folder in one of the three layouts, or an .npz or .csv file
-    size: int = 224,      # side of the stored squares; the arrays of an .npz keep theirs
-    cache_dir: str | Path | None = None,   # of the decoded images; none: the user's cache
-    **options,            # of `decode_squares`
-) -> pd.DataFrame:        # path, label, code (1 for pneumonia), group, split, series, number, store, row
+    folder: str | Path,  # a folder in one of the three layouts, or an .npz or .csv file
+    size: int = 224,  # side of the stored squares; the arrays of an .npz keep theirs
+    cache_dir: str | Path | None = None,  # of the decoded images; none: that of the settings
+    **options,  # of `decode_squares`
+) -> pd.DataFrame:  # path, label, code (1 for pneumonia), group, split, series, number, store, row
     "One row a readable image; `attrs` has errors and notes. Raises `FileNotFoundError` or `ValueError` saying what was expected."
     folder = Path(folder)
     if not folder.exists():
@@ -170,13 +227,18 @@ def load(
     if inside and inside[0].suffix == ".npz":
         table = _npz_table(inside)
         table = table.assign(series="", number=-1, group=table.path)
-        errors, notes = [], ["arrays of an .npz say no patient: each image is taken for one of its own"]
+        errors, notes = (
+            [],
+            ["arrays of an .npz say no patient: each image is taken for one of its own"],
+        )
     else:
         csv = folder if folder.is_file() else folder / "labels.csv"
         table = _csv_table(csv) if csv.is_file() else _folder_table(folder)
         missing = [path for path in table.path if not os.path.isfile(path)]
         table = table[~table.path.isin(missing)].reset_index(drop=True)
-        store, read, errors = stored_squares(table.path, cache_dir or platformdirs.user_cache_dir("clfnb", appauthor=False), size, **options)
+        store, read, errors = stored_squares(
+            table.path, cache_dir or load_settings().cache_dir, size, **options
+        )
         errors = [f"{path}: no such file" for path in missing] + errors
         table, notes = _with_patients(table[read].reset_index(drop=True))
         table = table.assign(store=str(store), row=range(len(table)))
@@ -191,11 +253,13 @@ class RadiographData(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        images: np.ndarray,   # (n, side, side) uint8
-        codes,                # (n,) 0 or 1
+        images: np.ndarray,  # (n, side, side) uint8
+        codes,  # (n,) 0 or 1
     ):
         if len(images) != len(codes) or images.ndim != 3:
-            raise ValueError(f"expected (n, side, side) images with n labels, found {images.shape} and {len(codes)}")
+            raise ValueError(
+                f"expected (n, side, side) images with n labels, found {images.shape} and {len(codes)}"
+            )
         self.images = torch.from_numpy(np.ascontiguousarray(images))[:, None]
         self.labels = torch.from_numpy(np.asarray(codes, np.float32))
 
@@ -210,8 +274,8 @@ class RadiographData(torch.utils.data.Dataset):
 
 
 def squares_of(
-    table: pd.DataFrame,   # from `load`, or some of its rows
-) -> np.ndarray:           # (n, side, side) uint8
+    table: pd.DataFrame,  # from `load`, or some of its rows
+) -> np.ndarray:  # (n, side, side) uint8
     "The images of a table. Raises `ValueError` where the stores have different sizes."
     images = None
     for store, rows in table.groupby("store", sort=False):
@@ -225,14 +289,16 @@ def squares_of(
             found = np.load(store, mmap_mode="r", allow_pickle=False)[rows.row.to_numpy()]
         images = np.empty((len(table), *found.shape[1:]), np.uint8) if images is None else images
         if images.shape[1:] != found.shape[1:]:
-            raise ValueError(f"{store}: images of {found.shape[1:]} pixels, others of {images.shape[1:]}")
+            raise ValueError(
+                f"{store}: images of {found.shape[1:]} pixels, others of {images.shape[1:]}"
+            )
         images[table.index.get_indexer(rows.index)] = found
     return images if images is not None else np.empty((0, 224, 224), np.uint8)
 
 
 def dataset(
-    table: pd.DataFrame,   # from `load`, or some of its rows
-    train: bool = False,   # kept for the contract of tracks: images are varied in the network's input layer
+    table: pd.DataFrame,  # from `load`, or some of its rows
+    train: bool = False,  # kept for the contract of tracks: images are varied in the network's input layer
 ) -> RadiographData:
     "The torch data set of a table."
     return RadiographData(squares_of(table), table.code.to_numpy())
