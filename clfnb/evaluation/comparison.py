@@ -16,7 +16,9 @@ def _sides(y, scores):
     "Checked labels, scores as rows, and for each row the placement of every ill and every well image."
     y, scores = np.asarray(y), np.atleast_2d(np.asarray(scores, dtype=float))
     if scores.shape[1] != len(y) or not np.isfinite(scores).all():
-        raise ValueError(f"scores: expected {len(y)} finite values a row, found shape {scores.shape}")
+        raise ValueError(
+            f"scores: expected {len(y)} finite values a row, found shape {scores.shape}"
+        )
     if set(np.unique(y)) != {0, 1}:
         raise ValueError(f"y: expected both classes, 0 and 1, found {np.unique(y).tolist()}")
     ill, well = scores[:, y == 1], scores[:, y == 0]
@@ -28,8 +30,8 @@ def _sides(y, scores):
 
 
 def delong(
-    y,        # (n,) 0 for well, 1 for ill
-    scores,   # (n,) or (models, n) scores, higher for ill
+    y,  # (n,) 0 for well, 1 for ill
+    scores,  # (n,) or (models, n) scores, higher for ill
 ) -> tuple[np.ndarray, np.ndarray]:  # (models,) AUCs, (models, models) their covariance
     "AUCs with covariance (DeLong 1988, Biometrics 44:837). Raises `ValueError` unless both classes occur."
     above, below = _sides(y, scores)
@@ -41,9 +43,9 @@ def delong(
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #600bf4fa
 def auc_interval(
-    y,                     # (n,) 0 for well, 1 for ill
-    score,                 # (n,) higher for ill
-    level: float = 0.95,   # coverage, between 0 and 1
+    y,  # (n,) 0 for well, 1 for ill
+    score,  # (n,) higher for ill
+    level: float = 0.95,  # coverage, between 0 and 1
 ) -> tuple[float, float, float]:  # AUC, lower and upper bound
     "AUC with DeLong's interval on the logit scale; the bounds of a perfect score are NaN and 1. Raises `ValueError` as `delong` does."
     (area,), ((variance,),) = delong(y, score)
@@ -55,28 +57,35 @@ def auc_interval(
 
 
 def compare_auc(
-    y,                     # (n,) 0 for well, 1 for ill
-    first,                 # (n,) scores of one model
-    second,                # (n,) scores of the other
-    level: float = 0.95,   # coverage of the interval
-) -> dict:                 # difference (first − second), low, high, p (two-sided)
+    y,  # (n,) 0 for well, 1 for ill
+    first,  # (n,) scores of one model
+    second,  # (n,) scores of the other
+    level: float = 0.95,  # coverage of the interval
+) -> dict:  # difference (first − second), low, high, p (two-sided)
     "DeLong's test of two AUCs on the same examples. Raises `ValueError` as `delong` does."
     areas, covariance = delong(y, [first, second])
     difference = areas[0] - areas[1]
     spread = np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0))
     half = norm.ppf((1 + level) / 2) * spread
     p = 2 * norm.sf(abs(difference) / spread) if spread > 0 else 1.0 if difference == 0 else 0.0
-    return {"difference": difference, "low": difference - half, "high": difference + half, "p": float(p)}
+    return {
+        "difference": difference,
+        "low": difference - half,
+        "high": difference + half,
+        "p": float(p),
+    }
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #feec52e1
 def mcnemar(
-    right_first,    # (n,) bool, whether one model's answer is right
-    right_second,   # (n,) bool, the same for the other
-) -> dict:          # only_first, only_second, p (exact, two-sided)
+    right_first,  # (n,) bool, whether one model's answer is right
+    right_second,  # (n,) bool, the same for the other
+) -> dict:  # only_first, only_second, p (exact, two-sided)
     "McNemar's exact test (1947, Psychometrika 12:153). Raises `ValueError` for different lengths."
     first, second = np.asarray(right_first, bool), np.asarray(right_second, bool)
     if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"expected two lists of equal length, found shapes {first.shape} and {second.shape}")
+        raise ValueError(
+            f"expected two lists of equal length, found shapes {first.shape} and {second.shape}"
+        )
     only = int(np.sum(first & ~second)), int(np.sum(second & ~first))
     p = binomtest(only[0], sum(only), 0.5).pvalue if sum(only) else 1.0
     return {"only_first": only[0], "only_second": only[1], "p": float(p)}

@@ -20,17 +20,21 @@ from .plots import PALETTE, new_axes
 def _checked(y, score):
     y, score = np.asarray(y), np.asarray(score, dtype=float)
     if y.shape != score.shape or y.ndim != 1 or not np.isfinite(score).all():
-        raise ValueError(f"score: expected one finite value for each of {y.shape} labels, found {score.shape}")
+        raise ValueError(
+            f"score: expected one finite value for each of {y.shape} labels, found {score.shape}"
+        )
     if set(np.unique(y)) != {0, 1}:
         raise ValueError(f"y: expected both classes, 0 and 1, found {np.unique(y).tolist()}")
     return y, score
 
 
 def rates(
-    y,               # (n,) 0 for well, 1 for ill
-    score,           # (n,) higher for ill
-    weights=None,    # (n,) or (draws, n) how often each example counts; none: once
-) -> tuple:          # thresholds (k,) falling; sensitivity, false positive rate and precision, each (..., k)
+    y,  # (n,) 0 for well, 1 for ill
+    score,  # (n,) higher for ill
+    weights=None,  # (n,) or (draws, n) how often each example counts; none: once
+) -> (
+    tuple
+):  # thresholds (k,) falling; sensitivity, false positive rate and precision, each (..., k)
     "What each threshold would do: an example is positive if its score is at least the threshold. Raises `ValueError` unless both classes occur."
     y, score = _checked(y, score)
     weights = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
@@ -45,25 +49,27 @@ def rates(
 
 
 def group_weights(
-    groups,                     # (n,) the patient of each example; none: each on its own
-    n: int,                     # how many examples
-    draws: int,                 # how many new test sets
-    rng: np.random.Generator,   # source of chance
-) -> np.ndarray:                # (draws, n) how often each example counts
+    groups,  # (n,) the patient of each example; none: each on its own
+    n: int,  # how many examples
+    draws: int,  # how many new test sets
+    rng: np.random.Generator,  # source of chance
+) -> np.ndarray:  # (draws, n) how often each example counts
     "Bootstrap weights of examples when whole patients are drawn."
-    codes = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    codes = (
+        np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    )
     return draw_weights(codes.max() + 1, draws, rng)[:, codes]
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #6aebefca
 def curve_band(
-    y,                    # (n,) 0 for well, 1 for ill
-    score,                # (n,) higher for ill
-    groups=None,          # (n,) the patient of each example
-    kind: str = "roc",    # "roc": sensitivity at false positive rates; "pr": precision at sensitivities
-    draws: int = 300,     # bootstrap draws
+    y,  # (n,) 0 for well, 1 for ill
+    score,  # (n,) higher for ill
+    groups=None,  # (n,) the patient of each example
+    kind: str = "roc",  # "roc": sensitivity at false positive rates; "pr": precision at sensitivities
+    draws: int = 300,  # bootstrap draws
     level: float = 0.95,  # coverage of the band, point by point
-    seed: int = 0,        # decides every draw
-) -> pd.DataFrame:        # x, value, low, high
+    seed: int = 0,  # decides every draw
+) -> pd.DataFrame:  # x, value, low, high
     "A curve on an even grid with its bootstrap band over patients. Raises `ValueError` for another kind."
     if kind not in ("roc", "pr"):
         raise ValueError(f"kind: expected 'roc' or 'pr', found {kind!r}")
@@ -78,37 +84,50 @@ def curve_band(
 
     _, *curve = rates(y, score)
     _, *redrawn = rates(y, score, weights)
-    low, high = percentile_interval(np.stack([on_grid(*one) for one in zip(*redrawn, strict=True)]), level)
+    low, high = percentile_interval(
+        np.stack([on_grid(*one) for one in zip(*redrawn, strict=True)]), level
+    )
     return pd.DataFrame({"x": x, "value": on_grid(*curve), "low": low, "high": high})
 
 
 def plot_curves(
     curves: dict[str, tuple],  # name → (y, score) or (y, score, groups)
-    kind: str = "roc",         # "roc" or "pr"
-    ax: Axes | None = None,    # where to draw; none makes a figure
-    **options,                 # draws, level and seed of `curve_band`
+    kind: str = "roc",  # "roc" or "pr"
+    ax: Axes | None = None,  # where to draw; none makes a figure
+    **options,  # draws, level and seed of `curve_band`
 ) -> Axes:
     "ROC or precision-recall curves of some models with their bands."
     ax = new_axes(4.2, 4)[0] if ax is None else ax
     for number, (name, data) in enumerate(curves.items()):
         band = curve_band(*data, kind=kind, **options)
         ax.plot(band.x, band.value, color=PALETTE[number % len(PALETTE)], label=name)
-        ax.fill_between(band.x, band.low, band.high, color=PALETTE[number % len(PALETTE)], alpha=0.2, linewidth=0)
-    labels = ("1 − specificity", "sensitivity") if kind == "roc" else ("sensitivity", "positive predictive value")
+        ax.fill_between(
+            band.x,
+            band.low,
+            band.high,
+            color=PALETTE[number % len(PALETTE)],
+            alpha=0.2,
+            linewidth=0,
+        )
+    labels = (
+        ("1 − specificity", "sensitivity")
+        if kind == "roc"
+        else ("sensitivity", "positive predictive value")
+    )
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, 1), ylim=(0, 1.01))
     ax.legend(fontsize="small", loc="lower right" if kind == "roc" else "lower left")
     return ax
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #87525337
 def threshold_for(
-    y,                    # (n,) 0 for well, 1 for ill, of the validation part
-    score,                # (n,) higher for ill
-    sensitivity: float,   # wanted, above 0 and at most 1
-    groups=None,          # (n,) the patient of each example
-    draws: int = 500,     # bootstrap draws
+    y,  # (n,) 0 for well, 1 for ill, of the validation part
+    score,  # (n,) higher for ill
+    sensitivity: float,  # wanted, above 0 and at most 1
+    groups=None,  # (n,) the patient of each example
+    draws: int = 500,  # bootstrap draws
     level: float = 0.95,  # coverage
-    seed: int = 0,        # decides every draw
-) -> pd.DataFrame:        # rows threshold, sensitivity, specificity; value, low, high
+    seed: int = 0,  # decides every draw
+) -> pd.DataFrame:  # rows threshold, sensitivity, specificity; value, low, high
     "The highest threshold that finds the wanted share of the ill. Raises `ValueError` for a share outside (0, 1]."
     if not 0 < sensitivity <= 1:
         raise ValueError(f"sensitivity: expected above 0 and at most 1, found {sensitivity}")
@@ -117,7 +136,10 @@ def threshold_for(
     def chosen(found, false):
         at = np.argmax(found >= sensitivity - 1e-12, axis=-1)
         pick = np.expand_dims(at, -1)
-        return [np.take_along_axis(values, pick, -1)[..., 0] for values in (np.broadcast_to(cuts, found.shape), found, 1 - false)]
+        return [
+            np.take_along_axis(values, pick, -1)[..., 0]
+            for values in (np.broadcast_to(cuts, found.shape), found, 1 - false)
+        ]
 
     cuts, found, false, _ = rates(y, score)
     value = chosen(found, false)
@@ -128,16 +150,21 @@ def threshold_for(
 
 
 def operating_point(
-    y,                  # (n,) 0 for well, 1 for ill
-    score,              # (n,) higher for ill
-    threshold: float,   # positive from here on
+    y,  # (n,) 0 for well, 1 for ill
+    score,  # (n,) higher for ill
+    threshold: float,  # positive from here on
     level: float = 0.95,  # coverage
-) -> pd.DataFrame:      # metric, value, low, high, n
+) -> pd.DataFrame:  # metric, value, low, high, n
     "Sensitivity, specificity, predictive values and accuracy with Wilson's intervals. Raises `ValueError` unless both classes occur."
     y, score = _checked(y, score)
     positive = score >= threshold
-    parts = {"sensitivity": positive[y == 1], "specificity": ~positive[y == 0], "ppv": y[positive] == 1,
-             "npv": y[~positive] == 0, "accuracy": positive == y}
+    parts = {
+        "sensitivity": positive[y == 1],
+        "specificity": ~positive[y == 0],
+        "ppv": y[positive] == 1,
+        "npv": y[~positive] == 0,
+        "accuracy": positive == y,
+    }
     rows = []
     for name, right in parts.items():
         k, n = int(np.sum(right)), len(right)
@@ -146,27 +173,38 @@ def operating_point(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #1cdccb4c
 def at_prevalence(
-    sensitivity: float,   # share of the ill that are found
-    specificity: float,   # share of the well that are left in peace
-    prevalence,           # (k,) share of the ill among those who come, each 0..1
-) -> pd.DataFrame:        # prevalence, ppv, npv, alarms_per_1000, false_alarms_per_1000, missed_per_1000
+    sensitivity: float,  # share of the ill that are found
+    specificity: float,  # share of the well that are left in peace
+    prevalence,  # (k,) share of the ill among those who come, each 0..1
+) -> pd.DataFrame:  # prevalence, ppv, npv, alarms_per_1000, false_alarms_per_1000, missed_per_1000
     "Predictive values at other prevalences (Bayes). Raises `ValueError` for a share outside 0..1."
     pi = np.atleast_1d(np.asarray(prevalence, dtype=float))
-    for name, values in (("sensitivity", sensitivity), ("specificity", specificity), ("prevalence", pi)):
+    for name, values in (
+        ("sensitivity", sensitivity),
+        ("specificity", specificity),
+        ("prevalence", pi),
+    ):
         if not np.all((np.asarray(values) >= 0) & (np.asarray(values) <= 1)):
             raise ValueError(f"{name}: expected 0..1, found {values}")
     true, false = sensitivity * pi, (1 - specificity) * (1 - pi)
     missed, calm = (1 - sensitivity) * pi, specificity * (1 - pi)
     with np.errstate(invalid="ignore", divide="ignore"):
         columns = {"prevalence": pi, "ppv": true / (true + false), "npv": calm / (calm + missed)}
-    return pd.DataFrame(columns | {"alarms_per_1000": 1000 * (true + false), "false_alarms_per_1000": 1000 * false, "missed_per_1000": 1000 * missed})
+    return pd.DataFrame(
+        columns
+        | {
+            "alarms_per_1000": 1000 * (true + false),
+            "false_alarms_per_1000": 1000 * false,
+            "missed_per_1000": 1000 * missed,
+        }
+    )
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #f1ae43b8
 def net_benefit(
-    y,                    # (n,) 0 for well, 1 for ill
-    p,                    # (n,) probability of ill
-    at=None,              # (k,) probabilities at which to act, below 1; none: 0.01 .. 0.99
-) -> pd.DataFrame:        # at, model, everybody (nobody is 0)
+    y,  # (n,) 0 for well, 1 for ill
+    p,  # (n,) probability of ill
+    at=None,  # (k,) probabilities at which to act, below 1; none: 0.01 .. 0.99
+) -> pd.DataFrame:  # at, model, everybody (nobody is 0)
     "Decision curve (Vickers and Elkin 2006, Med. Decis. Making 26:565). Raises `ValueError` for values that are no probabilities."
     y, p = _checked(y, p)
     at = np.linspace(0.01, 0.99, 99) if at is None else np.asarray(at, dtype=float)
@@ -180,7 +218,7 @@ def net_benefit(
 
 def plot_net_benefit(
     curves: dict[str, tuple],  # name → (y, probability of ill)
-    ax: Axes | None = None,    # where to draw; none makes a figure
+    ax: Axes | None = None,  # where to draw; none makes a figure
 ) -> Axes:
     "Decision curves of some models beside the two policies that need none."
     ax = new_axes(5.5, 3.4)[0] if ax is None else ax
@@ -189,6 +227,10 @@ def plot_net_benefit(
         ax.plot(table["at"], table.model, color=PALETTE[number % len(PALETTE)], label=name)
     ax.plot(table["at"], table.everybody, color="#888888", linestyle="--", label="treat everybody")
     ax.axhline(0, color="#888888", linestyle=":", label="treat nobody")
-    ax.set(xlabel="probability at which one acts", ylabel="net benefit", ylim=(-0.05, max(0.1, table.everybody.max() * 1.1)))
+    ax.set(
+        xlabel="probability at which one acts",
+        ylabel="net benefit",
+        ylim=(-0.05, max(0.1, table.everybody.max() * 1.1)),
+    )
     ax.legend(fontsize="small")
     return ax

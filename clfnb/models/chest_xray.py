@@ -71,13 +71,13 @@ def study_model(
         *layers, nn.Linear(128 * last**2, 64), relu(), nn.Dropout(0.5), nn.Linear(64, 1)
     )
 
-# %% ../../nbs/lib/models/chest_xray.ipynb #ea8da9c6
+# %% ../../nbs/lib/models/chest_xray.ipynb #2a2c2201
 def grey_stem(
     body: nn.Module,  # whose first convolution takes three channels; changed in place
 ) -> nn.Module:  # the same, with one channel
     "Sum the first filters over the colours. Raises `ValueError` where the first convolution does not take three channels."
     for parent in body.modules():
-        for name, child in parent.named_children():
+        for child in parent.children():
             if isinstance(child, nn.Conv2d):
                 if child.in_channels != 3:
                     raise ValueError(

@@ -21,10 +21,10 @@ class UnreadableRadiograph(ValueError):
 
 
 def to_bytes(
-    values: np.ndarray,    # (height, width) of any numeric type
-    low: float | None = None,    # value that becomes black; none: the darkest half per cent
-    high: float | None = None,   # value that becomes white; none: the brightest half per cent
-) -> np.ndarray:           # (height, width) uint8
+    values: np.ndarray,  # (height, width) of any numeric type
+    low: float | None = None,  # value that becomes black; none: the darkest half per cent
+    high: float | None = None,  # value that becomes white; none: the brightest half per cent
+) -> np.ndarray:  # (height, width) uint8
     "Grey values as bytes. Raises `ValueError` for values that are not finite."
     values = np.asarray(values, dtype=np.float32)
     if not np.isfinite(values).all():
@@ -34,7 +34,9 @@ def to_bytes(
     return np.clip((values - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
 
 # %% ../../nbs/lib/preprocessing/radiographs.ipynb #7b18b30b
-COLOUR_LIMIT = 12.0   # mean difference of the channels, in grey values, from which an image counts as coloured
+COLOUR_LIMIT = (
+    12.0  # mean difference of the channels, in grey values, from which an image counts as coloured
+)
 
 
 def _grey(image, path):
@@ -46,14 +48,18 @@ def _grey(image, path):
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
     image = image if image.mode == "RGB" else image.convert("RGB")
-    sample = np.asarray(image)[:: max(1, image.height // 64), :: max(1, image.width // 64)].astype(np.int16)
+    sample = np.asarray(image)[:: max(1, image.height // 64), :: max(1, image.width // 64)].astype(
+        np.int16
+    )
     difference = float((sample.max(axis=2) - sample.min(axis=2)).mean())
     if difference > COLOUR_LIMIT:
-        raise UnreadableRadiograph(f"{path}: a colour image (channels differ by {difference:.0f} of 255), expected a grey X-ray")
+        raise UnreadableRadiograph(
+            f"{path}: a colour image (channels differ by {difference:.0f} of 255), expected a grey X-ray"
+        )
     return np.asarray(image.convert("L"))
 
 # %% ../../nbs/lib/preprocessing/radiographs.ipynb #4b499732
-LARGEST = 16_000 * 16_000   # pixels of a file that is still read
+LARGEST = 16_000 * 16_000  # pixels of a file that is still read
 
 
 def _open_image(path, least):
@@ -61,9 +67,13 @@ def _open_image(path, least):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path) as image:
             if image.width * image.height > LARGEST:
-                raise UnreadableRadiograph(f"{path}: {image.width} × {image.height} pixels, at most {LARGEST:,} are read")
+                raise UnreadableRadiograph(
+                    f"{path}: {image.width} × {image.height} pixels, at most {LARGEST:,} are read"
+                )
             if getattr(image, "n_frames", 1) > 1:
-                raise UnreadableRadiograph(f"{path}: {image.n_frames} frames, expected a single image")
+                raise UnreadableRadiograph(
+                    f"{path}: {image.n_frames} frames, expected a single image"
+                )
             if image.format == "JPEG":
                 image.draft(None, (least, least))
             image.load()
@@ -71,7 +81,7 @@ def _open_image(path, least):
 
 # %% ../../nbs/lib/preprocessing/radiographs.ipynb #4d1315ae
 def is_dicom(
-    path: str | Path,   # a file
+    path: str | Path,  # a file
 ) -> bool:
     "Whether a file is DICOM, by suffix or by its mark at byte 128."
     path = Path(path)
@@ -87,28 +97,39 @@ def _need_pydicom(path):
     try:
         import pydicom
     except ImportError as error:
-        raise UnreadableRadiograph(f"{path}: DICOM needs pydicom: pip install 'clfnb[xray]'") from error
+        raise UnreadableRadiograph(
+            f"{path}: DICOM needs pydicom: pip install 'clfnb[xray]'"
+        ) from error
     return pydicom
 
 
 def _check_dicom(dataset, path):
     "Raise where a DICOM object is no single grey image."
     if "PixelData" not in dataset:
-        raise UnreadableRadiograph(f"{path}: DICOM without pixels ({getattr(dataset, 'Modality', 'unknown kind')})")
+        raise UnreadableRadiograph(
+            f"{path}: DICOM without pixels ({getattr(dataset, 'Modality', 'unknown kind')})"
+        )
     if int(getattr(dataset, "NumberOfFrames", 1) or 1) > 1:
-        raise UnreadableRadiograph(f"{path}: DICOM with {dataset.NumberOfFrames} frames, expected a single image")
+        raise UnreadableRadiograph(
+            f"{path}: DICOM with {dataset.NumberOfFrames} frames, expected a single image"
+        )
     if not str(dataset.get("PhotometricInterpretation", "")).startswith("MONOCHROME"):
-        raise UnreadableRadiograph(f"{path}: DICOM in {dataset.get('PhotometricInterpretation')}, expected MONOCHROME1 or 2")
+        raise UnreadableRadiograph(
+            f"{path}: DICOM in {dataset.get('PhotometricInterpretation')}, expected MONOCHROME1 or 2"
+        )
     if int(dataset.Rows) * int(dataset.Columns) > LARGEST:
-        raise UnreadableRadiograph(f"{path}: {dataset.Columns} × {dataset.Rows} pixels, at most {LARGEST:,} are read")
+        raise UnreadableRadiograph(
+            f"{path}: {dataset.Columns} × {dataset.Rows} pixels, at most {LARGEST:,} are read"
+        )
 
 
 def read_dicom(
-    path: str | Path,   # a DICOM file with one grey image
-) -> np.ndarray:        # (height, width) uint8, air dark
+    path: str | Path,  # a DICOM file with one grey image
+) -> np.ndarray:  # (height, width) uint8, air dark
     "The image of a DICOM file as it is meant to be seen. Raises `UnreadableRadiograph`."
     pydicom = _need_pydicom(path)
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
     try:
         dataset = pydicom.dcmread(path, force=False)
         _check_dicom(dataset, path)
@@ -124,11 +145,12 @@ def read_dicom(
 
 # %% ../../nbs/lib/preprocessing/radiographs.ipynb #218a8e91
 def read_radiograph(
-    path: str | Path,   # an image or DICOM file
-    size: int = 224,    # side of the square that is wanted, in pixels; 0 keeps the image as it is
-) -> np.ndarray:        # (size, size) uint8, air dark
+    path: str | Path,  # an image or DICOM file
+    size: int = 224,  # side of the square that is wanted, in pixels; 0 keeps the image as it is
+) -> np.ndarray:  # (size, size) uint8, air dark
     "An X-ray as a grey square; its sides are scaled separately, as in the published sets. Raises `UnreadableRadiograph` naming the file."
     import cv2
+
     path = Path(path)
     try:
         if path.is_file() and os.path.getsize(path) == 0:
@@ -138,9 +160,18 @@ def read_radiograph(
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, EOFError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        EOFError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
         raise UnreadableRadiograph(f"{path}: not a readable image: {error}") from error
     if not size or image.shape == (size, size):
         return image
     smaller = size < min(image.shape)
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return cv2.resize(
+        image, (size, size), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    )

@@ -17,14 +17,21 @@ from .anatomy import anatomy, between, radiograph
 from ..folders import new_folder
 
 # %% ../../../nbs/lib/simulate/chest_xray/folder.ipynb #d7975e4e
-SHARES = {"NORMAL": 0.35, "bacteria": 0.4, "virus": 0.25}   # of the images; the real training part has 26, 48 and 26 %
+SHARES = {
+    "NORMAL": 0.35,
+    "bacteria": 0.4,
+    "virus": 0.25,
+}  # of the images; the real training part has 26, 48 and 26 %
 
 
 def _patients(images, first, step, rng):
     "(number, images) of as many patients as it takes to have so many images."
     found, number = [], first
     while images > 0:
-        count = min(images, 1 + int(rng.geometric(0.65)) - 1 if rng.random() < 0.7 else int(rng.integers(2, 5)))
+        count = min(
+            images,
+            1 + int(rng.geometric(0.65)) - 1 if rng.random() < 0.7 else int(rng.integers(2, 5)),
+        )
         found.append((number, max(1, count)))
         images -= max(1, count)
         number += int(rng.integers(1, 1 + step))
@@ -39,39 +46,62 @@ def _name(series, number, image):
 
 
 def roll(
-    images: int = 600,   # in the training part
-    test: int = 200,     # in the test part
-    seed: int = 0,       # decides who comes
-) -> list[dict]:         # one entry an image: part, series, number, image (of that patient), age 0..1
+    images: int = 600,  # in the training part
+    test: int = 200,  # in the test part
+    seed: int = 0,  # decides who comes
+) -> list[dict]:  # one entry an image: part, series, number, image (of that patient), age 0..1
     "Who is photographed when: `age` is 1 for the oldest images of the test normals, 0 for the newest. Raises `ValueError` below 20 images."
     if images < 20 or test < 0:
-        raise ValueError(f"images: expected at least 20 of training and no negative test, found {images} and {test}")
+        raise ValueError(
+            f"images: expected at least 20 of training and no negative test, found {images} and {test}"
+        )
     rng, found = np.random.default_rng(seed), []
     for series, share in SHARES.items():
         for part, count in (("train", round(share * images)), ("test", round(share * test))):
-            first = {"NORMAL": {"train": 115, "test": 1}, "bacteria": {"train": 1, "test": 3000}, "virus": {"train": 1, "test": 3000}}[series][part]
+            first = {
+                "NORMAL": {"train": 115, "test": 1},
+                "bacteria": {"train": 1, "test": 3000},
+                "virus": {"train": 1, "test": 3000},
+            }[series][part]
             patients = _patients(count, first, 3 if part == "train" else 1, rng)
             span = max(1, patients[-1][0] - patients[0][0]) if patients else 1
             for number, several in patients:
                 newest = (number - patients[0][0]) / span
-                age = rng.uniform(0, 0.4) if series != "NORMAL" else 1.0 if part == "test" else 0.45 * (1 - newest)
-                found += [{"part": part, "series": series, "number": number, "image": i + 1, "age": float(age)} for i in range(several)]
+                age = (
+                    rng.uniform(0, 0.4)
+                    if series != "NORMAL"
+                    else 1.0
+                    if part == "test"
+                    else 0.45 * (1 - newest)
+                )
+                found += [
+                    {
+                        "part": part,
+                        "series": series,
+                        "number": number,
+                        "image": i + 1,
+                        "age": float(age),
+                    }
+                    for i in range(several)
+                ]
     return found
 
 # %% ../../../nbs/lib/simulate/chest_xray/folder.ipynb #4008a8fa
 def write(
-    folder: str | Path,          # must not exist yet
+    folder: str | Path,  # must not exist yet
     *,
-    seed: int = 0,               # decides everything
-    images: int = 600,           # in the training part, 20..100000
-    test: int = 200,             # in the test part; 0 leaves it out
-    size: int = 224,             # side of the images, in pixels
-    shift: float = 1.0,          # how far the second scanner is from the first, 0..1
-    marker_leak: bool = False,   # a burnt-in marker gives the class away in training
-) -> Path:                       # the folder
+    seed: int = 0,  # decides everything
+    images: int = 600,  # in the training part, 20..100000
+    test: int = 200,  # in the test part; 0 leaves it out
+    size: int = 224,  # side of the images, in pixels
+    shift: float = 1.0,  # how far the second scanner is from the first, 0..1
+    marker_leak: bool = False,  # a burnt-in marker gives the class away in training
+) -> Path:  # the folder
     "A folder train|test/NORMAL|PNEUMONIA of JPEG files. Raises `FileExistsError`, or `ValueError` for options that cannot be."
     if not 0 <= shift <= 1 or size < 16:
-        raise ValueError(f"expected 0 <= shift <= 1 and size >= 16, found shift={shift} and size={size}")
+        raise ValueError(
+            f"expected 0 <= shift <= 1 and size >= 16, found shift={shift} and size={size}"
+        )
     people = roll(images, test, seed)
     with new_folder(folder) as aside:
         for row, who in enumerate(people):
@@ -81,8 +111,14 @@ def write(
             chance = (0.9 if ill else 0.1) if who["part"] == "train" else 0.5
             marker = "AP" if rng.random() < chance and marker_leak else ""
             kind = series if ill else "normal"
-            image = radiograph(kind, anatomy(patient), between(shift * who["age"]), rng, size, marker)
+            image = radiograph(
+                kind, anatomy(patient), between(shift * who["age"]), rng, size, marker
+            )
             place = aside / who["part"] / ("PNEUMONIA" if ill else "NORMAL")
             place.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(place / _name(series, who["number"], who["image"])), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+            cv2.imwrite(
+                str(place / _name(series, who["number"], who["image"])),
+                image,
+                [cv2.IMWRITE_JPEG_QUALITY, 92],
+            )
     return Path(folder)

@@ -31,8 +31,8 @@ _NAME = re.compile(
 
 
 def parse_name(
-    name: str,      # of a file, with or without folders and suffix
-) -> Name | None:   # None where the name is of no known form
+    name: str,  # of a file, with or without folders and suffix
+) -> Name | None:  # None where the name is of no known form
     "Series and number of a file name of the published data set."
     stem = re.split(r"[\\/]", str(name))[-1].split(".")[0]
     found = _NAME.fullmatch(stem)

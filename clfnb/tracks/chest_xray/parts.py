@@ -17,40 +17,48 @@ from ...data.splits import check, folds, split
 
 # %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #05f624fe
 def patient_parts(
-    table: pd.DataFrame,     # from `load`
-    share: float = 0.15,     # of the training images, for validation
-    seed: int = 0,           # decides the draw
-) -> np.ndarray:             # (n,) "train", "val" or "test"
+    table: pd.DataFrame,  # from `load`
+    share: float = 0.15,  # of the training images, for validation
+    seed: int = 0,  # decides the draw
+) -> np.ndarray:  # (n,) "train", "val" or "test"
     "Training, validation and test parts; val is drawn anew by patient from all that is not test. Raises `ValueError` for an impossible share."
     if not 0 < share < 1:
         raise ValueError(f"share: expected above 0 and below 1, found {share}")
     part = np.where(table.split.to_numpy() == "test", "test", "train").astype("<U5")
     rows = np.flatnonzero(part == "train")
-    drawn = split(len(rows), {"train": 1 - share, "val": share}, table.group.to_numpy()[rows], table.code.to_numpy()[rows], seed)
+    drawn = split(
+        len(rows),
+        {"train": 1 - share, "val": share},
+        table.group.to_numpy()[rows],
+        table.code.to_numpy()[rows],
+        seed,
+    )
     part[rows] = drawn
     check(part[rows], groups=table.group.to_numpy()[rows])
     return part
 
 
 def patient_folds(
-    table: pd.DataFrame,   # from `load`
-    k: int = 5,            # how many
-    seed: int = 0,         # decides the draw
-) -> np.ndarray:           # (n,) 0..k-1
+    table: pd.DataFrame,  # from `load`
+    k: int = 5,  # how many
+    seed: int = 0,  # decides the draw
+) -> np.ndarray:  # (n,) 0..k-1
     "Folds of whole patients with the ratio of the classes kept. Raises `ValueError` for fewer than two."
     return folds(table.group.to_numpy(), k, seed, stratify=table.code.to_numpy())
 
 # %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #85d975b6
 def block_folds(
-    table: pd.DataFrame,   # from `load`; needs series and number
-    k: int = 5,            # blocks a series
-) -> np.ndarray:           # (n,) 0..k-1, block 0 has the lowest numbers
+    table: pd.DataFrame,  # from `load`; needs series and number
+    k: int = 5,  # blocks a series
+) -> np.ndarray:  # (n,) 0..k-1, block 0 has the lowest numbers
     "Blocks of running numbers within each series, patients whole. Raises `ValueError` where names gave no numbers."
     if k < 2:
         raise ValueError(f"expected at least 2 blocks, found k={k}")
     unknown = int((table.number < 0).sum())
     if unknown > 0.1 * len(table):
-        raise ValueError(f"blocks need running numbers, but {unknown} of {len(table)} images have none; match them by thumbnails or use patients")
+        raise ValueError(
+            f"blocks need running numbers, but {unknown} of {len(table)} images have none; match them by thumbnails or use patients"
+        )
     block = np.zeros(len(table), int)
     for _, rows in table.assign(place=np.arange(len(table))).groupby("series"):
         counts = rows.groupby("number").size().sort_index()
@@ -62,21 +70,23 @@ def block_folds(
 
 # %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #0d6cac1c
 def simple_features(
-    images: np.ndarray,   # (n, side, side) uint8
-) -> np.ndarray:          # (n, 68) float64
+    images: np.ndarray,  # (n, side, side) uint8
+) -> np.ndarray:  # (n, 68) float64
     "Brightness on an 8 × 8 grid, and four numbers about the grey values."
-    grid = np.stack([cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA).ravel() for image in images]).astype(float)
+    grid = np.stack(
+        [cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA).ravel() for image in images]
+    ).astype(float)
     flat = images.reshape(len(images), -1)
     sharp = np.array([cv2.Laplacian(image, cv2.CV_32F).std() for image in images])
     return np.column_stack([grid, flat.mean(1), flat.std(1), (flat < 8).mean(1), sharp])
 
 
 def visibility(
-    features: np.ndarray,   # (n, k) of the images
-    which,                  # (n,) bool, the set that is to be told from the others
-    groups,                 # (n,) patients
-    seed: int = 0,          # decides the folds and the control
-) -> dict:                  # auc of "which set?", control: the same for randomly chosen patients
+    features: np.ndarray,  # (n, k) of the images
+    which,  # (n,) bool, the set that is to be told from the others
+    groups,  # (n,) patients
+    seed: int = 0,  # decides the folds and the control
+) -> dict:  # auc of "which set?", control: the same for randomly chosen patients
     "Cross-validated AUC of a linear classifier of membership. Raises `ValueError` unless both sides have five patients."
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -89,17 +99,23 @@ def visibility(
     for side in (which, ~which):
         if len(np.unique(groups[side])) < 5:
             raise ValueError("which: expected at least five patients on either side")
-    chosen = np.random.default_rng(seed).choice(names, max(5, round(len(names) * which.mean())), replace=False)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, class_weight="balanced", max_iter=500))
+    chosen = np.random.default_rng(seed).choice(
+        names, max(5, round(len(names) * which.mean())), replace=False
+    )
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.05, class_weight="balanced", max_iter=500)
+    )
     found = {}
     for name, target in (("auc", which), ("control", np.isin(groups, chosen))):
         cut = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
-        score = cross_val_predict(model, features, target, groups=groups, cv=cut, method="decision_function")
+        score = cross_val_predict(
+            model, features, target, groups=groups, cv=cut, method="decision_function"
+        )
         found[name] = float(roc_auc_score(target, score))
     return found
 
 # %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #5c13e63a
-RATIOS = np.exp(np.linspace(np.log(0.8), np.log(2.6), 22))   # width over height that are tried
+RATIOS = np.exp(np.linspace(np.log(0.8), np.log(2.6), 22))  # width over height that are tried
 
 
 def _thumbnails(images, ratio, side):
@@ -108,7 +124,9 @@ def _thumbnails(images, ratio, side):
     width, height = (round(size / ratio), size) if ratio >= 1 else (size, round(size * ratio))
     left, top = (size - width) // 2, (size - height) // 2
     cut = images[:, top : top + height, left : left + width]
-    small = np.stack([cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in cut])
+    small = np.stack(
+        [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in cut]
+    )
     return _unit(small)
 
 
@@ -120,10 +138,12 @@ def _unit(small):
 
 
 def match_thumbnails(
-    small: np.ndarray,   # (n, side, side) uint8 squares out of the middle, such as MedMNIST's
-    large: np.ndarray,   # (m, size, size) uint8 squeezed originals
-    ratios=RATIOS,       # shapes of originals that are tried
-) -> pd.DataFrame:       # a row per small image: row (of the large ones), correlation, ratio (width over height)
+    small: np.ndarray,  # (n, side, side) uint8 squares out of the middle, such as MedMNIST's
+    large: np.ndarray,  # (m, size, size) uint8 squeezed originals
+    ratios=RATIOS,  # shapes of originals that are tried
+) -> (
+    pd.DataFrame
+):  # a row per small image: row (of the large ones), correlation, ratio (width over height)
     "The large image that each small one was cut from. Raises `ValueError` for images that are not square."
     if small.shape[1] != small.shape[2] or large.shape[1] != large.shape[2]:
         raise ValueError(f"expected square images, found {small.shape[1:]} and {large.shape[1:]}")
@@ -136,20 +156,28 @@ def match_thumbnails(
             place = likeness.argmax(axis=1)
             value = likeness[np.arange(len(place)), place]
             better = np.flatnonzero(value > best[start : start + 1024])
-            best[start + better], row[start + better], shape[start + better] = value[better], place[better], ratio
+            best[start + better], row[start + better], shape[start + better] = (
+                value[better],
+                place[better],
+                ratio,
+            )
     return pd.DataFrame({"row": row, "correlation": best, "ratio": shape})
 
 
 def with_names(
-    table: pd.DataFrame,    # from `load` of an .npz
-    small: np.ndarray,      # its images
-    named: pd.DataFrame,    # from `load` of the named files
-    large: np.ndarray,      # their images
-    least: float = 0.95,    # correlation from which a match counts
-) -> tuple[pd.DataFrame, float]:   # the table with series, number, group and ratio; the share that was matched
+    table: pd.DataFrame,  # from `load` of an .npz
+    small: np.ndarray,  # its images
+    named: pd.DataFrame,  # from `load` of the named files
+    large: np.ndarray,  # their images
+    least: float = 0.95,  # correlation from which a match counts
+) -> tuple[
+    pd.DataFrame, float
+]:  # the table with series, number, group and ratio; the share that was matched
     "Give the images of an .npz the patients of the files they were cut from. Unmatched ones stay patients of their own."
     found = match_thumbnails(small, large)
-    sure = (found.correlation >= least).to_numpy() & (named.code.to_numpy()[found.row] == table.code.to_numpy())
+    sure = (found.correlation >= least).to_numpy() & (
+        named.code.to_numpy()[found.row] == table.code.to_numpy()
+    )
     filled = table.copy()
     for column in ("series", "number", "group"):
         filled[column] = np.where(sure, named[column].to_numpy()[found.row], table[column])

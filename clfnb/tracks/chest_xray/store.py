@@ -31,10 +31,10 @@ def _read_some(paths, size):
 
 
 def decode_squares(
-    paths,                       # (n,) image or DICOM files
-    size: int = 224,             # side, in pixels
+    paths,  # (n,) image or DICOM files
+    size: int = 224,  # side, in pixels
     threads: int | None = None,  # that decode at the same time; none: as many as the processor has
-) -> tuple:                      # (read, size, size) uint8, (n,) bool which were read, list of errors
+) -> tuple:  # (read, size, size) uint8, (n,) bool which were read, list of errors
     "Decode files into squares. Raises `ValueError` below 8 pixels."
     if size < 8:
         raise ValueError(f"size: expected at least 8 pixels, found {size}")
@@ -69,11 +69,11 @@ def _save_aside(folder, name, write):
 
 
 def stored_squares(
-    paths,                   # (n,) image or DICOM files
-    cache_dir: str | Path,   # folder of the store; made if it is not there
-    size: int = 224,         # side, in pixels
-    **options,               # of `decode_squares`
-) -> tuple:                  # path of the .npy file with the squares that were read, (n,) bool, list of errors
+    paths,  # (n,) image or DICOM files
+    cache_dir: str | Path,  # folder of the store; made if it is not there
+    size: int = 224,  # side, in pixels
+    **options,  # of `decode_squares`
+) -> tuple:  # path of the .npy file with the squares that were read, (n,) bool, list of errors
     "As `decode_squares`, decoded once. Raises `FileNotFoundError` for a file that is not there."
     paths, folder = list(paths), Path(cache_dir)
     name = f"radiographs-{_key(paths, size)}"
