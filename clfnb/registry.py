@@ -97,6 +97,8 @@ BARCODES = Track(
     command="clfnb.tracks.barcodes.predict:command",
     datasets=("zxing",),
 )
+
+# %% ../nbs/lib/registry.ipynb #c8e57a02
 CHEST_XRAY = Track(
     name="chest_xray",
     title="pneumonia in chest X-rays, and a threshold that survives a shift",

@@ -60,7 +60,7 @@ def group_weights(
     )
     return draw_weights(codes.max() + 1, draws, rng)[:, codes]
 
-# %% ../../nbs/lib/evaluation/operating.ipynb #6aebefca
+# %% ../../nbs/lib/evaluation/operating.ipynb #00fbd17b
 def curve_band(
     y,  # (n,) 0 for well, 1 for ill
     score,  # (n,) higher for ill
@@ -89,7 +89,7 @@ def curve_band(
     )
     return pd.DataFrame({"x": x, "value": on_grid(*curve), "low": low, "high": high})
 
-
+# %% ../../nbs/lib/evaluation/operating.ipynb #f82bd35f
 def plot_curves(
     curves: dict[str, tuple],  # name → (y, score) or (y, score, groups)
     kind: str = "roc",  # "roc" or "pr"
@@ -118,7 +118,7 @@ def plot_curves(
     ax.legend(fontsize="small", loc="lower right" if kind == "roc" else "lower left")
     return ax
 
-# %% ../../nbs/lib/evaluation/operating.ipynb #87525337
+# %% ../../nbs/lib/evaluation/operating.ipynb #8b43f4de
 def threshold_for(
     y,  # (n,) 0 for well, 1 for ill, of the validation part
     score,  # (n,) higher for ill
@@ -148,7 +148,7 @@ def threshold_for(
     names = pd.Index(["threshold", "sensitivity", "specificity"], name="at the threshold")
     return pd.DataFrame({"value": value, "low": low, "high": high}, index=names)
 
-
+# %% ../../nbs/lib/evaluation/operating.ipynb #52023e5e
 def operating_point(
     y,  # (n,) 0 for well, 1 for ill
     score,  # (n,) higher for ill
@@ -171,7 +171,7 @@ def operating_point(
         rows.append((name, k / n if n else np.nan, *wilson(k, n, level), n))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
-# %% ../../nbs/lib/evaluation/operating.ipynb #1cdccb4c
+# %% ../../nbs/lib/evaluation/operating.ipynb #50b81c3e
 def at_prevalence(
     sensitivity: float,  # share of the ill that are found
     specificity: float,  # share of the well that are left in peace
@@ -199,7 +199,7 @@ def at_prevalence(
         }
     )
 
-# %% ../../nbs/lib/evaluation/operating.ipynb #f1ae43b8
+# %% ../../nbs/lib/evaluation/operating.ipynb #1584575f
 def net_benefit(
     y,  # (n,) 0 for well, 1 for ill
     p,  # (n,) probability of ill

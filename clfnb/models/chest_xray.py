@@ -16,7 +16,7 @@ from torch import nn
 from .convolutional import ResidualNet
 from .pretrained import make_body, read_weights
 
-# %% ../../nbs/lib/models/chest_xray.ipynb #60c6b0c1
+# %% ../../nbs/lib/models/chest_xray.ipynb #c01a4968
 PARAMETERS = {
     1: 19_267_841,
     2: 9_642_241,
@@ -25,50 +25,35 @@ PARAMETERS = {
 }  # of the originals, at 224 pixels
 
 
+def _dense(sizes):
+    layers = [nn.Flatten()]
+    for number, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layers += [nn.ReLU()] * (number > 0) + [nn.Linear(before, after)]
+    return nn.Sequential(*layers)
+
+
+def _wide(before, after):
+    return [nn.Conv2d(before, after, 3), nn.ReLU()]
+
+
 def study_model(
     number: int,  # 1 to 4
     px: int = 224,  # side of the images; the original had 224
 ) -> nn.Sequential:  # (batch, 3, px, px) to (batch, 1) logits
     "One of the study's networks with random weights. Raises `ValueError` for another number or images too small."
-    flat, relu = nn.Flatten, nn.ReLU
-    if number == 1:
-        return nn.Sequential(flat(), nn.Linear(3 * px * px, 128), relu(), nn.Linear(128, 1))
-    if number == 2:
-        dense = [
-            nn.Linear(3 * px * px, 64),
-            relu(),
-            nn.Linear(64, 64),
-            relu(),
-            nn.Linear(64, 64),
-            relu(),
-        ]
-        return nn.Sequential(flat(), *dense, nn.Linear(64, 1))
-    if number not in (3, 4) or px < 16:
-        raise ValueError(
-            f"expected a model from 1 to 4 and at least 16 pixels, found {number} and {px}"
-        )
+    if number not in PARAMETERS or px < 16:
+        raise ValueError(f"expected a model from 1 to 4, 16 pixels or more, found {number}, {px}")
+    if number < 3:
+        return _dense([3 * px * px, 128, 1] if number == 1 else [3 * px * px, 64, 64, 64, 1])
     if number == 3:
-        layers = [
-            nn.Conv2d(3, 128, 3),
-            relu(),
-            nn.Conv2d(128, 64, 3),
-            relu(),
-            nn.Conv2d(64, 32, 3),
-            relu(),
-        ]
-        return nn.Sequential(*layers, flat(), nn.Linear(32 * (px - 6) ** 2, 1))
+        return nn.Sequential(
+            *_wide(3, 128), *_wide(128, 64), *_wide(64, 32), *_dense([32 * (px - 6) ** 2, 1])
+        )
     last = ((px - 4) // 2 - 2) // 2
-    layers = [
-        nn.Conv2d(3, 32, 3),
-        relu(),
-        nn.Conv2d(32, 64, 3),
-        relu(),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.25),
-    ]
-    layers += [nn.Conv2d(64, 128, 3), relu(), nn.MaxPool2d(2), nn.Dropout(0.25), flat()]
+    pool = [nn.MaxPool2d(2), nn.Dropout(0.25)]
+    layers = [*_wide(3, 32), *_wide(32, 64), *pool, *_wide(64, 128), *pool]
     return nn.Sequential(
-        *layers, nn.Linear(128 * last**2, 64), relu(), nn.Dropout(0.5), nn.Linear(64, 1)
+        *layers, *_dense([128 * last**2, 64])[:2], nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 1)
     )
 
 # %% ../../nbs/lib/models/chest_xray.ipynb #2a2c2201
@@ -88,7 +73,7 @@ def grey_stem(
                 return body
     raise ValueError("expected a convolution, found none")
 
-# %% ../../nbs/lib/models/chest_xray.ipynb #2b03d776
+# %% ../../nbs/lib/models/chest_xray.ipynb #990041e2
 def make_grey_body(
     name: str,  # "small", or a network of torchvision or timm
     widths: tuple = (24, 48, 96, 192),  # channels of each stage of "small"
@@ -109,7 +94,7 @@ def make_grey_body(
         )
     return timm.create_model(name, pretrained=False, num_classes=0, in_chans=1)
 
-
+# %% ../../nbs/lib/models/chest_xray.ipynb #ce10abcd
 def imagenet_state(
     name: str,  # of the network
     weights: str | Path,  # "imagenet", or a file
@@ -143,7 +128,7 @@ def _lite0_state():
         own = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     return dict(zip(own, found.values(), strict=True))
 
-
+# %% ../../nbs/lib/models/chest_xray.ipynb #2e7b803a
 def load_grey_body(
     body: nn.Module,  # of `make_grey_body`; filled in place
     name: str,  # of the network

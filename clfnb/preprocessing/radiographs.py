@@ -79,7 +79,7 @@ def _open_image(path, least):
             image.load()
             return _grey(ImageOps.exif_transpose(image), path)
 
-# %% ../../nbs/lib/preprocessing/radiographs.ipynb #4d1315ae
+# %% ../../nbs/lib/preprocessing/radiographs.ipynb #2a843654
 def is_dicom(
     path: str | Path,  # a file
 ) -> bool:
@@ -92,7 +92,7 @@ def is_dicom(
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"
 
-
+# %% ../../nbs/lib/preprocessing/radiographs.ipynb #37a8e8be
 def _need_pydicom(path):
     try:
         import pydicom
@@ -122,7 +122,7 @@ def _check_dicom(dataset, path):
             f"{path}: {dataset.Columns} × {dataset.Rows} pixels, at most {LARGEST:,} are read"
         )
 
-
+# %% ../../nbs/lib/preprocessing/radiographs.ipynb #7ea36508
 def read_dicom(
     path: str | Path,  # a DICOM file with one grey image
 ) -> np.ndarray:  # (height, width) uint8, air dark
@@ -143,7 +143,7 @@ def read_dicom(
     image = to_bytes(values, *((values.min(), values.max()) if windowed else (None, None)))
     return 255 - image if dataset.PhotometricInterpretation == "MONOCHROME1" else image
 
-# %% ../../nbs/lib/preprocessing/radiographs.ipynb #218a8e91
+# %% ../../nbs/lib/preprocessing/radiographs.ipynb #4ff3fad0
 def read_radiograph(
     path: str | Path,  # an image or DICOM file
     size: int = 224,  # side of the square that is wanted, in pixels; 0 keeps the image as it is

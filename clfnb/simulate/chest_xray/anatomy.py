@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #d7a573d6
+# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #3a696008
 @dataclass(frozen=True)
 class Anatomy:
     "The shape of one patient's chest, in units of half the image."
@@ -33,12 +33,11 @@ def anatomy(
     rng: np.random.Generator,  # of the patient
 ) -> Anatomy:
     "A random patient."
-    return Anatomy(
-        width=rng.uniform(0.27, 0.36), height=rng.uniform(0.52, 0.68), top=rng.uniform(-0.12, 0.02),
-        heart=rng.uniform(0.22, 0.32), ribs=rng.uniform(8, 11), curve=rng.uniform(0.25, 0.55), body=rng.uniform(0.8, 0.95),
-    )  # fmt: skip
+    ranges = {"width": (0.27, 0.36), "height": (0.52, 0.68), "top": (-0.12, 0.02)}
+    ranges |= {"heart": (0.22, 0.32), "ribs": (8, 11), "curve": (0.25, 0.55), "body": (0.8, 0.95)}
+    return Anatomy(**{name: rng.uniform(*span) for name, span in ranges.items()})
 
-
+# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #0cff5612
 def _soft(distance, sharpness):
     "1 inside, 0 outside, with a soft edge; cheaper than a logistic function."
     return np.clip(0.5 - distance * sharpness, 0, 1)
@@ -79,7 +78,7 @@ def chest(
     )
     return image.astype(np.float32), lungs.astype(np.float32) * (1 - 0.8 * heart.astype(np.float32))
 
-# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #9366b3e5
+# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #cf2a5214
 def _blobs(rng, size, cells):
     "Smooth noise of about mean 0 and deviation 1 with `cells` bumps along a side."
     return cv2.resize(
@@ -111,7 +110,7 @@ def opacity(
         return (severity * veil * lungs).astype(np.float32)
     raise ValueError(f"kind: expected 'bacteria' or 'virus', found {kind!r}")
 
-# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #490cd267
+# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #f739384d
 class Scanner(NamedTuple):
     "How a machine turns a chest into grey values."
 
@@ -132,7 +131,7 @@ def between(
     "A scanner between the two."
     return Scanner(*(a + share * (b - a) for a, b in zip(FIRST, SECOND, strict=True)))
 
-
+# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #1b4e6201
 def expose(
     image: np.ndarray,  # (size, size) float32 from `chest`, perhaps with an opacity
     scanner: Scanner,  # which machine
@@ -172,7 +171,7 @@ def burn_marker(
     )
     return image
 
-# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #f63db1eb
+# %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #3e14590c
 def radiograph(
     kind: str,  # "normal", "bacteria" or "virus"
     patient: Anatomy,  # whose chest

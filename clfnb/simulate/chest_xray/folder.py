@@ -16,7 +16,7 @@ import numpy as np
 from .anatomy import anatomy, between, radiograph
 from ..folders import new_folder
 
-# %% ../../../nbs/lib/simulate/chest_xray/folder.ipynb #d7975e4e
+# %% ../../../nbs/lib/simulate/chest_xray/folder.ipynb #d520df4d
 SHARES = {
     "NORMAL": 0.35,
     "bacteria": 0.4,
@@ -44,7 +44,7 @@ def _name(series, number, image):
         return f"{prefix}-{number:04d}-{image:04d}.jpeg"
     return f"person{number}_{series}_{number * 3 + image}.jpeg"
 
-
+# %% ../../../nbs/lib/simulate/chest_xray/folder.ipynb #2aaa7f32
 def roll(
     images: int = 600,  # in the training part
     test: int = 200,  # in the test part
@@ -86,7 +86,7 @@ def roll(
                 ]
     return found
 
-# %% ../../../nbs/lib/simulate/chest_xray/folder.ipynb #4008a8fa
+# %% ../../../nbs/lib/simulate/chest_xray/folder.ipynb #600ce3fc
 def write(
     folder: str | Path,  # must not exist yet
     *,

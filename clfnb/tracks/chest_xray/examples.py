@@ -22,7 +22,7 @@ from ...settings import load_settings
 from .names import parse_name
 from .store import stored_squares
 
-# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #055469cc
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #8cc4296d
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".dcm", ".dicom")
 SPLITS = ("train", "val", "test")
 
@@ -47,7 +47,7 @@ def radiograph_files(
         raise FileNotFoundError(f"{place}: expected images ({' '.join(SUFFIXES)}), found {state}")
     return sorted(found)
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #fb7f6624
 def two_classes(
     labels,  # names of the classes that were found
     place,  # for the message
@@ -62,7 +62,7 @@ def two_classes(
     ill = pneumonia[0] if len(pneumonia) == 1 else names[1]
     return next(name for name in names if name != ill), ill
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #9d32346f
 def _class_folders(folder, split):
     rows, empty = [], []
     for place in sorted(
@@ -95,7 +95,7 @@ def _folder_table(folder):
         )
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #cac8daf0
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #931510e4
 def _csv_table(file):
     table = pd.read_csv(file, dtype=str)
     if missing := {"path", "label"} - set(table):
@@ -114,7 +114,7 @@ def _csv_table(file):
     found = pd.DataFrame({"path": path, "label": label, "split": split})
     return found.assign(patient=table.patient) if "patient" in table else found
 
-# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #45326b47
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #90b32e17
 def read_npz(
     file: str | Path,  # of MedMNIST, with one or more of train, val and test
 ) -> dict[str, tuple]:  # part → (n, side, side) uint8 images and (n,) labels or None
@@ -151,7 +151,7 @@ def read_npz(
             )
     return found
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #daa75c6f
 def _npz_table(files):
     rows, names = [], np.array(["NORMAL", "PNEUMONIA"])
     for file in files:
@@ -171,7 +171,7 @@ def _npz_table(files):
             )
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #9a05ab8d
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #b0ffd798
 def _with_patients(table):
     "Series, number and group of each row, identical files joined; notes on what no name explains."
     names = [parse_name(path) for path in table.path]
@@ -212,7 +212,7 @@ def _with_patients(table):
     number = [name.number if name else -1 for name in names]
     return table.assign(series=series, number=number, group=[root(name) for name in group]), notes
 
-# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #a4336fc4
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #ac9b9f95
 def load(
     folder: str | Path,  # a folder in one of the three layouts, or an .npz or .csv file
     size: int = 224,  # side of the stored squares; the arrays of an .npz keep theirs
@@ -247,7 +247,7 @@ def load(
     table.attrs.update(errors=errors, notes=notes, classes=list(classes))
     return table
 
-# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #9bb3ed87
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #0e29c8ff
 class RadiographData(torch.utils.data.Dataset):
     "Squares and labels of a table: items are ((1, side, side) uint8, float 0 or 1)."
 
@@ -272,7 +272,7 @@ class RadiographData(torch.utils.data.Dataset):
     def __getitems__(self, rows):
         return self.images[rows], self.labels[rows]
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #3614875a
 def squares_of(
     table: pd.DataFrame,  # from `load`, or some of its rows
 ) -> np.ndarray:  # (n, side, side) uint8

@@ -7,15 +7,16 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/network.html.md"""
 # %% auto #0
 __all__ = ['XrayNet', 'build_model', 'Familiarity', 'Ensemble']
 
-# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #a6f94872
+# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #f26ac438
 import numpy as np
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 from ...models.chest_xray import load_grey_body, make_grey_body, study_model
 from .views import RadiographInput
 
-# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #58638609
+# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #805b613f
 class XrayNet(nn.Module):
     "(batch, 1, side, side) bytes to (batch,) logits of pneumonia."
 
@@ -50,7 +51,7 @@ class XrayNet(nn.Module):
         "The vector of each image before the last layer."
         return self.body(self.look(images))
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #9d8d46ee
 def build_model(
     backbone: str = "small",  # small, study1 .. study4, or a network of torchvision or timm
     px: int = 128,  # side of what the network sees
@@ -73,7 +74,7 @@ def build_model(
         load_grey_body(body, backbone, weights)
     return XrayNet(RadiographInput(px, augment), body, dropout=dropout)
 
-# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #559027cd
+# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #5e463377
 class Familiarity(nn.Module):
     "Distance of features from those of known images, as a share of the known ones."
 
@@ -88,27 +89,6 @@ class Familiarity(nn.Module):
         self.register_buffer("axes", torch.zeros(kept, features))
         self.register_buffer("spread", torch.ones(kept + 1))
         self.register_buffer("quantiles", torch.linspace(0, 1, 201))
-
-    def fit(
-        self,
-        vectors: torch.Tensor,  # (n, features) of known images
-    ) -> "Familiarity":
-        "Learn what is known. Raises `ValueError` for fewer vectors than directions."
-        vectors = torch.as_tensor(vectors).float()
-        if len(vectors) <= len(self.axes) + 1:
-            raise ValueError(
-                f"expected more than {len(self.axes) + 1} vectors, found {len(vectors)}"
-            )
-        self.mean = vectors.mean(0)
-        _, values, axes = torch.linalg.svd(vectors - self.mean, full_matrices=False)
-        kept = len(self.axes)
-        inside = torch.zeros(kept)
-        inside[: len(values[:kept])] = values[:kept] / (len(vectors) - 1) ** 0.5
-        self.axes[: len(axes[:kept])] = axes[:kept]
-        rest = (values[kept:] ** 2).sum() / (len(vectors) - 1)
-        self.spread = torch.cat([inside.clamp(min=1e-6), rest.sqrt().clamp(min=1e-6)[None]])
-        self.quantiles = torch.quantile(self.distance(vectors), torch.linspace(0, 1, 201))
-        return self
 
     def distance(
         self,
@@ -129,7 +109,28 @@ class Familiarity(nn.Module):
             self.quantiles
         )
 
+# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #8832c2ad
+@patch
+def fit(
+    self: Familiarity,
+    vectors: torch.Tensor,  # (n, features) of known images
+) -> Familiarity:
+    "Learn what is known. Raises `ValueError` for fewer vectors than directions."
+    vectors = torch.as_tensor(vectors).float()
+    if len(vectors) <= len(self.axes) + 1:
+        raise ValueError(f"expected more than {len(self.axes) + 1} vectors, found {len(vectors)}")
+    self.mean = vectors.mean(0)
+    _, values, axes = torch.linalg.svd(vectors - self.mean, full_matrices=False)
+    kept = len(self.axes)
+    inside = torch.zeros(kept)
+    inside[: len(values[:kept])] = values[:kept] / (len(vectors) - 1) ** 0.5
+    self.axes[: len(axes[:kept])] = axes[:kept]
+    rest = (values[kept:] ** 2).sum() / (len(vectors) - 1)
+    self.spread = torch.cat([inside.clamp(min=1e-6), rest.sqrt().clamp(min=1e-6)[None]])
+    self.quantiles = torch.quantile(self.distance(vectors), torch.linspace(0, 1, 201))
+    return self
 
+# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #af6ee074
 class Ensemble(nn.Module):
     "Members that answer together: (batch, 1, side, side) bytes to (batch,) logits and (batch,) unknown scores."
 

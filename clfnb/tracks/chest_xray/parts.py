@@ -68,7 +68,7 @@ def block_folds(
     joint = pd.Series(block).groupby(table.group.to_numpy()).transform("min")
     return joint.to_numpy()
 
-# %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #0d6cac1c
+# %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #c4c647cc
 def simple_features(
     images: np.ndarray,  # (n, side, side) uint8
 ) -> np.ndarray:  # (n, 68) float64
@@ -80,7 +80,7 @@ def simple_features(
     sharp = np.array([cv2.Laplacian(image, cv2.CV_32F).std() for image in images])
     return np.column_stack([grid, flat.mean(1), flat.std(1), (flat < 8).mean(1), sharp])
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #87d85b91
 def visibility(
     features: np.ndarray,  # (n, k) of the images
     which,  # (n,) bool, the set that is to be told from the others
@@ -114,8 +114,15 @@ def visibility(
         found[name] = float(roc_auc_score(target, score))
     return found
 
-# %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #5c13e63a
+# %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #de011715
 RATIOS = np.exp(np.linspace(np.log(0.8), np.log(2.6), 22))  # width over height that are tried
+
+
+def _unit(small):
+    flat = small.reshape(len(small), -1).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.divide(flat, length, out=flat, where=length > 0)
 
 
 def _thumbnails(images, ratio, side):
@@ -129,14 +136,7 @@ def _thumbnails(images, ratio, side):
     )
     return _unit(small)
 
-
-def _unit(small):
-    flat = small.reshape(len(small), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.divide(flat, length, out=flat, where=length > 0)
-
-
+# %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #c16e0500
 def match_thumbnails(
     small: np.ndarray,  # (n, side, side) uint8 squares out of the middle, such as MedMNIST's
     large: np.ndarray,  # (m, size, size) uint8 squeezed originals
@@ -163,7 +163,7 @@ def match_thumbnails(
             )
     return pd.DataFrame({"row": row, "correlation": best, "ratio": shape})
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #325cab1d
 def with_names(
     table: pd.DataFrame,  # from `load` of an .npz
     small: np.ndarray,  # its images

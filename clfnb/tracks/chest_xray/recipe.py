@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/recipe.html.md"""
 
 # %% auto #0
 __all__ = ['RECIPES', 'recipe_for', 'class_loss', 'WeightAverage', 'build_optimizer', 'train_member', 'logits_of', 'left_out',
-           'cross_fit', 'decide', 'evaluate']
+           'fit_without', 'cross_fit', 'decide', 'evaluate']
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #b12cedf4
 import copy
@@ -75,7 +75,7 @@ def class_loss(
 
     return loss
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #5c445df5
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #57686245
 class WeightAverage:
     "An exponential moving average of a model's weights, updated after each step of its optimizer."
 
@@ -103,7 +103,7 @@ class WeightAverage:
             else:
                 mean.copy_(value)
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #b5e478c3
 def build_optimizer(
     model: XrayNet,  # to be trained
     lr: float,  # of the body; the head takes four times as much
@@ -121,7 +121,7 @@ def build_optimizer(
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr)
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #21d06baf
 def train_member(
     model: XrayNet,  # changed in place: its last weights
     train: RadiographData,  # with labels
@@ -155,7 +155,7 @@ def train_member(
     history = trainer.fit(batches, watched, epochs=epochs)
     return average.average.cpu().eval(), history
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #d8f8ca5e
 def logits_of(
     model: nn.Module,  # a network or an ensemble
     data: RadiographData,  # images; labels do not matter
@@ -171,7 +171,7 @@ def logits_of(
 
     return infer(model, loader(data, batch_size), device, answer).numpy()
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #3402c4a6
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #7465db16
 def left_out(
     blocks: int,  # how many there are
     members: int,  # how many of them are left out, one a member
@@ -181,7 +181,37 @@ def left_out(
         raise ValueError(f"members: expected 1 to {blocks}, found {members}")
     return [round(i * (blocks - 1) / max(1, members - 1)) for i in range(members)]
 
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #559b0afb
+def fit_without(
+    gone: int,  # the block that is left out
+    number: int,  # of the member, added to the seed
+    images: np.ndarray,  # (n, side, side) uint8
+    codes: np.ndarray,  # (n,) 0 or 1
+    block: np.ndarray,  # (n,) numbers of blocks or folds
+    recipe: dict,  # of `recipe_for`
+    weights: str = "",  # of the body, as for `build_model`
+    seed: int = 0,  # of weights and order
+    folder: Path | None = None,  # for checkpoints
+    **options,  # device, precision and progress of `train_member`
+) -> tuple[XrayNet, np.ndarray, pd.DataFrame]:  # the network, logits of the block, the history
+    "Train a member without one block and let it judge that block. Raises `ValueError` where a class is missing."
+    rows, kept = np.flatnonzero(block == gone), np.flatnonzero(block != gone)
+    torch.manual_seed(seed + number)
+    net = build_model(
+        recipe["backbone"], recipe["px"], recipe["augment"], weights, widths=recipe["widths"]
+    )
+    train, val = (
+        RadiographData(images[kept], codes[kept]),
+        RadiographData(images[rows], codes[rows]),
+    )
+    place = folder and Path(folder) / f"member{number}"
+    lengths = {name: recipe[name] for name in ("epochs", "batch", "lr")}
+    net, history = train_member(
+        net, train, val, **lengths, seed=seed + number, folder=place, **options
+    )
+    return net, logits_of(net, val), history.assign(member=number, left_out=gone)
 
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #3a653a1c
 def cross_fit(
     images: np.ndarray,  # (n, side, side) uint8
     codes: np.ndarray,  # (n,) 0 or 1
@@ -189,45 +219,23 @@ def cross_fit(
     recipe: dict,  # of `recipe_for`
     weights: str = "",  # of the body, as for `build_model`
     seed: int = 0,  # of weights and order; members take the next ones
-    device: str = "auto",  # where to compute
-    precision: str = "auto",  # number format
-    folder: Path | None = None,  # for checkpoints
-    progress: str | None = "none",  # as for the trainer
     say=None,  # function of one line, called for each member
+    **options,  # folder for checkpoints; device, precision and progress
 ) -> tuple[
     Ensemble, np.ndarray, list[pd.DataFrame]
 ]:  # the ensemble; (n,) logits, NaN where all members saw the image; histories
     "Train members that each leave out one block. Raises `ValueError` for more members than blocks."
     members, histories, outside = [], [], np.full(len(codes), np.nan)
     for number, gone in enumerate(left_out(int(block.max()) + 1, recipe["members"])):
-        rows, kept = np.flatnonzero(block == gone), np.flatnonzero(block != gone)
-        torch.manual_seed(seed + number)
-        net = build_model(
-            recipe["backbone"], recipe["px"], recipe["augment"], weights, widths=recipe["widths"]
-        )
-        train, val = (
-            RadiographData(images[kept], codes[kept]),
-            RadiographData(images[rows], codes[rows]),
-        )
-        place = folder and Path(folder) / f"member{number}"
-        options = {name: recipe[name] for name in ("epochs", "batch", "lr")}
-        net, history = train_member(
-            net,
-            train,
-            val,
-            **options,
-            seed=seed + number,
-            device=device,
-            precision=precision,
-            folder=place,
-            progress=progress,
-        )
-        outside[rows] = logits_of(net, val)
-        members.append(net)
-        histories.append(history.assign(member=number, left_out=gone))
+        found = fit_without(gone, number, images, codes, block, recipe, weights, seed, **options)
+        members.append(found[0])
+        outside[block == gone] = found[1]
+        histories.append(found[2])
         if say:
+            rows = block == gone
+            area = auc_interval(codes[rows], outside[rows])[0]
             say(
-                f"member {number} without block {gone}: AUC {auc_interval(codes[rows], outside[rows])[0]:.4f} on {len(rows)} images, {history.seconds.sum():.0f} s"
+                f"member {number} without block {gone}: AUC {area:.4f} on {rows.sum()} images, {found[2].seconds.sum():.0f} s"
             )
     ensemble = Ensemble(members).eval()
     every = np.random.default_rng(seed).permutation(len(codes))[:2000]
@@ -240,7 +248,7 @@ def cross_fit(
     ensemble.familiar = Familiarity(members[0].features, min(24, len(every) // 4)).fit(known)
     return ensemble, outside, histories
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #56652a46
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #b85d0b94
 def decide(
     codes,  # (n,) 0 or 1
     outside,  # (n,) logits of images that their network had not seen

@@ -7,10 +7,11 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/views.html.md"""
 # %% auto #0
 __all__ = ['AUGMENTATIONS', 'MEAN', 'STD', 'random_maps', 'vary_tone', 'RadiographInput', 'two_views']
 
-# %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #b25858a0
+# %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #34db9abc
 import math
 
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 # %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #df810012
@@ -74,7 +75,7 @@ def vary_tone(
         images = images + noise * torch.rand(n, 1, 1, 1, device=device) * torch.randn_like(images)
     return images
 
-# %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #8542ad0a
+# %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #819f98b5
 _STILL = {"tone": 0.0, "gamma": 0.0, "blur": 0.0, "noise": 0.0}
 AUGMENTATIONS = {
     "none": {"area": (1.0, 1.0), "ratio": 1.0, "turn": 0.0, "flip": 0.0, **_STILL},
@@ -86,7 +87,7 @@ AUGMENTATIONS = {
 }
 MEAN, STD = 0.449, 0.226  # of ImageNet's photographs in grey
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #a8fe9579
 class RadiographInput(nn.Module):
     "Bytes to one normalised channel at `px` × `px`; varied in training mode."
 
@@ -116,27 +117,28 @@ class RadiographInput(nn.Module):
             x = ((x - MEAN) / STD).expand(-1, self.channels, -1, -1)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _scaled(self, x):
-        if x.shape[-2:] == (self.px, self.px):
-            return x
-        return nn.functional.interpolate(
-            x, (self.px, self.px), mode="bilinear", antialias=True, align_corners=False
-        )
-
-    def _varied(self, x):
-        options = dict(AUGMENTATIONS[self.augment])
-        tone = {name: options.pop(name) for name in _STILL if name in options}
-        if options["area"][0] < 1 or options["turn"] or options["flip"]:
-            maps = random_maps(len(x), device=x.device, **options)
-            grid = nn.functional.affine_grid(
-                maps, (len(x), 1, self.px, self.px), align_corners=False
-            )
-            x = nn.functional.grid_sample(x, grid, align_corners=False)
-        else:
-            x = self._scaled(x)
-        return vary_tone(x, **tone)
+# %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #9e8caf13
+@patch
+def _scaled(self: RadiographInput, x):
+    if x.shape[-2:] == (self.px, self.px):
+        return x
+    side = (self.px, self.px)
+    return nn.functional.interpolate(x, side, mode="bilinear", antialias=True, align_corners=False)
 
 
+@patch
+def _varied(self: RadiographInput, x):
+    options = dict(AUGMENTATIONS[self.augment])
+    tone = {name: options.pop(name) for name in _STILL if name in options}
+    if options["area"][0] < 1 or options["turn"] or options["flip"]:
+        maps = random_maps(len(x), device=x.device, **options)
+        grid = nn.functional.affine_grid(maps, (len(x), 1, self.px, self.px), align_corners=False)
+        x = nn.functional.grid_sample(x, grid, align_corners=False)
+    else:
+        x = self._scaled(x)
+    return vary_tone(x, **tone)
+
+# %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #a8e7d7b3
 def two_views(
     images: torch.Tensor,  # (batch, 1, height, width) uint8
 ) -> list[tuple]:  # arguments of a model, twice
