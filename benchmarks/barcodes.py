@@ -18,7 +18,8 @@ import torch
 from clfnb.evaluation.intervals import wilson
 from clfnb.preprocessing.barcodes.crop import join_strips, photo_features
 from clfnb.simulate.barcodes.photographs import Camera, light, simulate, take
-from clfnb.tracks.barcodes.predictor import Predictor, load, read_picture
+from clfnb.tracks.barcodes.examples import load, read_picture
+from clfnb.tracks.barcodes.predictor import Predictor
 
 
 def zbar(image: np.ndarray) -> list[str]:
@@ -43,7 +44,7 @@ def readers() -> dict:
     for name in ("zxing", "network", "cascade"):
         predictor = Predictor.load(reader=name)
         found[name] = lambda image, predictor=predictor: [
-            reading.code for reading in predictor.predict(image)
+            reading.code for reading in predictor.read(image)
         ]
     for name, call in (("zbar", zbar), ("opencv", opencv)):
         try:
@@ -180,7 +181,9 @@ def main() -> None:
     for place in sorted(path for path in options.folder.glob("*") if path.is_dir()):
         table: pd.DataFrame = load(place, skip_bad=True)
         compare(
-            place.name, [(read_picture(row.path)[0], row.code) for row in table.itertuples()], calls
+            place.name,
+            [(read_picture(row.path)[0], row.label) for row in table.itertuples()],
+            calls,
         )
 
 

@@ -77,7 +77,7 @@ def model_delineator(run):
     from clfnb.tracks.ecg.delineator import Predictor
 
     predictor = Predictor.load(run)
-    return lambda signal, fs: predictor.predict(signal[:, None].astype(np.float32), fs)
+    return lambda signal, fs: predictor.delineate(signal[:, None].astype(np.float32), fs)
 
 
 def delineate(delineator, record, signal, fs, beats, leads):
@@ -116,7 +116,7 @@ def whole_path(run, signals):
     torch.set_num_threads(1)
     for number, (signal, fs) in enumerate([signals[0], *signals]):  # the first is warming up
         start = time.process_time()
-        predictor.predict(signal.astype(np.float32), fs)
+        predictor.delineate(signal.astype(np.float32), fs)
         if number:
             samples, seconds = samples + signal.size, seconds + time.process_time() - start
     torch.set_num_threads(threads)

@@ -18,9 +18,7 @@ from tempfile import NamedTemporaryFile
 # %% ../nbs/lib/files.ipynb #ec4d4bee
 def write_atomic(
     path: str | Path,  # the file to write or replace; folders above it are made
-    write: Callable[
-        [Path], object
-    ],  # called with a temporary path in the same folder; writes the content there
+    write: Callable[[Path], object],  # called with a path beside it; writes the content there
 ) -> Path:  # the same path
     """Let `write` make a temporary file, then give it its name in one stroke.
 

@@ -47,6 +47,7 @@ PACKAGES = (
     "torch",
     "wfdb",
 )
+SIMULATOR = re.compile(r"^(clfnb\.simulate\.[\w.]+):\w+$")  # as the registry names it
 READS_LESSONS = "runs.plan"  # a module that reads the lessons themselves
 
 
@@ -71,7 +72,7 @@ def module_path(name: str) -> Path | None:
 
 
 def imported_modules(source: str, package: tuple = ()) -> set[str]:
-    "Dotted names inside clfnb that some code imports, also inside functions; `package` is where the code stands."
+    "Dotted names inside clfnb that some code imports, also inside functions, and simulators that it names; `package` is where the code stands."
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -80,6 +81,8 @@ def imported_modules(source: str, package: tuple = ()) -> set[str]:
             base = ["clfnb", *package[: len(package) - node.level + 1]] if node.level else []
             base = ".".join([*base, *([node.module] if node.module else [])])
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= set(SIMULATOR.findall(node.value))
     inside = {name.removeprefix("clfnb.") for name in found if name.startswith("clfnb.")}
     return {name for name in inside if module_path(name)}
 

@@ -129,6 +129,7 @@ def main() -> int:
     words, began = parser.parse_args().words, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="clfnb-test-", ignore_cleanup_errors=True) as runs:
         os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "CLFNB_RUNS": runs}
+        os.environ["CLFNB_CACHE"] = str(Path(runs) / "cache")
         os.environ.pop(
             "PYTHONDONTWRITEBYTECODE", None
         )  # compiling torch anew takes 20 s in each of many processes

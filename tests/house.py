@@ -366,6 +366,8 @@ def _public_functions(tree):
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             above = _methods_above(node, tree) - {"__init__"}
             for method in (m for m in node.body if getattr(m, "name", "") not in above):
+                if getattr(method, "name", "").startswith("on_"):
+                    continue  # hooks of callbacks: one table in training/callbacks documents them
                 static = isinstance(method, ast.FunctionDef) and any(
                     ast.unparse(d) == "staticmethod" for d in method.decorator_list
                 )

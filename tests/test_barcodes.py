@@ -18,14 +18,8 @@ from clfnb.preprocessing.barcodes.markup import (
     write_markup,
 )
 from clfnb.simulate.barcodes.photographs import simulate, write
-from clfnb.tracks.barcodes.predictor import (
-    Predictor,
-    evaluate,
-    load,
-    pictures_in,
-    predict_files,
-    read_picture,
-)
+from clfnb.tracks.barcodes.examples import load, pictures_in, read_picture
+from clfnb.tracks.barcodes.predictor import Predictor, code_rates
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"
 
@@ -65,7 +59,7 @@ def test_network_reads_a_clean_code_any_way_up(network, turns):
     picture = cv2.copyMakeBorder(
         drawn("4006381333931", 2), 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=200
     )
-    answers = network.predict(np.ascontiguousarray(np.rot90(picture, turns)))
+    answers = network.read(np.ascontiguousarray(np.rot90(picture, turns)))
     assert [answer.code for answer in answers] == ["4006381333931"]
     assert answers[0].confidence > 0.97 and answers[0].corners.shape == (4, 2)
 
@@ -83,7 +77,7 @@ def test_cascade_reads_a_second_label_that_the_quick_path_does_not_see(blur):
     picture = cv2.copyMakeBorder(
         np.concatenate([sharp, other]), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=255
     )
-    answers = Predictor.load(reader="cascade").predict(picture)
+    answers = Predictor.load(reader="cascade").read(picture)
     assert sorted(answer.code for answer in answers) == ["4006381333931", "9780201379624"]
 
 
@@ -120,20 +114,15 @@ def test_silent_without_a_code(network):
     """Scenes without a code, with stripes and text in some of them: no answer."""
     for seed in range(15):
         picture, truth = simulate([77, seed], (240, 320), codes=0)
-        assert truth == [] and network.predict(picture) == []
+        assert truth == [] and network.read(picture) == []
 
 
 def test_simulated_photographs(network):
     """At the original's difficulty most codes are read, and none is wrong."""
     pairs = [simulate([78, seed], (480, 640), difficulty=0.25) for seed in range(12)]
-    answers = [network.predict(picture) for picture, _ in pairs]
-    table = pd.DataFrame(
-        {
-            "code": [truth[0][0] for _, truth in pairs],
-            "predicted": [a[0].code if a else None for a in answers],
-        }
-    )
-    measured = evaluate(table)
+    answers = [network.read(picture) for picture, _ in pairs]
+    codes = [truth[0][0] for _, truth in pairs]
+    measured = code_rates(codes, [a[0].code if a else None for a in answers])
     assert measured["right"] >= 10 and measured["wrong"] == 0
 
 
@@ -194,7 +183,7 @@ def test_hundred_megapixels(tmp_path, network):
     cv2.imwrite(str(tmp_path / "large.jpg"), large)
     image, factor = read_picture(tmp_path / "large.jpg")
     assert max(image.shape) == 4000 and factor == 2.5
-    table, failed = predict_files(network, [tmp_path / "large.jpg"])
+    table, failed = network.predict([tmp_path / "large.jpg"])
     assert not failed and table.code.tolist() == ["4006381333931"] and table.x3.item() > 5000
 
 
@@ -215,7 +204,7 @@ def test_markup_with_bad_rows_names_them(tmp_path):
 
 
 def test_wheel_has_the_weights():
-    from clfnb.tracks.barcodes.reader import shipped
+    from clfnb.models.shipped import shipped
 
     folder = shipped("barcode_lines")
     assert (folder / "model.safetensors").stat().st_size <= 4_000_000
@@ -244,8 +233,8 @@ def test_real_photographs(network, name, least):
     if not (DATA / "zxing" / name).is_dir():
         pytest.skip(f"no {DATA / 'zxing' / name}")
     table = load(DATA / "zxing" / name)
-    answers = [network.predict(read_picture(path)[0]) for path in table["path"]]
-    measured = evaluate(table.assign(predicted=[a[0].code if a else None for a in answers]))
+    answers = [network.read(read_picture(path)[0]) for path in table["path"]]
+    measured = code_rates(table["label"], [a[0].code if a else None for a in answers])
     assert measured["right"] >= least and measured["wrong"] == 0
 
 

@@ -393,7 +393,7 @@ def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatc
     from clfnb.runs import record
     from clfnb.tracks.ecg import delineator as ecg
 
-    monkeypatch.setattr(ecg.Predictor, "load", lambda place: Fake())
+    monkeypatch.setattr(ecg.Predictor, "load", lambda *_: Fake())
     monkeypatch.setattr(record, "model_of", lambda run, track: course)
     place = course / "records"
     place.mkdir()

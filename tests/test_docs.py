@@ -149,14 +149,18 @@ def test_outputs_are_kept_until_the_code_changes(tmp_path):
 def test_a_notebook_depends_on_the_modules_that_it_leads_to():
     found = {
         path.relative_to(ROOT).as_posix()
-        for path in execute.dependencies(ROOT / "nbs" / "lib" / "tracks" / "ecg.ipynb")
+        for path in execute.dependencies(
+            ROOT / "nbs" / "lib" / "tracks" / "ecg" / "delineator.ipynb"
+        )
     }
     assert {
-        "clfnb/tracks/ecg_examples.py",
+        "clfnb/tracks/ecg/examples.py",
         "clfnb/evaluation/delineation.py",
-        "clfnb/preprocessing/windows.py",
+        "clfnb/preprocessing/ecg/windows.py",
     } <= found
     assert "clfnb/cli.py" not in found
+    simulators = [ROOT / "clfnb" / "simulate" / "ecg" / f"{name}.py" for name in ("records", "model")]  # fmt: skip
+    assert set(simulators) <= set(execute.dependencies(LESSONS[0]))  # `resolve` reads the registry
     assert execute.dependencies(ROOT / "nbs" / "reference" / "glossary.ipynb") == []
     assert LESSONS[0] in execute.dependencies(ROOT / "nbs" / "lib" / "cli.ipynb")
 

@@ -426,7 +426,8 @@ def test_a_damaged_copy_is_named(server, place):
 
 
 def test_simulated_data_are_written_once_and_whole(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLFNB_DATA", str(tmp_path))
+    monkeypatch.setenv("CLFNB_DATA", str(tmp_path / "shared"))
+    monkeypatch.setenv("CLFNB_CACHE", str(tmp_path))
     few = {"records": 2, "seconds": 20}
     folder = catalog.resolve("simulated", "ecg", seed=3, **few)
     assert catalog.lacking(catalog.DATASETS["qtdb"], folder) == []
@@ -439,6 +440,7 @@ def test_simulated_data_are_written_once_and_whole(tmp_path, monkeypatch):
         and folder.stat().st_mtime_ns == written
     )
     assert catalog.resolve("simulated", "ecg", seed=4, **few) != folder
+    assert not (tmp_path / "shared").exists()
 
 
 def test_a_failed_simulation_leaves_nothing(tmp_path, monkeypatch):
@@ -449,7 +451,7 @@ def test_a_failed_simulation_leaves_nothing(tmp_path, monkeypatch):
         (folder / "sim000.hea").write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
 
-    monkeypatch.setenv("CLFNB_DATA", str(tmp_path))
+    monkeypatch.setenv("CLFNB_CACHE", str(tmp_path))
     monkeypatch.setattr(ecg, "write", write)
     with pytest.raises(OSError, match="No space left"):
         catalog.resolve("simulated", "ecg")

@@ -19,7 +19,7 @@ def texts(output):
 
 
 def output_offences(cells):
-    "Tables without rows, saved figures without an image, figures as text, errors: of (source, outputs) cells."
+    "What no reader should see, in (source, outputs) of cells: empty tables, figures missing or as text, paths, errors."
     found = []
     for number, (source, outputs) in enumerate(cells):
         images = [output for output in outputs if "image/png" in output.get("data", {})]
@@ -31,6 +31,8 @@ def output_offences(cells):
                 found.append(f"code cell {number}: a table without rows")
             if "Figure size" in said and output not in images:
                 found.append(f"code cell {number}: a figure as text: {said.strip()[:60]}")
+            if house.MACHINE_PATH.search(said):
+                found.append(f"code cell {number}: a path of this machine: {said.strip()[:90]}")
             if output["output_type"] == "error":
                 found.append(f"code cell {number}: {output['ename']}")
     return found
@@ -57,6 +59,7 @@ def shown(text, kind="text/plain", **more):
     ("print(figure)", {"output_type": "stream", "text": "<Figure size 8x3 with 1 Axes>\n"}, "figure as text"),
     ("1 / 0", {"output_type": "error", "ename": "ZeroDivisionError"}, "ZeroDivisionError"),
     ("run.save_figure(ax.figure, 'a')", shown("<Figure size 8x3 with 1 Axes>", **{"image/png": "iVBORw"}), None),
+    ("run.finish()", shown("PosixPath('/ho" "me/me/runs/1')"), "path of this machine"),
     ("table", shown("   n\n0  1"), None),
 ])  # fmt: skip
 def test_the_judge_of_outputs_finds(source, output, word):

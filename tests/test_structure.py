@@ -62,7 +62,6 @@ LONG_ROWS = {
     "nbs/lib/tracks/barcodes/reader.ipynb",
     "nbs/lib/tracks/ecg/delineator.ipynb",
     "nbs/lib/tracks/ecg/examples.ipynb",
-    "nbs/lib/training/trainer.ipynb",
 }
 
 

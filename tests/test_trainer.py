@@ -14,10 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from clfnb.training import checkpoints
+from clfnb.training.averaging import EMA, ema_decay
 from clfnb.training.batches import epoch_batches, read_batches
+from clfnb.training.callbacks import Callback
+from clfnb.training.logs import GradientNorm
 from clfnb.training.losses import cross_entropy
 from clfnb.training.trainer import LossNotFinite, Trainer
 
@@ -50,7 +54,7 @@ class Bad(Dataset):
 torch.set_num_threads(2)
 torch.cuda.is_available()
 torch.nn.Linear(512, 512)(torch.ones(512, 512)).sum().backward()     # this process has threads, and has looked for a GPU
-train_small.main([sys.argv[1], "--exact", "--batch", "4", "--devices", "2"])
+train_small.main([sys.argv[1], "--exact", "--batch", "4", "--devices", "2", "--callback", "shared"])
 model = torch.nn.Linear(2, 3)
 bad = Trainer(model, cross_entropy, torch.optim.SGD(model.parameters(), 0.1), device="cpu", devices=2, progress="none")
 try:
@@ -102,6 +106,113 @@ def test_killed_again_and_again(tmp_path, undisturbed):
     assert result(tmp_path) == undisturbed
 
 
+@pytest.mark.parametrize("callback", ["ema", "mix", "norm", "all", "metrics"])
+def test_killed_run_ends_the_same_with_callbacks(tmp_path, callback):
+    whole = result(tmp_path / "whole", "--callback", callback)
+    for event in ("step 4", "write 3", "step 5", "rotate 4", "epoch 1"):
+        start(tmp_path / "killed", "--callback", callback, "--kill", *event.split())
+    assert result(tmp_path / "killed", "--callback", callback) == whole
+    columns = set(whole["history"][0])
+    assert {"norm": "grad_norm", "all": "grad_norm", "metrics": "val_auroc"}.get(
+        callback, "val_loss"
+    ) in columns
+    if callback == "metrics":
+        assert whole["best"][0]["score"] == max(row["val_auroc"] for row in whole["history"])
+
+
+def test_killed_run_logs_the_same(tmp_path):
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    result(tmp_path / "whole", "--callback", "logs")
+    for event in ("step 9", "epoch 1", "step 5"):
+        killed = start(tmp_path / "killed", "--callback", "logs", "--kill", *event.split())
+        assert killed == -signal.SIGKILL
+    result(tmp_path / "killed", "--callback", "logs")
+    tables = [
+        pd.read_csv(tmp_path / name / "csv" / "metrics.csv").drop(columns="seconds")
+        for name in ("whole", "killed")
+    ]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert tables[0].step.tolist() == [0, 1, 2]
+    drawn = []
+    for name in ("whole", "killed"):
+        events = event_accumulator.EventAccumulator(str(tmp_path / name / "tensorboard")).Reload()
+        drawn.append([(event.step, event.value) for event in events.Scalars("val_loss")])
+    assert drawn[0] == drawn[1] and [step for step, _ in drawn[0]] == [0, 1, 2]
+
+
+def test_interrupted_while_averaged_weights_are_measured(tmp_path):
+    whole, loader = build(tmp_path / "whole", callbacks=[EMA(0.9)])
+    expected = whole.fit(loader, loader, epochs=3).drop(columns="seconds")
+    trainer, _ = build(tmp_path / "cut", callbacks=[EMA(0.9)])
+    trainer.loss = lambda outputs, targets: (
+        (trainer.epoch, trainer.step, outputs.requires_grad) == (1, 8, False)
+        and not trainer.interrupted
+        and signal.raise_signal(signal.SIGINT)
+        or cross_entropy(outputs, targets)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(loader, loader, epochs=3)
+    for again in (trainer, build(tmp_path / "cut", callbacks=[EMA(0.9)])[0]):
+        again.loss = cross_entropy
+        found = again.fit(loader, loader, epochs=3).drop(columns="seconds")
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+        assert torch.equal(again.model.weight, whole.model.weight)
+        again.restore_best()
+        assert torch.equal(again.model.weight, whole.best_weights["weight"])
+
+
+def test_average_is_that_of_timm():
+    """An independent implementation, fed by a bare loop: timm's ModelEmaV3, whose decay is set to ours before each update."""
+    ema = EMA(0.7)
+    trainer, loader = build(callbacks=[ema])
+    trainer.fit(loader, epochs=4)
+    bare, _ = build()
+    other, steps = None, 0
+    for epoch in range(4):
+        for chosen in epoch_batches(loader, 0, epoch):
+            points, targets = loader.dataset[chosen]
+            bare.optimizer.zero_grad()
+            cross_entropy(bare.model(points), targets).backward()
+            bare.optimizer.step()
+            if other is None:
+                other = ModelEmaV3(bare.model)
+            else:
+                other.decay = min(0.7, (1 + steps) / (10 + steps))
+                other.update(bare.model)
+            steps += 1
+    expected = other.module.state_dict()
+    assert ema_decay(0.7, steps) == 0.7 and ema_decay(0.7, 3) < 0.7
+    for name, value in ema.average.module.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-7)
+
+
+def test_another_choice_of_a_callback_is_another_run(tmp_path):
+    trainer, loader = build(tmp_path, callbacks=[EMA(0.9)])
+    trainer.fit(loader, epochs=1)
+    for callbacks in ([EMA(0.5)], []):
+        with pytest.raises(ValueError, match=r"callbacks: the checkpoint has .*0.9"):
+            build(tmp_path, callbacks=callbacks)[0].fit(loader, epochs=2)
+
+
+def test_gradient_norm_is_that_of_the_gradient():
+    norms = []
+
+    class Watch(Callback):
+        def on_before_optimizer_step(self, trainer):
+            norms.append(float(trainer.model.weight.grad.norm(dtype=torch.float64)) ** 2)
+            norms[-1] = (norms[-1] + float(trainer.model.bias.grad.square().sum())) ** 0.5
+
+    trainer, loader = build(callbacks=[GradientNorm(), Watch()])
+    history = trainer.fit(loader, epochs=1)
+    assert history.grad_norm[0] == pytest.approx(np.mean(norms), rel=1e-6)
+    assert history.grad_norm_max[0] == pytest.approx(max(norms), rel=1e-6)
+    plain, _ = build()
+    plain.fit(loader, epochs=1)
+    assert torch.equal(plain.model.weight, trainer.model.weight), "measuring changes nothing"
+
+
 def test_damaged_checkpoint(tmp_path, undisturbed):
     start(tmp_path, "--kill", "step", "8")
     content = (tmp_path / "last.ckpt").read_bytes()
@@ -140,13 +251,16 @@ def test_killed_with_workers(tmp_path):
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
     "One process with batches of 8, to be compared with two processes with batches of 4."
-    return result(tmp_path_factory.mktemp("single"), "--exact", "--batch", 8)
+    folder = tmp_path_factory.mktemp("single")
+    return result(folder, "--exact", "--batch", 8, "--callback", "shared")
 
 
 def same(found, expected):
     "Weights, predictions and history agree to rounding."
     for name, value in expected["weights"].items():
         np.testing.assert_allclose(found["weights"][name], value, atol=2e-5)
+        np.testing.assert_allclose(found["best"][1][name], expected["best"][1][name], atol=2e-5)
+    assert {"val_f1", "val_auroc", "grad_norm"} <= set(found["history"][0])
     np.testing.assert_allclose(found["predictions"], expected["predictions"], atol=1e-4)
     np.testing.assert_allclose(
         pd.DataFrame(found["history"]), pd.DataFrame(expected["history"]), atol=1e-5
@@ -192,7 +306,8 @@ def test_two_processes_under_torchrun(tmp_path, single):
         "--master-port",
         port,
     )
-    run_program(*launcher, PROGRAM, tmp_path, "--exact", "--batch", 4, "--devices", 2)
+    options = ("--exact", "--batch", 4, "--devices", 2, "--callback", "shared")
+    run_program(*launcher, PROGRAM, tmp_path, *options)
     same(json.loads((tmp_path / "result.json").read_text()), single)
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from .checksums import read_checksums, verify, wanted_names
 from .download import check_room, check_url, fetch, fetch_all
 from .simulated import simulated
-from ..registry import layout_problem, near, track, tracks
+from ..registry import layout_problem, near, track
 from ..settings import load_settings
 
 # %% ../../nbs/lib/data/catalog.ipynb #7891dd32

@@ -305,8 +305,7 @@ def _complete(transfer, sha256, tries, pause):
 # %% ../../nbs/lib/data/download.ipynb #2f05c583
 def fetch(
     url: str,  # http or https address
-    path: str
-    | Path,  # the file to write; a file that is there already and verified is not fetched again
+    path: str | Path,  # file to write; one that is there and verified is not fetched again
     sha256: str | None = None,  # its published checksum
     size: int | None = None,  # its length in bytes, where known
     progress: bool = True,  # show how far it is
@@ -342,9 +341,7 @@ def fetch(
 
 # %% ../../nbs/lib/data/download.ipynb #346de8f5
 def fetch_all(
-    files: list[
-        tuple[str, str, str | None]
-    ],  # (name within the folder, address, published SHA-256 or None)
+    files: list[tuple[str, str, str | None]],  # name in the folder, address, SHA-256 or None
     folder: str | Path,  # where they go
     workers: int = 4,  # how many come at once
     progress: bool = True,  # show how many have come

@@ -112,8 +112,7 @@ def _column(values, examples, n, what):
 # %% ../../nbs/lib/data/splits.ipynb #7aa2ab79
 def split(
     examples,  # how many examples there are, or their table (one row an example)
-    fractions: dict[str, float]
-    | None = None,  # part name -> share of the whole; none means 0.7 train, 0.15 val, 0.15 test
+    fractions: dict[str, float] | None = None,  # part -> share; none: 0.7 train, 0.15 val and test
     groups=None,  # (n,) what must stay together, or a column of the table
     stratify=None,  # (n,) the class to spread evenly, or a column of the table
     seed: int = 0,  # decides every draw
@@ -166,8 +165,7 @@ def folds(
 def fixed(
     groups,  # (n,) the group of each example
     lists: dict[str, list],  # part name -> its groups
-    rest: str
-    | None = None,  # the part of groups that no list names; none means that they are an error
+    rest: str | None = None,  # part of groups that no list names; none: they are an error
 ) -> np.ndarray:  # (n,) str, the name of each example's part
     """Parts from published lists; numbers and text compare alike.
 
@@ -210,9 +208,7 @@ def _two_sides(keys, split, what, say=str, most=5):
 # %% ../../nbs/lib/data/splits.ipynb #edd740fc
 def content_keys(
     paths,  # (n,) path of each example's file
-) -> list[
-    str
-]:  # (n,) SHA-256 of the content, or the path itself where no other file has the same size
+) -> list[str]:  # (n,) SHA-256 of the content; the path where no other file is as long
     """Keys that are equal for files with equal content, reading only files of equal size.
 
     Raises `FileNotFoundError` with the row.

@@ -45,9 +45,7 @@ def match(
     predicted: np.ndarray,  # (p,) positions in any order
     reference: np.ndarray,  # (r,) positions in any order, same unit
     tolerance: float,  # greatest distance of a pair, same unit
-) -> (
-    np.ndarray
-):  # (pairs, 2) indices into `predicted` and `reference`, ordered by reference position
+) -> np.ndarray:  # (pairs, 2) indices into `predicted` and `reference`, in the latter's order
     """One-to-one pairs within `tolerance`: as many as possible, then least total distance.
 
     Raises `ValueError` if `tolerance` is negative.
@@ -129,13 +127,9 @@ def _has_mark(peaks, marks, side, reach):
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #83c06553
 def delineation_errors(
-    records: list[
-        dict
-    ],  # a record and lead each: record, lead, predicted, reference, stretches, fs
+    records: list[dict],  # for a record and lead: record, lead, predicted, reference, stretches, fs
     tolerance_ms: float = TOLERANCE_MS,  # greatest distance of a pair in ms
-) -> (
-    pd.DataFrame
-):  # columns record, lead, point, kind (tp, fp, fn), reference, predicted (samples or -1), error_ms
+) -> pd.DataFrame:  # record, lead, point, kind (tp, fp, fn), reference, predicted (or -1), error_ms
     """Errors of every point that a delineator can give.
 
     Raises `ValueError` for an entry without one of the six keys, or an unknown point.
@@ -293,9 +287,7 @@ def delineation_table(
     level: float = 0.95,  # coverage of the intervals, between 0 and 1
     replicates: int = 1000,  # bootstrap samples of records; 0 for no intervals
     seed: int = 0,  # of the resampling
-) -> (
-    pd.DataFrame
-):  # index: point; columns: n (annotated), records, `MEASURES`, and each with _low and _high
+) -> pd.DataFrame:  # by point: n (annotated), records, `MEASURES`, and each with _low and _high
     """Figures per point, percentile intervals over records (NaN for one record).
 
     Raises `ValueError` for no errors or a wrong `level`.
@@ -327,9 +319,7 @@ def _percentiles(values, level):
 # %% ../../nbs/lib/evaluation/delineation.ipynb #f687ed88
 def beside_martinez(
     table: pd.DataFrame,  # from `delineation_table`
-) -> (
-    pd.DataFrame
-):  # index: point; f1, mean_ms, sd_ms, martinez_mean_ms, martinez_sd_ms, cse_2sd_ms, reached
+) -> pd.DataFrame:  # by point: f1, mean_ms, sd_ms, martinez_mean_ms, …_sd_ms, cse_2sd_ms, reached
     """The points with a published figure, beside it.
 
     `reached`: |mean| at most 4 ms (one sample at 250 Hz) and SD at most the published.
@@ -347,9 +337,7 @@ def beside_martinez(
 def tolerance_shares(
     errors: pd.DataFrame,  # from `delineation_errors` or `best_of_two`
     tolerances_ms: tuple[float, ...] = (8, 12, 16),  # largest distances, in true ms
-) -> (
-    pd.DataFrame
-):  # index: point; n, and a column "8 ms" ... each with a share of the n annotated points
+) -> pd.DataFrame:  # by point: n, and columns "8 ms" ... with shares of the n annotated points
     "Share of annotated points that were found within each tolerance, in true milliseconds."
     real = errors[errors.kind != "fp"]
     within = {f"{t:g} ms": real.error_ms.abs() <= t + 1e-9 for t in tolerances_ms}

@@ -45,9 +45,7 @@ def draw_weights(
     n: int,  # how many independent things there are, at least 1
     draws: int,  # how many new test sets
     rng: np.random.Generator,  # source of chance
-) -> (
-    np.ndarray
-):  # (draws, n) int, how often each thing stands in each new test set; rows sum to `n`
+) -> np.ndarray:  # (draws, n) int, how often each thing is in each new test set; rows sum to `n`
     "Bootstrap draws as weights. Raises `ValueError` if there is nothing to draw from."
     if n < 1:
         raise ValueError("nothing to draw from: found 0 examples or groups, expected at least 1")
@@ -57,9 +55,7 @@ def draw_weights(
 def percentile_interval(
     values: np.ndarray,  # (draws, ...) the statistic in each draw; NaN where it was not defined
     level: float = 0.95,  # coverage, between 0 and 1
-) -> (
-    np.ndarray
-):  # (2, ...) lower and upper bound; NaN where fewer than half of the draws were defined
+) -> np.ndarray:  # (2, ...) lower, upper bound; NaN where fewer than half of the draws are defined
     "The middle `level` of bootstrap values (Efron and Tibshirani 1993, chapter 13)."
     _check_level(level)
     values = np.asarray(values, dtype=float)
@@ -81,9 +77,7 @@ def _group_codes(groups, n):
 
 
 def bootstrap(
-    statistic: Callable[
-        [np.ndarray], float
-    ],  # takes the (m,) int rows of a new test set, gives the number of interest
+    statistic: Callable[[np.ndarray], float],  # (m,) int rows of a new test set to the number
     n: int,  # number of examples
     groups=None,  # (n,) what is drawn as a whole, such as the record; none draws single examples
     draws: int = 1000,  # how many new test sets
@@ -108,17 +102,13 @@ def bootstrap(
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #5795df78
 def bootstrap_sums(
-    statistic: Callable[
-        [np.ndarray], np.ndarray
-    ],  # takes (draws, terms) sums, gives (draws, ...) values
+    statistic: Callable[[np.ndarray], np.ndarray],  # (draws, terms) sums to (draws, ...)
     terms: np.ndarray,  # (n, terms) what each example adds to the sums
     groups=None,  # (n,) what is drawn as a whole; none draws single examples
     draws: int = 1000,  # how many new test sets
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # decides every draw
-) -> tuple[
-    np.ndarray, np.ndarray, np.ndarray
-]:  # the value on all examples, its lower bound, its upper bound
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # value on all examples, lower and upper bound
     """Percentile interval of a function of sums, all draws at once.
 
     Raises `ValueError` without examples or for too few or many groups.

@@ -85,9 +85,7 @@ def confusion_table(
     truth,  # (n,) true classes, -100 where unknown
     predicted,  # (n,) predicted classes
     names=None,  # (k,) class names in order
-) -> (
-    pd.DataFrame
-):  # (k + 1, k + 1) counts with margins; `.attrs["ignored"]` is the number of examples left out
+) -> pd.DataFrame:  # (k + 1, k + 1) counts, margins; `.attrs["ignored"]`: how many were left out
     "Confusion table with sums: rows are the truth, columns the prediction."
     truth, predicted, names, _, ignored = prepare(truth, predicted, names)
     counts = confusion_counts(truth, predicted, len(names))

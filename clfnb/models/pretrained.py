@@ -108,9 +108,7 @@ HEADS = ("fc", "classifier", "heads", "head")
 
 def make_body(
     name: str,  # a classification model of torchvision, such as "resnet18", "inception_v3" or "squeezenet1_1"
-) -> (
-    nn.Module
-):  # without its last layer, with random weights; (batch, 3, height, width) to (batch, features)
+) -> nn.Module:  # random weights, no last layer; (batch, 3, height, width) to (batch, features)
     "A network without its head. Raises `ValueError` for an unknown name."
     from torchvision import models
 

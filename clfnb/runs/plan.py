@@ -16,12 +16,13 @@ import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from ..data.catalog import DATASETS, resolve
 from ..registry import Track, layout_problem, lesson_notebook, track_of_lesson, tracks
 from .parameters import ParameterError, check_values, read_parameters
-from .record import fingerprint
+from .record import find_run, fingerprint, list_runs
 from ..settings import Settings, load_settings, settings_sources
 
 # %% ../../nbs/lib/runs/plan.ipynb #cc2db8a0
@@ -136,7 +137,7 @@ def said_values(
                 raise ParameterError(f"{where}: {error}") from error
     return found
 
-
+# %% ../../nbs/lib/runs/plan.ipynb #93be0c41
 def run_settings(
     device: str,  # as the parameter says; "auto" leaves it to the settings
     precision: str,  # the same
@@ -181,7 +182,7 @@ class Plan:
 
 # %% ../../nbs/lib/runs/plan.ipynb #d80c4fe6
 def data_folder(
-    data: str,  # "simulated", a name from the catalogue, or a folder
+    data: str,  # "simulated", a name from the catalogue, a folder, or a run for a lesson of none
     track: Track | None,  # that the lesson belongs to
 ) -> Path | None:  # None for simulated data, which is made when the run needs it
     """Where the data of a run lies.
@@ -191,6 +192,10 @@ def data_folder(
     """
     if data == "simulated":
         return None
+    if track is None and data not in DATASETS and not Path(data).expanduser().exists():
+        runs_dir = load_settings().runs_dir
+        if any(run.name == data for run in list_runs(runs_dir)):
+            return find_run(data, runs_dir).folder
     try:
         folder = resolve(data, track and track.name)
     except (FileNotFoundError, ValueError) as error:
@@ -216,16 +221,6 @@ def check_room(
     if free < NEEDED_MB:
         raise OSError(f"{there}: {free} MB free, expected at least {NEEDED_MB} MB for a run")
 
-# %% ../../nbs/lib/runs/plan.ipynb #1d8d3685
-class _Asked(dict):
-    "Answers by question, each asked once."
-
-    def __init__(self, ask):
-        self.ask = ask
-
-    def __missing__(self, question):
-        return self.setdefault(question, self.ask(question))
-
 # %% ../../nbs/lib/runs/plan.ipynb #ca286c35
 def plan_runs(
     lesson: Lesson,  # as `find_lessons` gives it
@@ -244,29 +239,28 @@ def plan_runs(
     settings = Settings(**{name: value for name, (value, _) in said.items()})
     check_room(settings.runs_dir)
     filled, track = said_values(rules, said), track_of_lesson(lesson.name)
-    problems = _Asked(device_problem)
-    folders = _Asked(lambda data: data_folder(data, track))
-    prints = _Asked(lambda folder: folder and fingerprint(folder))
+    problem_of, print_of = cache(device_problem), cache(fingerprint)
+    folder_of = cache(lambda data: data_folder(data, track))
+    limits = {"cell_timeout": cell_timeout, "timeout": timeout}
     plans = []
     for given in many:
         values = check_values(rules, filled | given)
         if values.get("out_dir"):
             raise ParameterError("out_dir: a headless run has a folder of its own in --runs-dir")
-        if problem := problems[values.get("device", "auto")]:
+        if problem := problem_of(values.get("device", "auto")):
             where = "" if "device" in given else f" ({said['device'][1]})"
             raise ParameterError(problem + where)
-        folder = folders[values["data"]] if isinstance(values.get("data"), str) else None
+        folder = folder_of(values["data"]) if isinstance(values.get("data"), str) else None
         if folder and values["data"] not in DATASETS:
             values["data"] = str(folder)
         own = {name: values[name] for name in COMPUTING if name in values}
-        computing = replace(settings, **own)
-        limits = {"cell_timeout": cell_timeout, "timeout": timeout}
+        known = folder, print_of(folder) if folder else None
         plans.append(
-            Plan(lesson.name, lesson.path, values, computing, folder, prints[folder], **limits)
+            Plan(lesson.name, lesson.path, values, replace(settings, **own), *known, **limits)
         )
     return plans
 
-
+# %% ../../nbs/lib/runs/plan.ipynb #1f0a77d3
 def plan_run(
     lesson: Lesson,  # as `find_lessons` gives it
     values: dict | None = None,  # name → value, text or typed; defaults for the rest

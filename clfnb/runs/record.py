@@ -11,9 +11,11 @@ __all__ = ['PACKAGES', 'environment', 'fingerprint', 'Run', 'new_run_folder', 's
 # %% ../../nbs/lib/runs/record.ipynb #4f5382e8
 import hashlib
 import json
+import os
 import platform
 import re
 import socket
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -81,11 +83,27 @@ def fingerprint(
     KiB): a changed data set changes it.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}:{path.stat().st_size}\n".encode())
-        if path.stat().st_size <= 65536:
-            digest.update(path.read_bytes())
+    for parts, path in sorted(_files(folder), key=lambda file: file[0]):
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:  # a link to nothing
+            continue
+        if stat.S_ISREG(found.st_mode):
+            digest.update(os.fsencode(f"{'/'.join(parts)}:{found.st_size}\n"))
+            if found.st_size <= 65536:
+                with open(path, "rb") as file:
+                    digest.update(file.read())
     return digest.hexdigest()[:16]
+
+
+def _files(folder):
+    "What lies below a folder: the parts of its name, and its path. Links to folders are not followed."
+    root = os.fspath(folder)
+    for place, _, names in os.walk(root):
+        inside = os.path.relpath(place, root)
+        parts = [] if inside == "." else inside.split(os.sep)
+        for name in names:
+            yield [*parts, name], os.path.join(place, name)
 
 # %% ../../nbs/lib/runs/record.ipynb #5843dca8
 @dataclass

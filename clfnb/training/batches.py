@@ -159,7 +159,7 @@ class _SeededBatches(torch.utils.data.Dataset):
         together = getattr(self.dataset, "__getitems__", None)
         return together(indices) if together else [self.dataset[index] for index in indices]
 
-
+# %% ../../nbs/lib/training/batches.ipynb #d2ae4bb1
 def read_batches(
     loader: DataLoader,  # how to read: data set, workers, collation
     batches: list[list[int]],  # what to read

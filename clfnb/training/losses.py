@@ -26,9 +26,11 @@ def count_targets(
 
 def cross_entropy(
     logits: torch.Tensor,  # (..., classes)
-    targets: torch.Tensor,  # (...), class numbers or -100
+    targets: torch.Tensor,  # (...) class numbers or -100, or (..., classes) probabilities, as mixup makes them
 ) -> torch.Tensor:
     "Mean cross-entropy over all targets that count, with the classes on the last axis."
+    if targets.is_floating_point():
+        return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten(0, -2))
     return nn.functional.cross_entropy(
         logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED
     )

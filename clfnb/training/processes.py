@@ -127,6 +127,15 @@ def _join(context, folder):
             process.kill()
 
 # %% ../../nbs/lib/training/processes.ipynb #2703eba5
+def _places(count):
+    "The variables by which that many processes of this host find each other, as under torchrun."
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "clfnb"}
+    sizes = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(count))
+    return place | sizes | dict.fromkeys(("GROUP_RANK", "NODE_RANK"), "0")
+
+
 def run_processes(
     function,  # called in every process
     arguments: tuple,  # with these
@@ -143,19 +152,8 @@ def run_processes(
             f"devices={count}: what is trained must be sent to {count} processes, and a part of it cannot be: {error}. "
             "Start the program with torchrun, or use devices=1."
         ) from error
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        place = {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(server.getsockname()[1]),
-            "TORCHELASTIC_RUN_ID": "clfnb",
-        }
-    sizes = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(count)) | dict.fromkeys(
-        ("GROUP_RANK", "NODE_RANK"), "0"
-    )
-    method, environment = (
-        "forkserver" if sys.platform == "linux" else "spawn",
-        {**os.environ, **place, **sizes},
-    )
+    method = "forkserver" if sys.platform == "linux" else "spawn"
+    environment = {**os.environ, **_places(count)}
     if method == "forkserver":
         multiprocessing.get_context(method).set_forkserver_preload(["clfnb.training.trainer"])
     with tempfile.TemporaryDirectory() as name:

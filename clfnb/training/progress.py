@@ -81,9 +81,11 @@ class Curve(Silent):
         history: list[dict],  # all rows so far
     ):
         "A figure of all columns whose name ends in loss."
-        from matplotlib.figure import Figure
+        import matplotlib.pyplot as plt
 
-        figure = Figure(figsize=(6, 2.5), layout="constrained")
+        # Made by pyplot, a figure shows as an image even if it is the first one of a kernel.
+        figure = plt.figure(figsize=(6, 2.5), layout="constrained")
+        plt.close(figure)
         axes = figure.add_subplot(xlabel="epoch", ylabel="loss", title=format_row(history[-1]))
         axes.title.set_size(8)
         for key in [key for key in history[-1] if key.endswith("loss")]:

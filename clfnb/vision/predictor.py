@@ -20,7 +20,7 @@ from ..data.images.datasets import SquareData, squares
 from ..data.images.decode import decode
 from ..data.images.files import image_files
 from ..evaluation.calibration.inputs import softmax
-from ..evaluation.calibration.predictions import prediction_table, read_predictions
+from ..evaluation.calibration.predictions import read_predictions
 from ..evaluation.intervals import draw_weights, percentile_interval
 from ..evaluation.metrics import summary
 from ..models.shipped import model_folder

@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/vision/recipe.html.md"""
 __all__ = ['read_plan', 'trapezoid', 'muon', 'fit_stages', 'shorten', 'choose_precision']
 
 # %% ../../nbs/lib/vision/recipe.ipynb #3e50ad96
+import warnings
+
 import pandas as pd
 import torch
 from torch import nn
@@ -50,7 +52,9 @@ def muon(
     decay: float = 0.1,  # of the weights, times the rate; a fifth for `ends`, none for vectors
 ) -> torch.optim.Optimizer:
     "Muon of timm for the filters between the ends, its AdamW for the rest (Jordan 2024)."
-    from timm.optim.muon import Muon
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # a wish for Jupyter's widgets
+        from timm.optim.muon import Muon
 
     outside = {id(value) for part in ends for value in part.parameters()}
     matrices = [value for value in model.parameters() if value.ndim > 1]

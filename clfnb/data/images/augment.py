@@ -53,8 +53,7 @@ class PictureInput(nn.Module):
         margin: float = 1.05,  # how much more than the picture is seen, so that corners survive turning
         size_noise: float = 0.1,  # deviation added to the sizes, in powers of two
         contrast: float = 0.1,  # deviation of the logarithm of the amount of ink
-        more: nn.Module
-        | None = None,  # further transforms of the batch in training, such as one of torchvision's v2
+        more: nn.Module | None = None,  # further transforms in training, such as torchvision's v2
         **affine,  # arguments of `random_affine`
     ):
         super().__init__()

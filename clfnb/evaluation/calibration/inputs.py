@@ -97,9 +97,7 @@ def events(
     probs,  # (n, C) or (n,) probabilities
     y,  # (n,) int class numbers
     label: int | None = None,  # the class in question; none asks whether the answer is right
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # (n,) stated probabilities, float64; (n,) whether it happened, bool
+) -> tuple[np.ndarray, np.ndarray]:  # (n,) stated, float64; (n,) whether it happened, bool
     """Stated probability and outcome of one event an example.
 
     Raises `ValueError` for bad input or a class that is not there.

@@ -280,8 +280,7 @@ def distance_interval(
     redrawn: np.ndarray,  # (draws,) on redrawn test sets
     calibrated: np.ndarray,  # (draws,) on test sets of a calibrated model
     level: float = 0.95,  # coverage, between 0 and 1
-    centre: float
-    | None = None,  # the true distance of the redrawn test sets; None: the value itself
+    centre: float | None = None,  # true distance of the redrawn test sets; None: the value itself
     power: int = 1,  # in which the shift from truth to estimate is taken
 ) -> Estimate:  # the distance with its reversed interval
     """Interval of a distance, never below 0, and from 0 on if a calibrated model might have shown

@@ -86,8 +86,7 @@ def strip_features(
     crop: np.ndarray,  # (height, width) grey, uint8
     width: int = 240,  # columns of the result; the study used 1200 and 240
     strips: int = 10,  # horizontal strips
-    threshold: float
-    | None = None,  # brightness below which a pixel is dark; None: Otsu's choice; the study's: 50
+    threshold: float | None = None,  # a darker pixel is dark; None: Otsu's choice; the study's: 50
     share: float = 0.5,  # of a strip's pixels in a column that must be dark
     rows: int = 10,  # pixel rows of each strip after resizing; the study's 1000 rows: 100
 ) -> np.ndarray:  # (strips, width) uint8, 1 where dark

@@ -68,9 +68,7 @@ def gradient_cells(
     image: np.ndarray,  # (height, width) grey, uint8
     side: int = 320,  # the longer side is reduced to this
     cell: int = 3,  # pixels of the reduced picture in a cell, each way
-) -> (
-    np.ndarray
-):  # (6, rows, columns) float32: means of gx, gy, gx², gy², gx·gy and |g| in each cell
+) -> np.ndarray:  # (6, rows, columns) float32: a cell's means of gx, gy, gx², gy², gx·gy and |g|
     """Products of the brightness gradient, averaged over cells.
 
     Raises `ValueError` for a picture that is not grey.
@@ -185,9 +183,7 @@ def find_bars(
     side: int = 320,  # see `gradient_cells`
     windows: tuple = (5, 3),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
-) -> list[
-    np.ndarray
-]:  # quadrilaterals (4, 2) float32 in pixels of the photograph, the likeliest first
+) -> list[np.ndarray]:  # quadrilaterals (4, 2) float32 in the photograph's pixels, likeliest first
     """Candidates for barcodes; the first side of each runs across the bars.
 
     Raises `ValueError` for a picture that is not grey.

@@ -46,9 +46,7 @@ def wave_kind(
 def parse_waves(
     samples: np.ndarray,  # sample index of each mark, ascending
     symbols: list[str],  # symbol of each mark
-) -> tuple[
-    list[dict], list[tuple]
-]:  # waves (kind, symbol, on, peak, end), and what was left out (sample, symbol, reason)
+) -> tuple[list[dict], list[tuple]]:  # kind, symbol, on, peak, end; left out: sample, symbol, why
     "Waves from marks. A missing onset or end is `MISSING`; every mark is used or listed."
     waves, left_out, onset, wave = [], [], None, None
     for sample, symbol in zip(samples, symbols, strict=True):
@@ -82,9 +80,7 @@ def parse_beats(
     samples: np.ndarray,  # sample index of each mark, ascending
     symbols: list[str],  # symbol of each mark
     fs: float = 250,  # sampling rate in Hz, for "near": P and T peaks at most one second from the R peak
-) -> tuple[
-    pd.DataFrame, pd.DataFrame
-]:  # beats (POINTS and symbol; `MISSING` where absent), left out (sample, symbol, reason)
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # POINTS, symbol; left out: sample, symbol, reason
     """Beats from marks.
 
     Raises `ValueError` if marks are not in the order of time. Every mark is used or listed with

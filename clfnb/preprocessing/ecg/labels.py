@@ -165,9 +165,7 @@ def points_from_labels(
     fs: float = 250,  # sampling rate in Hz
     min_ms: float = 20,  # shorter waves are dropped and shorter holes filled, in ms
     plausible: bool = True,  # apply `plausible_waves`
-) -> dict[
-    str, np.ndarray
-]:  # point → sample indices, ascending; only points that the scheme can give
+) -> dict[str, np.ndarray]:  # point → its samples, ascending; only points that the scheme gives
     """Fiducial points from labels.
 
     Raises `ValueError` for an unknown scheme or a signal of another length.

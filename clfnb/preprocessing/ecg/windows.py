@@ -18,9 +18,7 @@ def fixed_windows(
     num: int = 1000,  # samples of its own that each window has
     overlap: int = 150,  # samples of its neighbours on each side
     fill: int = 0,  # label of the padding at both ends
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # signals (windows, num + 2 overlap, leads), labels (windows, num + 2 overlap)
+) -> tuple[np.ndarray, np.ndarray]:  # signals, (windows, num + 2 overlap, leads), and their labels
     """Overlapping windows of equal length, zero-padded at both ends.
 
     Raises `ValueError` for sizes or shapes that do not fit.

@@ -191,9 +191,7 @@ def place_lines(
     rng: np.random.Generator,  # of all that is drawn
     margin: float
     | None = None,  # None: anywhere, as for the finder; else modules left free on each side, up to errors
-) -> (
-    np.ndarray
-):  # (lines, samples) module coordinate of each sample, 0 at the symbol's left end, rising
+) -> np.ndarray:  # (lines, samples) module coordinates, rising, 0 at the symbol's left end
     "Where the samples of a line lie on the symbol."
     t = np.linspace(0, 1, samples)[None]
     if margin is None:

@@ -66,9 +66,7 @@ def _text(canvas, rng, x0, x1, y, size, value):
 def print_label(
     code: str,  # 13 digits
     rng: np.random.Generator,  # of all that is drawn
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # (height, width) uint8 reflectance, 255 for white; (4, 2) corners of the bars in it
+) -> tuple[np.ndarray, np.ndarray]:  # (height, width) uint8, 255 for white; (4, 2) bars' corners
     "A label with one barcode. Raises `ValueError` for a code that is not valid."
     paper, ink = 255 * rng.uniform(0.5, 1.0), 255 * rng.uniform(0.02, 0.3) ** 1.3
     height, quiet, below = (

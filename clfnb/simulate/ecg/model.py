@@ -235,9 +235,7 @@ def heart(
     seconds: float,  # how long
     fs: float,  # sampling rate in Hz
     rng: np.random.Generator,  # of rhythm and breath
-) -> tuple[
-    np.ndarray, pd.DataFrame
-]:  # (samples, 2) mV without noise; one row a beat: POINTS as sample indices, and symbol
+) -> tuple[np.ndarray, pd.DataFrame]:  # (samples, 2) mV, no noise; a row a beat: POINTS, symbol
     "Two leads of a heart and the points of its waves."
     samples = round(seconds * fs)
     rr = tachogram(seconds + 2, rng, person["mean"], person["sd"], person["ratio"])

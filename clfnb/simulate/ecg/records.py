@@ -61,9 +61,7 @@ def simulate(
     seed: int | list = 0,  # decides everything; a list of integers is one seed
     p_waves: bool = True,  # False: a patient without P waves
     level: float = 1.0,  # factor on the noise
-) -> tuple[
-    np.ndarray, pd.DataFrame
-]:  # (samples, 2) float32 mV; one row a beat: the nine POINTS as sample indices, and symbol
+) -> tuple[np.ndarray, pd.DataFrame]:  # (samples, 2) float32 mV; a row a beat: POINTS, symbol
     """A two-lead ECG of a new patient and its true points.
 
     Raises `ValueError` for less than 2 s or below 100 Hz.

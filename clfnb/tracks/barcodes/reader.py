@@ -38,9 +38,7 @@ def fit_places(
     votes: np.ndarray,  # (bands, 2, places) logit of inside, position 0..1
     samples: int,  # length of the lines that the votes are about
     bands: int | None = None,  # how many lines the map is wanted for; None: as many as have voted
-) -> (
-    tuple | None
-):  # (bands, samples) module coordinates, and the modules by which votes are off in the middle; None without enough votes
+) -> tuple | None:  # (bands, samples) modules, and how far votes are off mid-way; None: few votes
     "The smooth map through the finder's votes."
     inside, position = 1 / (1 + np.exp(-votes[:, 0])), 95 * votes[:, 1]
     terms = _grid(*position.shape)
@@ -250,9 +248,7 @@ def read_all(
     image: np.ndarray,  # (height, width) grey, uint8
     quads: list,  # (4, 2) rectangles that may hold a barcode, the first side of each across the bars
     sign: int = 1,  # -1 to read light bars on a dark ground
-) -> (
-    list
-):  # for each the best valid code, however improbable; None if there is nothing like a code at all
+) -> list:  # for each the best valid code, however improbable; None if nothing is like a code
     "Read what may be barcodes. Raises `ValueError` for a degenerate rectangle."
     if not len(quads):
         return []
@@ -293,9 +289,7 @@ def read(
     self: LineReading,
     image: np.ndarray,  # (height, width) grey, uint8
     quad: np.ndarray,  # (4, 2) rectangle that may hold a barcode, its first side across the bars
-) -> (
-    Reading | None
-):  # the best valid code, however improbable; None if there is nothing like a code at all
+) -> Reading | None:  # the best valid code, however improbable; None if nothing is like a code
     "Read what may be one barcode. Raises `ValueError` for a degenerate rectangle."
     return self.read_all(image, [quad])[0]
 

@@ -126,9 +126,7 @@ FS = 250  # Hz, the rate of the QT Database, at which every model here works
 def prepare(
     signal: np.ndarray,  # (samples, leads) in mV
     fs: float,  # its sampling rate in Hz
-) -> (
-    np.ndarray
-):  # (samples at 250 Hz, leads) float32, baseline removed, zero mean and unit variance per lead
+) -> np.ndarray:  # (samples at 250 Hz, leads) float32, no baseline, mean 0 and variance 1 per lead
     "A signal as the models see it."
     if fs != FS:
         signal = resample(signal, fs, FS)
@@ -171,9 +169,7 @@ def cut_example(
     num: int = 1000,  # samples of a window whose labels are used (cuts `fixed` and `gaps`)
     overlap: int = 150,  # samples of context on each side
     length: int = 300,  # samples of a window with one beat (cuts `beat` and `beat_zeros`)
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # signals (windows, samples, leads) and labels (windows, samples)
+) -> tuple[np.ndarray, np.ndarray]:  # (windows, samples, leads), labels (windows, samples)
     "Windows of one record. Raises `ValueError` for an unknown cut."
     if cut not in CUTS:
         raise ValueError(f"cut: expected one of {', '.join(CUTS)}, found {cut!r}")

@@ -11,7 +11,6 @@ __all__ = ['step_decay', 'train_phase', 'train_two_phases']
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
