@@ -29,11 +29,11 @@ from ...training.inference import infer
 from ...training.trainer import Trainer
 from ...vision.recipe import choose_precision, trapezoid
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #6d37ee64
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #97e159d5
 RECIPES = {
-    "quick": {"backbone": "small", "px": 56, "widths": (12, 24, 48), "augment": "study", "epochs": 10, "batch": 32, "lr": 4e-3, "members": 2},
-    "scratch": {"backbone": "small", "px": 112, "widths": (32, 64, 128, 256), "augment": "strong", "epochs": 20, "batch": 64, "lr": 3e-3, "members": 3},
-    "transfer": {"backbone": "squeezenet1_1", "px": 112, "widths": (), "augment": "strong", "epochs": 12, "batch": 64, "lr": 7e-4, "members": 3},
+    "quick": {"backbone": "small", "px": 56, "widths": (12, 24, 48), "augment": "study", "epochs": 10, "head_epochs": 0, "batch": 32, "lr": 4e-3, "members": 2},
+    "scratch": {"backbone": "small", "px": 112, "widths": (32, 64, 128, 256), "augment": "strong", "epochs": 20, "head_epochs": 0, "batch": 64, "lr": 3e-3, "members": 3},
+    "transfer": {"backbone": "squeezenet1_1", "px": 112, "widths": (), "augment": "strong", "epochs": 12, "head_epochs": 0, "batch": 64, "lr": 7e-4, "members": 3},
 }  # fmt: skip
 
 
@@ -94,12 +94,13 @@ def build_optimizer(
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr)
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #53776435
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #3841d4a4
 def train_member(
     model: XrayNet,  # changed in place: its last weights
     train: RadiographData,  # with labels
     val: RadiographData | None = None,  # watched, never learned from
     epochs: int = 6,  # passes over the training images
+    head_epochs: int = 0,  # the first of them, in which only the head learns
     batch: int = 64,  # images a step
     lr: float = 1e-3,  # highest rate
     loss=None,  # of `class_loss`; none: balanced and smoothed
@@ -123,6 +124,7 @@ def train_member(
     trainer = Trainer(
         model, loss, optimizer, schedule, schedule_per="step", clip=2.0, folder=folder,
         device=device, precision=precision, seed=seed, progress=progress, callbacks=[average],
+        freeze=[(0, ["body."]), (head_epochs, [])] if head_epochs else None,
     )  # fmt: skip
     watched = None if val is None else loader(val, 256)
     history = trainer.fit(batches, watched, epochs=epochs)
@@ -156,7 +158,7 @@ def left_out(
         raise ValueError(f"members: expected 1 to {blocks}, found {members}")
     return [round(i * (blocks - 1) / max(1, members - 1)) for i in range(members)]
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #ad2a21b4
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #4c5c67a9
 def fit_without(
     gone: int,  # the block that is left out
     number: int,  # of the member, added to the seed
@@ -180,7 +182,9 @@ def fit_without(
         RadiographData(images[rows], codes[rows]),
     )
     place = folder and Path(folder) / f"member{number}"
-    lengths = {name: recipe[name] for name in ("epochs", "batch", "lr")}
+    lengths = {
+        name: recipe[name] for name in ("epochs", "head_epochs", "batch", "lr") if name in recipe
+    }
     net, history = train_member(
         net, train, val, **lengths, seed=seed + number, folder=place, **options
     )
