@@ -7,8 +7,9 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/explanations.html.md""
 # %% auto #0
 __all__ = ['last_convolution', 'heat_maps', 'randomised', 'sanity', 'marker_effect']
 
-# %% ../../../nbs/lib/tracks/chest_xray/explanations.ipynb #620122a6
+# %% ../../../nbs/lib/tracks/chest_xray/explanations.ipynb #cf633a9b
 import copy
+import warnings
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 from ...simulate.chest_xray.anatomy import burn_marker
 from .network import XrayNet
 
-# %% ../../../nbs/lib/tracks/chest_xray/explanations.ipynb #11e01f2e
+# %% ../../../nbs/lib/tracks/chest_xray/explanations.ipynb #a69fec38
 def last_convolution(
     net: nn.Module,  # with a convolution
 ) -> nn.Conv2d:
@@ -35,7 +36,9 @@ def heat_maps(
 ) -> np.ndarray:  # (n, side, side) float32 0..1, what speaks for pneumonia
     "Grad-CAM maps by captum, each scaled to its own largest value. Raises `ImportError` naming the extra without captum."
     try:
-        from captum.attr import LayerAttribution, LayerGradCam
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its progress bars miss a package
+            from captum.attr import LayerAttribution, LayerGradCam
     except ImportError as error:
         raise ImportError("heat maps need captum: pip install 'clfnb[xray]'") from error
     whole = nn.Sequential(net.body, net.head).eval()
