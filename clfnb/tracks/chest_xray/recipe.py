@@ -94,7 +94,7 @@ def build_optimizer(
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr)
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #3841d4a4
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #33c6ce25
 def train_member(
     model: XrayNet,  # changed in place: its last weights
     train: RadiographData,  # with labels
@@ -109,6 +109,8 @@ def train_member(
     precision: str = "auto",  # number format; on a processor that has it, bfloat16
     folder: Path | None = None,  # for checkpoints
     progress: str | None = "none",  # as for the trainer
+    kept: dict
+    | None = None,  # is given the networks with the "last" and, with `val`, the "best" weights
 ) -> tuple[XrayNet, pd.DataFrame]:  # the averaged weights as a network, the history
     "Train one network. Raises `ValueError` where a class is missing."
     codes = train.labels.numpy()
@@ -130,6 +132,10 @@ def train_member(
     history = trainer.fit(batches, watched, epochs=epochs)
     mean = copy.deepcopy(model.cpu())
     average.copy_to(mean)
+    if kept is not None:
+        kept["last"] = copy.deepcopy(model).eval()
+        trainer.restore_best()
+        kept["best"] = model.eval()
     return mean.eval(), history
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #cc48585d
