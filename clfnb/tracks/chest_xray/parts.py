@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/parts.html.md"""
 
 # %% auto #0
 __all__ = ['RATIOS', 'patient_parts', 'patient_folds', 'block_folds', 'simple_features', 'visibility', 'match_thumbnails',
-           'with_names']
+           'with_names', 'seen_wider']
 
 # %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #e481c560
 import cv2
@@ -183,3 +183,21 @@ def with_names(
         filled[column] = np.where(sure, named[column].to_numpy()[found.row], table[column])
     filled["number"] = filled.number.astype(int)
     return filled.assign(ratio=np.where(sure, found.ratio, np.nan)), float(sure.mean())
+
+# %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #dcc5ce9a
+def seen_wider(
+    images: np.ndarray,  # (n, side, side) uint8
+    share: float = 0.8,  # of the height that is kept, above 0 and at most 1
+) -> np.ndarray:  # (n, side, side) uint8
+    "Squares as if their originals had been wider by 1 / `share`. Raises `ValueError` for a share outside (0, 1]."
+    if not 0 < share <= 1:
+        raise ValueError(f"share: expected above 0 and at most 1, found {share}")
+    side = images.shape[1]
+    kept = max(1, round(side * share))
+    top = (side - kept) // 2
+    cut = images[:, top : top + kept]
+    return (
+        np.stack([cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR) for image in cut])
+        if len(cut)
+        else cut
+    )
