@@ -94,7 +94,7 @@ def build_optimizer(
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr)
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #33c6ce25
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #7ee7808d
 def train_member(
     model: XrayNet,  # changed in place: its last weights
     train: RadiographData,  # with labels
@@ -113,8 +113,7 @@ def train_member(
     | None = None,  # is given the networks with the "last" and, with `val`, the "best" weights
 ) -> tuple[XrayNet, pd.DataFrame]:  # the averaged weights as a network, the history
     "Train one network. Raises `ValueError` where a class is missing."
-    codes = train.labels.numpy()
-    loss = loss or class_loss(codes)
+    loss = loss or class_loss(train.labels.numpy())
     batches = loader(train, min(batch, len(train)), shuffle=True)
     steps = epochs * len(batches)
     optimizer = build_optimizer(model, lr)
@@ -122,14 +121,12 @@ def train_member(
         optimizer, trapezoid(steps, max(1, steps // 10), 0.9)
     )
     average = EMA(1 - 1 / max(2.0, 0.04 * steps))  # reaches over 4 % of the steps
-    precision = choose_precision(precision, "bf16-mixed", device)
     trainer = Trainer(
         model, loss, optimizer, schedule, schedule_per="step", clip=2.0, folder=folder,
-        device=device, precision=precision, seed=seed, progress=progress, callbacks=[average],
+        device=device, precision=choose_precision(precision, "bf16-mixed", device), seed=seed, progress=progress, callbacks=[average],
         freeze=[(0, ["body."]), (head_epochs, [])] if head_epochs else None,
     )  # fmt: skip
-    watched = None if val is None else loader(val, 256)
-    history = trainer.fit(batches, watched, epochs=epochs)
+    history = trainer.fit(batches, None if val is None else loader(val, 256), epochs=epochs)
     mean = copy.deepcopy(model.cpu())
     average.copy_to(mean)
     if kept is not None:
