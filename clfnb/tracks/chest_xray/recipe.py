@@ -94,7 +94,7 @@ def build_optimizer(
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr)
 
-# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #7ee7808d
+# %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #09a54c6f
 def train_member(
     model: XrayNet,  # changed in place: its last weights
     train: RadiographData,  # with labels
@@ -123,7 +123,8 @@ def train_member(
     average = EMA(1 - 1 / max(2.0, 0.04 * steps))  # reaches over 4 % of the steps
     trainer = Trainer(
         model, loss, optimizer, schedule, schedule_per="step", clip=2.0, folder=folder,
-        device=device, precision=choose_precision(precision, "bf16-mixed", device), seed=seed, progress=progress, callbacks=[average],
+        device=device, precision=choose_precision(precision, "bf16-mixed", device),
+        seed=seed, progress=progress, callbacks=[average],
         freeze=[(0, ["body."]), (head_epochs, [])] if head_epochs else None,
     )  # fmt: skip
     history = trainer.fit(batches, None if val is None else loader(val, 256), epochs=epochs)
