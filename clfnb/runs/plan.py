@@ -213,12 +213,13 @@ NEEDED_MB = 200  # free space that a run asks for
 
 
 def check_room(
-    runs_dir: Path,  # folder of all runs, may not be there yet
+    folder: Path,  # of all runs, or the cache; may not be there yet
+    what: str = "run folder",  # what is to be made in it
 ) -> None:
-    "Raise `OSError` unless a run folder can be made there with some room in it."
-    there = next(p for p in (runs_dir, *runs_dir.parents) if p.exists())
+    "Raise `OSError` unless something can be made in a folder, with some room for it."
+    there = next(p for p in (folder, *folder.parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise PermissionError(f"{there}: not writable, so no run folder can be made in {runs_dir}")
+        raise PermissionError(f"{there}: not writable, so no {what} can be made in {folder}")
     free = shutil.disk_usage(there).free // 2**20
     if free < NEEDED_MB:
         raise OSError(f"{there}: {free} MB free, expected at least {NEEDED_MB} MB for a run")
@@ -240,6 +241,7 @@ def plan_runs(
     said, rules = settings_sources(**options), read_parameters(lesson.path)
     settings = Settings(**{name: value for name, (value, _) in said.items()})
     check_room(settings.runs_dir)
+    check_room(settings.cache_dir, "simulated data")
     filled, track = said_values(rules, said), track_of_lesson(lesson.name)
     problem_of, print_of = cache(device_problem), cache(fingerprint)
     folder_of = cache(lambda data: data_folder(data, track))
