@@ -8,7 +8,6 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/network.html.md"""
 __all__ = ['XrayNet', 'build_model', 'Familiarity', 'Ensemble']
 
 # %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #f26ac438
-import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import nn
