@@ -160,7 +160,7 @@ def clustered(rng, groups, size, together):
     return np.stack([1 - stated, stated], 1), (luck < stated).astype(int), group
 
 
-@pytest.mark.parametrize("groups, size, together", [(50, 8, 0.3), (40, 10, 1.0)])
+@pytest.mark.parametrize("groups, size, together", [(50, 8, 0.3), (40, 5, 1.0)])
 def test_a_thousand_calibrated_clustered_sets(groups, size, together):
     """With groups at most 5 % of them are accused; kept quiet, the groups make many look dishonest."""
     rng, told, quiet = np.random.default_rng(0), 0, 0
