@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB = ROOT / "nbs", ROOT / "clfnb"
 
 FLOORS = {
-    "files": 0, "settings": 0, "exercises": 0, "registry": 0, "contract": 0,
+    "files": 0, "text": 0, "settings": 0, "exercises": 0, "registry": 0, "contract": 0,
     "preprocessing": 1, "models": 1, "training": 1, "evaluation": 1,
     "simulate": 2,
     "data": 3,
@@ -27,7 +27,7 @@ EXPORTED_IN_A_ROW = 3
 HEAVY = ("torch", "pandas", "matplotlib", "wfdb", "papermill")
 # an engine of papermill, imported only when a run starts
 PERMITTED = {"clfnb.runs.engine": {"papermill"}}
-LIGHT_MODULES = ("settings", "files", "data.catalog", "data.download", "runs", "cli", "doctor")
+LIGHT_MODULES = ("settings", "files", "text", "data.catalog", "data.download", "runs", "cli", "doctor")
 MACHINE_PATH = re.compile(r"(?<![\w.\-/}])/(?:work|tmp|home|root|Users)/\w")
 
 
