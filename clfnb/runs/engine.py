@@ -22,6 +22,7 @@ from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from fastcore.basics import patch
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
@@ -136,9 +137,7 @@ class Lines:
 
 # %% ../../nbs/lib/runs/engine.ipynb #934e6f28
 class Client(_OurKernel):
-    """papermill's client on this interpreter, with a limit for the whole notebook and a report a
-    cell.
-    """
+    "papermill's client on this interpreter, with a report a cell."
 
     def __init__(
         self,
@@ -154,9 +153,8 @@ class Client(_OurKernel):
         self.lines = Lines(line) if line else None
 
     def _ready(self, notebook):
-        self.process = getattr(
-            self.km.provisioner, "process", None
-        )  # kept, since the manager forgets it when the kernel is gone
+        # kept, since the manager forgets it when the kernel is gone
+        self.process = getattr(self.km.provisioner, "process", None)
         if self.started and self.process:
             self.started(self.process.pid)
 
@@ -182,19 +180,21 @@ class Client(_OurKernel):
                 title, seconds = title_of(self.nb, cell_index), time.monotonic() - begin
                 self.report(cell_index + 1, len(self.nb.cells), title, seconds)
 
-    def process_message(
-        self,
-        msg: dict,  # from the kernel
-        *args,  # as papermill's client gives them
-        **kw,  # the same
-    ):
-        "Pass on what is printed, and the lines that a display brings with it as metadata."
-        content = msg["content"]
-        if self.lines and msg["msg_type"] == "stream":
-            self.lines.add(content["text"])
-        elif self.lines and (said := content.get("metadata", {}).get("line")):
-            self.lines.add(f"{said}\n")
-        return super().process_message(msg, *args, **kw)
+# %% ../../nbs/lib/runs/engine.ipynb #6309b4b5
+@patch
+def process_message(
+    self: Client,
+    msg: dict,  # from the kernel
+    *args,  # as papermill's client gives them
+    **kw,  # the same
+):
+    "Pass on what is printed, and the lines that a display brings with it as metadata."
+    content = msg["content"]
+    if self.lines and msg["msg_type"] == "stream":
+        self.lines.add(content["text"])
+    elif self.lines and (said := content.get("metadata", {}).get("line")):
+        self.lines.add(f"{said}\n")
+    return PapermillNotebookClient.process_message(self, msg, *args, **kw)
 
 # %% ../../nbs/lib/runs/engine.ipynb #67fcc04b
 def kill_kernel(
@@ -290,17 +290,10 @@ class LimitedEngine(NBClientEngine):
         **kwargs,  # not used
     ):
         "Execute the notebook. Raises `TimeLimit`, `KernelDied` and `CellFailed`."
-        client = Client(
-            nb_man,
-            report,
-            started,
-            line,
-            timeout=execution_timeout,
-            kernel_name=kernel_name,
-            startup_timeout=120,
-            log=logging.getLogger("clfnb.kernel"),
-            extra_arguments=_crash_log(log),
-        )
+        limits = {"timeout": execution_timeout, "startup_timeout": 120}
+        known = {"kernel_name": kernel_name, "log": logging.getLogger("clfnb.kernel")}
+        crash = {"extra_arguments": _crash_log(log)}
+        client = Client(nb_man, report, started, line, **limits, **known, **crash)
         try:
             with open(log or os.devnull, "ab") as output, time_limit(client, limit):
                 client.execute(stdout=output, stderr=subprocess.STDOUT)

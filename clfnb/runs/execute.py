@@ -274,7 +274,7 @@ def _resumable(info, force=False, cwd=None, **limits):
     _check_data(info)
     return plan
 
-
+# %% ../../nbs/lib/runs/execute.ipynb #a0ebef19
 def _check_data(info):
     "Refuse to go on with other data. Raises `ValueError` with both fingerprints."
     folder, before = info.record.get("data_folder"), info.record.get("data_fingerprint")

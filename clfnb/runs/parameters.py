@@ -263,7 +263,7 @@ def typed(
         else _refuse(value)
     )
 
-
+# %% ../../nbs/lib/runs/parameters.ipynb #5e471792
 def _nested(kind, value):
     "A list or a mapping, as JSON where it is text; of any type, what JSON makes of it."
     try:

@@ -241,6 +241,20 @@ def check_room(
         raise OSError(f"{there}: {free} MB free, expected at least {NEEDED_MB} MB for a run")
 
 # %% ../../nbs/lib/runs/plan.ipynb #ca286c35
+def _working_folder(cwd):
+    "Where a notebook is to run. Raises `ParameterError` for what is no folder."
+    folder = None if cwd is None else Path(cwd).expanduser().absolute()
+    if folder is not None and not folder.is_dir():
+        raise ParameterError(f"cwd: expected a folder, found {str(folder)!r}")
+    return folder
+
+
+def _names_data(lesson, values):
+    "Whether `data` means a data set; a notebook of one's own may call anything so."
+    data = values.get("data")
+    return isinstance(data, str) and (not lesson.own or Path(data).expanduser().is_dir())
+
+# %% ../../nbs/lib/runs/plan.ipynb #e498d0ff
 def plan_runs(
     lesson: Lesson,  # as `find_lessons` gives it
     many: Iterable[dict],  # one mapping from names to values a run, text or typed
@@ -256,15 +270,12 @@ def plan_runs(
     `OSError` where no run could be kept.
     """
     said, rules = settings_sources(**options), read_parameters(lesson.path, lesson.own)
-    cwd = None if cwd is None else Path(cwd).expanduser().absolute()
-    if cwd is not None and not cwd.is_dir():
-        raise ParameterError(f"cwd: expected a folder, found {str(cwd)!r}")
     settings = Settings(**{name: value for name, (value, _) in said.items()})
     check_room(settings.runs_dir)
     filled, track = said_values(rules, said), track_of_lesson(lesson.name)
     problem_of, print_of = cache(device_problem), cache(fingerprint)
     folder_of = cache(lambda data: data_folder(data, track))
-    limits = {"cell_timeout": cell_timeout, "timeout": timeout, "cwd": cwd}
+    limits = {"cell_timeout": cell_timeout, "timeout": timeout, "cwd": _working_folder(cwd)}
     plans = []
     for given in many:
         values = check_values(rules, filled | given)
@@ -273,10 +284,7 @@ def plan_runs(
         if problem := problem_of(values.get("device", "auto")):
             where = "" if "device" in given else f" ({said['device'][1]})"
             raise ParameterError(problem + where)
-        named = isinstance(values.get("data"), str)
-        if named and lesson.own:  # may call anything its data
-            named = Path(values["data"]).expanduser().is_dir()
-        folder = folder_of(values["data"]) if named else None
+        folder = folder_of(values["data"]) if _names_data(lesson, values) else None
         if folder and values["data"] not in DATASETS:
             values["data"] = str(folder)
         own = {name: values[name] for name in COMPUTING if name in values}

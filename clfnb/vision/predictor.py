@@ -103,11 +103,11 @@ class ImagePredictor:
 
         Raises `FileNotFoundError` if there is no model, `ValueError` if it is another track's.
         """
-        model, config = restore_model(
-            model_folder(run, cls.track),
-            lambda found: cls.build_model(len(found["classes"]), **found["arguments"]),
-            track=cls.track,
-        )
+
+        def build(found):
+            return cls.build_model(len(found["classes"]), **found["arguments"])
+
+        model, config = restore_model(model_folder(run, cls.track), build, track=cls.track)
         kept = [config[name] for name in ("classes", "size", "temperature")]
         return cls(model, *kept, np.array(config["energy"]), device)
 
