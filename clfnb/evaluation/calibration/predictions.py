@@ -27,7 +27,7 @@ def prediction_table(
 ) -> pd.DataFrame:  # id, group, split (as given), label, p_NAME for each class, other columns
     """Predictions as a table.
 
-    Raises `ValueError` for bad input, another number of names, or a name given twice.
+    Raises `ValueError` for bad input, another number of names or rows, or a name given twice.
     """
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
@@ -37,7 +37,8 @@ def prediction_table(
         raise ValueError(f"names: expected {expected}, found {names[:8]}")
     table = pd.DataFrame(probs, columns=[f"p_{name}" for name in names])
     table.insert(0, "label", np.array(names, dtype=object)[y])
-    table = table.assign(**columns)
+    for name, values in columns.items():  # by place: an index that comes along means nothing here
+        table[name] = values.array if isinstance(values, pd.Series) else values
     first = [name for name in PREDICTION_COLUMNS if name in table]
     return table[[*first, *(name for name in table if name not in first)]]
 
