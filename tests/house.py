@@ -27,7 +27,16 @@ EXPORTED_IN_A_ROW = 3
 HEAVY = ("torch", "pandas", "matplotlib", "wfdb", "papermill")
 # an engine of papermill, imported only when a run starts
 PERMITTED = {"clfnb.runs.engine": {"papermill"}}
-LIGHT_MODULES = ("settings", "files", "text", "data.catalog", "data.download", "runs", "cli", "doctor")
+LIGHT_MODULES = (
+    "settings",
+    "files",
+    "text",
+    "data.catalog",
+    "data.download",
+    "runs",
+    "cli",
+    "doctor",
+)
 MACHINE_PATH = re.compile(r"(?<![\w.\-/}])/(?:work|tmp|home|root|Users)/\w")
 
 

@@ -143,7 +143,8 @@ def _deadline(seconds):
     """Gives handlers for urllib whose answer must have begun in time: a server that sends its
     headers byte by byte would never run into a limit for one byte.
     """
-    made, late = [], threading.Event()
+    made, late, done = [], threading.Event(), threading.Lock()
+    done.acquire()
 
     def watched(kind):
         return lambda host, **options: made.append(kind(host, **options)) or made[-1]
@@ -157,15 +158,15 @@ def _deadline(seconds):
             kind = watched(http.client.HTTPSConnection)
             return self.do_open(kind, request, context=self._context)
 
-    def end():
+    def watch():
+        if done.acquire(timeout=seconds):
+            return
         late.set()
         for connection in made:
             with suppress(OSError, AttributeError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield Http(), Https()
     except Exception as error:
@@ -173,7 +174,7 @@ def _deadline(seconds):
             raise _Slow(f"no whole answer in {seconds:g} s") from error
         raise
     finally:
-        timer.cancel()
+        done.release()
     if late.is_set():
         raise _Slow(f"no whole answer in {seconds:g} s")
 
