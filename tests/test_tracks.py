@@ -22,6 +22,7 @@ SMALL = {
     "ecg": {"records": 3, "seconds": 20},
     "plankton": {"pictures": 130},
     "barcodes": {"pictures": 4},
+    "volleyball": {"videos": 3, "frames": 3},
 }
 NAMES = [entry.name for entry in BUILT_IN]
 
