@@ -557,5 +557,6 @@ def test_headline(tmp_path):
     run = open_run("tiny", tmp_path / "a", {})
     run.save_metrics({f"m{i}": i for i in range(9)})
     assert list(headline(read_run(run.folder))) == ["m0", "m1", "m2", "m3", "m4"]
-    run.save_metrics({"f1": 0.5}, headline=("f1", "m7", "absent"))
+    run.save_metrics({"f1": 0.5})
+    run.finish(headline=("f1", "m7", "absent"))
     assert headline(read_run(run.folder)) == {"f1": 0.5, "m7": 7}

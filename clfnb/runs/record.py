@@ -211,7 +211,6 @@ def open_run(
 def save_metrics(
     self: Run,
     metrics: dict,  # name → number; added to those saved before
-    headline: tuple[str, ...] = (),  # names of the few that say how it went, the first one first
 ) -> Path:
     "Add to `metrics.json`. Raises `TypeError` naming a value that is no number; NaN becomes null."
     file = self.folder / "metrics.json"
@@ -225,8 +224,6 @@ def save_metrics(
             if abs(number) < float("inf")
             else None
         )
-    if headline:
-        update_record(self.folder, headline=list(headline))
     return write_json(file, all_metrics)
 
 # %% ../../nbs/lib/runs/record.ipynb #7780394a
@@ -298,12 +295,15 @@ def note_data(
 @patch
 def finish(
     self: Run,
+    headline: tuple[str, ...] = (),  # names of the few metrics that say how it went
 ) -> Path:  # the run folder
     """The lesson's last call.
 
     A run without a runner is now finished; under a runner, the runner says so when all cells
     are done.
     """
+    if headline:
+        update_record(self.folder, headline=list(headline))
     if not read_json(self.folder / "run.json").get("runner"):
         update_record(self.folder, status="finished")
     return self.folder
