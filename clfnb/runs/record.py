@@ -30,6 +30,7 @@ from ..contract import prediction_problem
 from ..files import read_json, reading, write_file, write_json
 from .process import SILENT, alive, identity, silence
 from ..settings import load_settings
+from ..text import show_as_text
 
 # %% ../../nbs/lib/runs/record.ipynb #681d685a
 PACKAGES = (
@@ -276,6 +277,7 @@ def save_figure(
         raise ValueError(
             f"figure {name!r}: expected a plain file name without suffix, as in 'worst_errors'"
         )
+    show_as_text(figure)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi)
     return write_file(self.folder / "figures" / f"{name}.png", picture.getvalue())
