@@ -30,7 +30,7 @@ from ..contract import prediction_problem
 from ..files import read_json, reading, write_file, write_json
 from .process import SILENT, alive, identity, silence
 from ..settings import load_settings
-from ..text import show_as_text
+from ..text import printable, show_as_text
 
 # %% ../../nbs/lib/runs/record.ipynb #681d685a
 PACKAGES = (
@@ -249,6 +249,9 @@ def save_predictions(
         raise ValueError(f"predictions: {problem}")
     if missing := int(predictions["id"].isna().sum()):
         raise ValueError(f"predictions: expected an id in every row, {missing} have none")
+    for column in predictions.select_dtypes("object"):  # names of files that are no text
+        safe = [printable(v) if isinstance(v, str) else v for v in predictions[column]]
+        predictions = predictions.assign(**{column: safe})
     try:
         name, content = "predictions.parquet", predictions.to_parquet(index=False)
     except ImportError:
@@ -451,7 +454,7 @@ def model_of(
     track: str = "",  # whose model is wanted: "last" is then the newest run of that track's lesson with a model, if there is one
 ) -> Path:  # a folder with a model
     "The model that a run trained. Raises `FileNotFoundError` if it kept none."
-    if (Path(run) / "model.safetensors").is_file():
+    if any((Path(run) / name).exists() for name in ("model.safetensors", "config.json")):
         return Path(run)
     runs_dir = load_settings().runs_dir
     for own in list_runs(runs_dir) if run == "last" and track else ():

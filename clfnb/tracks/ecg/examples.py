@@ -111,7 +111,7 @@ def _check_rate(text, file):
     rate = next((words[2] for words in lines if len(words) > 2), None)
     if rate is None:  # the standard's default
         return
-    number = re.fullmatch(r"(\d+\.?\d*([eE][+-]?\d+)?)(/.*)?", rate)
+    number = re.fullmatch(r"(\d+\.?\d*)(/.*)?", rate)
     if not number or not RATES[0] <= float(number[1]) <= RATES[1]:
         raise InputError(
             f"{file}: expected a sampling rate of {RATES[0]} to {RATES[1]} Hz, found {rate!r}"
