@@ -202,7 +202,7 @@ class Plan:
 
 # %% ../../nbs/lib/runs/plan.ipynb #d80c4fe6
 def data_folder(
-    data: str,  # "simulated", a name from the catalogue, a folder, or a run for a lesson of none
+    data: str,  # "simulated", a name from the catalogue, a folder; for a lesson of none a run or a file
     track: Track | None,  # that the lesson belongs to
 ) -> Path | None:  # None for simulated data, which is made when the run needs it
     """Where the data of a run lies.
@@ -212,6 +212,8 @@ def data_folder(
     """
     if data == "simulated":
         return None
+    if track is None and Path(data).expanduser().is_file():  # a table of predictions
+        return Path(data).expanduser().absolute()
     if track is None and data not in DATASETS and not Path(data).expanduser().exists():
         with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
             return find_run(data, load_settings().runs_dir).folder

@@ -103,6 +103,8 @@ def fingerprint(
 def _files(folder):
     "What lies below a folder: the parts of its name, and its path. Links to folders are not followed."
     root = os.fspath(folder)
+    if os.path.isfile(root):  # a table of predictions is data too
+        yield [os.path.basename(root)], root
     for place, _, names in os.walk(root):
         inside = os.path.relpath(place, root)
         parts = [] if inside == "." else inside.split(os.sep)
@@ -122,6 +124,13 @@ class Run:
     def model_folder(self) -> Path:
         "Where the model goes."
         return self.folder / "model"
+
+    @property
+    def resume(self) -> bool | str:
+        """How its trainings go on, for the trainer's `fit`: under a runner `True`, and other values
+        are refused; by hand "or_anew", and other values are trained anew in a folder of their own.
+        """
+        return True if read_json(self.folder / "run.json").get("runner") else "or_anew"
 
 # %% ../../nbs/lib/runs/record.ipynb #07226cd8
 def new_run_folder(
