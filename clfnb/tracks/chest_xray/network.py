@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/network.html.md"""
 # %% auto #0
 __all__ = ['XrayNet', 'build_model', 'Familiarity', 'Ensemble']
 
-# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #f26ac438
+# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #aad612a8
 import torch
 from fastcore.basics import patch
 from torch import nn
