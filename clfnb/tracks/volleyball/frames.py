@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...data.images.datasets import loader
-from ...files import write_atomic
+from ...files import regular, write_atomic
 from ...models.pretrained import load_body_weights, make_body
 from ...preprocessing.images import UnreadablePicture
 from ...preprocessing.volleyball.annotations import ACTIVITIES, mirror_label
@@ -45,14 +45,14 @@ def read_frame(
 
     high, wide = frame_shape(height)
     try:
-        with Image.open(path) as image:
+        with Image.open(regular(path)) as image:
             image.draft("RGB", (wide, high))
             return np.asarray(
                 image.convert("RGB").resize(
                     (wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0
                 )
             )
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a broken file raises whatever its decoder stumbles over
         raise UnreadablePicture(f"{path}: not a readable frame: {error}") from error
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #07371c7b
