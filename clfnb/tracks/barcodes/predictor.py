@@ -9,7 +9,7 @@ __all__ = ['READERS', 'ZXING_CONFIDENCE', 'TABLE', 'build_model', 'MissingReader
            'prediction_rows', 'evaluate']
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #11537d05
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -26,6 +26,7 @@ from ...preprocessing.barcodes.locate import find_bars, quad_iou
 from ...preprocessing.barcodes.markup import CORNERS
 from .examples import pictures_in, read_picture
 from .reader import LineReading, Reading
+from .verdict import AGREED, DOUBT, after_twins, soundness, twin_quads, wide_quads
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #bff799ff
 def build_model(
@@ -39,7 +40,7 @@ def build_model(
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3432b9d5
 READERS = ("cascade", "network", "zxing")
-ZXING_CONFIDENCE = 0.999  # of its answers with a right check digit on the simulated photographs
+ZXING_CONFIDENCE = 0.93  # share of its answers that were right on trials, before they are judged
 
 
 class MissingReader(ImportError, ValueError):
@@ -49,7 +50,7 @@ class MissingReader(ImportError, ValueError):
 def read_zxing(
     image: np.ndarray,  # (height, width) grey, uint8
 ) -> list[Reading]:
-    """What zxing-cpp reads of EAN-13 and UPC-A.
+    """What zxing-cpp reads of EAN-13 and UPC-A, as it is.
 
     Raises `MissingReader` with the command that installs it.
     """
@@ -65,17 +66,8 @@ def read_zxing(
     ):
         code, place = answer.text.zfill(13), answer.position
         if answer.valid and is_valid(code):
-            corners = np.float32(
-                [
-                    [p.x, p.y]
-                    for p in (
-                        place.top_left,
-                        place.top_right,
-                        place.bottom_right,
-                        place.bottom_left,
-                    )
-                ]
-            )
+            points = (place.top_left, place.top_right, place.bottom_right, place.bottom_left)
+            corners = np.float32([[p.x, p.y] for p in points])
             found.append(Reading(code, ZXING_CONFIDENCE, corners, "zxing"))
     return found
 
@@ -84,10 +76,12 @@ def read_zxing(
 class Predictor:
     "Reads all barcodes of a photograph."
 
-    lines: LineReading | None  # the networks; None for the reader "zxing"
+    lines: LineReading  # the networks, which also judge what zxing-cpp reads
     reader: str = "cascade"  # one of `READERS`
-    threshold: float = 0.985  # least confidence of an answer by the networks
-    most: int = 4  # candidates looked at in a picture
+    threshold: float = 0.95  # least confidence of an answer
+    most: int = 4  # candidates looked at first
+    many: int = 64  # candidates looked at once two codes have been read
+    tile: int = 1600  # side of the parts in which a larger picture is searched, where nothing was read
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #eac3c963
 @patch(cls_method=True)
@@ -95,14 +89,14 @@ def load(
     cls: Predictor,
     run: str | Path | None = None,  # a model folder; None: the shipped weights
     reader: str = "cascade",  # "cascade", "network" or "zxing"
-    threshold: float = 0.985,  # least confidence of an answer by the networks
+    threshold: float = 0.95,  # least confidence of an answer
 ) -> Predictor:
     "A predictor. Raises `ValueError` for an unknown reader or a threshold outside 0..1."
     if reader not in READERS:
         raise ValueError(f"reader: expected one of {', '.join(READERS)}, found {reader!r}")
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold: expected a probability in 0..1, found {threshold}")
-    return cls(None if reader == "zxing" else LineReading.load(run), reader, threshold)
+    return cls(LineReading.load(run), reader, threshold)
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3e46d30a
 @patch
@@ -120,119 +114,207 @@ def read(
         raise ValueError(
             f"image: expected a grey picture (height, width) of uint8, found {image.dtype} {image.shape}"
         )
-    found = []
-    if self.reader != "network" and min(image.shape) >= 8:
-        try:
-            found = read_zxing(image)
-        except MissingReader:
-            if self.reader == "zxing":
-                raise
-    if (
-        self.reader != "zxing"
-        and min(image.shape) >= 8
-        and (not found or _contradict(found) or any(map(_thin, found)))
-    ):
-        found = _second_opinion(found, self._by_network(image))
-    elif found and self.reader == "cascade":
-        found = found + self._beside(image, found)
+    if min(image.shape) < 8:
+        return []
+    found = self._read_part(image)
+    if not found and max(image.shape) > 1.25 * self.tile:
+        found = self._by_parts(image)
     return sorted(found, key=lambda reading: -reading.confidence)
+
+
+@patch
+def _read_part(self: Predictor, image):
+    "All barcodes of a picture that are not tiny in it."
+    quick = self._quick(image)
+    codes = {reading.code for reading in quick}
+    found = self._judged(image, quick) if quick else []
+    if self.reader == "zxing":
+        return found
+    if len({reading.code for reading in found}) < len(codes) or not found:
+        return _merged(found, self._by_network(image, codes, found))
+    return _merged(found, self._beside(image, found))
+
+
+@patch
+def _quick(self: Predictor, image):
+    "What zxing-cpp proposes; nothing for the reader `network`."
+    if self.reader == "network":
+        return []
+    try:
+        return read_zxing(image)
+    except MissingReader:
+        if self.reader == "zxing":
+            raise
+        return []
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #507f1eef
 @patch
-def _beside(self: Predictor, image, found):
-    """What the networks read in places where the quick path saw nothing, of codes about as large as
-    those that it read.
-    """
-    width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
-    middles = [tuple(map(float, reading.corners.mean(0))) for reading in found]
-    quads = [
-        quad
-        for quad in find_bars(image, self.most, windows=(5,))
-        if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
-        and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width
-        and all(cv2.pointPolygonTest(quad, middle, False) < 0 for middle in middles)
-    ]
-    readings = self.lines.read_all(image, quads[:2]) if quads else []
-    more = {reading.code: reading for reading in readings if self._accepts(reading)}
-    return [reading for code, reading in more.items() if all(code != one.code for one in found)]
+def _by_parts(self: Predictor, image):
+    "All barcodes of the parts of a large picture."
+    found, step = [], self.tile * 3 // 4
+    height, width = image.shape
+    for top in range(0, max(1, height - self.tile // 4), step):
+        for left in range(0, max(1, width - self.tile // 4), step):
+            part = np.ascontiguousarray(image[top : top + self.tile, left : left + self.tile])
+            readings = self._read_part(part)
+            for reading in readings:
+                reading.corners = reading.corners + np.float32([left, top])
+            found = _merged(found, readings)
+    return found
 
 
-def _second_opinion(quick, network):
-    "What the networks read, and what of the quick answers they do not speak against."
-    if _contradict(quick):
-        return network
-    codes = [reading.code for reading in network]
-    return network + [
-        reading
-        for reading in quick
-        if reading.code not in codes and not _contradict([*network, reading])
-    ]
+def _merged(found, more):
+    "Readings of both lists: of two at one place, or of one code, the surer."
+    kept = []
+    for reading in sorted([*found, *more], key=lambda reading: -reading.confidence):
+        if all(reading.code != one.code and not _same_place(reading, one) for one in kept):
+            kept.append(reading)
+    return kept
+
+
+def _same_place(a, b):
+    "Whether two readings claim one place."
+    width = max(np.linalg.norm(one.corners[1] - one.corners[0]) for one in (a, b))
+    across = a.corners.mean(0) - b.corners.mean(0)
+    return (
+        quad_iou(_roomy(a.corners), _roomy(b.corners)) > 0.1 or np.linalg.norm(across) < 0.2 * width
+    )
+
+
+def _roomy(corners):
+    "A quadrilateral as a rectangle that is at least an eighth as high as it is wide."
+    q = np.asarray(corners, np.float32)
+    u, v = (q[1] - q[0] + q[2] - q[3]) / 2, (q[3] - q[0] + q[2] - q[1]) / 2
+    side = np.float32([-u[1], u[0]])
+    high = max(float(v @ side) / max(float(side @ side), 1e-9), 0.125)
+    low, middle = high * side, q.mean(0)
+    return np.float32(
+        [
+            middle + (along * u + across * low) / 2
+            for along, across in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        ]
+    )
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a81f5d72
-def _thin(reading):
-    "Whether an answer rests on a low stripe of the picture."
-    width, height = (np.linalg.norm(reading.corners[k] - reading.corners[0]) for k in (1, 3))
-    return height < 0.15 * width
+@patch
+def _settled(self: Predictor, image, reading, codes=(), twins=None):
+    """A reading with its final confidence, or None if it may not be answered.
+
+    `codes` are what another reader says; `twins` have been read already, if given.
+    """
+    if reading is None or not is_valid(reading.code):
+        return None
+    agreed = AGREED if reading.code in codes else 0.0
+    logit, least = soundness(reading) + agreed, _logit(self.threshold)
+    if twins is None and logit < least and logit > least - DOUBT:
+        twins = self.lines.read_all(image, twin_quads(reading.corners))
+    if twins:
+        logit = after_twins(reading, twins) + agreed
+    confidence = float(1 / (1 + np.exp(-logit)))
+    return replace(reading, confidence=confidence) if confidence >= self.threshold else None
 
 
-def _contradict(found):
-    "Whether two different codes claim one place."
-    middles = [reading.corners.mean(0) for reading in found]
-    widths = [np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found]
-    return any(
-        a.code != b.code
-        and np.linalg.norm(middles[i] - middles[i + 1 + j])
-        < 0.6 * max(widths[i], widths[i + 1 + j])
-        for i, a in enumerate(found)
-        for j, b in enumerate(found[i + 1 :])
-    )
+def _logit(share):
+    share = min(max(share, 1e-9), 1 - 1e-9)
+    return float(np.log(share / (1 - share)))
+
+
+@patch
+def _judged(self: Predictor, image, quick):
+    "What the networks read at the places of the quick answers, with these as a second opinion."
+    quads = [_roomy(reading.corners) for reading in quick]
+    found = []
+    for one, reading in zip(quick, self.lines.read_all(image, quads, ends=True), strict=True):
+        answer = self._settled(image, reading, {one.code})
+        if answer and answer.code == one.code:
+            found.append(replace(answer, reader="zxing"))
+        elif answer and self.reader == "cascade":
+            found.append(answer)
+    return _merged(found, [])
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a70acb88
 @patch
-def _accepts(self: Predictor, reading):
-    "Whether a reading of the networks may be given as an answer."
-    return bool(reading) and reading.confidence >= self.threshold and is_valid(reading.code)
-
-
-@patch
-def _by_network(self: Predictor, image):
+def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one a place."
     bars = find_bars(image, self.most, windows=(5,))
-    fine, found, settled, illegible = [], {}, [], []
+    fine, found, illegible = [], list(found), []
     for effort in range(5):
-        if effort == 2 and not settled:
+        if effort == 2 and not found:
             fine = [
                 quad
                 for quad in find_bars(image, self.most, windows=(3,))
                 if all(quad_iou(quad, other) < 0.8 for other in bars)
             ]
-        taken = settled + (illegible if effort == 3 else [])
+        taken = [one.corners for one in found] + (illegible if effort == 3 else [])
         quads = (
             bars[:1],
             bars[:1],
             fine[:1],
             bars[1:] + (fine[1:] if not taken else []),
-            bars[1:2] if not settled else [],
+            bars[1:2] if not found else [],
         )[effort]
         quads = [quad for quad in quads if _elsewhere(quad, taken)]
         sign = -1 if effort in (1, 4) else 1
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
-            if self._accepts(reading) and _elsewhere(quad, settled):
-                found[reading.code] = max(
-                    reading, found.get(reading.code, reading), key=lambda r: r.confidence
-                )
-                settled.append(reading.corners)
+            answer = self._settled(image, reading, codes)
+            if answer:
+                found = _merged(found, [answer])
             elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
-    return list(found.values())
+    found = found or self._once_more(image, codes, bars[:2])
+    return self._beside(image, found) if len(found) > 1 else found
 
-# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #02978559
+
 def _elsewhere(quad, settled):
     "Whether a rectangle is neither at one of the settled places nor tiny beside one."
     return all(
         quad_iou(quad, other) <= 0.2 and cv2.contourArea(quad) > 0.25 * cv2.contourArea(other)
         for other in settled
     )
+
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #02978559
+@patch
+def _once_more(self: Predictor, image, codes, places):
+    "What other rectangles at the same places give."
+    for quad in places:
+        readings = [one for one in self.lines.read_all(image, wide_quads(quad)) if one]
+        best = max(readings, key=lambda one: one.confidence, default=None)
+        if best is not None and best.confidence > 0.5:
+            others = [one for one in readings if one is not best]
+            twins = others + self.lines.read_all(image, twin_quads(best.corners))
+            answer = self._settled(image, best, codes, twins)
+            if answer:
+                return [answer]
+    return []
+
+
+@patch
+def _beside(self: Predictor, image, found):
+    """What has been read, and what the networks read in other places, of codes about as large; of
+    at most two, unless two codes have been read.
+    """
+    if not found:
+        return []
+    width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
+    wide = len(found) > 1
+    quads = [
+        quad
+        for quad in find_bars(image, self.many if wide else self.most, windows=(5,))
+        if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
+        and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width
+        and not any(_covers(quad, reading) for reading in found)
+    ]
+    more = []
+    for start in range(0, len(quads) if wide else min(2, len(quads)), 8):
+        part = quads[start : start + 8] if wide else quads[:2]
+        answers = [self._settled(image, one) for one in self.lines.read_all(image, part)]
+        more = _merged(more, filter(None, answers))
+    return _merged(found, more)
+
+
+def _covers(quad, reading):
+    "Whether the middle of a reading lies in a rectangle."
+    return cv2.pointPolygonTest(quad, tuple(map(float, reading.corners.mean(0))), False) >= 0
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #8d836e48
 TABLE = ["path", "code", "confidence", *CORNERS, "reader"]
@@ -252,15 +334,29 @@ def predict(
         inside = base and path.is_relative_to(base)
         name = path.relative_to(base).as_posix() if inside else str(path)
         try:
-            image, factor = read_picture(path)
-            answer = self.read(image)
+            image, factor = read_picture(path, 10000)
+            answer = self._read_large(image)
             rows += [_row(name, reading, factor) for reading in answer]
-        except (ValueError, OSError) as error:
-            failed.append(str(error))
+            rows += [] if answer else [[name, None, *[np.nan] * 9, ""]]
+        except (ValueError, OSError, cv2.error) as error:
+            failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             answer = error
         if report:
             report(path, answer)
     return pd.DataFrame(rows, columns=TABLE), failed
+
+
+@patch
+def _read_large(self: Predictor, image, most=4000):
+    "Readings of a picture of any size: first of the reduced one, then of the whole."
+    factor = max(image.shape) / most
+    if factor <= 1:
+        return self.read(image)
+    size = (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor)))
+    found = self.read(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    for reading in found:
+        reading.corners = np.float32((reading.corners + 0.5) * factor - 0.5)
+    return found or self.read(image)
 
 
 def _row(name, reading, factor):
