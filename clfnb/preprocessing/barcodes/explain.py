@@ -37,14 +37,32 @@ def blurs(
     return np.concatenate([moved.T, _light(samples)], axis=1)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #9a0fc1aa
+_PATTERNS = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(np.float64)  # inner modules
+
+
+def _gain(rest, blur, code):
+    "What the best pattern in any one place would take away from the sum of squared rests."
+    modules = encode(code).astype(np.float64)
+    module = np.convolve(blur, np.ones(_PER))  # one dark module, blurred; it begins 14 samples early
+    length = len(module)
+    padded = np.pad(rest, (_REACH, length))
+    first = _PER * (2 + _FIRST[:, None] + 1 + np.arange(5))  # of the inner modules in the line
+    seen = padded[first[..., None] + np.arange(length)] @ module  # (12, 5)
+    shifts = [module[_PER * k :] @ module[: length - _PER * k] for k in range(5)]
+    both = np.array(shifts)[np.abs(np.subtract.outer(np.arange(5), np.arange(5)))]
+    change = _PATTERNS[None] - modules[_FIRST[:, None] + 1 + np.arange(5)][:, None]  # (12, 32, 5)
+    cost = np.einsum("pka,ab,pkb->pk", change, both, change)
+    return float((2 * np.einsum("pka,pa->pk", change, seen) - cost).max())
+
+
 def misfit(
     line: np.ndarray,  # (4 * 111,) brightness in any unit, four samples a module, 8 modules of margin
     code: str,  # 13 digits, valid
     ridge: float = 2e-4,  # on the weights of the blur, as a share of the samples
-) -> tuple[float, float, float]:  # rest, worst, odd
+) -> tuple[float, float, float, float]:  # rest, worst, odd, gain
     """How badly a code explains a line: the share of the line's variance that is left, the largest
-    mean square rest of one digit as a share of the variance, and how many times the median of all
-    digits that is.
+    mean square rest of one digit as a share of the variance, how many times the median of all
+    digits that is, and the share of the rest that another pattern in one place takes away.
 
     Raises `ValueError` for a line of another length.
     """
@@ -53,8 +71,11 @@ def misfit(
     terms, y = blurs(code), np.asarray(line, float)[_PER * 6 : _PER * 105]
     calm = np.full(terms.shape[1], ridge * len(y))
     calm[-4:] = 1e-8 * len(y)
-    rest = (y - terms @ np.linalg.solve(terms.T @ terms + np.diag(calm), terms.T @ y)) ** 2
+    found = np.linalg.solve(terms.T @ terms + np.diag(calm), terms.T @ y)
+    left = y - terms @ found
+    rest = left**2
     digits = rest[_PER * (2 + _FIRST)[:, None] + np.arange(7 * _PER)].mean(1)
     variance = max(float(np.var(y)), 1e-12)
     worst, usual = float(digits.max()), max(float(np.median(digits)), 1e-12)
-    return float(rest.mean()) / variance, worst / variance, worst / usual
+    gain = _gain(left, found[: 2 * _REACH + 1][::-1], code) / max(float(rest.sum()), 1e-12)
+    return float(rest.mean()) / variance, worst / variance, worst / usual, gain

@@ -15,7 +15,7 @@ from ...preprocessing.barcodes.explain import misfit
 from .reader import Reading
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #12f03ea8
-WEIGHTS, BIAS = (0.79, -0.26, -0.45, -2.11, 1.21), 0.2  # of the grounds
+WEIGHTS, BIAS = (0.78, -0.22, -0.04, -2.6, 1.8, 0.0), 0.43  # of the grounds
 AGREED = 4.0  # what it adds to the logit that another reader gives the same code
 DOUBT = 5.0  # logits below what is needed within which a reading is looked at once more
 
@@ -28,13 +28,14 @@ def grounds(
     reading: Reading,  # of the networks
 ) -> tuple:  # five numbers of moderate size
     "What speaks for a reading."
-    rest, worst, odd = misfit(reading.line, reading.code)
+    rest, worst, odd, gain = misfit(reading.line, reading.code)
     return (
         _logit(reading.confidence),
         min(reading.regret(), 6.0),
         float(np.log(odd)),
         float(np.log(worst + 1e-4)),
         float(np.log(rest + 1e-4)),
+        float(np.log(gain + 0.02)),
     )
 
 
