@@ -417,7 +417,9 @@ def simulate_command(
         )
         for name, option in simulation_options(entry).items()
     ]
-    seed = click.Option(["--seed"], type=int, default=0, show_default=True, help="Other data.")
+    seed = click.Option(
+        ["--seed"], type=click.IntRange(0), default=0, show_default=True, help="Other data."
+    )
     text = f"Write simulated data: {entry.title}. The same options give the same data."
     return click.Command(entry.name, params=[*options, seed], callback=write, help=text)
 

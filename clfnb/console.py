@@ -7,7 +7,8 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 # %% auto #0
 __all__ = ['dataset_argument', 'message', 'Mistyped', 'Commands', 'table', 'did_you_mean', 'complete', 'lesson_names',
            'run_names', 'data_names', 'known_data', 'parameter_names', 'lesson_named', 'pairs_to_values',
-           'parameter_help', 'summary', 'TrackCommands', 'with_options', 'predict_options', 'end_prediction']
+           'parameter_help', 'summary', 'TrackCommands', 'with_options', 'device_here', 'predict_options',
+           'end_prediction']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
@@ -267,6 +268,19 @@ def with_options(
     return decorate
 
 # %% ../nbs/lib/console.ipynb #477be0fd
+def device_here(
+    ctx: click.Context,  # click's own record of what was typed
+    param: click.Parameter,  # click's description of the option
+    device: str,  # as typed, or of the settings
+) -> str:  # the same
+    "Refuse a device before anything is computed. Raises `Mistyped` if it is not on this machine."
+    from clfnb.runs.plan import device_problem
+
+    if problem := device_problem(device):
+        raise Mistyped(problem)
+    return device
+
+
 def predict_options(
     required: bool,  # whether a run must be named: True where no weights are shipped
 ):  # decorator of a function with the parameters run, device and csv
@@ -282,7 +296,8 @@ def predict_options(
         click.option(
             "--device",
             default=lambda: load_settings().device,
-            metavar="auto|cpu|cuda|mps",
+            callback=device_here,
+            metavar="auto|cpu|cuda|cuda:N|mps",
             help="Where to compute, as CLFNB_DEVICE.",
         ),
         click.option("--csv", type=click.Path(dir_okay=False), help="File for the table."),

@@ -29,7 +29,8 @@ class Load(Protocol):
         folder: str | Path,  # in the layout of the registry's entry
     ) -> "pd.DataFrame":
         """One row per example: `path` or `record`; `group`; `label` and `split` where the layout
-        gives them. Files that cannot be read are left out and named in `attrs["errors"]`.
+        gives them. A file that cannot be read is named: in an error, or in `attrs["errors"]`
+        where it is left out.
         """
 
 

@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 import torch
 from timm.utils import ModelEmaV3
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from clfnb.training import checkpoints
 from clfnb.training.averaging import EMA, ema_decay
 from clfnb.training.batches import epoch_batches, read_batches
 from clfnb.training.callbacks import Callback
 from clfnb.training.logs import GradientNorm
-from clfnb.training.losses import cross_entropy
-from clfnb.training.trainer import LossNotFinite, Trainer
+from clfnb.training.losses import LossNotFinite, accuracy, cross_entropy
+from clfnb.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import train_small  # noqa: E402
@@ -40,7 +40,7 @@ SCRIPT = """
 import sys
 import torch
 from torch.utils.data import DataLoader, Dataset
-from clfnb.training.losses import cross_entropy
+from clfnb.training.losses import accuracy, cross_entropy
 from clfnb.training.trainer import Trainer
 import train_small
 
@@ -106,7 +106,7 @@ def test_killed_again_and_again(tmp_path, undisturbed):
     assert result(tmp_path) == undisturbed
 
 
-@pytest.mark.parametrize("callback", ["ema", "mix", "norm", "all", "metrics"])
+@pytest.mark.parametrize("callback", ["ema", "swa", "top", "mix", "norm", "all", "metrics"])
 def test_killed_run_ends_the_same_with_callbacks(tmp_path, callback):
     whole = result(tmp_path / "whole", "--callback", callback)
     for event in ("step 4", "write 3", "step 5", "rotate 4", "epoch 1"):
@@ -116,6 +116,10 @@ def test_killed_run_ends_the_same_with_callbacks(tmp_path, callback):
     assert {"norm": "grad_norm", "all": "grad_norm", "metrics": "val_auroc"}.get(
         callback, "val_loss"
     ) in columns
+    if callback == "top":
+        order = sorted(whole["history"], key=lambda row: row["val_loss"])[:2]
+        files = sorted(path.stem for path in (tmp_path / "killed").glob("epoch-*.ckpt"))
+        assert files == sorted(f"epoch-{row['epoch']}" for row in order)
     if callback == "metrics":
         assert whole["best"][0]["score"] == max(row["val_auroc"] for row in whole["history"])
 
@@ -432,6 +436,7 @@ def test_disk_full(tmp_path, monkeypatch):
             loader, epochs=3, monitor="train_loss", mode="max"
         )  # no new best weights: it is last.ckpt that does not fit
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == [
+        "best-copy.ckpt",
         "best.ckpt",
         "history.csv",
         "last.ckpt",
@@ -461,3 +466,326 @@ def test_best_weights_only(tmp_path):
     assert fresh.best_epoch == 0
     with pytest.raises(ValueError, match="no epoch has ended"):
         build()[0].restore_best()
+
+
+# Rules of going on
+
+
+def other(**choices):
+    "A trainer as `build` makes it, with one choice of the optimizer, the schedule or the batches changed."
+    trainer, loader = build(choices.pop("folder", None), values=choices.pop("values", None))
+    kind = choices.pop("optimizer", torch.optim.SGD)
+    optimizer = kind(trainer.model.parameters(), choices.pop("lr", 0.1), **choices.pop("more", {}))
+    schedule = choices.pop("schedule", lambda optimizer: None)(optimizer)
+    size = choices.pop("batch_size", 4)
+    made = Trainer(
+        trainer.model,
+        choices.pop("loss", cross_entropy),
+        optimizer,
+        schedule,
+        folder=trainer.folder,
+        device="cpu",
+        progress="none",
+        values=trainer.values,
+        **choices,
+    )
+    return made, DataLoader(loader.dataset, size, shuffle=True)
+
+
+def step_down(optimizer):
+    "Halves the learning rate every second epoch."
+    return torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+
+
+def plateau(optimizer):
+    "Halves it whenever an epoch is no better."
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
+
+
+def smoothed(outputs, targets):
+    return torch.nn.functional.cross_entropy(outputs, targets, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize(
+    "changed, name",
+    [
+        ({"lr": 0.2}, "lr: the checkpoint has 0.1, this run has 0.2"),
+        ({"more": {"weight_decay": 0.1}}, "weight_decay: the checkpoint has 0, this run has 0.1"),
+        ({"loss": smoothed}, r"loss: the checkpoint has \['cross_entropy'\], this run has \['smoothed'\]"),
+        ({"loss": torch.nn.CrossEntropyLoss(torch.ones(3))}, "loss: .*CrossEntropyLoss"),
+        ({"schedule": step_down}, "schedule: the checkpoint has None, this run has .*StepLR"),
+        ({"batch_size": 5}, "batch_size: the checkpoint has 4, this run has 5"),
+        ({"clip": 1.0}, "clip: the checkpoint has None, this run has 1.0"),
+        ({"values": {"data_fingerprint": "b"}}, "data_fingerprint: the checkpoint has 'a', this run has 'b'"),
+        ({"freeze": [(0, ["bias"])]}, "callbacks: "),
+    ],
+)  # fmt: skip
+def test_other_values_are_another_run(tmp_path, changed, name):
+    values = {"values": {"data_fingerprint": "a"}}
+    trainer, loader = other(folder=tmp_path, **values)
+    trainer.fit(loader, epochs=1)
+    again, loader = other(folder=tmp_path, **(values | changed))
+    with pytest.raises(ValueError, match=name):
+        again.fit(loader, epochs=2)
+    assert not again.history
+
+
+def test_two_loss_weights_are_two_runs(tmp_path):
+    for weight, fits in ((1.0, True), (2.0, False), (1.0, True)):
+        loss = torch.nn.CrossEntropyLoss(torch.tensor([weight, 1.0, 1.0]))
+        trainer, loader = other(folder=tmp_path, loss=loss)
+        if fits:
+            trainer.fit(loader, epochs=1)
+        else:
+            with pytest.raises(ValueError, match="loss: the checkpoint has"):
+                trainer.fit(loader, epochs=2)
+
+
+@pytest.mark.parametrize("schedule", [None, step_down, plateau])
+def test_more_epochs_go_on(tmp_path, schedule):
+    choices = {"schedule": schedule} if schedule else {}
+    whole, loader = other(**choices)
+    expected = whole.fit(loader, loader, epochs=10).drop(columns="seconds")
+    for epochs in (5, 10):
+        trainer, _ = other(folder=tmp_path, **choices)
+        found = trainer.fit(loader, loader, epochs=epochs).drop(columns="seconds")
+        # the same trainer too, whose optimizer has moved on
+        found = trainer.fit(loader, loader, epochs=epochs + 1 if epochs == 5 else 10)
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), expected, check_exact=True)
+    assert torch.equal(trainer.model.weight, whole.model.weight)
+    assert schedule is None or expected.lr.nunique() > 1
+
+
+def test_one_cycle_within_an_epoch(tmp_path):
+    def cycle(optimizer):
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=24)
+
+    options = {
+        "schedule": cycle,
+        "schedule_per": "step",
+        "every_steps": 3,
+        "more": {"momentum": 0.9},
+    }
+    whole, loader = other(**options)
+    whole.fit(loader, epochs=3)
+    trainer, _ = other(folder=tmp_path, **options)
+    trainer.loss = lambda outputs, targets: (
+        (trainer.epoch, trainer.step) == (1, 4)
+        and signal.raise_signal(signal.SIGINT)
+        or cross_entropy(outputs, targets)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(loader, epochs=3)
+    again, _ = other(folder=tmp_path, **options)
+    again.fit(loader, epochs=3)
+    assert torch.equal(again.model.weight, whole.model.weight)
+    longer, _ = other(
+        folder=tmp_path,
+        **options
+        | {"schedule": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.5, total_steps=32)},
+    )
+    with pytest.raises(ValueError, match="schedule: .*24.*32"):
+        longer.fit(loader, epochs=4)
+
+
+def test_checkpoint_of_the_version_before(tmp_path):
+    whole, loader = other(schedule=step_down)
+    whole.fit(loader, epochs=4)
+    trainer, _ = other(folder=tmp_path, schedule=step_down)
+    trainer.fit(loader, epochs=2)
+    state = checkpoints.load_checkpoint(tmp_path)
+    del state["config"]["given"], state["callbacks"]
+    torch.save(state, tmp_path / "last.ckpt")
+    again, _ = other(folder=tmp_path, schedule=step_down)
+    again.fit(loader, epochs=4)
+    assert torch.equal(again.model.weight, whole.model.weight)
+    assert "given" in checkpoints.load_checkpoint(tmp_path)["config"]
+
+
+def test_other_values_train_anew_beside(tmp_path, capsys):
+    for lr in (0.1, 0.2, 0.1, 0.2):
+        trainer, loader = other(folder=tmp_path / "training", lr=lr)
+        trainer.fit(loader, epochs=2, resume="or_anew")
+        alone, _ = other(lr=lr)
+        alone.fit(loader, epochs=2)
+        assert torch.equal(trainer.model.weight, alone.model.weight)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 and said[0] == said[1]
+    assert "lr: the checkpoint has 0.1, this run has 0.2): training anew in training-" in said[0]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_best_epoch_by_another_column(tmp_path):
+    trainer, loader = build(tmp_path, metrics={"accuracy": accuracy})
+    trainer.fit(loader, loader, epochs=2)
+    again, _ = build(tmp_path, metrics={"accuracy": accuracy})
+    with pytest.warns(UserWarning, match="now chosen by val_accuracy"):
+        again.fit(loader, loader, epochs=4, monitor="val_accuracy", mode="max")
+    assert again.best["score"] == max(row["val_accuracy"] for row in again.history[2:])
+
+
+# Files
+
+
+def test_no_flipped_bit_loads_wrong(tmp_path):
+    state = {"weights": torch.arange(8.0), "epoch": 3, "history": [{"loss": 0.5}]}
+    path = checkpoints.save_checkpoint(tmp_path, state, "one")
+    content = path.read_bytes()
+    refused = 0
+    for bit in range(0, 8 * len(content), 3):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = checkpoints.load_checkpoint(tmp_path, "one")
+        except ValueError as error:
+            refused += "not a readable checkpoint" in str(error)
+            continue
+        assert torch.equal(found.pop("weights"), state["weights"]), bit
+        assert found == {"epoch": 3, "history": [{"loss": 0.5}]}, bit
+    assert refused > 0.9 * 8 * len(content) / 3
+
+
+@pytest.mark.parametrize("error", [AttributeError, TypeError, OSError(5, "Input/output error")])
+def test_damage_of_any_kind_goes_back_one(tmp_path, monkeypatch, error):
+    for epoch in (1, 2):
+        checkpoints.save_checkpoint(tmp_path, {"epoch": epoch})
+    real, failed = torch.load, []
+
+    def load(*args, **kwargs):
+        if not failed:
+            failed.append(True)
+            raise error
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoints.torch, "load", load)
+    with pytest.warns(UserWarning, match="going on from .*previous.ckpt"):
+        assert checkpoints.load_checkpoint(tmp_path)["epoch"] == 1
+
+
+def test_damaged_best_weights(tmp_path):
+    trainer, loader = build(tmp_path)
+    trainer.fit(loader, loader, epochs=2)
+    content = bytearray((tmp_path / "best.ckpt").read_bytes())
+    content[len(content) // 2] ^= 4
+    (tmp_path / "best.ckpt").write_bytes(content)
+    fresh, _ = build(tmp_path)
+    with pytest.warns(UserWarning, match="wrong digest; going on from .*best-copy.ckpt"):
+        fresh.restore_best()
+    assert torch.equal(fresh.model.weight, trainer.best_weights["weight"])
+
+
+# Reading, and hardware
+
+
+def test_workers_stay(tmp_path):
+    class Told(Dataset):
+        def __len__(self):
+            return 16
+
+        def __getitem__(self, index):
+            return torch.rand(2), index % 3
+
+    def note(number):
+        with open(tmp_path / "started", "a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    weights = []
+    for stay in (False, True):
+        trainer, _ = build()
+        loader = DataLoader(
+            Told(), 4, shuffle=True, num_workers=1, persistent_workers=stay, worker_init_fn=note
+        )
+        trainer.fit(loader, epochs=3)
+        weights.append(trainer.model.weight.clone())
+    assert torch.equal(*weights)
+    assert len(set((tmp_path / "started").read_text().split())) == 3 + 1
+
+
+def test_order_is_built_once(monkeypatch):
+    built = []
+
+    class Counted(RandomSampler):
+        def __iter__(self):
+            built.append(1)
+            return super().__iter__()
+
+    trainer, loader = build()
+    counted = DataLoader(loader.dataset, 4, sampler=Counted(loader.dataset))
+    trainer.fit(counted, epochs=3)
+    assert len(built) == 3
+
+
+def test_stream_is_refused():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield from ((torch.rand(2), 0) for _ in range(8))
+
+    trainer, _ = build()
+    with pytest.raises(ValueError, match="whose order is known; found one over Stream"):
+        trainer.fit(DataLoader(Stream(), 4))
+
+
+def test_batch_without_targets_weighs_nothing():
+    points, targets = torch.rand(12, 2), torch.rand(12, 3)
+    targets[4:8] = torch.nan
+
+    def masked(outputs, targets):
+        known = ~targets.isnan()
+        return ((outputs - targets.nan_to_num()) ** 2 * known).sum() / known.sum()
+
+    for accumulate in (1, 3):
+        trainer, _ = build(count=lambda targets: (~targets.isnan()).sum(), accumulate=accumulate)
+        trainer.loss = masked
+        history = trainer.fit(DataLoader(TensorDataset(points, targets), 4), epochs=2)
+        assert trainer.model.weight.isfinite().all() and history.train_loss.notna().all()
+    bare, _ = build()
+    for _ in range(2):
+        bare.optimizer.zero_grad()
+        known = torch.cat([points[:4], points[8:]]), torch.cat([targets[:4], targets[8:]])
+        masked(bare.model(known[0]), known[1]).backward()
+        bare.optimizer.step()
+    torch.testing.assert_close(trainer.model.weight, bare.model.weight)
+
+
+def test_three_in_a_batch():
+    trainer, loader = build()
+    points, targets = loader.dataset.tensors
+    triples = DataLoader(TensorDataset(points, targets, torch.ones(30)), 4)
+    with pytest.raises(ValueError, match="found a list of 3; pass forward_batch"):
+        trainer.fit(triples)
+    weighted, _ = build(forward_batch=lambda model, batch: (model(batch[0]), tuple(batch[1:])))
+    weighted.count = lambda targets: len(targets[0])
+    weighted.loss = lambda outputs, targets: (
+        torch.nn.functional.cross_entropy(outputs, targets[0], reduction="none") * targets[1]
+    ).mean()
+    weighted.fit(triples, triples, epochs=2)
+    plain, _ = build()
+    pairs = DataLoader(TensorDataset(points, targets), 4)
+    plain.fit(pairs, pairs, epochs=2)
+    torch.testing.assert_close(weighted.model.weight, plain.model.weight)
+    torch.testing.assert_close(weighted.predict(triples), plain.predict(pairs))
+
+
+def test_compiled_model_is_the_same_model(tmp_path):
+    whole, loader = build()
+    whole.fit(loader, loader, epochs=2)
+    compiled, _ = build(tmp_path, compile=True, deterministic=True, tf32=False)
+    before = torch.are_deterministic_algorithms_enabled()
+    compiled.fit(loader, loader, epochs=1)
+    again, _ = build(tmp_path)
+    wrapped = torch.compile(again.model)
+    optimizer = torch.optim.SGD(wrapped.parameters(), 0.1)
+    given = Trainer(
+        wrapped,
+        cross_entropy,
+        optimizer,
+        folder=tmp_path,
+        device="cpu",
+        progress="none",
+        freeze=[(5, ["bias"])],
+    )
+    assert list(given.model.state_dict()) == ["weight", "bias"]
+    again.fit(loader, loader, epochs=2)
+    torch.testing.assert_close(again.model.weight, whole.model.weight)
+    assert torch.are_deterministic_algorithms_enabled() == before

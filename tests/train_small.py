@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from clfnb.training import checkpoints
-from clfnb.training.averaging import EMA
-from clfnb.training.callbacks import Mix
+from clfnb.training.averaging import EMA, SWA
+from clfnb.training.callbacks import BestWeights, Mix
 from clfnb.training.logs import GradientNorm, HistoryFile, make_logger
 from clfnb.training.losses import accuracy, cross_entropy
 from clfnb.training.trainer import Trainer
@@ -56,6 +56,8 @@ class Images(Dataset):
 
 CALLBACKS = {
     "ema": lambda: [EMA(0.9)],
+    "swa": lambda: [SWA(1)],
+    "top": lambda: [BestWeights(top=2)],
     "mix": lambda: [Mix(3, share=0.7)],
     "norm": lambda: [GradientNorm()],
     "shared": lambda: [EMA(0.9), GradientNorm()],

@@ -109,6 +109,20 @@ DATASETS["zxing"] = Dataset(
     folder="barcodes/zxing",
 )
 
+# %% ../../nbs/lib/data/catalog.ipynb #b0c4e7a1
+DATASETS["volleyball"] = Dataset(
+    name="volleyball",
+    title="Volleyball group activities (deep-activity-rec)",
+    task="eight activities in 4,830 frames of 55 matches, with a box and an action for each player",
+    track="volleyball",
+    licence="BSD-2-Clause; weights trained on it are not shipped",
+    source="https://github.com/mostafa-saad/deep-activity-rec",
+    size="4,830 annotated frames; 60 GB with all images, 2 MB without",
+    layout="videos/ID/annotations.txt          a line a frame: file, activity, then x y w h action per player\nvideos/ID/FRAME/FRAME.jpg          its image, and neighbours; need not be there",
+    citation="Ibrahim MS, Muralidharan S, Deng Z, Vahdat A, Mori G. A hierarchical deep temporal model for group activity recognition. CVPR 2016.",
+    by_hand="download the annotations (and the images, if wanted) and unpack the folders of the videos into videos/ in this folder",
+)
+
 # %% ../../nbs/lib/data/catalog.ipynb #83864f1c
 def names() -> list[str]:  # in the order of the catalogue
     "The names of all data sets of the catalogue."

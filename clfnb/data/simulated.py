@@ -8,12 +8,15 @@ Docs: https://clfnb.github.io/clfnb/lib/data/simulated.html.md"""
 __all__ = ['simulation_options', 'simulator_sources', 'simulated_path', 'simulated']
 
 # %% ../../nbs/lib/data/simulated.ipynb #3c557df4
+import ast
 import hashlib
 import inspect
 import json
 import os
 import tempfile
+from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 from ..registry import Track, near, track, tracks
@@ -39,15 +42,43 @@ def _arguments(entry, seed, given):
     return {name: given.get(name, p.default) for name, p in known.items()} | {"seed": seed}
 
 # %% ../../nbs/lib/data/simulated.ipynb #08fcc920
+def _imported(file, package, top):
+    "The modules of the package `top` that a source file imports, also inside functions."
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith(f"{top}."))
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            with suppress(ImportError):  # beyond the top of a package that was copied
+                name = resolve_name(name, package) if node.level else name
+            if name == top or name.startswith(f"{top}."):
+                yield from (name, *(f"{name}.{alias.name}" for alias in node.names))
+
+
 def simulator_sources(
     entry: Track,  # with a simulator
 ) -> list[Path]:  # files, sorted
-    "The source files of a track's simulator: every module of the package that it stands in."
+    """The source files that decide what a track's simulator writes: every module of the package
+    that it stands in, or the module alone if it is in none, and what these import of their project.
+    """
     module = import_module(entry.simulate.partition(":")[0])
-    own = sorted(Path(module.__file__).parent.glob("*.py"))
-    return own + [Path(import_module("clfnb.simulate.folders").__file__)]
+    file, package = Path(module.__file__), module.__package__
+    queue = [(f, package) for f in (file.parent.glob("*.py") if package else [file])]
+    queue.append((Path(import_module("clfnb.simulate.folders").__file__), "clfnb.simulate"))
+    found = set()
+    while queue:
+        source, inside = queue.pop()
+        if source in found:
+            continue
+        found.add(source)
+        for name in _imported(source, inside, (package or "clfnb").partition(".")[0]):
+            with suppress(ImportError, ValueError):
+                spec = find_spec(name)
+                if spec and spec.origin and spec.origin.endswith(".py"):
+                    queue.append((Path(spec.origin), spec.parent))
+    return sorted(found)
 
-
+# %% ../../nbs/lib/data/simulated.ipynb #86527310
 def simulated_path(
     entry: Track,  # with a simulator
     seed: int = 0,  # of the random numbers

@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from pathlib import Path
 from ..data.catalog import DATASETS, resolve
 from ..registry import Track, layout_problem, lesson_notebook, track_of_lesson, tracks
 from .parameters import ParameterError, check_values, read_parameters
-from .record import find_run, fingerprint, list_runs
+from .record import find_run, fingerprint
 from ..settings import Settings, load_settings, settings_sources
 
 # %% ../../nbs/lib/runs/plan.ipynb #cc2db8a0
@@ -193,9 +194,8 @@ def data_folder(
     if data == "simulated":
         return None
     if track is None and data not in DATASETS and not Path(data).expanduser().exists():
-        runs_dir = load_settings().runs_dir
-        if any(run.name == data for run in list_runs(runs_dir)):
-            return find_run(data, runs_dir).folder
+        with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
+            return find_run(data, load_settings().runs_dir).folder
     try:
         folder = resolve(data, track and track.name)
     except (FileNotFoundError, ValueError) as error:
@@ -211,12 +211,13 @@ NEEDED_MB = 200  # free space that a run asks for
 
 
 def check_room(
-    runs_dir: Path,  # folder of all runs, may not be there yet
+    folder: Path,  # of all runs, or the cache; may not be there yet
+    what: str = "run folder",  # what is to be made in it
 ) -> None:
-    "Raise `OSError` unless a run folder can be made there with some room in it."
-    there = next(p for p in (runs_dir, *runs_dir.parents) if p.exists())
+    "Raise `OSError` unless something can be made in a folder, with some room for it."
+    there = next(p for p in (folder, *folder.parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise PermissionError(f"{there}: not writable, so no run folder can be made in {runs_dir}")
+        raise PermissionError(f"{there}: not writable, so no {what} can be made in {folder}")
     free = shutil.disk_usage(there).free // 2**20
     if free < NEEDED_MB:
         raise OSError(f"{there}: {free} MB free, expected at least {NEEDED_MB} MB for a run")
@@ -238,6 +239,7 @@ def plan_runs(
     said, rules = settings_sources(**options), read_parameters(lesson.path)
     settings = Settings(**{name: value for name, (value, _) in said.items()})
     check_room(settings.runs_dir)
+    check_room(settings.cache_dir, "simulated data")
     filled, track = said_values(rules, said), track_of_lesson(lesson.name)
     problem_of, print_of = cache(device_problem), cache(fingerprint)
     folder_of = cache(lambda data: data_folder(data, track))

@@ -233,10 +233,12 @@ def save_predictions(
     predictions,  # pandas table, one row an example, in the layout of `clfnb.contract`
 ) -> Path:
     """Write `predictions.parquet`, or `predictions.csv` where pandas has nothing to write Parquet
-    with. Raises `ValueError` for a table in another layout.
+    with. Raises `ValueError` for a table in another layout, or with rows without an id.
     """
     if problem := prediction_problem(predictions.columns):
         raise ValueError(f"predictions: {problem}")
+    if missing := int(predictions["id"].isna().sum()):
+        raise ValueError(f"predictions: expected an id in every row, {missing} have none")
     try:
         name, content = "predictions.parquet", predictions.to_parquet(index=False)
     except ImportError:

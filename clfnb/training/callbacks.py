@@ -79,6 +79,10 @@ class Freeze(Callback):
     ):
         self.phases, self.still = sorted(phases, key=lambda phase: phase[0]), None
 
+    def config(self) -> dict:  # plain values
+        "The choices that change the training."
+        return {"phases": [[first, list(prefixes)] for first, prefixes in self.phases]}
+
     def on_init(self, trainer):
         "Raises `ValueError` for a prefix that no parameter has."
         names = [name for name, _ in trainer.model.named_parameters()]
@@ -113,14 +117,24 @@ def is_better(
         return not math.isnan(score)
     return score < best["score"] if mode == "min" else score > best["score"]
 
+# %% ../../nbs/lib/training/callbacks.ipynb #1333f18f
+class _Best(Callback):
+    "Keeps the weights of the best epoch, and files of the best few."
 
-class BestWeights(Callback):
-    "Keeps the weights of the best epoch."
+    def __init__(
+        self,
+        top: int = 1,  # epochs; with more than one, each of the best has its file `epoch-N.ckpt`
+    ):
+        if top < 1:
+            raise ValueError(f"BestWeights: top: expected at least 1, found {top}")
+        self.top, self.kept = top, []
 
     def on_validation_end(self, trainer, row):
-        if not is_better(row[trainer.monitor], trainer.best, trainer.mode):
-            return
         score = row[trainer.monitor]
+        if self.top > 1 and trainer.folder and not math.isnan(score):
+            self.keep_file(trainer, score)
+        if not is_better(score, trainer.best, trainer.mode):
+            return
         trainer.best = {"epoch": trainer.epoch, "score": score, "monitor": trainer.monitor}
         trainer.best_weights = {
             name: value.detach().cpu().clone() for name, value in trainer.model.state_dict().items()
@@ -128,6 +142,41 @@ class BestWeights(Callback):
         if trainer.folder and trainer.fabric.is_global_zero:
             state = {"model": trainer.best_weights, **trainer.best, "config": trainer.description}
             save_checkpoint(trainer.folder, state, "best")
+
+# %% ../../nbs/lib/training/callbacks.ipynb #8f0aebd6
+class BestWeights(_Best):
+    "Keeps the weights of the best epoch, and files of the best few."
+
+    def keep_file(
+        self,
+        trainer,  # whose weights are kept
+        score: float,  # of this epoch
+    ):
+        "Write a file for an epoch that is among the best, and remove the one that no longer is."
+        sign = 1 if trainer.mode == "min" else -1
+        self.kept = [one for one in self.kept if one[0] != trainer.epoch] + [[trainer.epoch, score]]
+        self.kept = sorted(self.kept, key=lambda one: (sign * one[1], one[0]))
+        out = [epoch for epoch, _ in self.kept[self.top :]]
+        self.kept = self.kept[: self.top]
+        if not trainer.fabric.is_global_zero:
+            return
+        if trainer.epoch not in out:
+            about = {"epoch": trainer.epoch, "score": score, "monitor": trainer.monitor}
+            state = {"model": trainer.model.state_dict(), **about, "config": trainer.description}
+            save_checkpoint(trainer.folder, state, f"epoch-{trainer.epoch}")
+        for epoch in out:
+            (trainer.folder / f"epoch-{epoch}.ckpt").unlink(missing_ok=True)
+
+    def state_dict(self) -> dict:  # plain values
+        "The epochs that have files, and their scores."
+        return {"kept": self.kept} if self.kept else {}
+
+    def load_state_dict(
+        self,
+        state: dict,  # as `state_dict` gave it
+    ):
+        "Take back what `state_dict` gave."
+        self.kept = state["kept"]
 
 # %% ../../nbs/lib/training/callbacks.ipynb #45a8f78a
 class EarlyStopping(Callback):

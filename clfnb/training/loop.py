@@ -80,7 +80,8 @@ class Loop:
         forward_batch=None,  # forward_batch(model, batch) -> (outputs, targets); None: batches are pairs
         count=count_targets,  # count(targets): the weight of a batch's mean loss
     ):
-        self.model, self.loss, self.optimizer, self.fabric = model, loss, optimizer, fabric
+        self.model = getattr(model, "_orig_mod", model)  # of one that torch.compile has wrapped
+        self.loss, self.optimizer, self.fabric = loss, optimizer, fabric
         self.forward_batch, self.count, self.clip = forward_batch or forward_pair, count, None
         self.epoch, self.step, self.pending, self.wrapped = 0, 0, [], None
 
@@ -111,11 +112,13 @@ class Loop:
 class Steps(Loop):
     "Act one, continued: what a step needs from the hardware."
 
-    norm, watch_norm = None, False
+    norm, watch_norm, compile = None, False, False
 
     def wrap(self):
         "Make model and optimizer ready for the hardware."
         self.optimizer.zero_grad()
+        if self.compile:
+            self.model.compile()
         self.wrapped = self.fabric.setup_module(self.model)
         self.ready = self.fabric.setup_optimizers(self.optimizer)
         plain = (
@@ -278,7 +281,7 @@ class Epochs(MeasuredLoop):
         fabric, seed = self.fabric, derive_seed(self.seed, self.epoch, self.fabric.global_rank)
         order = epoch_batches(loader, self.seed, self.epoch)
         mine, counting = share_batches(order, fabric.global_rank, fabric.world_size)
-        self.steps = math.ceil(len(mine) / self.accumulate)
+        self.steps, self.moves = math.ceil(len(mine) / self.accumulate), fabric.device.type != "cpu"
         self.model.train()
         self.call("on_epoch_start")
         if self.wrapped is None:
@@ -311,7 +314,7 @@ class Told(Epochs):
         "One step on batches as they were read, in pairs with whether they are no stand-ins."
         counts = [self._known_count(batch, real) for batch, real in read]
         batches = [batch for batch, _ in read]
-        if self.fabric.device.type != "cpu":
+        if self.moves:
             batches = [self.fabric.to_device(batch) for batch in batches]
         self.call("on_train_batch_start", batches)
         if alone:

@@ -23,8 +23,9 @@ class Mean:
     def __init__(
         self,
         function,  # (outputs, targets) -> (sum, count)
+        name: str = "metric",  # for messages
     ):
-        self.function = function
+        self.function, self.name = function, name
         self.reset()
 
     def reset(self):
@@ -36,8 +37,13 @@ class Mean:
         outputs,  # of the model, for a batch
         targets,  # of the batch
     ):
-        "Take a batch into account."
-        self.parts.append(self.function(outputs, targets))
+        "Take a batch into account. Raises `ValueError` where the function returns no pair."
+        part = self.function(outputs, targets)
+        if not (isinstance(part, (tuple, list)) and len(part) == 2):
+            raise ValueError(
+                f"metrics: {self.name}: expected a function that returns (sum, count), found {part!r}"
+            )
+        self.parts.append(part)
 
     def state(self) -> list:  # [sum, count]
         "What this process knows, as plain values."
@@ -143,7 +149,7 @@ def make_measures(
         if all(hasattr(metric, method) for method in ("update", "compute", "reset", "merge_state")):
             made[name] = Whole(metric, name)
         elif callable(metric) and not isinstance(metric, nn.Module):
-            made[name] = Mean(metric)
+            made[name] = Mean(metric, name)
         else:
             raise ValueError(
                 f"metrics: {name}: expected a function(outputs, targets) -> (sum, count) or a "

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from fastcore.basics import store_attr
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .batches import check_loader, epoch_batches, is_shuffled
+from .batches import check_loader, count_batches, is_shuffled
 from clfnb.training.callbacks import (
     BestWeights,
     Checkpoints,
@@ -28,19 +29,38 @@ from clfnb.training.callbacks import (
     named,
     states_of,
 )
-from .checkpoints import check_config, load_checkpoint, rng_state, save_checkpoint
+from .checkpoints import load_checkpoint, rng_state, save_checkpoint
+from clfnb.training.description import (
+    check_config,
+    describe,
+    describe_optimizer,
+    describe_schedule,
+    differences,
+    short_hash,
+)
 from .inference import batch_outputs, evaluation_mode, inputs_of, join_outputs
 from .logs import HistoryFile, LogHistory, Progress
 from .loop import HookedLoop, forward_pair
 from .losses import count_targets
 from .metrics import make_measures
-from .processes import are_started, gather, make_fabric, run_processes
+from .processes import are_started, arithmetic, gather, make_fabric, run_processes
 
 # %% ../../nbs/lib/training/trainer.ipynb #f89db2b2
 class Described(HookedLoop):
     "Act four: what must be the same when a training goes on."
 
     description, inside = None, False  # the latter: whether this process shares the work already
+    given, values = None, None
+
+    def _note_given(self):
+        "Describe the choices, before a schedule or a step changes anything."
+        self.given = describe_optimizer(self.optimizer) | {
+            "loss": describe(self.loss),
+            "schedule": describe_schedule(self.schedule),
+            "schedule_per": self.schedule_per,
+            "clip": self.clip,
+            **describe(self.values or {}),
+        }
 
     def _describe(self, loader):
         "What must be the same when a training goes on."
@@ -52,9 +72,10 @@ class Described(HookedLoop):
             "optimizer": type(self.optimizer).__name__,
             "seed": self.seed,
             "examples": len(loader.dataset),
-            "batches": len(epoch_batches(loader, self.seed)),
+            "batches": count_batches(loader),
             "accumulate": self.accumulate,
             "processes": self.fabric.world_size,
+            "given": (self.given or {}) | {"batch_size": loader.batch_size},
         } | ({"callbacks": choices} if choices else {})
 
 # %% ../../nbs/lib/training/trainer.ipynb #8f0e7b1e
@@ -122,22 +143,32 @@ class Surviving(Restored):
         self.model.to(self.fabric.device)
         self.description, self.stop = self._describe(loader), False
         state = load_checkpoint(self.folder) if self.folder and resume else None
+        if state is not None and resume == "or_anew":
+            state = self._beside(state)
         if state is not None:
             self._restore(state, self.folder / "last.ckpt")
         elif not resume or not (self.history or self.step):
-            self.history, self.best, self.best_weights = [], None, None
-            self.epoch, self.step, self.running, self.seconds, self.rng = (
-                0,
-                0,
-                (0.0, 0.0),
-                0.0,
-                None,
-            )
+            self.history, self.best, self.best_weights, self.rng = [], None, None, None
+            self.epoch, self.step, self.running, self.seconds = 0, 0, (0.0, 0.0), 0.0
+        if self.best and self.best["monitor"] != self.monitor:
+            warnings.warn(f"monitor: the best epoch is now chosen by {self.monitor}", stacklevel=2)
+            self.best, self.best_weights = None, None
+
+    def _beside(self, state):
+        "Where a checkpoint is of other values: a folder beside it, named by those of this run."
+        if not (differ := differences(state["config"], self.description)):
+            return state
+        folder = self.folder.with_name(f"{self.folder.name}-{short_hash(self.description)}")
+        if self.fabric.is_global_zero:
+            print(f"other values ({'; '.join(differ)}): training anew in {folder.name}")
+        self.folder = folder
+        return load_checkpoint(folder)
 
     def _fit_here(self, train_loader, val_loader, epochs, resume):
         "The whole run, in each process."
         self._begin(train_loader, resume)
         self._run_epochs(train_loader, val_loader, epochs)
+        return str(self.folder) if self.folder else None
 
 # %% ../../nbs/lib/training/trainer.ipynb #f63208e2
 def _in_process(trainer, work, arguments):
@@ -168,6 +199,8 @@ def _in_process(trainer, work, arguments):
 class Spread(Surviving):
     "Act four, continued: in this process, or in several that are started for it."
 
+    starts, tf32, deterministic = False, None, False
+
     def _launch(self, work, *arguments):
         """Do some work in all processes and return the result of the first.
 
@@ -180,11 +213,13 @@ class Spread(Surviving):
             if not self.inside:
                 self.fabric.launch()
                 self.inside = True
-            return getattr(self, work)(*arguments)
+            with arithmetic(self.tf32, self.deterministic):
+                return getattr(self, work)(*arguments)
         sent = copy.copy(self)
         sent.fabric = sent.wrapped = sent.ready = sent.called = None
         answer = run_processes(_in_process, (sent, work, arguments), self.devices)
         if answer["state"]:
+            self.folder = self.folder and Path(answer["result"])
             self.description = answer["state"]["config"]
             self._restore(answer["state"], "the answer of the processes")
             self.best_weights = answer["best"]
@@ -202,7 +237,8 @@ class Fitted(Spread):
         monitor: str = "val_loss",  # column that decides which epoch is best; without validation data "train_loss"
         mode: str = "min",  # whether low ("min") or high ("max") is good
         patience: int | None = None,  # stop after so many epochs without a new best
-        resume: bool = True,  # go on from `folder`, or from the last call
+        resume: bool
+        | str = True,  # go on from `folder`, or from the last call; "or_anew", see below
     ) -> pd.DataFrame:  # a row an epoch: epoch, lr, train_loss, val_loss, val_<metric> …, seconds
         """Train.
 
@@ -215,6 +251,8 @@ class Fitted(Spread):
         for name, value, choices in (("monitor", monitor, columns), ("mode", mode, ["min", "max"])):
             if value not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
+        if resume not in (True, False, "or_anew"):
+            raise ValueError(f"resume: expected True, False or 'or_anew', found {resume!r}")
         if patience is not None and patience < 1:
             raise ValueError(f"patience: expected at least 1, found {patience}")
         self.monitor, self.mode, self.patience = monitor, mode, patience
@@ -299,9 +337,10 @@ class Prepared(Chosen):
         usual += [Checkpoints(every_steps), HistoryFile()] if self.folder else []
         usual += [LogHistory()] if self.loggers else []
         usual += [] if progress == "none" else [Progress(progress)]
-        return [*own, *callbacks, *usual]
+        given = {type(callback) for callback in callbacks}
+        return [*own, *callbacks, *(one for one in usual if type(one) not in given)]
 
-    def _make_ready(self, callbacks, *habits):
+    def _make_ready(self, callbacks, freeze, every_steps, progress, device, precision, nodes):
         "Check the choices and choose the hardware. Raises `ValueError` naming the parameter."
         if self.schedule_per not in ("epoch", "step"):
             raise ValueError(
@@ -311,17 +350,18 @@ class Prepared(Chosen):
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise ValueError(f"{name}: expected at least {least}, found {value!r}")
-        device, precision, devices, strategy, nodes = self.place
         if nodes > 1 and not are_started():
             raise ValueError(
                 f"nodes: {nodes} hosts need a program on each of them; start it with torchrun or Slurm's srun"
             )
         make_measures(self.metrics)
-        self.callbacks = self._habits(callbacks, *habits)
+        self.callbacks = self._habits(callbacks, freeze, every_steps, progress)
         self.history, self.interrupted, self.heard = [], [], heard(self.callbacks)
-        self.starts = not are_started() and devices > 1  # whether it must start processes
-        place = (device, precision) if self.starts else self.place
+        self.starts = not are_started() and self.devices > 1  # whether it must start processes
+        self.place = (device, precision, self.devices, nodes)
+        place = self.place[:2] if self.starts else self.place
         self.fabric = make_fabric(*place, callbacks=self.callbacks, loggers=self.loggers)
+        self._note_given()
         self.call("on_init")
 
 # %% ../../nbs/lib/training/trainer.ipynb #40aafe1b
@@ -344,7 +384,6 @@ class Trainer(Prepared):
         device: str = "auto",  # "auto", "cpu", "cuda", "cuda:N" or "mps"
         precision: str = "auto",  # "auto" (bf16-mixed where the GPU can), "32-true", "bf16-mixed" or "16-mixed"
         devices: int = 1,  # processes on each host
-        strategy: str = "auto",  # how processes work together; "auto" is "ddp"
         nodes: int = 1,  # hosts
         accumulate: int = 1,  # batches that make one step
         clip: float | None = None,  # largest norm of the gradient
@@ -355,14 +394,15 @@ class Trainer(Prepared):
         every_steps: int | None = None,  # write a checkpoint within the epoch too
         count=count_targets,  # count(targets): the weight of a batch's mean loss
         progress: str | None = None,  # "curve", "bar", "lines" or "none"; None chooses
+        compile: bool = False,  # whether torch.compile makes the model faster
+        tf32: bool
+        | None = None,  # whether GPUs may round float32 products to 10 bits; None: as it is set
+        deterministic: bool = False,  # whether only algorithms are used that repeat bit for bit
+        values: dict
+        | None = None,  # what else a run must share to go on, such as its data_fingerprint
     ):
         super().__init__(model, loss, optimizer, None, forward_batch, count)
-        self.place = (device, precision, devices, strategy, nodes)
-        self.schedule, self.metrics, self.seed, self.clip = schedule, metrics or {}, seed, clip
-        self.folder, self.schedule_per, self.devices = (
-            folder and Path(folder),
-            schedule_per,
-            devices,
-        )
-        self.accumulate, self.loggers = accumulate, loggers
-        self._make_ready(callbacks or [], freeze, every_steps, progress)
+        store_attr("schedule,schedule_per,loggers,accumulate,clip,seed,values")
+        store_attr("devices,compile,tf32,deterministic")
+        self.metrics, self.folder = metrics or {}, folder and Path(folder)
+        self._make_ready(callbacks or [], freeze, every_steps, progress, device, precision, nodes)

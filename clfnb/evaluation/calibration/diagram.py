@@ -328,7 +328,7 @@ def reliability_diagram(
 
     Raises `ValueError` for bad input or more than four curves.
     """
-    given = _check_given(dict(probs) if isinstance(probs, Mapping) else {"": probs}, names)
+    given = _check_given(dict(probs) if isinstance(probs, Mapping) else {"": probs}, names, label)
     curves = [
         reliability_curve(p, y, label, n_bins, bins, groups, level, draws, seed)
         for p in given.values()
@@ -349,10 +349,16 @@ def reliability_diagram(
     return ax
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #2c147c5f
-def _check_given(given, names):
+def _check_given(given, names, label):
     if not 1 <= len(given) <= len(CURVES):
         raise ValueError(
             f"probs: expected one to {len(CURVES)} sets of probabilities, found {len(given)}"
+        )
+    kinds = {np.ndim(p) for p in given.values()}
+    if len(kinds) > 1 and label is None:
+        raise ValueError(
+            "probs: expected the same event for all curves, found (n,), whose event is class 1, "
+            "beside (n, C), whose event is a right answer; label= asks for one class of all"
         )
     _check_names(names, *given.values())
     return given

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from .inputs import check_labels, check_probabilities, events
+from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #9ce3c44d
 def bin_edges(
@@ -97,7 +98,8 @@ def ece(
     `(n,)`. Raises `ValueError` for bad input.
     """
     stated, happened = events(probs, y)
-    return float(error_from_sums(bin_sums(stated, happened, bin_edges(stated, n_bins, bins)), norm))
+    sums = bin_sums(stated, happened, bin_edges(stated, n_bins, bins))
+    return Measure(error_from_sums(sums, norm), "distance")
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #891675d6
 def debiased_from_sums(
@@ -140,9 +142,9 @@ def debiased_ece(
     Raises `ValueError` for bad input.
     """
     stated, happened = events(probs, y)
-    return float(
-        debiased_from_sums(bin_sums(stated, happened, bin_edges(stated, n_bins, bins)), norm)
-    )
+    sums = bin_sums(stated, happened, bin_edges(stated, n_bins, bins))
+    value = debiased_from_sums(sums, norm)
+    return Measure(value, "distance", float(error_from_sums(sums, norm)), norm)
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #03191db1
 def class_bins(
@@ -204,4 +206,4 @@ def classwise_ece(
     y = check_labels(y, probs)
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     values = error_from_sums(class_sums(probs, y, class_bins(probs, n_bins, bins), n_bins), norm)
-    return values if per_class else float(over_classes(values, norm))
+    return values if per_class else Measure(over_classes(values, norm), "distance")

@@ -29,7 +29,6 @@ def check_probabilities(
     Raises `ValueError` naming the first row with NaN, a value outside 0..1, or a sum that is
     not 1.
     """
-    coarse = any(kind in str(getattr(probs, "dtype", "")) for kind in ("float16", "bfloat16"))
     probs = to_numpy(probs)
     if probs.ndim not in (1, 2) or not probs.size or (probs.ndim == 2 and probs.shape[1] < 2):
         raise ValueError(
@@ -40,19 +39,26 @@ def check_probabilities(
         if probs.dtype in (np.float32, np.float64)
         else probs.astype(np.float32 if probs.dtype == np.float16 else np.float64)
     )
-    tolerance = 2e-2 if coarse else 1e-3
     sums = probs @ np.ones(probs.shape[1], probs.dtype) if probs.ndim == 2 else probs
-    bad = (
-        ~(np.abs(sums - 1) <= tolerance)
-        if probs.ndim == 2
-        else ~(np.abs(sums - 0.5) <= 0.5 + tolerance)
-    )
-    least = probs.min()
+    off, least = np.abs(sums - 1) if probs.ndim == 2 else np.abs(sums - 0.5) - 0.5, probs.min()
+    bad, tolerance = ~(off <= 1e-3), 1e-3
+    if bad.any():
+        tolerance = _tolerance(probs[bad])
+        bad = ~(off <= tolerance)
     if bad.any() or least < -tolerance:
         _name_bad_row(probs, bad | (probs.reshape(len(probs), -1).min(axis=1) < -tolerance))
     return np.clip(probs, 0, 1) if least < 0 or (probs.ndim == 1 and probs.max() > 1) else probs
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #9395a279
+def _tolerance(probs):
+    "How far the sums of these rows may be off: further if all values are ones of half the digits."
+    single = probs.astype(np.float32)
+    short = not (single.view(np.uint32) & 0xFFFF).any()
+    with np.errstate(over="ignore"):
+        short = short or np.array_equal(single.astype(np.float16), single)
+    return 2e-2 if short and np.array_equal(single, probs) else 1e-3
+
+
 def _name_bad_row(probs, bad):
     row = int(np.flatnonzero(bad)[0])
     values, others = probs[row], f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""

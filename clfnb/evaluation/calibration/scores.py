@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import bin_edges, bin_numbers
 from .inputs import check_labels, check_probabilities
+from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #27b10ed1
 def brier_terms(
@@ -51,7 +52,7 @@ def brier(
 
     Weather Rev. 78:1), summed over the classes. Raises `ValueError` for bad input.
     """
-    return float(brier_terms(probs, y).mean())
+    return Measure(brier_terms(probs, y).mean())
 
 
 def nll(
@@ -62,7 +63,7 @@ def nll(
 
     Raises `ValueError` for bad input.
     """
-    return float(nll_terms(probs, y).mean())
+    return Measure(nll_terms(probs, y).mean())
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #623e468a
 class BrierParts(NamedTuple):

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.fft import irfft, rfft
 
 from .inputs import events
+from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #2a5d74df
 def _grid_points(sigma):
@@ -118,4 +119,4 @@ def smooth_ece(
     if sigma is not None and not 1e-3 <= sigma <= 1:
         raise ValueError(f"sigma: expected a bandwidth between 0.001 and 1, found {sigma}")
     error, sigma = smooth_error(*events(probs, y), sigma=sigma)
-    return (error, sigma) if return_sigma else error
+    return (error, sigma) if return_sigma else Measure(error, "distance")

@@ -15,10 +15,23 @@ import pandas as pd
 from scipy.special import ndtr
 from scipy.stats import t as student
 
-from .errors import classwise_ece, debiased_ece, ece
+from clfnb.evaluation.calibration.errors import (
+    bin_edges,
+    bin_sums,
+    classwise_ece,
+    debiased_ece,
+    ece,
+    error_from_sums,
+)
 from .inputs import check_probabilities, events
-from .noise import _group_numbers, floor_values, metric_interval
-from ..intervals import _check_level
+from clfnb.evaluation.calibration.noise import (
+    check_request,
+    floor_values,
+    metric_interval,
+    shared_sums,
+    signed_sums,
+)
+from ..intervals import Measure, _check_level, group_codes
 from .scores import brier, nll
 from .smooth import smooth_ece
 
@@ -64,12 +77,17 @@ class Verdict:
     ece_p_value: float  # of an error as large as this if the model were calibrated
     n: int  # examples
     groups: int  # independent groups, the examples themselves if none were given
+    event: str = "answer"  # what was stated and happened: "answer" (is right) or "class 1"
 
     def __str__(self):
         what = f"{self.n} examples" + (f" in {self.groups} groups" if self.groups != self.n else "")
         p = "p < 1e-6" if self.p_value < 1e-6 else f"p = {self.p_value:.2g}"
+        side = "above" if self.gap >= 0 else "below"
+        stated, share = ("mean confidence", "accuracy")
+        if self.event != "answer":
+            stated, share = f"mean probability of {self.event}", "its share"
         return (
-            f"{self.answer}: mean confidence {'above' if self.gap >= 0 else 'below'} accuracy by {abs(100 * self.gap):.1f} points "
+            f"{self.answer}: {stated} {side} {share} by {abs(100 * self.gap):.1f} points "
             f"({p}), ECE {self.ece:.3f} (p = {self.ece_p_value:.2g}), {what}"
         )
 
@@ -78,7 +96,7 @@ def verdict(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
     groups=None,  # (n,) what is independent as a whole, such as the patient
-    level: float = 0.95,  # one less the chance of accusing a calibrated model of a wrong mean
+    level: float = 0.95,  # one less the chance of accusing a calibrated model
     n_bins: int = 15,  # bins of the calibration error
     draws: int = 1000,  # test sets of a calibrated model
     seed: int = 0,  # decides every draw
@@ -88,31 +106,48 @@ def verdict(
     Raises `ValueError` for bad input.
     """
     _check_level(level)
+    check_request(ece, draws)
     probs = check_probabilities(probs)
-    probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     stated, happened = events(probs, y)
-    gap, error = float(stated.mean() - happened.mean()), ece(probs, y, n_bins)
-    group = np.arange(len(stated)) if groups is None else _group_numbers(groups, len(stated))
-    p_gap = (
-        promise_p_value(stated, int(happened.sum()))
-        if groups is None
-        else _p_by_group(stated - happened, group)
-    )
-    as_large = np.sum(floor_values(probs, ece, draws, seed, n_bins=n_bins) >= error - 1e-12)
-    p_error = float((1 + as_large) / (1 + draws))
+    gap, error = float(stated.mean() - happened.mean()), float(ece(probs, y, n_bins))
+    p_gap = promise_p_value(stated, int(happened.sum()))
+    p_error = _p_value(floor_values(probs, ece, draws, seed, n_bins=n_bins), error)
+    group = group_codes(groups, len(stated))
+    if groups is not None:
+        edges = bin_edges(stated, n_bins)
+        by_group = _p_by_group(stated, happened, edges, group, draws, seed)
+        p_gap, p_error = max(p_gap, by_group[0]), max(p_error, by_group[1])
     answer = "indistinguishable from calibrated"
-    if p_gap < 1 - level:
+    if p_gap < (0.8 if groups is None else 0.6) * (1 - level):
         answer = "over-confident" if gap > 0 else "under-confident"
-    elif p_error < (1 - level) / 5 and groups is None:
+    elif p_error < 0.2 * (1 - level):
         answer = "over- and under-confident"
-    return Verdict(answer, gap, p_gap, error, p_error, len(stated), int(group.max()) + 1)
+    event, count = "answer" if probs.ndim == 2 else "class 1", int(group.max()) + 1
+    return Verdict(answer, gap, p_gap, error, p_error, len(stated), count, event)
 
-# %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #c2f8816b
-def _p_by_group(residuals, group):
-    sums = np.bincount(group, residuals)
-    if len(sums) < 2 or not (sums**2).sum():
-        return 1.0
-    return float(2 * student.sf(abs(sums.sum()) / np.sqrt((sums**2).sum()), len(sums) - 1))
+
+def _p_value(shown, found):
+    "How often calibrated models show as much as was found, itself counted among them."
+    return float((1 + np.sum(shown >= found - 1e-12)) / (1 + len(shown)))
+
+# %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #c1ad5e7b
+def _p_by_group(stated, happened, edges, group, draws, seed):
+    "P-values of the gap and of the error, from test sets drawn by groups."
+    rng, sizes = np.random.default_rng(seed), np.bincount(group)
+    sums, n = np.bincount(group, stated - happened), len(stated)
+    error = error_from_sums(bin_sums(stated, happened, edges))
+    spread = np.sqrt((sums**2).sum())
+    p_gap = 1.0
+    if len(sums) > 1 and spread:
+        p_gap = float(2 * student.sf(abs(sums.sum()) / spread, len(sums) - 1))
+    shown = signed_sums(stated, happened, edges, group, draws, rng)
+    p_error = _p_value(np.abs(shown).sum(1) / n, error)
+    hits = (np.bincount(group, stated) / sizes).sum()
+    if min(hits, len(sizes) - hits) < 5:
+        shown = shared_sums(stated, edges, group, draws, rng)
+        p_gap = max(p_gap, _p_value(np.abs(shown.sum(1)), abs(sums.sum())))
+        p_error = max(p_error, _p_value(np.abs(shown).sum(1) / n, error))
+    return p_gap, p_error
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #28380636
 def calibration_table(
@@ -154,4 +189,4 @@ def calibration_table(
 
 def _signed_gap(probs, y):
     stated, happened = events(probs, y)
-    return float(stated.mean() - happened.mean())
+    return Measure(stated.mean() - happened.mean())

@@ -420,8 +420,8 @@ def write(
     folder: str | Path,  # must not exist yet
     pictures: int = 200,  # how many
     side: int = 320,  # width in pixels; the height is three quarters of it
-    difficulty: float = 0.25,  # see `simulate`
-    turn: float = 0.2,  # see `simulate`
+    difficulty: float = 0.25,  # factor on blur, noise and mishaps
+    turn: float = 0.2,  # share of codes turned by any angle; the others are nearly upright
     seed: int = 0,  # decides everything
 ) -> Path:  # the folder, with markup.csv and 00000.png …
     """Write simulated photographs with one barcode each.

@@ -88,7 +88,7 @@ def read_barcodes(
     check_paths(place, "file or folder", csv, answer)
     from clfnb.runs.record import model_of
 
-    folder = None if run is None else model_of(run)
+    folder = None if run is None else model_of(run, "barcodes")
     from clfnb.tracks.barcodes.predictor import Predictor, pictures_in
 
     paths = pictures_in(place)

@@ -415,8 +415,10 @@ def evaluate(
 ) -> pd.DataFrame:  # metric, value, low, high, n
     """Shares of codes read right, read wrong and not read, and of right digits.
 
-    Raises `ValueError` for an empty table.
+    Raises `ValueError` for an empty table, or one that `prediction_rows` did not make.
     """
+    if "predicted" not in predictions:
+        raise ValueError("predictions: expected a column 'predicted' with the code that was read")
     rates = code_rates(predictions["label"], predictions["predicted"])
     n = rates["n"]
     shares = {"accuracy": "right", "wrong_rate": "wrong", "silent_rate": "silent"}

@@ -455,8 +455,13 @@ def evaluate(
     replicates: int = 1000,  # bootstrap replicates over records
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # metric, value, low, high, n
-    "The delineation tables as one list; a metric is called lead.point.measure."
+    """The delineation tables as one list; a metric is called lead.point.measure.
+
+    Raises `ValueError` for a table that `prediction_rows` did not make.
+    """
     columns = ["record", "lead", "point", "kind", "reference", "predicted", "error_ms"]
+    if missing := [name for name in columns if name not in predictions]:
+        raise ValueError(f"predictions: expected the columns of prediction_rows, missing {missing}")
     rows = []
     for lead, table in delineation_tables(predictions[columns], replicates, seed).items():
         for point, row in table.iterrows():
