@@ -43,7 +43,9 @@ _PATTERNS = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(np.float64)  # i
 def _gain(rest, blur, code):
     "What the best pattern in any one place would take away from the sum of squared rests."
     modules = encode(code).astype(np.float64)
-    module = np.convolve(blur, np.ones(_PER))  # one dark module, blurred; it begins 14 samples early
+    module = np.convolve(
+        blur, np.ones(_PER)
+    )  # one dark module, blurred; it begins 14 samples early
     length = len(module)
     padded = np.pad(rest, (_REACH, length))
     first = _PER * (2 + _FIRST[:, None] + 1 + np.arange(5))  # of the inner modules in the line
