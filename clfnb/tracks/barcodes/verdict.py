@@ -17,7 +17,7 @@ from .reader import Reading
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #12f03ea8
 WEIGHTS, BIAS = (0.716, -0.025, -0.192, -1.695), -5.446  # of the grounds
 AGREED = 1.5  # what it adds to the logit that another reader gives the same code
-DOUBT = 6.0  # logits below what is needed within which twins are read
+DOUBT = 4.0  # logits below what is needed within which twins are read
 SURE = 4.2  # logit above which nobody else is asked
 
 
