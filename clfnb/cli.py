@@ -6,11 +6,12 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 
 # %% auto #0
 __all__ = ['PLACES', 'FOLDER', 'SECONDS', 'RUN_OPTIONS', 'cli', 'main', 'completion', 'lessons_command', 'report', 'execute',
-           'run_command', 'begin', 'resume', 'runs_command', 'show_command', 'data', 'data_list', 'data_get',
-           'data_verify', 'simulate_command', 'data_simulate', 'predict', 'doctor_command']
+           'run_command', 'begin', 'resume', 'runs_command', 'show_command', 'report_command', 'data', 'data_list',
+           'data_get', 'data_verify', 'simulate_command', 'data_simulate', 'predict', 'doctor_command']
 
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
-import json
+import io
+import signal
 from pathlib import Path
 
 import click
@@ -22,18 +23,23 @@ from clfnb.console import (
     TrackCommands,
     complete,
     dataset_argument,
+    json_option,
+    json_text,
     lesson_named,
     lesson_names,
+    message,
     pairs_to_values,
     parameter_help,
     parameter_names,
     run_names,
+    say_rows,
     summary,
     table,
     with_options,
 )
 from .registry import Track
 from .settings import load_settings
+from .text import printable, say, unbreakable
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
 @click.group(
@@ -52,19 +58,20 @@ def cli(
 # %% ../nbs/lib/cli.ipynb #f3ccf729
 def main(
     args: list[str] | None = None,  # the words after `clfnb`; None for those of this process
-) -> int:  # the exit code: 0, 1, 2 or 130
+) -> int:  # the exit code: 0, 1, 2, or 128 and the number of the signal that ended it
     "The `clfnb` command. An interrupt ends with 130, as it does in a shell."
-    try:
-        return int(cli.main(args=args, prog_name="clfnb", standalone_mode=False) or 0)
-    except click.Abort:
-        click.echo("Interrupted.", err=True)
-        return 130
-    except click.UsageError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+    with unbreakable():
+        try:
+            return int(cli.main(args=args, prog_name="clfnb", standalone_mode=False) or 0)
+        except click.Abort as error:
+            number = getattr(error.__cause__, "signal", None) or signal.SIGINT
+            say("Interrupted." if number == signal.SIGINT else "Stopped.", err=True)
+            return 128 + int(number)
+        except click.ClickException as error:
+            shown = io.StringIO()
+            error.show(shown)
+            say(shown.getvalue().rstrip(), err=True)
+            return error.exit_code
 
 # %% ../nbs/lib/cli.ipynb #287b9b96
 PLACES = {
@@ -86,12 +93,15 @@ def completion(
     from click.shell_completion import get_completion_class
 
     source = get_completion_class(shell)(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
-    click.echo(f"# to have it in every shell: {PLACES[shell]}\n{source}")
+    say(f"# to have it in every shell: {PLACES[shell]}\n{source}")
     return 0
 
 # %% ../nbs/lib/cli.ipynb #da2d4f48
 @cli.command("lessons")
-def lessons_command() -> int:
+@json_option
+def lessons_command(
+    as_json: bool,  # for programs
+) -> int:
     "List the lessons: name, title, time and needs."
     from clfnb.runs.plan import find_lessons
 
@@ -105,25 +115,27 @@ def lessons_command() -> int:
         )
         for name, lesson in lessons.items()
     ]
-    click.echo(
-        table(("name", "title", "time", "needs"), rows)
-        if rows
-        else "No lessons here: go to a folder that has nbs/lessons in or above it."
-    )
+    nothing = "No lessons here: go to a folder that has nbs/lessons in or above it."
+    say_rows(("name", "title", "time", "needs"), rows, as_json, nothing)
     return 0
 
 # %% ../nbs/lib/cli.ipynb #28cb52d0
 def report(
     folder: Path,  # a run folder
+    everything: bool = False,  # all metrics, not only the headline
 ) -> None:
     "Print what a finished run measured and where it lies."
-    file = folder / "metrics.json"
-    metrics = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    from clfnb.runs.record import headline, read_run
+
+    run = read_run(folder)
+    metrics = run.metrics if everything else headline(run)
     if metrics:
-        click.echo(table(("metric", "value"), list(metrics.items())))
+        say(table(("metric", "value"), list(metrics.items())))
+    if rest := len(run.metrics) - len(metrics):
+        say(f"and {rest} more: clfnb show {run.name}")
     html = folder / "report.html"
-    click.echo(f"report  {html}" if html.is_file() else f"notebook  {folder / 'notebook.ipynb'}")
-    click.echo(f"folder  {folder}")
+    say(f"report  {html}" if html.is_file() else f"notebook  {folder / 'notebook.ipynb'}")
+    say(f"folder  {folder}")
 
 # %% ../nbs/lib/cli.ipynb #fdee5b7a
 def execute(
@@ -139,11 +151,10 @@ def execute(
     try:
         folder = start()
     except (RunFailed, RunInterrupted) as error:
-        click.echo(
-            f"Error: {error}" if isinstance(error, RunFailed) else f"\nkept in {error.folder}",
-            err=True,
-        )
-        click.echo(f"to go on with it: clfnb run --resume {error.folder.name}", err=True)
+        failed = isinstance(error, RunFailed)
+        say(f"Error: {error}" if failed else f"\nkept in {error.folder}", err=True)
+        if error.folder.is_dir():
+            say(f"to go on with it: clfnb run --resume {error.folder.name}", err=True)
         if isinstance(error, RunInterrupted):
             raise
         return 1
@@ -163,10 +174,14 @@ RUN_OPTIONS = [
     ),
     click.option(
         "--params",
-        type=click.Path(dir_okay=False),
-        help="JSON or YAML file of parameters; -p goes before it.",
+        type=click.Path(dir_okay=False, allow_dash=True),
+        metavar="FILE",
+        help="JSON or YAML file of parameters, - for the input; -p goes before it.",
     ),
     click.option("--runs-dir", type=FOLDER, help="Folder of all runs, before the settings."),
+    click.option(
+        "--cwd", type=FOLDER, help="Where the notebook runs, instead of in its run folder."
+    ),
 ]
 
 # %% ../nbs/lib/cli.ipynb #6c2f2618
@@ -204,6 +219,9 @@ RUN_OPTIONS += [
         help='Go on with a run that was killed: a name, a folder or "last".',
     ),
     click.option(
+        "--force", is_flag=True, help="With --resume: the run's other host is known to be gone."
+    ),
+    click.option(
         "-h", "--help", "help_", is_flag=True, help="This message, and the parameters of LESSON."
     ),
 ]
@@ -223,11 +241,12 @@ def run_command(
 ) -> int:
     """Execute LESSON headless and keep what it measured.
 
-    `clfnb run LESSON --help` shows its parameters.
+    LESSON is a name, or the path of a notebook of your own. `clfnb run LESSON --help` shows its
+    parameters.
     """
     if help_:
         parameters = "\n\n" + parameter_help(lesson_named(lesson)) if lesson else ""
-        click.echo(ctx.get_help() + parameters)
+        say(ctx.get_help() + parameters)
         return 0
     return resume(lesson, options) if options["resume"] else begin(lesson, options)
 
@@ -247,7 +266,9 @@ def begin(
     if not name:
         raise Mistyped("which lesson? `clfnb lessons` lists them")
     lesson = lesson_named(name)
-    said = {word: options[word] for word in ("runs_dir", *COMPUTING, *LIMITS)}
+    said = {word: options[word] for word in ("runs_dir", "cwd", *COMPUTING, *LIMITS)}
+    if options["force"]:
+        raise Mistyped("--force goes with --resume: a new run holds nobody up")
     try:
         plan = plan_run(lesson, pairs_to_values(options["pairs"], options["params"]), **said)
     except ValueError as error:
@@ -273,8 +294,8 @@ def resume(
             "--resume goes on with the lesson and the parameters of that run: give it alone"
         )
     run = find_run(options["resume"], load_settings(runs_dir=options["runs_dir"]).runs_dir)
-    limits = {word: options[word] for word in LIMITS}
-    return execute(lambda: resume_run(run, **limits))
+    limits = {word: options[word] for word in ("cwd", *LIMITS)}
+    return execute(lambda: resume_run(run, force=options["force"], **limits))
 
 # %% ../nbs/lib/cli.ipynb #2b8fc70d
 @cli.command("runs")
@@ -286,27 +307,28 @@ def resume(
 @click.option(
     "--lesson", shell_complete=complete(lesson_names), help="Only the runs of this lesson."
 )
+@json_option
 def runs_command(
     runs_dir: str | None,  # where to look
     lesson: str | None,  # which runs
+    as_json: bool,  # for programs
 ) -> int:
     "List the runs, newest first."
-    from clfnb.runs.record import list_runs
+    from clfnb.runs.record import headline, list_runs
 
     folder = load_settings(runs_dir=runs_dir).runs_dir
     runs = [run for run in list_runs(folder) if lesson in (None, run.lesson)]
     rows = [
-        (run.name, run.lesson, run.status, run.started, run.seconds, summary(run.metrics))
+        (*(run.name, run.lesson, run.status, run.started, run.seconds), headline(run))
         for run in runs
     ]
     for run in runs:
         if run.status == "broken":
-            click.echo(f"broken: {run.error}", err=True)
-    click.echo(
-        table(("run", "lesson", "status", "started", "seconds", "metrics"), rows)
-        if rows
-        else f"No runs in {folder}."
-    )
+            say(f"broken: {printable(run.error)}", err=True)
+    if not as_json:
+        rows = [(*row, summary(metrics)) for *row, metrics in rows]
+    header = ("run", "lesson", "status", "started", "seconds", "metrics")
+    say_rows(header, rows, as_json, f"No runs in {folder}.")
     return 0
 
 # %% ../nbs/lib/cli.ipynb #b9052184
@@ -317,28 +339,43 @@ def runs_command(
     type=click.Path(file_okay=False),
     help="Folder of all runs, instead of that of the settings.",
 )
+@json_option
 def show_command(
     run: str,  # a folder, a name, the beginning of one, or "last"
     runs_dir: str | None,  # where to look
+    as_json: bool,  # for programs
 ) -> int:
     "Print the parameters, the metrics and, if it failed, the failing cell of RUN."
     from clfnb.runs.record import find_run
 
     found = find_run(run, load_settings(runs_dir=runs_dir).runs_dir)
-    click.echo(
-        f"{found.lesson}  {found.status}  started {found.started}  {found.seconds or '-'} s\n"
-    )
-    click.echo(table(("parameter", "value"), list(found.parameters.items())) + "\n")
+    if as_json:
+        say(json_text({**vars(found), "folder": found.folder}))
+        return 0
+    say(f"{found.lesson}  {found.status}  started {found.started}  {found.seconds or '-'} s\n")
+    say(table(("parameter", "value"), list(found.parameters.items())) + "\n")
     if found.error:
         where = f" in cell {found.failed_cell}" if found.failed_cell else ""
-        click.echo(
-            f"{found.status}{where}: {found.error}\n"
-            if found.error != found.status
-            else f"{found.status}{where}\n"
-        )
+        what = f": {found.error}" if found.error != found.status else ""
+        say(f"{found.status}{where}{what}\n")
     if found.status in ("killed", "interrupted", "failed") and found.record.get("notebook"):
-        click.echo(f"to go on with it: clfnb run --resume {found.name}\n")
-    report(found.folder)
+        say(f"to go on with it: clfnb run --resume {found.name}\n")
+    report(found.folder, everything=True)
+    return 0
+
+# %% ../nbs/lib/cli.ipynb #6e3a1cd4
+@cli.command("report")
+@click.argument("run", shell_complete=complete(run_names))
+@click.option("--runs-dir", type=FOLDER, help="Folder of all runs, instead of the settings'.")
+def report_command(
+    run: str,  # a folder, a name, the beginning of one, or "last"
+    runs_dir: str | None,  # where to look
+) -> int:
+    "Write the report of RUN anew and print where it is."
+    from clfnb.runs.record import find_run
+    from clfnb.runs.report import write_report
+
+    say(write_report(find_run(run, load_settings(runs_dir=runs_dir).runs_dir).folder))
     return 0
 
 # %% ../nbs/lib/cli.ipynb #f385ba4c
@@ -348,7 +385,10 @@ def data() -> None:
 
 # %% ../nbs/lib/cli.ipynb #34add197
 @data.command("list")
-def data_list() -> int:
+@json_option
+def data_list(
+    as_json: bool,  # for programs
+) -> int:
     "List the data sets of the catalogue and say which are here."
     from clfnb.data.catalog import DATASETS, get
 
@@ -356,10 +396,12 @@ def data_list() -> int:
     for name, dataset in DATASETS.items():
         try:
             here = str(get(name))
-        except FileNotFoundError:
+        except (OSError, ValueError) as error:
+            if not isinstance(error, FileNotFoundError):
+                say(f"{name}: {message(error)}", err=True)
             here = None
         rows.append((name, dataset.track, dataset.title, dataset.licence, dataset.size, here))
-    click.echo(table(("name", "track", "title", "licence", "size", "here"), rows))
+    say_rows(("name", "track", "title", "licence", "size", "here"), rows, as_json)
     return 0
 
 # %% ../nbs/lib/cli.ipynb #cb8c0792
@@ -371,26 +413,28 @@ def data_get(
     "Download NAME, or go on with a download that was cut, and print its folder."
     from clfnb.data.catalog import get
 
-    click.echo(get(name, download=True))
+    say(get(name, download=True))
     return 0
 
 # %% ../nbs/lib/cli.ipynb #89d95a97
 @data.command("verify")
 @dataset_argument
+@json_option
 def data_verify(
     name: str,  # from the catalogue
+    as_json: bool,  # for programs
 ) -> int:
     "Compare the files of NAME with the published checksums; list what is missing or changed."
     from clfnb.data.catalog import verify_dataset
 
     problems = verify_dataset(name)
+    if as_json:
+        say_rows(("problem",), [(problem,) for problem in problems], as_json)
+        return 1 if problems else 0
     for problem in problems:
-        click.echo(problem)
-    click.echo(
-        f"{name}: {len(problems)} problem{'s' * (len(problems) > 1)}"
-        if problems
-        else f"{name}: every file is as published"
-    )
+        say(problem)
+    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+    say(f"{name}: {count if problems else 'every file is as published'}")
     return 1 if problems else 0
 
 # %% ../nbs/lib/cli.ipynb #d849d436
@@ -403,7 +447,7 @@ def simulate_command(
     from clfnb.data.simulated import simulated, simulation_options
 
     def write(**given):
-        click.echo(simulated(entry.name, **given))
+        say(simulated(entry.name, **given))
         return 0
 
     about = docments(entry.part("simulate"))
@@ -435,19 +479,21 @@ def predict() -> None:
 
 # %% ../nbs/lib/cli.ipynb #fc3fad08
 @cli.command("doctor")
-def doctor_command() -> int:
+@json_option
+def doctor_command(
+    as_json: bool,  # for programs
+) -> int:
     "Check versions, devices, data and disk; name what is missing and the command that mends it."
     from clfnb.doctor import examine
 
     checks = examine()
     signs = {True: "ok", False: "MISSING", None: "note"}
-    click.echo(
-        table(
-            ("", "what", "found"),
-            [(signs[check.fine], check.what, check.found) for check in checks],
-        )
-    )
-    for check in checks:
-        if check.fine is not True and check.mend:
-            click.echo(f"{check.what}: {check.mend}")
+    rows = [(signs[check.fine], check.what, check.found, check.mend) for check in checks]
+    if as_json:
+        say_rows(("sign", "what", "found", "mend"), rows, as_json)
+    else:
+        say(table(("", "what", "found"), [row[:3] for row in rows]))
+        for sign, what, _, mend in rows:
+            if sign != "ok" and mend:
+                say(f"{what}: {mend}")
     return 1 if any(check.fine is False for check in checks) else 0

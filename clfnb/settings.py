@@ -59,7 +59,10 @@ def _typed(name, value, where, base):
     if name.endswith("_dir"):
         if not text:
             raise SettingsError(f"{where}: {name}: expected a folder, found nothing")
-        return (base / Path(text).expanduser()).absolute()
+        try:
+            return (base / Path(text).expanduser()).absolute()
+        except RuntimeError as error:  # the home of a user that there is not
+            raise SettingsError(f"{where}: {name}: {error}: {text!r}") from error
     if name == "workers":
         if not re.fullmatch(r"\d+", text):
             raise SettingsError(

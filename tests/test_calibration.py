@@ -2,16 +2,22 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from clfnb.evaluation.calibration import (
     Temperature,
+    calibration_table,
     classwise_ece,
     debiased_ece,
     ece,
+    metric_interval,
     noise_floor,
+    prediction_table,
+    read_predictions,
     reliability_curve,
     reliability_diagram,
     smooth_ece,
@@ -140,6 +146,90 @@ def test_consistency_band_covers():
             (table.share >= table.consistent_low) & (table.share <= table.consistent_high)
         ).tolist()
     assert 0.92 < np.mean(inside) < 0.98
+
+
+def clustered(rng, groups, size, together):
+    """A calibrated model whose answers in a group share their luck: a normal copula of that correlation."""
+    group = np.repeat(np.arange(groups), size)
+    stated, shared, own = (
+        rng.uniform(0.5, 1, len(group)),
+        rng.normal(size=groups),
+        rng.normal(size=len(group)),
+    )
+    luck = ndtr(np.sqrt(together) * shared[group] + np.sqrt(1 - together) * own)
+    return np.stack([1 - stated, stated], 1), (luck < stated).astype(int), group
+
+
+@pytest.mark.parametrize("groups, size, together", [(50, 8, 0.3), (40, 5, 1.0)])
+def test_a_thousand_calibrated_clustered_sets(groups, size, together):
+    """With groups at most 5 % of them are accused; kept quiet, the groups make many look dishonest."""
+    rng, told, quiet = np.random.default_rng(0), 0, 0
+    for study in range(1000):
+        probs, y, group = clustered(rng, groups, size, together)
+        told += verdict(probs, y, group, draws=200, seed=study).answer[:5] != "indis"
+        if study < 200:
+            quiet += verdict(probs, y, draws=200, seed=study).answer[:5] != "indis"
+    assert told <= 50 and quiet / 200 > 0.1
+
+
+def test_groups_do_not_hide_an_error():
+    """Too much promised at the top, too little at the bottom: found with and without groups of four."""
+    rng = np.random.default_rng(0)
+    stated, y = np.tile([0.9, 0.6], 2000), (rng.random(4000) < 0.75).astype(int)
+    two = np.stack([1 - stated, stated], 1)
+    for groups in (None, np.arange(4000) // 4):
+        found = verdict(two, y, groups)
+        assert found.answer == "over- and under-confident" and found.ece_p_value < 0.01
+    far = np.clip(stated + 0.08, 0, 1)  # and a mean that is off, by groups of forty
+    assert verdict(far, y, np.arange(4000) // 40).answer == "over-confident"
+
+
+@pytest.mark.parametrize("metric", [ece, debiased_ece, smooth_ece, classwise_ece])
+def test_a_measure_keeps_its_interval(metric):
+    """Given by itself, in a partial or in a lambda, a distance from a calibrated model has an interval from 0 on."""
+    rng = np.random.default_rng(0)
+    stated = rng.uniform(0.55, 1, 300)
+    y = (rng.random(300) < stated).astype(int)
+    found = [
+        metric_interval(way, stated, y, draws=200)
+        for way in (metric, partial(metric), lambda p, y: metric(p, y))
+    ]
+    assert found[0] == found[1] and found[2] == pytest.approx(found[0], abs=0.02)
+    assert [one.low for one in found] == [0, 0, 0]
+
+
+def test_one_event_everywhere():
+    """Of (n,) probabilities verdict, table, curve and error speak of class 1."""
+    stated, y = np.full(1000, 0.1), (np.arange(1000) < 200).astype(int)
+    said, table = verdict(stated, y), calibration_table(stated, y, draws=50)
+    curve = reliability_curve(stated, y, draws=50)
+    assert said.answer == "under-confident" and said.event == "class 1"
+    assert said.gap == pytest.approx(curve.gap) == pytest.approx(table.value["accuracy gap"])
+    assert said.ece == pytest.approx(curve.ece.value) == pytest.approx(table.value["ECE"])
+    names = [
+        text.get_text()
+        for text in reliability_diagram(stated, y, draws=50).get_legend().get_texts()
+    ]
+    assert "under-confident" in names and "over-confident" not in names
+
+
+@pytest.mark.parametrize("form", ["tsv", "utf-16", "semicolons"])
+def test_tables_from_elsewhere(form, tmp_path):
+    """Whatever wrote the file, classes called NA and None keep their rows, and a split called valid is known."""
+    rng = np.random.default_rng(0)
+    probs, names = rng.dirichlet([1, 1, 1], 600), ["NA", "None", "diatom"]
+    table = prediction_table(probs, rng.integers(0, 3, 600), names, split=["valid", "test"] * 300)
+    write = {
+        "tsv": {"sep": "\t"},
+        "utf-16": {"encoding": "utf-16"},
+        "semicolons": {"sep": ";", "decimal": ","},
+    }
+    file = tmp_path / ("a.tsv" if form == "tsv" else "a.csv")
+    table.to_csv(file, index=False, **write[form])
+    found = read_predictions(file)
+    assert found.probs == pytest.approx(probs) and found.names == names and found.left_out == 0
+    assert (found.table.split == np.tile(["val", "test"], 300)).all()
+    assert found.notes == ["split 'valid' is read as 'val'"]
 
 
 def test_light_to_import():

@@ -1,10 +1,12 @@
 "The `clfnb` command as a user meets it: exit codes, messages, completion, a small lesson from beginning to end."
 
+import io
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +17,10 @@ import numpy as np
 import pytest
 import wfdb
 
+import clfnb as clfnb_package
 from clfnb.cli import main
+from clfnb.console import end_prediction
+from clfnb.runs.plan import lesson_from, plan_run
 
 POSIX = os.name == "posix"
 COMMAND = [sys.executable, "-c", "import sys; from clfnb.cli import main; sys.exit(main())"]
@@ -433,3 +438,205 @@ def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatc
         "predict", "ecg", "--run", "any", place, "--out", course / "taken" / "out"
     )
     assert code == 1 and "cannot write here" in one_line(error)
+
+
+def test_python_m_is_the_command():
+    text = (Path(clfnb_package.__file__).parent / "__main__.py").read_text(encoding="utf-8")
+    assert (
+        text.split()
+        == """"`python -m clfnb` is the command `clfnb`." import sys
+        from clfnb.cli import main
+        if __name__ == "__main__": sys.exit(main())""".split()
+    )
+    done = subprocess.run([sys.executable, "-m", "clfnb", "--version"], capture_output=True)
+    assert done.returncode == 0 and done.stdout.startswith(b"clfnb")
+
+
+@pytest.mark.skipif(not POSIX, reason="SIGTERM is sent as a signal, which Windows has no equal of")
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143)])
+def test_a_signal_gives_its_exit_code(course, number, code):
+    words = [*COMMAND, "run", "tiny", "-p", "wait=60"]
+    job = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and not list((course / "runs").rglob("began")):
+        time.sleep(0.2)
+    job.send_signal(number)
+    _, error = job.communicate(timeout=40)
+    assert job.returncode == code and error.rstrip().endswith("Stopped."), error
+
+
+@pytest.mark.skipif(not POSIX, reason="a pipe is closed at its reading end")
+def test_no_print_ends_a_run(course, clfnb):
+    "Somebody looks at the first line and goes; the run goes on to its end."
+    read, write = os.pipe()
+    words = [*COMMAND, "run", "tiny"]
+    job = subprocess.Popen(words, stdout=write, stderr=write)
+    os.close(write)
+    assert os.read(read, 1)
+    os.close(read)
+    assert job.wait(90) == 0
+    assert "finished" in clfnb("runs")[1]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_no_full_log_ends_a_run(course, clfnb):
+    with open("/dev/full", "w") as full:
+        words = [*COMMAND, "run", "tiny"]
+        assert subprocess.run(words, stdout=full, stderr=full, timeout=90).returncode == 0
+    assert "finished" in clfnb("runs")[1]
+
+
+@pytest.mark.skipif(not POSIX, reason="a pipe is closed at its reading end")
+@pytest.mark.parametrize("words", [["--help"], ["data", "list"], ["runs"], ["sing"]])
+def test_no_listing_fails_on_a_closed_pipe(course, words):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*COMMAND, *words], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+    assert done.returncode == (2 if words == ["sing"] else 0)
+
+
+def a_run(course, name="one", **more):
+    "A run folder as a runner leaves it."
+    folder = course / "runs" / "tiny" / name
+    folder.mkdir(parents=True)
+    record = {"lesson": "tiny", "status": "finished", "started": "2026-01-01T00:00:00+00:00"}
+    (folder / "run.json").write_text(json.dumps(record | more), encoding="utf-8")
+    return folder
+
+
+def test_a_report_can_be_made_afterwards(course, clfnb):
+    "A run may be killed in the moment in which its report is written."
+    folder = a_run(course)
+    code, _, error = clfnb("report", "one")
+    assert code == 1 and str(folder / "notebook.ipynb") in one_line(error)
+    shutil.copy(course / "nbs" / "lessons" / "01_tiny.ipynb", folder / "notebook.ipynb")
+    code, out, _ = clfnb("report", "one")
+    assert code == 0 and out.strip() == str(folder / "report.html")
+    assert "A tiny lesson" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_an_extreme_record_does_not_hide(course, clfnb):
+    "JSON without end, wrong types, sizes and processes: named, and the good ones are listed."
+    a_run(course)
+    bad = {
+        "deep": '{"lesson":' * 100_000,
+        "when": '{"lesson": "a", "status": "finished", "started": "soon"}',
+        "digits": '{"lesson": "a", "status": "running", "started": "2026-01-01", "pid": 1e400}',
+    }
+    for name, text in bad.items():
+        (a_run(course, name) / "run.json").write_text(text)
+    for name, metrics in (("nested", {"a": {"b": [1]}}), ("text", {"a": "\x1b[2J"})):
+        (a_run(course, name) / "metrics.json").write_text(json.dumps(metrics))
+    a_run(course, "pid", status="running", pid=10**30, host=socket.gethostname())
+    code, out, error = clfnb("runs")
+    assert code == 0 and "one" in out and "\x1b" not in out + error and "killed" in out
+    assert str(course / "runs" / "tiny" / "deep" / "run.json") in error
+    for name in ("deep", "when", "nested", "text", "pid", "digits"):
+        assert "Traceback" not in clfnb("show", name)[2]
+    found = json.loads(clfnb("runs", "--json")[1])
+    assert {run["run"] for run in found} == {"one", "nested", "text", "pid", *bad}
+
+
+def test_every_listing_as_json(course, clfnb):
+    a_run(course)
+    for words, key in (
+        (["lessons"], "name"),
+        (["runs"], "run"),
+        (["data", "list"], "here"),
+        (["doctor"], "what"),
+    ):
+        code, out, _ = clfnb(*words, "--json")
+        assert code in (0, 1) and json.loads(out)[0][key] != "", words
+    found = json.loads(clfnb("show", "one", "--json")[1])
+    assert (found["name"], found["status"], found["metrics"]) == ("one", "finished", {})
+    assert json.loads(clfnb("runs", "--json", "--lesson", "none")[1]) == []
+
+
+@pytest.mark.skipif(not POSIX, reason="needs a terminal of Unix")
+def test_tables_fit_the_terminal(course):
+    import pty
+
+    a_run(course, "20260101-000000-" + "x" * 100)
+    here, there = pty.openpty()
+    environment = os.environ | {"COLUMNS": "60"}
+    subprocess.run([*COMMAND, "runs"], stdout=there, env=environment, check=True, timeout=60)
+    lines = os.read(here, 10_000).decode().splitlines()
+    assert len(lines) == 2 and max(map(len, lines)) <= 60 and "…" in lines[1]
+    whole = subprocess.run([*COMMAND, "runs"], capture_output=True, text=True, check=True)
+    assert "x" * 100 in whole.stdout  # a pipe gets everything
+
+
+def test_lessons_that_cannot_be_read_do_not_hide_the_others(course, clfnb):
+    folder = course / "nbs" / "lessons"
+    (folder / "02_empty.ipynb").write_text("")
+    (folder / "03_nothing.ipynb").write_text("{}")
+    shutil.copy(folder / "01_tiny.ipynb", folder / "04_tiny.ipynb")
+    code, out, error = clfnb("lessons")
+    assert code == 0 and "A tiny lesson" in out
+    for name in ("02_empty.ipynb", "03_nothing.ipynb", "04_tiny.ipynb"):
+        assert name in error
+    assert "Traceback" not in error
+
+
+def test_parameters_from_the_input(course, clfnb, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("steps: 1000\n"))
+    code, _, error = clfnb("run", "tiny", "--params", "-")
+    assert code == 2 and "steps: expected int 1..100, found 1000" in one_line(error)
+
+
+def test_the_home_folder_in_data(course, clfnb, monkeypatch):
+    "`~` is what a shell leaves alone in -p data=~/x."
+    monkeypatch.setenv("HOME", str(course))
+    monkeypatch.setenv("USERPROFILE", str(course))
+    (course / "mine").mkdir()
+    plan = plan_run(lesson_from(course / "nbs" / "lessons" / "01_tiny.ipynb"), {"data": "~/mine"})
+    assert plan.values["data"] == str(course / "mine")
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (KeyError("lost"), "KeyError: 'lost'"),
+        (RecursionError("too deep"), "RecursionError: too deep"),
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("one\ntwo"), "RuntimeError: one two"),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), "can't decode byte"),
+        (OSError(5, "Input/output error", "a\x1b[2Jb"), r"a\x1b[2Jb: Input/output error"),
+    ],
+)
+def test_no_error_reaches_a_user_as_a_traceback(course, clfnb, monkeypatch, error, said):
+    "One boundary: whatever a command raises is one line, and --debug shows where."
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("clfnb.runs.record.list_runs", fail)
+    code, _, shown = clfnb("runs")
+    assert code == 1 and said in one_line(shown)
+    with pytest.raises(type(error)):
+        main(["--debug", "runs"])
+
+
+def test_typed_control_characters_are_shown(course, clfnb):
+    for words in (["sing\x1b[2J"], ["run", "\x1b]0;x\x07"], ["show", "a\udcff\x1b[31m"]):
+        code, out, error = clfnb(*words)
+        assert code in (1, 2) and "\x1b" not in out + error and r"\x1b" in error
+        assert error.encode()
+
+
+def test_names_in_tables_of_answers(tmp_path, clfnb, capsys):
+    "A class or a file may be called anything; a spreadsheet must not compute it."
+    import pandas as pd
+
+    names = ["=SUM(A1)", "+1+2", "@x", "-a", "caf\udce9", "\x1b[2J", "price_$5", "<b>", "-5"]
+    table = pd.DataFrame({"path": names, "probability": 0.5})
+    end_prediction(table, ["a\x1b[2J.png: broken"], str(tmp_path / "t.csv"), "rows")
+    out, error = capsys.readouterr()
+    assert "\x1b" not in out + error
+    read = pd.read_csv(tmp_path / "t.csv", dtype=str).path.tolist()
+    assert read[:4] == ["'=SUM(A1)", "'+1+2", "'@x", "'-a"]
+    assert read[4:] == [r"caf\xe9", r"\x1b[2J", "price_$5", "<b>", "-5"]
+    end_prediction(table, [], None, "rows")
+    assert "\x1b" not in capsys.readouterr().out

@@ -3,7 +3,9 @@
 import errno
 import hashlib
 import os
+import socketserver
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -231,6 +233,41 @@ def test_a_line_without_a_byte_counts_as_cut(server, tmp_path):
         get_file(server, tmp_path, limit=0.05, tries=2)
     server.hang.set()
     assert get_file(server, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.fixture
+def dripping():
+    "A server that sends an answer byte by byte, its headers too if it is told to."
+    place = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping)
+    place.daemon_threads, place.told = True, b""
+    threading.Thread(target=place.serve_forever, daemon=True).start()
+    yield place
+    place.shutdown()
+    place.server_close()
+
+
+class Dripping(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(4096)
+        self.request.sendall(self.server.told)
+        try:
+            for _ in range(10_000):
+                self.request.sendall(b"x")
+                time.sleep(0.05)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize(
+    "told", [b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"HTTP/1.1 20"]
+)
+def test_a_server_that_drips_is_given_up(dripping, tmp_path, told):
+    "Every byte comes before the limit for one byte; the file would take years."
+    dripping.told = told
+    url = f"http://127.0.0.1:{dripping.server_address[1]}/file.bin"
+    with pytest.raises(Unfinished, match="given up after 2 attempts .* in [01]") as failed:
+        fetch(url, tmp_path / "file.bin", DIGITS, tries=2, limit=0.5, **QUICK)
+    assert url in str(failed.value) and not (tmp_path / "file.bin").exists()
 
 
 def test_a_cut_that_the_server_hides_is_found_by_size(server, tmp_path):

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,10 +16,18 @@ import psutil
 import pytest
 
 from clfnb.runs.execute import RunFailed, resume_run, run_lesson
-from clfnb.runs.parameters import ParameterError, read_parameters
-from clfnb.runs.plan import find_lessons, plan_run, plan_runs
+from clfnb.runs.parameters import ParameterError, check_values, read_parameters
+from clfnb.runs.plan import find_lessons, lesson_from, plan_run, plan_runs
 from clfnb.runs.process import RunHeld
-from clfnb.runs.record import find_run, list_runs, read_run
+from clfnb.runs.record import (
+    find_run,
+    fingerprint,
+    headline,
+    list_runs,
+    open_run,
+    read_run,
+    update_record,
+)
 
 POSIX = os.name == "posix"
 PARAMETERS = """data: str = "simulated"  # "simulated", a name from "clfnb data list", or a folder
@@ -162,6 +171,7 @@ def test_a_kernel_that_dies(lesson, tmp_path):
     run = find_run("last", tmp_path / "runs")
     assert run.status == "failed" and run.error and (run.folder / "notebook.ipynb").is_file()
     assert run.metrics == {"before": 0, "total": 3}
+    assert run.failed_cell == 6  # the text, the parameters, the values given, imports, opening
     assert (
         "exit code 3" in run.error
         and str(run.folder / "kernel.log") in run.error
@@ -174,13 +184,14 @@ def test_time_limits_end_the_kernel(lesson, tmp_path, limits, said):
     with pytest.raises(RunFailed, match=said):
         planned_run(lesson, {"do": "sleep"}, runs_dir=tmp_path / "runs", **limits)
     run = find_run("last", tmp_path / "runs")
-    assert run.status == "failed" and said in run.error
+    assert run.status == "failed" and said in run.error and run.failed_cell == 6
     wait_for(lambda: all(gone(child.pid) for child in psutil.Process().children()))
 
 
 @pytest.mark.skipif(not POSIX, reason="signals are sent, which Windows has no equal of")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop(lesson, tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_told_to_stop(lesson, tmp_path, name):
+    number = getattr(signal, name)
     job = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "runs")],
         stdout=subprocess.DEVNULL,
@@ -411,3 +422,141 @@ def test_a_shared_data_folder_is_only_read(lesson, tmp_path, monkeypatch):
     assert Path(found.record["data_folder"]).is_relative_to(tmp_path / "cache")
     assert list((tmp_path / "cache").glob("pictures-*")) and list(shared.iterdir()) == []
     shared.chmod(0o755)
+
+
+ODD = [
+    "print('rank', os.environ.get('SLURM_NTASKS'), os.environ.get('WORLD_SIZE'))\nopen('here.txt', 'w').close()",
+    "raise ValueError('meant to be shown')",
+    "import beside\nfrom IPython.display import display\ndisplay('a curve', metadata={'line': 'epoch 1  loss 0.5'})",
+]
+
+
+def own_notebook(place, *sources, tags=(), parameters=None):
+    "A notebook of somebody's own, outside any course; every cell but the first under a heading."
+    cells = [nbformat.v4.new_markdown_cell("# My own")]
+    if parameters:
+        cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    for number, source in enumerate(sources):
+        cells.append(nbformat.v4.new_markdown_cell(f"## Part *{number}*"))
+        cells.append(nbformat.v4.new_code_cell(source))
+        if number in tags:
+            cells[-1].metadata["tags"] = ["raises-exception"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(metadata=kernel, cells=cells), place)
+    return lesson_from(place)
+
+
+def test_a_notebook_of_ones_own(lesson, tmp_path, monkeypatch, capsys):
+    """It runs by its path, in its run folder, beside its modules, as one process whatever the
+    cluster says; a cell may raise where it is tagged so; sections and epochs reach the terminal.
+    """
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    (tmp_path / "beside.py").write_text("")
+    own = own_notebook(tmp_path / "own.ipynb", "import os", *ODD, tags=[2])
+    folder = planned_run(own)
+    assert read_run(folder).status == "finished"
+    said = capsys.readouterr().err
+    assert "rank None None" in said and "epoch 1  loss 0.5" in said
+    assert "Part 3" in said and said.index("epoch 1") < said.index("Part 3")
+    assert (folder / "here.txt").is_file() and not (tmp_path / "here.txt").exists()
+    assert "meant to be shown" in (folder / "report.html").read_text(encoding="utf-8")
+    assert os.environ["SLURM_NTASKS"] == "4"
+
+
+def test_what_a_cell_said_before_it_failed(lesson, tmp_path):
+    "An unknown magic raises without an error; what it wrote to the error output is the reason."
+    (tmp_path / "elsewhere").mkdir()
+    own = own_notebook(tmp_path / "own.ipynb", "open('x', 'w').close()", "%nonsense")
+    with pytest.raises(RunFailed, match="magic function `%nonsense` not found") as failed:
+        planned_run(own, cwd=tmp_path / "elsewhere")
+    assert "Part 1" in str(failed.value) and failed.value.cell == 5
+    assert (tmp_path / "elsewhere" / "x").is_file()
+
+
+def test_parameters_of_ones_own_notebook(tmp_path):
+    "Types are read off the values; a cell that computes something is left alone."
+    cell = "a = 1\nb = 0.5\nlst = [1, 2]\nnone = None\nflag = True\nc = a + 1\nimport os"
+    own = own_notebook(tmp_path / "own.ipynb", "a", parameters=cell)
+    rules = read_parameters(own.path, own=True)
+    assert list(rules) == ["a", "b", "lst", "none", "flag"]
+    values = check_values(rules, {"a": "3", "lst": "[7]", "none": "word", "flag": "no"})
+    assert values == {"a": 3, "b": 0.5, "lst": [7], "none": "word", "flag": False}
+    for wrong in ({"a": "x"}, {"lst": "{}"}, {"lst": "x"}, {"c": 1}):
+        with pytest.raises(ParameterError):
+            check_values(rules, wrong)
+    assert read_parameters(own_notebook(tmp_path / "none.ipynb", "1").path, own=True) == {}
+    with pytest.raises(ParameterError, match="expected 'name: type = value"):
+        read_parameters(own.path)  # a lesson says its types
+
+
+def test_a_run_folder_that_is_deleted(lesson, tmp_path):
+    "The run ends, says so, and does not bring the folder back."
+    sources = "import shutil\nshutil.rmtree(out_dir)", "1 + 1", "2 + 2"
+    own = own_notebook(tmp_path / "own.ipynb", *sources, parameters='out_dir = ""')
+    with pytest.raises(RunFailed, match="folder was deleted while it was running") as failed:
+        planned_run(own)
+    assert not failed.value.folder.exists()
+
+
+def test_a_run_folder_that_is_deleted_within_a_cell(lesson, tmp_path, monkeypatch):
+    "A long cell is not computed to its end for nobody."
+    monkeypatch.setattr("clfnb.runs.process.BEAT", 0.2)
+    source = "import shutil, time\nshutil.rmtree(out_dir)\ntime.sleep(300)"
+    own = own_notebook(tmp_path / "own.ipynb", source, parameters='out_dir = ""')
+    with pytest.raises(RunFailed, match="folder was deleted while it was running"):
+        planned_run(own, timeout=250)
+
+
+@pytest.fixture
+def broken(lesson, tmp_path, monkeypatch):
+    "A run that failed, over a data folder; whatever it executes fails at once."
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "a.dat").write_bytes(bytes(200_000))
+    monkeypatch.setattr("clfnb.runs.execute._papermill", lambda *_, **__: 1 / 0)
+    with pytest.raises(RunFailed):
+        planned_run(lesson, {"data": "records"})
+    return find_run("last", tmp_path / "runs")
+
+
+def test_changed_data_end_no_training(broken, tmp_path):
+    "Half of the training on one data set and half on another is nobody's result."
+    with pytest.raises(RunFailed):
+        resume_run(broken)
+    file = tmp_path / "records" / "a.dat"
+    file.write_bytes(bytes(100_000) + b"x" + bytes(99_999))  # as long as it was
+    before, now = broken.record["data_fingerprint"], fingerprint(tmp_path / "records")
+    with pytest.raises(ValueError, match=f"fingerprint {before} when it began, {now} now"):
+        resume_run(broken)
+    file.write_bytes(bytes(200_000))
+    with pytest.raises(RunFailed):
+        resume_run(broken)
+
+
+def test_a_run_on_another_host(broken):
+    "Its sign of life says whether it is alive; who knows better says so."
+    update_record(broken.folder, status="running", host="another", pid=1)
+    (broken.folder / ".heartbeat").touch()
+    with pytest.raises(ValueError, match="running on another, heard of 0 s ago.*--force"):
+        resume_run(broken.folder)
+    with pytest.raises(RunFailed):
+        resume_run(broken.folder, force=True)
+    assert read_run(broken.folder).record["host"] == socket.gethostname()
+    update_record(broken.folder, status="running", host="another", pid=1)
+    os.utime(broken.folder / ".heartbeat", (1, 1))
+    assert read_run(broken.folder).status == "killed"
+    with pytest.raises(RunFailed):
+        resume_run(broken.folder)
+    update_record(broken.folder, status="running", pid=os.getpid(), host=socket.gethostname())
+    with pytest.raises(ValueError, match="this one is running"):
+        resume_run(broken.folder, force=True)
+
+
+def test_headline(tmp_path):
+    "A lesson names the figures that are shown; of an older run the first five are."
+    run = open_run("tiny", tmp_path / "a", {})
+    run.save_metrics({f"m{i}": i for i in range(9)})
+    assert list(headline(read_run(run.folder))) == ["m0", "m1", "m2", "m3", "m4"]
+    run.save_metrics({"f1": 0.5})
+    run.finish(headline=("f1", "m7", "absent"))
+    assert headline(read_run(run.folder)) == {"f1": 0.5, "m7": 7}

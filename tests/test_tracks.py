@@ -23,6 +23,7 @@ SMALL = {
     "plankton": {"pictures": 130},
     "barcodes": {"pictures": 4},
     "volleyball": {"videos": 3, "frames": 3},
+    "chest_xray": {"images": 24, "test": 8, "size": 64},
 }
 NAMES = [entry.name for entry in BUILT_IN]
 

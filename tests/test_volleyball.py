@@ -21,6 +21,7 @@ from clfnb.preprocessing.volleyball.annotations import (
 from clfnb.preprocessing.volleyball.players import fit_geometry, hand_features
 from clfnb.registry import layout_problem, track
 from clfnb.simulate.volleyball.folder import COUNTS, write, write_rendered
+from clfnb.tracks.volleyball.crops import CropData, CropsNet, crop_probabilities
 from clfnb.tracks.volleyball.examples import PUBLISHED, class_counts, load
 from clfnb.tracks.volleyball.frames import FrameData, class_weights, readable
 from clfnb.tracks.volleyball.noise import compare_labels
@@ -257,6 +258,11 @@ def test_real_clips_are_read():
     images, kept, errors = readable(table, 180)
     assert sorted(kept.id) == ["39/29885", "39/29905", "41/19515", "41/19560"] and not errors
     assert images.std() > 20
+    crops = CropData(table)
+    assert len(crops) == 4 and crops.crops[0].float().std() > 20
+    torch.manual_seed(0)
+    probs = crop_probabilities(CropsNet(), crops)
+    assert np.allclose(probs.sum(1), 1, atol=1e-5)
 
 
 @real

@@ -123,6 +123,37 @@ DATASETS["volleyball"] = Dataset(
     by_hand="download the annotations (and the images, if wanted) and unpack the folders of the videos into videos/ in this folder",
 )
 
+# %% ../../nbs/lib/data/catalog.ipynb #c8e57a12
+_KERMANY = (
+    "Kermany DS, Goldbaum M, Cai W et al. Identifying medical diagnoses and treatable diseases by image-based "
+    "deep learning. Cell 2018; 172(5):1122-1131. Data: Mendeley, doi 10.17632/rscbjbr9sj."
+)
+DATASETS["chest_xray"] = Dataset(
+    name="chest_xray",
+    title="Chest X-ray images (pneumonia) of Kermany et al., in Mooney's layout",
+    task="pneumonia or not, in 5,856 frontal chest X-rays of children of one to five years",
+    track="chest_xray",
+    licence="CC BY 4.0",
+    source="https://data.mendeley.com/datasets/rscbjbr9sj/2",
+    size="5,216 training images, 16 for validation, 624 for the test",
+    layout="train|val|test/NORMAL/*.jpeg     names IM-NUMBER-IMAGE and NORMAL2-IM-NUMBER-IMAGE\n"
+    "train|val|test/PNEUMONIA/*.jpeg  names personNUMBER_bacteria_IMAGE and personNUMBER_virus_IMAGE",
+    citation=_KERMANY,
+    by_hand="download ChestXRay2017.zip there and unpack its folder chest_xray here",
+)
+DATASETS["pneumoniamnist"] = Dataset(
+    name="pneumoniamnist",
+    title="PneumoniaMNIST of MedMNIST v2",
+    task="pneumonia or not, in the same X-rays cut square and shrunk to 28 pixels",
+    track="chest_xray",
+    licence="CC BY 4.0",
+    source="https://zenodo.org/records/10519652",
+    size="4,708 training, 524 validation and 624 test images",
+    layout="*.npz  arrays train_images, train_labels, and so on for val and test",
+    citation="Yang J, Shi R, Wei D et al. MedMNIST v2. Scientific Data 2023; 10:41. " + _KERMANY,
+    by_hand="download pneumoniamnist.npz there into this folder",
+)
+
 # %% ../../nbs/lib/data/catalog.ipynb #83864f1c
 def names() -> list[str]:  # in the order of the catalogue
     "The names of all data sets of the catalogue."

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ..files import write_atomic
+from ..text import show_as_text
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #3125d828
 PALETTE = (
@@ -58,6 +59,7 @@ class OwnFigure(Figure):
     def _repr_png_(self):
         from IPython.core.pylabtools import print_figure
 
+        show_as_text(self)
         return print_figure(self)
 
 

@@ -11,7 +11,9 @@ __all__ = ['UnreadablePicture', 'to_mode', 'read_image', 'crop_or_pad', 'fit', '
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+from ..files import regular
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #d316afae
 class UnreadablePicture(ValueError):
@@ -56,31 +58,38 @@ def to_mode(
 def read_image(
     path: str | Path,  # a picture file
     mode: str = "L",  # "L" for grey, "RGB" for colour
+    largest: int | None = None,  # a longer side is shrunk to this while it is read; None: as it is
 ) -> np.ndarray:  # (height, width) or (height, width, 3) uint8, 0 black, 255 white
     """Read a picture of any common format, upright.
 
     Raises `UnreadablePicture` naming a broken file, `FileNotFoundError` for a missing one.
     """
     try:
-        with Image.open(path) as picture:
-            if mode == "L" and picture.format == "JPEG" and picture.mode == "RGB":
-                picture.draft("L", None)
+        with Image.open(regular(path)) as picture:
+            grey = mode == "L" and picture.mode == "RGB"
+            if picture.format == "JPEG" and (grey or largest):
+                picture.draft("L" if grey else None, (largest, largest) if largest else None)
             upright = (
                 ImageOps.exif_transpose(picture)
                 if "exif" in picture.info or picture.format == "TIFF"
                 else picture
             )
-            return to_mode(upright, mode, path)
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        EOFError,
-        Image.DecompressionBombError,
-    ) as error:
-        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
-            raise
+            return _shrunk(to_mode(upright, mode, path), largest)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, UnreadablePicture):
+        raise
+    except Exception as error:  # a broken file raises whatever its decoder stumbles over
         raise UnreadablePicture(f"{path}: not a readable picture: {error}") from error
+
+
+def _shrunk(image, largest):
+    "An array whose longer side is at most `largest`."
+    if not largest or max(image.shape[:2]) <= largest:
+        return image
+    import cv2
+
+    factor = largest / max(image.shape[:2])
+    size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #76d51869
 def _padding(pad, dtype):

@@ -14,9 +14,13 @@ import difflib
 import io
 import json
 import re
+import reprlib
+import sys
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..files import LARGEST, reading, regular
 
 # %% ../../nbs/lib/runs/parameters.ipynb #acc7af39
 class ParameterError(ValueError):
@@ -31,7 +35,9 @@ class Parameter:
     "One parameter of a lesson."
 
     name: str
-    type: str  # "int", "float", "str" or "bool"
+    type: (
+        str  # "int", "float", "str", "bool"; in a notebook of one's own also "list", "dict", "any"
+    )
     default: object
     help: str
     choices: tuple[str, ...] = ()  # allowed values, empty for any
@@ -54,22 +60,24 @@ class Parameter:
 # %% ../../nbs/lib/runs/parameters.ipynb #0711a2c6
 def parameters_cell(
     notebook: str | Path,  # a notebook file
+    own: bool = False,  # a notebook of one's own, which may have none
 ) -> tuple[int, str]:  # number of the cell tagged `parameters` (from 1), and its source
     """The parameters cell.
 
     Raises `ParameterError` if the file is no notebook or has not exactly one such cell.
     """
     try:
-        cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise ParameterError(
-            f"{notebook}: not a notebook ({type(error).__name__}: {error})"
-        ) from error
-    found = [
-        (i, "".join(c["source"]))
-        for i, c in enumerate(cells, 1)
-        if "parameters" in c.get("metadata", {}).get("tags", [])
-    ]
+        with reading(notebook, "a notebook"):
+            cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+            found = [
+                (i, "".join(c["source"]))
+                for i, c in enumerate(cells, 1)
+                if "parameters" in c.get("metadata", {}).get("tags", [])
+            ]
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+    if own and not found:
+        return 0, ""
     if len(found) != 1:
         raise ParameterError(
             f"{notebook}: expected one cell tagged 'parameters', found {len(found)}"
@@ -85,12 +93,13 @@ def _comments(source):
 # %% ../../nbs/lib/runs/parameters.ipynb #7b8aeda6
 def read_parameters(
     notebook: str | Path,  # a notebook file
+    own: bool = False,  # a notebook of one's own: types are read off the values
 ) -> dict[str, Parameter]:  # in the order of the cell
     """The parameters of a notebook.
 
     Raises `ParameterError` naming the notebook, cell and line that cannot be read.
     """
-    cell, source = parameters_cell(notebook)
+    cell, source = parameters_cell(notebook, own)
     try:
         statements, comments = ast.parse(source).body, _comments(source)
     except SyntaxError as error:
@@ -100,13 +109,38 @@ def read_parameters(
     found = {}
     for statement in statements:
         where = f"{notebook}, cell {cell}, line {statement.lineno}"
-        parameter = _parameter(statement, comments.get(statement.end_lineno, ""), where)
+        comment = comments.get(statement.end_lineno, "")
+        if own and not _strict(statement):
+            parameter = _guessed(statement, comment)
+            if parameter is None or parameter.name in found:
+                continue
+        else:
+            parameter = _parameter(statement, comment, where)
         if parameter.name in found:
             raise ParameterError(
                 f"{where}: {parameter.name}: there is a parameter of that name above"
             )
         found[parameter.name] = parameter
     return found
+
+# %% ../../nbs/lib/runs/parameters.ipynb #0c7df0b1
+def _strict(statement):
+    "Whether a line of a notebook of one's own is written as in a lesson."
+    return isinstance(statement, ast.AnnAssign) and ast.unparse(statement.annotation) in TYPES
+
+
+def _guessed(statement, comment):
+    "A `Parameter` from an assignment of a plain value; None from any other line."
+    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+    if getattr(statement, "value", None) is None or not isinstance(targets[0], ast.Name):
+        return None
+    try:
+        default = ast.literal_eval(statement.value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    kind = "any" if default is None else type(default).__name__
+    known = kind in (*TYPES, "list", "dict", "any")
+    return Parameter(targets[0].id, kind, default, comment) if known else None
 
 # %% ../../nbs/lib/runs/parameters.ipynb #41523d30
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -203,6 +237,10 @@ def typed(
         value is None or (text is not None and text.lower() in ("none", "null"))
     ):
         return None
+    if text is not None and "\0" in value:
+        _refuse(value)
+    if parameter.type in ("list", "dict", "any"):
+        return _nested(parameter.type, value)
     if parameter.type == "str" and isinstance(value, str):
         return value
     if parameter.type == "bool":
@@ -225,17 +263,31 @@ def typed(
         else _refuse(value)
     )
 
+# %% ../../nbs/lib/runs/parameters.ipynb #5e471792
+def _nested(kind, value):
+    "A list or a mapping, as JSON where it is text; of any type, what JSON makes of it."
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value if kind == "any" else _refuse(value)
+    return value if kind in ("any", type(value).__name__) else _refuse(value)
+
 
 def _refuse(value):
-    raise ValueError(f"not of the type: {value!r}")
+    raise ValueError(f"not of the type: {_shown(value)}")
+
+
+def _shown(value):
+    "A value in a message; a nested one of a file may be of any length."
+    return reprlib.repr(value) if isinstance(value, (list, dict, set)) else repr(value)
 
 # %% ../../nbs/lib/runs/parameters.ipynb #e02f2bf9
 def _problem(parameter, value):
     "What is wrong with a value, or None."
     try:
         value = typed(parameter, value)
-    except (ValueError, TypeError):
-        return f"{parameter.name}: expected {parameter.allowed}, found {value!r}"
+    except (ValueError, TypeError, OverflowError):
+        return f"{parameter.name}: expected {parameter.allowed}, found {_shown(value)}"
     if value is None:
         return None
     below = parameter.low is not None and not parameter.low <= value <= parameter.high
@@ -281,17 +333,21 @@ def check_values(
 
 # %% ../../nbs/lib/runs/parameters.ipynb #02f41244
 def values_from_file(
-    path: str | Path,  # a .json, .yaml or .yml file
+    path: str | Path,  # a .json, .yaml or .yml file; "-" for the input
 ) -> dict[str, object]:  # name → value
     "The values of a file. Raises `ParameterError` if it is not a mapping from names."
     import yaml
 
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(
-            f"{path}: not readable as YAML or JSON ({' '.join(str(error).split())})"
-        ) from error
+        with reading(path, "readable as YAML or JSON"):
+            text = (
+                sys.stdin.read(LARGEST)
+                if str(path) == "-"
+                else regular(path, LARGEST).read_text(encoding="utf-8")
+            )
+            values = yaml.safe_load(text)  # JSON is YAML
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
     if not isinstance(values, dict):
         raise ParameterError(
             f"{path}: expected a mapping from names to values, found {type(values).__name__}"
@@ -300,4 +356,9 @@ def values_from_file(
         raise ParameterError(
             f"{path}: expected names of parameters, found {', '.join(map(repr, wrong))}"
         )
+    for name, value in values.items():
+        if isinstance(value, str) and "\0" in value:
+            raise ParameterError(
+                f"{path}: {name}: expected text without null bytes, found {value!r}"
+            )
     return values

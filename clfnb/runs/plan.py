@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,10 +20,12 @@ from functools import cache
 from pathlib import Path
 
 from ..data.catalog import DATASETS, resolve
+from ..files import reading
 from ..registry import Track, layout_problem, lesson_notebook, track_of_lesson, tracks
 from .parameters import ParameterError, check_values, read_parameters
 from .record import find_run, fingerprint
 from ..settings import Settings, load_settings, settings_sources
+from ..text import printable, say
 
 # %% ../../nbs/lib/runs/plan.ipynb #cc2db8a0
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Lesson:
     subtitle: str = ""
     time: str = ""
     needs: str = ""
+    own: bool = False  # a notebook from elsewhere, which need not keep the rules of lessons
 
 # %% ../../nbs/lib/runs/plan.ipynb #dced8a42
 def lesson_from(
@@ -49,11 +51,9 @@ def lesson_from(
     path = Path(path).absolute()
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such notebook")
-    try:
+    with reading(path, "a notebook"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a notebook ({type(error).__name__})") from error
-    text = "".join(next((c["source"] for c in cells if c["cell_type"] == "markdown"), ""))
+        text = "".join(next((c["source"] for c in cells if c["cell_type"] == "markdown"), ""))
     parts = (
         re.search(pattern, text, flags=re.M | re.S)
         for pattern in (
@@ -64,7 +64,9 @@ def lesson_from(
         )
     )
     title, subtitle, time, needs = (" ".join(m[1].split()) if m else "" for m in parts)
-    return Lesson(re.sub(r"^\d+_", "", path.stem), path, title, subtitle, time, needs)
+    own = path.parts[-3:-1] != ("nbs", "lessons")
+    name = re.sub(r"[^\w.-]", "_", path.stem if own else re.sub(r"^\d+_", "", path.stem))
+    return Lesson(name, path, title, subtitle, time, needs, own)
 
 # %% ../../nbs/lib/runs/plan.ipynb #a576c64b
 def find_lessons(
@@ -78,15 +80,30 @@ def find_lessons(
     lessons = {}
     for folder in (start, *start.parents, package):
         if (folder / "nbs" / "lessons").is_dir():
-            found = sorted((folder / "nbs" / "lessons").glob("[0-9]*.ipynb"))
-            lessons = {lesson.name: lesson for lesson in map(lesson_from, found)}
+            lessons = _lessons_in(folder / "nbs" / "lessons")
             break
     for track in tracks().values():
         try:
             if (path := lesson_notebook(track)) and track.lesson not in lessons:
-                lessons[track.lesson] = replace(lesson_from(path), name=track.lesson)
+                lessons[track.lesson] = replace(lesson_from(path), name=track.lesson, own=False)
         except (OSError, ValueError, ImportError) as error:  # that package's fault, not ours
-            print(f"the lesson of the track {track.name!r} is left out: {error}", file=sys.stderr)
+            say(f"the lesson of the track {track.name!r} is left out: {error}", err=True)
+    return lessons
+
+
+def _lessons_in(folder):
+    "The lessons of a folder by name. One that cannot be read does not hide the others."
+    lessons = {}
+    for path in sorted(folder.glob("[0-9]*.ipynb")):
+        try:
+            lesson = lesson_from(path)
+        except (OSError, ValueError) as error:
+            say(f"left out: {printable(error)}", err=True)
+            continue
+        first = lessons.setdefault(lesson.name, lesson)
+        if first is not lesson:
+            what = f"{printable(path)}: there is a lesson of that name, {first.path.name}"
+            say(f"left out: {what}", err=True)
     return lessons
 
 # %% ../../nbs/lib/runs/plan.ipynb #40368636
@@ -168,6 +185,7 @@ class Plan:
     fingerprint: str | None = None  # of that folder, 16 hexadecimal digits
     cell_timeout: float | None = None  # seconds a cell
     timeout: float | None = None  # seconds for the whole run
+    cwd: Path | None = None  # where the notebook runs; None: in its run folder
 
     @property
     def record(self) -> dict:
@@ -179,11 +197,12 @@ class Plan:
             "data_fingerprint": self.fingerprint,
             "cell_timeout": self.cell_timeout,
             "timeout": self.timeout,
+            "cwd": str(self.cwd) if self.cwd else None,
         }
 
 # %% ../../nbs/lib/runs/plan.ipynb #d80c4fe6
 def data_folder(
-    data: str,  # "simulated", a name from the catalogue, a folder, or a run for a lesson of none
+    data: str,  # "simulated", a name from the catalogue, a folder; for a lesson of none a run or a file
     track: Track | None,  # that the lesson belongs to
 ) -> Path | None:  # None for simulated data, which is made when the run needs it
     """Where the data of a run lies.
@@ -193,6 +212,8 @@ def data_folder(
     """
     if data == "simulated":
         return None
+    if track is None and Path(data).expanduser().is_file():  # a table of predictions
+        return Path(data).expanduser().absolute()
     if track is None and data not in DATASETS and not Path(data).expanduser().exists():
         with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
             return find_run(data, load_settings().runs_dir).folder
@@ -223,12 +244,27 @@ def check_room(
         raise OSError(f"{there}: {free} MB free, expected at least {NEEDED_MB} MB for a run")
 
 # %% ../../nbs/lib/runs/plan.ipynb #ca286c35
+def _working_folder(cwd):
+    "Where a notebook is to run. Raises `ParameterError` for what is no folder."
+    folder = None if cwd is None else Path(cwd).expanduser().absolute()
+    if folder is not None and not folder.is_dir():
+        raise ParameterError(f"cwd: expected a folder, found {str(folder)!r}")
+    return folder
+
+
+def _names_data(lesson, values):
+    "Whether `data` means a data set; a notebook of one's own may call anything so."
+    data = values.get("data")
+    return isinstance(data, str) and (not lesson.own or Path(data).expanduser().is_dir())
+
+# %% ../../nbs/lib/runs/plan.ipynb #e498d0ff
 def plan_runs(
     lesson: Lesson,  # as `find_lessons` gives it
     many: Iterable[dict],  # one mapping from names to values a run, text or typed
     *,
     cell_timeout: float | None = None,  # seconds a cell
     timeout: float | None = None,  # seconds for a whole run
+    cwd: str | Path | None = None,  # where the notebook runs; None: in its run folder
     **options,  # settings by name, such as runs_dir, device, precision and workers; None: not given
 ) -> list[Plan]:
     """Plan runs of one lesson; nothing is written.
@@ -236,14 +272,14 @@ def plan_runs(
     Raises `ValueError` for values that cannot be, `FileNotFoundError` for data that is not here,
     `OSError` where no run could be kept.
     """
-    said, rules = settings_sources(**options), read_parameters(lesson.path)
+    said, rules = settings_sources(**options), read_parameters(lesson.path, lesson.own)
     settings = Settings(**{name: value for name, (value, _) in said.items()})
     check_room(settings.runs_dir)
     check_room(settings.cache_dir, "simulated data")
     filled, track = said_values(rules, said), track_of_lesson(lesson.name)
     problem_of, print_of = cache(device_problem), cache(fingerprint)
     folder_of = cache(lambda data: data_folder(data, track))
-    limits = {"cell_timeout": cell_timeout, "timeout": timeout}
+    limits = {"cell_timeout": cell_timeout, "timeout": timeout, "cwd": _working_folder(cwd)}
     plans = []
     for given in many:
         values = check_values(rules, filled | given)
@@ -252,7 +288,7 @@ def plan_runs(
         if problem := problem_of(values.get("device", "auto")):
             where = "" if "device" in given else f" ({said['device'][1]})"
             raise ParameterError(problem + where)
-        folder = folder_of(values["data"]) if isinstance(values.get("data"), str) else None
+        folder = folder_of(values["data"]) if _names_data(lesson, values) else None
         if folder and values["data"] not in DATASETS:
             values["data"] = str(folder)
         own = {name: values[name] for name in COMPUTING if name in values}

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/record.html.md"""
 
 # %% auto #0
 __all__ = ['PACKAGES', 'environment', 'fingerprint', 'Run', 'new_run_folder', 'start_record', 'update_record', 'open_run',
-           'RunInfo', 'read_run', 'list_runs', 'find_run', 'model_of']
+           'RunInfo', 'headline', 'read_run', 'list_runs', 'find_run', 'model_of']
 
 # %% ../../nbs/lib/runs/record.ipynb #4f5382e8
 import hashlib
@@ -27,9 +27,10 @@ from fastcore.basics import patch
 
 from .. import registry
 from ..contract import prediction_problem
-from ..files import read_json, write_file, write_json
-from .process import alive, identity
+from ..files import read_json, reading, write_file, write_json
+from .process import SILENT, alive, identity, silence
 from ..settings import load_settings
+from ..text import printable, show_as_text
 
 # %% ../../nbs/lib/runs/record.ipynb #681d685a
 PACKAGES = (
@@ -80,7 +81,7 @@ def fingerprint(
     folder: str | Path,  # a data folder
 ) -> str:  # 16 hexadecimal digits
     """A hash of all file names and sizes below a folder, and of the content of small files (to 64
-    KiB): a changed data set changes it.
+    KiB) and of three places of larger ones: a changed data set changes it.
     """
     digest = hashlib.sha256()
     for parts, path in sorted(_files(folder), key=lambda file: file[0]):
@@ -90,15 +91,20 @@ def fingerprint(
             continue
         if stat.S_ISREG(found.st_mode):
             digest.update(os.fsencode(f"{'/'.join(parts)}:{found.st_size}\n"))
-            if found.st_size <= 65536:
-                with open(path, "rb") as file:
-                    digest.update(file.read())
+            with open(path, "rb") as file:
+                for place in (0, found.st_size // 2, max(0, found.st_size - 16384)):
+                    file.seek(place)
+                    digest.update(file.read(65536 if found.st_size <= 65536 else 16384))
+                    if found.st_size <= 65536:
+                        break
     return digest.hexdigest()[:16]
 
 
 def _files(folder):
     "What lies below a folder: the parts of its name, and its path. Links to folders are not followed."
     root = os.fspath(folder)
+    if os.path.isfile(root):  # a table of predictions is data too
+        yield [os.path.basename(root)], root
     for place, _, names in os.walk(root):
         inside = os.path.relpath(place, root)
         parts = [] if inside == "." else inside.split(os.sep)
@@ -118,6 +124,13 @@ class Run:
     def model_folder(self) -> Path:
         "Where the model goes."
         return self.folder / "model"
+
+    @property
+    def resume(self) -> bool | str:
+        """How its trainings go on, for the trainer's `fit`: under a runner `True`, and other values
+        are refused; by hand "or_anew", and other values are trained anew in a folder of their own.
+        """
+        return True if read_json(self.folder / "run.json").get("runner") else "or_anew"
 
 # %% ../../nbs/lib/runs/record.ipynb #07226cd8
 def new_run_folder(
@@ -158,7 +171,9 @@ def start_record(
     names = ("device", "precision", "workers")
     computing = {name: parameters[name] for name in names if name in parameters}
     known = identity() | environment() | computing | more
-    return update_record(folder, **began, error=None, failed_cell=None, **known)
+    record = read_json(folder / "run.json") | began | {"error": None, "failed_cell": None} | known
+    write_json(folder / "run.json", record)
+    return record
 
 # %% ../../nbs/lib/runs/record.ipynb #988977be
 def update_record(
@@ -167,8 +182,12 @@ def update_record(
 ) -> dict:  # all entries
     """Change entries of `run.json`; a status that ends the run sets the time too.
 
-    Raises `ValueError` if the file is no record.
+    Raises `ValueError` if the file is no record, `FileNotFoundError` if it is gone with its folder.
     """
+    if not (folder / "run.json").exists():
+        raise FileNotFoundError(
+            f"{folder / 'run.json'}: no such file; was the run's folder deleted?"
+        )
     record = read_json(folder / "run.json") | entries
     if entries.get("status") not in (None, "running"):
         now = datetime.now(UTC)
@@ -239,6 +258,9 @@ def save_predictions(
         raise ValueError(f"predictions: {problem}")
     if missing := int(predictions["id"].isna().sum()):
         raise ValueError(f"predictions: expected an id in every row, {missing} have none")
+    for column in predictions.select_dtypes("object"):  # names of files that are no text
+        safe = [printable(v) if isinstance(v, str) else v for v in predictions[column]]
+        predictions = predictions.assign(**{column: safe})
     try:
         name, content = "predictions.parquet", predictions.to_parquet(index=False)
     except ImportError:
@@ -267,6 +289,7 @@ def save_figure(
         raise ValueError(
             f"figure {name!r}: expected a plain file name without suffix, as in 'worst_errors'"
         )
+    show_as_text(figure)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi)
     return write_file(self.folder / "figures" / f"{name}.png", picture.getvalue())
@@ -286,12 +309,15 @@ def note_data(
 @patch
 def finish(
     self: Run,
+    headline: tuple[str, ...] = (),  # names of the few metrics that say how it went
 ) -> Path:  # the run folder
     """The lesson's last call.
 
     A run without a runner is now finished; under a runner, the runner says so when all cells
     are done.
     """
+    if headline:
+        update_record(self.folder, headline=list(headline))
     if not read_json(self.folder / "run.json").get("runner"):
         update_record(self.folder, status="finished")
     return self.folder
@@ -328,8 +354,27 @@ def _check_record(
         raise ValueError(
             f"{file}: not a run's record: expected 'seconds' to be a number, found {record['seconds']!r}"
         )
+    with reading(file, "a run's record"):
+        datetime.fromisoformat(record["started"])
 
 # %% ../../nbs/lib/runs/record.ipynb #2305a20c
+def _lives(record, folder):
+    "Whether the process of a run is at work, as far as can be seen from here."
+    if record.get("host") == socket.gethostname():
+        return alive(record.get("pid"), record.get("pid_created"))
+    silent = silence(folder)
+    return silent is None or silent < SILENT
+
+
+def headline(
+    run: RunInfo,  # of any lesson
+) -> dict:  # name → number
+    "The few metrics that say how a run went: those its lesson names, else the first five."
+    named = run.record.get("headline")
+    named = [name for name in named if name in run.metrics] if isinstance(named, list) else []
+    return {name: run.metrics[name] for name in named or list(run.metrics)[:5]}
+
+# %% ../../nbs/lib/runs/record.ipynb #0751b9d3
 def read_run(
     folder: str | Path,  # a run folder
 ) -> RunInfo:
@@ -345,11 +390,7 @@ def read_run(
     )
     _check_record(record, folder / "run.json")
     status = record["status"]
-    if (
-        status == "running"
-        and record.get("host") == socket.gethostname()
-        and not alive(record.get("pid"), record.get("pid_created"))
-    ):
+    if status == "running" and not _lives(record, folder):
         status = "killed"
     return RunInfo(
         folder.name,
@@ -365,7 +406,18 @@ def read_run(
         record,
     )
 
-# %% ../../nbs/lib/runs/record.ipynb #0751b9d3
+# %% ../../nbs/lib/runs/record.ipynb #dd5c3a0f
+def _broken(file, error):
+    "A run that cannot be read."
+    name, lesson = file.parent.name, file.parent.parent.name
+    try:
+        changed = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except (OSError, ValueError, OverflowError):  # deleted in this moment
+        changed = ""
+    what = str(error) if str(file.parent) in str(error) else f"{file}: {error}"
+    return RunInfo(name, file.parent, lesson, "broken", changed, None, {}, {}, what, None, {})
+
+# %% ../../nbs/lib/runs/record.ipynb #fd400a3c
 def list_runs(
     runs_dir: str | Path,  # folder of all runs
 ) -> list[
@@ -376,25 +428,8 @@ def list_runs(
     for file in Path(runs_dir).glob("*/*/run.json"):
         try:
             found.append(read_run(file.parent))
-        except (ValueError, OSError) as error:
-            changed = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(
-                timespec="seconds"
-            )
-            found.append(
-                RunInfo(
-                    file.parent.name,
-                    file.parent,
-                    file.parent.parent.name,
-                    "broken",
-                    changed,
-                    None,
-                    {},
-                    {},
-                    str(error),
-                    None,
-                    {},
-                )
-            )
+        except Exception as error:  # whatever it is, the other runs are listed
+            found.append(_broken(file, error))
     return sorted(found, key=lambda run: (run.started, run.name), reverse=True)
 
 # %% ../../nbs/lib/runs/record.ipynb #1593dc92
@@ -428,7 +463,7 @@ def model_of(
     track: str = "",  # whose model is wanted: "last" is then the newest run of that track's lesson with a model, if there is one
 ) -> Path:  # a folder with a model
     "The model that a run trained. Raises `FileNotFoundError` if it kept none."
-    if (Path(run) / "model.safetensors").is_file():
+    if any((Path(run) / name).exists() for name in ("model.safetensors", "config.json")):
         return Path(run)
     runs_dir = load_settings().runs_dir
     for own in list_runs(runs_dir) if run == "last" and track else ():

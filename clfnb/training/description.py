@@ -111,6 +111,8 @@ def differences(
             continue
         if key == "given":
             said += differences(one, other or {})
+        elif one != other and isinstance(one, dict) and isinstance(other, dict):
+            said.append(f"{key}: {', '.join(differences(one, other))}")
         elif one != other:
             said.append(f"{key}: the checkpoint has {one!r}, this run has {other!r}")
     return said

@@ -94,7 +94,7 @@ class Loop:
         self.ready.zero_grad()
         outputs, targets = self.forward_batch(self.called, batch)
         loss, count = self.measure(outputs, targets, count)
-        self.fabric.backward(loss)
+        self.backward(loss)
         self.update()
         self.pending.append((self.step - 1, loss.detach(), count))
 
@@ -120,11 +120,12 @@ class Steps(Loop):
         if self.compile:
             self.model.compile()
         self.wrapped = self.fabric.setup_module(self.model)
+        self.called, self.backward = self.wrapped, self.fabric.backward
         self.ready = self.fabric.setup_optimizers(self.optimizer)
-        plain = (
-            self.fabric.world_size == 1 and self.fabric.strategy.precision.precision == "32-true"
-        )
-        self.called = self.model if plain else self.wrapped
+        precision = self.fabric.strategy.precision.precision
+        if self.fabric.world_size == 1 and precision == "32-true":
+            self.called, self.backward = self.model, torch.Tensor.backward
+            self.ready = self.optimizer
 
     def call(
         self,
@@ -179,9 +180,7 @@ class SharedSteps(Steps):
             with self.fabric.no_backward_sync(self.wrapped, enabled=not last):
                 outputs, targets = self.forward_batch(self.called, batch)
                 loss, ours[number] = self.measure(outputs, targets, ours[number])
-                self.fabric.backward(
-                    loss * (ours[number] if later else ours[number] * world / total)
-                )
+                self.backward(loss * (ours[number] if later else ours[number] * world / total))
             self.pending.append((self.step, loss.detach(), ours[number]))
         if later:
             share = world / self._total(ours)

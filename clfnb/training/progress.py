@@ -102,10 +102,11 @@ class Curve(Silent):
         from IPython.display import display
 
         figure = self.draw(history)
+        said = {"line": format_row(history[-1])}  # which a runner passes on to its terminal
         if self.shown is None:
-            self.shown = display(figure, display_id=True)
+            self.shown = display(figure, display_id=True, metadata=said)
         else:
-            self.shown.update(figure)
+            self.shown.update(figure, metadata=said)
 
 # %% ../../nbs/lib/training/progress.ipynb #9ed9af86
 def make_reporter(

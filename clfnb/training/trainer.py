@@ -216,7 +216,7 @@ class Spread(Surviving):
             with arithmetic(self.tf32, self.deterministic):
                 return getattr(self, work)(*arguments)
         sent = copy.copy(self)
-        sent.fabric = sent.wrapped = sent.ready = sent.called = None
+        sent.fabric = sent.wrapped = sent.ready = sent.called = sent.backward = None
         answer = run_processes(_in_process, (sent, work, arguments), self.devices)
         if answer["state"]:
             self.folder = self.folder and Path(answer["result"])

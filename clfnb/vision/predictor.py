@@ -24,7 +24,7 @@ from ..evaluation.calibration.predictions import read_predictions
 from ..evaluation.intervals import draw_weights, percentile_interval
 from ..evaluation.metrics import summary
 from ..models.shipped import model_folder
-from ..training.checkpoints import load_model
+from ..training.checkpoints import restore_model
 from .views import logits_of
 
 # %% ../../nbs/lib/vision/predictor.ipynb #d7387121
@@ -103,11 +103,13 @@ class ImagePredictor:
 
         Raises `FileNotFoundError` if there is no model, `ValueError` if it is another track's.
         """
-        state, config = load_model(model_folder(run, cls.track), track=cls.track)
-        model = cls.build_model(len(config["classes"]), **config["arguments"])
-        model.load_state_dict(state)
+
+        def build(found):
+            return cls.build_model(len(found["classes"]), **found["arguments"])
+
+        model, config = restore_model(model_folder(run, cls.track), build, track=cls.track)
         kept = [config[name] for name in ("classes", "size", "temperature")]
-        return cls(model.eval(), *kept, np.array(config["energy"]), device)
+        return cls(model, *kept, np.array(config["energy"]), device)
 
     def table(
         self,
@@ -159,7 +161,7 @@ def name_images(
     paths,  # a folder of images, searched to any depth, an image, or a list of images
     probs: bool = False,  # a column for every class too
     on_error: str = "skip",  # a broken image: "skip" or "raise"
-    chunk: int = 4096,  # images held in memory at a time
+    chunk: int = 512,  # images held in memory at a time
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
     "Name all images of a folder. Raises `FileNotFoundError` where there are none."
     paths = image_files(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))

@@ -11,12 +11,14 @@ __all__ = ['Pictures', 'pack', 'decode']
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
 from tqdm import tqdm
 
 from ...preprocessing.images import UnreadablePicture, read_image
+from ...text import printable
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #1716563e
 @dataclass
@@ -43,24 +45,28 @@ class Pictures:
 
 
 def pack(
-    images: list[np.ndarray],  # each (height, width) uint8
+    images: list[np.ndarray],  # each (height, width) uint8; the list is emptied on the way
 ) -> Pictures:
-    "Pictures laid end to end."
+    "Pictures laid end to end. No two copies of all of them are held at a time."
     shapes = np.array([image.shape for image in images], np.int64).reshape(-1, 2)
-    return Pictures(
-        np.concatenate([np.zeros(0, np.uint8), *(image.ravel() for image in images)]), shapes
-    )
+    data, start = np.empty(shapes.prod(axis=1).sum(), np.uint8), 0
+    for row in range(len(images)):
+        image, images[row] = images[row], None
+        data[start : start + image.size] = image.ravel()
+        start += image.size
+    images.clear()
+    return Pictures(data, shapes)
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #261f491a
-def _read_or_error(path):
+def _read_or_error(path, largest):
     try:
-        return read_image(path)
-    except (UnreadablePicture, OSError) as error:
-        return error
+        return read_image(path, largest=largest)
+    except Exception as error:  # whatever it is, the others are read
+        return error if str(path) in str(error) else UnreadablePicture(f"{path}: {error}")
 
 
-def _read_some(paths):
-    return [_read_or_error(path) for path in paths]
+def _read_some(paths, largest):
+    return [_read_or_error(path, largest) for path in paths]
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #a6edc0a3
 def decode(
@@ -68,6 +74,7 @@ def decode(
     on_error: str = "skip",  # a broken picture: "skip" or "raise"
     threads: int | None = None,  # that read at the same time; none: as many as the processor has
     progress: bool = True,  # show a bar
+    largest: int = 1024,  # a longer side is shrunk to this while it is read
 ) -> tuple:  # pictures (of those that were read), (n,) bool which were read, list of errors
     """Decode picture files in parallel.
 
@@ -79,7 +86,8 @@ def decode(
     read = np.zeros(len(paths), bool)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         parts = pool.map(
-            _read_some, [paths[start : start + 64] for start in range(0, len(paths), 64)]
+            partial(_read_some, largest=largest),
+            [paths[start : start + 64] for start in range(0, len(paths), 64)],
         )  # a task for each would cost as much as it does
         for row, image in enumerate(
             tqdm(
@@ -94,7 +102,7 @@ def decode(
                 if on_error == "raise":
                     pool.shutdown(cancel_futures=True)
                     raise image
-                errors.append(str(image))
+                errors.append(printable(image))
             else:
                 images.append(image)
                 read[row] = True

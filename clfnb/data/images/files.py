@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ...text import printable
+
 # %% ../../../nbs/lib/data/images/files.ipynb #0688b41b
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm")
 
@@ -26,7 +28,7 @@ def image_files(
         return [place]
     found = [
         Path(where) / name
-        for where, _, names in os.walk(place)
+        for where, names in _folders(place)
         for name in names
         if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     ]
@@ -35,6 +37,22 @@ def image_files(
             f"{place}: expected pictures ({' '.join(SUFFIXES)}), found {'none' if place.is_dir() else 'no such folder'}"
         )
     return sorted(found)
+
+
+def _folders(place, above=()):
+    "Each folder below a place with its files: links are followed, hidden folders are not."
+    here, names, folders = os.path.realpath(place), [], []
+    try:
+        with os.scandir(place) as entries:
+            for entry in entries:
+                (folders if entry.is_dir() else names).append(entry.name)
+    except OSError:  # not ours to read
+        return
+    yield place, names
+    for name in sorted(folders):
+        path = os.path.join(place, name)
+        if not name.startswith(".") and os.path.realpath(path) not in (*above, here):
+            yield from _folders(path, (*above, here))
 
 # %% ../../../nbs/lib/data/images/files.ipynb #592561a9
 def class_table(
@@ -56,8 +74,8 @@ def class_table(
     table = pd.DataFrame(
         {
             "path": list(map(str, files)),
-            "file": ["/".join(part) for part in parts],
-            "label": [part[0] for part in parts],
+            "file": [printable("/".join(part)) for part in parts],
+            "label": [printable(part[0]) for part in parts],
         }
     )
     if table.label.nunique() < 2:

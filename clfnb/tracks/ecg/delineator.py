@@ -39,7 +39,7 @@ from clfnb.tracks.ecg.examples import (
     read_signal,
 )
 from .records import record_path, records_in
-from ...training.checkpoints import load_model
+from ...training.checkpoints import restore_model
 from ...training.inference import infer
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #c4a2bb7e
@@ -204,11 +204,10 @@ def load(
 
     Raises `FileNotFoundError` if the run has no model, `ValueError` if it is not an ECG model.
     """
-    state, config = load_model(model_folder(run, "ecg"), track="ecg")
+    folder = model_folder(run, "ecg")
+    model, config = restore_model(folder, lambda found: build_model(**found["arguments"]), "ecg")
     arguments = config["arguments"]
-    model = build_model(**arguments)
-    model.load_state_dict(state)
-    return cls(model.eval(), arguments["scheme"], arguments["input_leads"], device=device)
+    return cls(model, arguments["scheme"], arguments["input_leads"], device=device)
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #74c63fa7
 @patch

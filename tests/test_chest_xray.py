@@ -1,0 +1,349 @@
+"""Chest X-rays where a notebook cannot look: other people's figures as oracles, DICOM from a real scanner, bad files, the installed command, and real images if they are there.
+
+Tests with real data need CLFNB_DATA/chest_xray or CLFNB_DATA/pneumoniamnist; DICOM files come from pydicom-data.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from clfnb.contract import contract_problems, prediction_problem
+from clfnb.evaluation.comparison import compare_auc, delong
+from clfnb.preprocessing.radiographs import UnreadableRadiograph, read_dicom, read_radiograph
+from clfnb.registry import track
+from clfnb.simulate.chest_xray.folder import write
+from clfnb.tracks.chest_xray.examples import load, squares_of
+from clfnb.tracks.chest_xray.parts import block_folds, patient_folds, with_names
+
+DATA = Path(os.environ.get("CLFNB_DATA", ""))
+KERMANY, MEDMNIST = DATA / "chest_xray", DATA / "pneumoniamnist"
+needs_images = pytest.mark.skipif(
+    not (KERMANY / "train").is_dir(), reason="needs CLFNB_DATA/chest_xray/train"
+)
+
+
+def dicom_file(name):
+    "A file of the package pydicom-data; skips where it is not installed."
+    pytest.importorskip("pydicom")
+    store = pytest.importorskip("data_store")
+    found = sorted(Path(store.__file__).parent.rglob(name))
+    if not found:
+        pytest.skip(f"pydicom-data has no {name} here")
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def chests(tmp_path_factory):
+    "A simulated folder in the real layout, and the cache of its images."
+    place = tmp_path_factory.mktemp("chests")
+    return write(place / "data", images=120, test=40, size=64), place / "cache"
+
+
+def test_the_track_keeps_the_contract():
+    assert contract_problems(track("chest_xray")) == []
+
+
+@pytest.mark.parametrize("n, seed", [(60, 0), (400, 1), (1500, 2)])
+def test_delong_is_what_mlstatkit_computes(n, seed):
+    MLstatkit = pytest.importorskip("MLstatkit")
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < 0.6).astype(int)
+    first, second = y + rng.normal(0, 1, n), np.round(y + rng.normal(0, 1.3, n), 1)  # with ties
+    areas, covariance = delong(y, [first, second])
+    z, p, _, _, one, two, *_ = MLstatkit.Delong_test(y, first, second)
+    assert np.allclose(areas, [one, two], atol=1e-9)
+    ours = compare_auc(y, first, second)
+    spread = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert abs(abs(ours["difference"] / spread) - abs(z)) < 1e-6 and abs(ours["p"] - p) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["RG1_UNCR.dcm", "RG1_J2KR.dcm"])
+def test_a_real_chest_in_dicom_is_right_way_round(name):
+    "CR CHEST, MONOCHROME1, 15 bits: air must come out dark, so the lungs darker than the middle."
+    pytest.importorskip("openjpeg") if "J2K" in name else None
+    image = read_dicom(dicom_file(name))
+    assert image.dtype == np.uint8 and image.shape == (1955, 1841)
+    square = read_radiograph(dicom_file(name), 128)
+    spine, lungs = square[40:80, 58:70].mean(), square[40:80, [30, 31, 32, 95, 96, 97]].mean()
+    assert spine > lungs + 15
+
+
+def test_dicom_header_stays_inside(tmp_path):
+    "Neither the predictor's table nor an error carries a patient's name."
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dcmread(dicom_file("RG1_UNCR.dcm"))
+    dataset.PatientName = "Doe^Jane"
+    del dataset.PixelData
+    path = tmp_path / "scan.dcm"
+    dataset.save_as(path)
+    with pytest.raises(UnreadableRadiograph, match="scan.dcm: DICOM without pixels") as caught:
+        read_radiograph(path)
+    assert "Doe" not in str(caught.value)
+
+
+def dicom_of(path, values, **more):
+    "A small DICOM file with these values."
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = (
+        ExplicitVRLittleEndian,
+        SecondaryCaptureImageStorage,
+    )
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    dataset.SOPClassUID, dataset.SOPInstanceUID = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+    )
+    dataset.Rows, dataset.Columns = values.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PhotometricInterpretation, dataset.Modality = "MONOCHROME2", "CR"
+    for name, value in more.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = values.astype(np.uint16).tobytes()
+    dataset.save_as(path)
+    return path
+
+
+def test_dicom_window_rescale_and_inversion(tmp_path):
+    pytest.importorskip("pydicom")
+    ramp = np.tile(np.arange(0, 4096, 16), (64, 1))
+    plain = read_dicom(dicom_of(tmp_path / "a.dcm", ramp))
+    window = {
+        "WindowCenter": 1024,
+        "WindowWidth": 1024,
+        "RescaleSlope": 0.5,
+        "RescaleIntercept": 0,
+    }
+    seen = read_dicom(dicom_of(tmp_path / "b.dcm", ramp, **window))
+    turned = read_dicom(dicom_of(tmp_path / "c.dcm", ramp, PhotometricInterpretation="MONOCHROME1"))
+    assert np.all(np.diff(plain[0].astype(int)) >= 0) and plain[0, -1] == 255
+    assert (
+        seen[0, 50] == 0 and seen[0, -40] == 255 and 100 < seen[0, 128] < 155
+    )  # 512..1536 of the rescaled
+    assert np.abs(turned.astype(int) - (255 - plain.astype(int))).max() <= 1
+
+
+def test_dicom_of_several_frames_is_refused(tmp_path):
+    pytest.importorskip("pydicom")
+    path = dicom_of(tmp_path / "film.dcm", np.zeros((3, 16, 16)), NumberOfFrames=3)
+    with pytest.raises(UnreadableRadiograph, match="film.dcm: DICOM with 3 frames"):
+        read_radiograph(path)
+
+
+def test_a_huge_scan_costs_little_memory(tmp_path):
+    "A JPEG of 12,000 × 12,000 pixels is shrunk while it is decoded."
+    path = tmp_path / "scan.jpg"
+    cv2.imwrite(str(path), np.tile(np.linspace(0, 255, 12000).astype(np.uint8), (12000, 1)))
+    script = (
+        "import resource, sys\nfrom clfnb.preprocessing.radiographs import read_radiograph\nimport cv2\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "image = read_radiograph(sys.argv[1], 224)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, image.shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout.split()[0]) < 120_000 and "(224, 224)" in done.stdout  # kilobytes
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda p: p.write_bytes(b""), "empty"),
+        (lambda p: p.write_bytes(b"\xff\xd8\xff\xe0 cut"), "not a readable image"),
+        (
+            lambda p: cv2.imwrite(
+                str(p), np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+            ),
+            "colour image",
+        ),
+    ],
+)
+def test_bad_images_are_named(tmp_path, make, message):
+    path = tmp_path / "bad.png"
+    make(path)
+    with pytest.raises(UnreadableRadiograph, match=message) as caught:
+        read_radiograph(path)
+    assert "bad.png" in str(caught.value)
+
+
+def test_grey_of_any_depth_and_packing_reads_alike(tmp_path):
+    grey = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (150, 1))
+    files = {
+        "a.png": grey,
+        "b.png": grey.astype(np.uint16) * 257,
+        "c.jpg": np.dstack([grey] * 3),
+        "d.tif": grey,
+    }
+    for name, values in files.items():
+        cv2.imwrite(str(tmp_path / name), values)
+    images = [read_radiograph(tmp_path / name, 64).astype(int) for name in files]
+    assert max(np.abs(images[0] - other).mean() for other in images[1:]) < 3
+
+
+def test_layouts_that_cannot_be_are_refused(tmp_path):
+    (tmp_path / "one" / "NORMAL").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "one" / "NORMAL" / "a.png"), np.zeros((20, 20), np.uint8))
+    with pytest.raises(ValueError, match="two classes"):
+        load(tmp_path / "one", cache_dir=tmp_path)
+    (tmp_path / "one" / "PNEUMONIA").mkdir()
+    with pytest.raises(ValueError, match="PNEUMONIA: a class without an image"):
+        load(tmp_path / "one", cache_dir=tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load(tmp_path / "nowhere", cache_dir=tmp_path)
+
+
+def test_a_table_of_ones_own(tmp_path):
+    for name in "abcd":
+        cv2.imwrite(
+            str(tmp_path / f"{name}.png"), np.full((20, 20), 10 * ord(name) % 250, np.uint8)
+        )
+    (tmp_path / "labels.csv").write_text(
+        "path,label,patient\na.png,0,P1\nb.png,1,P1\nc.png,1,P2\nd.png,0,P3\nlost.png,1,P4\n"
+    )
+    table = load(tmp_path, size=16, cache_dir=tmp_path / "cache")
+    assert (
+        table.group.tolist() == ["P1", "P1", "P2", "P3"]
+        and table.attrs["errors"][0].count("lost.png") == 1
+    )
+    assert table.code.tolist() == [0, 1, 1, 0] and squares_of(table).shape == (4, 16, 16)
+
+
+def test_blocks_and_folds_keep_patients_whole(chests):
+    folder, cache = chests
+    table = load(folder, size=32, cache_dir=cache)
+    for fold in (patient_folds(table, 4), block_folds(table, 4)):
+        assert pd.Series(fold).groupby(table.group).nunique().max() == 1 and set(fold) == {
+            0,
+            1,
+            2,
+            3,
+        }
+
+
+def command(*words, **environment):
+    script = "import sys; from clfnb.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def shipped_answers(chests, tmp_path_factory):
+    "What the installed command says with its own weights about drawn chests, a broken file and noise."
+    folder, _ = chests
+    place = tmp_path_factory.mktemp("mixed")
+    for path in sorted((folder / "test").rglob("*.jpeg"))[:4]:
+        (place / path.name).write_bytes(path.read_bytes())
+    cv2.imwrite(
+        str(place / "noise.png"), np.random.default_rng(0).integers(0, 256, (224, 224), np.uint8)
+    )
+    (place / "broken.jpeg").write_bytes(b"no image")
+    done = command("predict", "chest_xray", place, "--device", "cpu", "--csv", place / "out.csv")
+    return done, pd.read_csv(place / "out.csv")
+
+
+def test_shipped_weights_answer_out_of_the_box(shipped_answers):
+    done, table = shipped_answers
+    assert done.returncode == 1 and "broken.jpeg" in done.stderr  # one file was left out
+    assert "Not a medical device" in done.stderr and table.not_a_medical_device.all()
+    assert list(table)[:3] == ["path", "probability", "class"] and len(table) == 5
+    assert table.probability.between(0, 1).all() and set(table["class"]) <= {
+        "NORMAL",
+        "PNEUMONIA",
+    }
+    noise = table[table.path.str.endswith("noise.png")].unknown_score.item()
+    assert noise > 0.99
+
+
+def test_an_extremity_is_unlike_a_chest(tmp_path):
+    from clfnb.tracks.chest_xray.predictor import Predictor
+
+    chest, hand = dicom_file("RG1_UNCR.dcm"), dicom_file("RG3_UNCR.dcm")
+    table, errors = Predictor.load().predict([chest, hand])
+    assert errors == [] and table.unknown_score[1] > 0.95
+    assert table.unknown_score[1] >= table.unknown_score[0]
+
+
+def test_a_run_trains_and_its_model_predicts(chests, tmp_path):
+    "The lesson on a folder of its own, final, then the command on an .npz."
+    folder, _ = chests
+    words = "-p recipe=quick -p epochs=2 -p compare=false -p final=true -p size=64 -p device=cpu"
+    done = command(
+        "run",
+        "chest_xray_pneumonia",
+        "-p",
+        f"data={folder}",
+        *words.split(),
+        CLFNB_RUNS=str(tmp_path / "runs"),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    run = next((tmp_path / "runs" / "chest_xray_pneumonia").iterdir())
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    assert prediction_problem(predictions.columns) is None and (predictions.split == "val").all()
+    table = load(folder, size=64, cache_dir=tmp_path / "cache")
+    np.savez(
+        tmp_path / "test.npz",
+        test_images=squares_of(table)[:6],
+        test_labels=table.code.to_numpy()[:6],
+    )
+    done = command(
+        "predict",
+        "chest_xray",
+        tmp_path / "test.npz",
+        "--run",
+        run,
+        "--csv",
+        tmp_path / "out.csv",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 6
+
+
+@needs_images
+def test_real_names_and_patients(tmp_path):
+    table = load(KERMANY, size=32, cache_dir=tmp_path)
+    train = table[table.split == "train"]
+    assert (train.number >= 0).all() and table.attrs["errors"] == []
+    assert set(train.series) == {"IM", "NORMAL2-IM", "bacteria", "virus"}
+    sizes = train.groupby("group").size()
+    assert (sizes > 1).sum() == 643 and sizes.max() == 30
+
+
+@needs_images
+@pytest.mark.skipif(
+    not MEDMNIST.is_dir(), reason="needs CLFNB_DATA/pneumoniamnist beside the images"
+)
+def test_real_thumbnails_find_their_files(tmp_path):
+    "A sample of PneumoniaMNIST among all large images: nearly all found, and with the right class."
+    named = load(KERMANY, size=96, cache_dir=tmp_path)
+    small = load(MEDMNIST).sample(150, random_state=0).reset_index(drop=True)
+    table, share = with_names(small, squares_of(small), named, squares_of(named))
+    assert share > 0.9
+    found = table[table.number >= 0]
+    kind = np.where(found.series.isin(["bacteria", "virus"]), "PNEUMONIA", "NORMAL")
+    assert (kind == found.label).all()
+
+
+@needs_images
+def test_shipped_weights_know_real_images():
+    "Not a test of quality (these images were in the training): a test that weights and code belong together."
+    from clfnb.evaluation.comparison import auc_interval
+    from clfnb.tracks.chest_xray.predictor import Predictor
+
+    table = load(KERMANY).groupby("code").sample(40, random_state=0).reset_index(drop=True)
+    p, unknown = Predictor.load().answers(squares_of(table))
+    assert auc_interval(table.code, p)[0] > 0.97 and np.median(unknown) < 0.8

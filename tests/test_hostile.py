@@ -1,0 +1,379 @@
+"""What must not be believed, waited for or answered with a traceback: model folders, records, images and settings
+of unknown origin. Small ones of each kind are made here; those of `cases/runs` beside the data folder are read too."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import wfdb
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from clfnb.cli import main
+from clfnb.data.images.cache import load_pictures
+from clfnb.data.images.decode import decode
+from clfnb.data.images.files import class_table
+from clfnb.settings import SettingsError, load_settings
+from clfnb.tracks.ecg.delineator import Predictor as EcgPredictor
+from clfnb.tracks.ecg.delineator import build_model as ecg_model
+from clfnb.tracks.ecg.examples import read_header, read_signal
+from clfnb.tracks.plankton.network import Predictor, build_model
+from clfnb.training.checkpoints import save_model
+from clfnb.vision.predictor import name_images
+
+CASES = Path(os.environ.get("CLFNB_DATA", ".")).parent / "cases" / "runs"
+ARGUMENTS = {"widths": [8], "blocks": [1], "px": 32}
+CONFIG = {
+    "track": "plankton",
+    "arguments": ARGUMENTS,
+    "classes": ["a", "b", "c"],
+    "size": 32,
+    "temperature": 1.5,
+    "energy": [0.0, 1.0, 2.0],
+}
+PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+
+
+def cases(pattern):
+    "Files or folders of the shared cases; one that stands for none where they are not here."
+    found = sorted(CASES.glob(pattern)) if CASES.is_dir() else []
+    missing = pytest.mark.skip(reason=f"no {pattern} in cases/runs beside CLFNB_DATA")
+    return found or [pytest.param(None, marks=missing)]
+
+
+@pytest.fixture
+def clfnb(capsys, monkeypatch, tmp_path):
+    "Call the command in this process: exit code, output, error output."
+    monkeypatch.chdir(tmp_path)
+    for name in ("CLFNB_RUNS", "CLFNB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.delenv("CLFNB_DEBUG", raising=False)
+
+    def call(*words):
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def one_line(text):
+    "The text of an error that must be a single line without a traceback."
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert len(lines) == 1 and "Traceback" not in text, text
+    return lines[0]
+
+
+@pytest.fixture
+def model(tmp_path):
+    "A small model folder that works."
+    torch.manual_seed(0)
+    return save_model(tmp_path / "model", build_model(3, **ARGUMENTS), CONFIG, "# A model")
+
+
+def images(folder, count=3, size=(20, 30)):
+    "A folder of small images."
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        noise = rng.integers(0, 256, size, dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.png")
+    return folder
+
+
+def change_weights(folder, change):
+    "Save changed weights, as somebody would who knows of no digest."
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("weights_sha256", None)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def fill(value):
+    return lambda state: next(v for v in state.values() if v.is_floating_point()).fill_(value)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (fill(float("nan")), "model.safetensors: expected finite weights, found NaN or infinity"),
+        (fill(float("inf")), "model.safetensors: expected finite weights, found NaN or infinity"),
+        (lambda state: state.pop(next(iter(state))), "found None"),
+        (lambda state: state.update(more=torch.zeros(1)), "more: config.json asks for None"),
+        (
+            lambda state: state.update({k: v[..., None] for k, v in [next(iter(state.items()))]}),
+            "config.json asks for",
+        ),
+    ],
+)
+def test_weights_that_are_none(model, tmp_path, clfnb, change, said):
+    change_weights(model, change)
+    code, out, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    assert code == 1 and out == "" and said in one_line(error) and str(model) in error
+
+
+@pytest.mark.parametrize(
+    "entries, said",
+    [
+        ({"temperature": 0}, "temperature: expected a number above 0, found 0"),
+        ({"temperature": float("nan")}, "temperature: expected a number above 0"),
+        ({"temperature": None}, "temperature: expected a number above 0"),
+        ({"temperature": "1"}, "temperature: expected a number above 0"),
+        ({"energy": []}, "energy: expected rising numbers, found []"),
+        ({"energy": [1, 0]}, "energy: expected rising numbers"),
+        ({"energy": "x"}, "energy: expected rising numbers"),
+        ({"energy": ...}, "expected an entry 'energy', found none"),
+        ({"arguments": ...}, "expected an entry 'arguments', found none"),
+        ({"classes": ...}, "expected an entry 'classes', found none"),
+        ({"classes": ["a", "b", 3]}, "classes: expected different names"),
+        ({"classes": "abc"}, "classes: expected different names"),
+        ({"size": 10**9}, "size: expected pixels"),
+        ({"size": -1}, "size: expected pixels"),
+        ({"arguments": {"widths": [10**12], "blocks": [1], "px": 32}}, "arguments: expected no"),
+        ({"arguments": {"widths": [8], "blocks": [10**9], "px": 32}}, "arguments: expected no"),
+        ({"arguments": {"widths": [4096], "blocks": [9], "px": 32}}, "config.json asks for"),
+        ({"arguments": {"widths": "8", "blocks": [1]}}, "not the description of a model"),
+        ({"arguments": {"px": [[[[[[[[[[1]]]]]]]]]]}}, "arguments: expected no"),
+        ({"arguments": []}, "arguments: expected a mapping"),
+    ],
+)
+def test_descriptions_that_no_model_has(model, tmp_path, clfnb, entries, said):
+    config = json.loads((model / "config.json").read_text()) | entries
+    config = {name: value for name, value in config.items() if value is not ...}
+    (model / "config.json").write_text(json.dumps(config))
+    code, out, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    assert code == 1 and out == "" and said in one_line(error)
+    assert str(model / "config.json") in error or str(model / "model.safetensors") in error
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 100_000, "[]", "", "nan", '{"track": '])
+def test_descriptions_that_are_no_json(model, tmp_path, clfnb, text):
+    (model / "config.json").write_text(text)
+    code, _, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    assert code == 1 and f"{model / 'config.json'}: " in one_line(error)
+
+
+def test_weights_of_another_training(model, tmp_path, clfnb):
+    "Two halves of two models fit each other in every shape; the digest tells them apart."
+    torch.manual_seed(1)
+    other = save_model(tmp_path / "other", build_model(3, **ARGUMENTS), CONFIG, "# Another")
+    (model / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    code, _, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    assert code == 1 and "expected weights of SHA-256" in one_line(error)
+
+
+def test_a_good_model_answers(model, tmp_path, clfnb):
+    code, out, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    assert code == 0 and error == "" and len(out.splitlines()) == 4
+    change_weights(model, lambda state: None)  # one from before the digest
+    assert clfnb("predict", "plankton", tmp_path / "new", "--run", model)[1] == out
+
+
+def test_an_ecg_model_is_checked_too(tmp_path):
+    arguments = {"scheme": "points", "input_leads": 1}
+    model = ecg_model(**arguments)
+    folder = save_model(tmp_path / "m", model, {"track": "ecg", "arguments": arguments}, "")
+    assert EcgPredictor.load(folder).scheme == "points"
+    change_weights(folder, fill(float("nan")))
+    with pytest.raises(ValueError, match="expected finite weights"):
+        EcgPredictor.load(folder)
+    with pytest.raises(ValueError, match="expected a model of the track 'plankton'"):
+        Predictor.load(folder)
+
+
+@pytest.mark.parametrize("folder", cases("plankton_model_*"), ids=lambda p: p and p.name)
+def test_model_folders_of_the_cases(folder, tmp_path, clfnb):
+    code, out, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", folder)
+    assert code == 1 and out == "" and str(folder) in one_line(error)
+
+
+def record(folder, rate=250, seconds=4):
+    "A WFDB record of one lead whose header says another rate."
+    folder.mkdir(exist_ok=True)
+    signal = np.sin(np.arange(250 * seconds) / 9)[:, None]
+    named = {"units": ["mV"], "sig_name": ["I"], "fmt": ["16"], "write_dir": str(folder)}
+    wfdb.wrsamp("r", fs=250, p_signal=signal, **named)
+    header = (folder / "r.hea").read_text().replace("r 1 250", f"r 1 {rate}")
+    (folder / "r.hea").write_text(header)
+    return folder / "r"
+
+
+@pytest.mark.parametrize(
+    "rate", ["abc", "1e12", "0.001", "-250", "nan", "inf", "0", "0x10", "25O", "1e3"]
+)
+def test_rates_that_cannot_be(tmp_path, rate):
+    "wfdb reads what is no number as 250 Hz, and every interval would be wrong in silence."
+    path = record(tmp_path / "records", rate)
+    for read in (read_header, read_signal):
+        with pytest.raises(ValueError, match="expected a sampling rate of 10 to 100000 Hz") as bad:
+            read(path)
+        assert f"{path}.hea" in str(bad.value) and repr(rate) in str(bad.value)
+
+
+@pytest.mark.parametrize("rate", ["250", "360.5", "500/1000(0)", "250/0.5"])
+def test_rates_that_can_be(tmp_path, rate):
+    assert read_signal(record(tmp_path / "records", rate))[1] == float(rate.split("/")[0])
+
+
+@pytest.mark.parametrize("folder", cases("wfdb_*"), ids=lambda p: p and p.name)
+def test_records_of_the_cases(folder):
+    with pytest.raises(ValueError, match="expected a sampling rate"):
+        read_signal(folder / "r")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\x00" * 50, "r 99999999999 250 1\n", "r -1 250\n", "r" * 9999]
+)
+def test_headers_that_are_none(tmp_path, text):
+    path = record(tmp_path / "records")
+    path.with_suffix(".hea").write_text(text)
+    with pytest.raises(ValueError) as bad:
+        read_signal(path)
+    assert str(path) in str(bad.value) and len(str(bad.value)) < 1000
+
+
+@PIPES
+def test_pipes_and_devices_are_not_waited_for(model, tmp_path, clfnb):
+    "A folder may hold what is read without end, or never answers."
+    new = images(tmp_path / "new")
+    os.mkfifo(new / "pipe.png")
+    (new / "zero.png").symlink_to("/dev/zero")
+    code, out, error = clfnb("predict", "plankton", new, "--run", model)
+    assert code == 1 and len(out.splitlines()) == 4
+    assert error.count("expected an ordinary file, found a pipe or a device") == 2
+    path = record(tmp_path / "records")
+    path.with_suffix(".dat").unlink()
+    os.mkfifo(path.with_suffix(".dat"))
+    with pytest.raises(ValueError, match="r.dat: expected an ordinary file"):
+        read_signal(path)
+    path.with_suffix(".hea").unlink()
+    os.mkfifo(path.with_suffix(".hea"))
+    with pytest.raises(ValueError, match="r.hea: expected an ordinary file"):
+        read_signal(path)
+    for name in ("config.json", "model.safetensors"):
+        (model / name).rename(model / "kept")
+        os.mkfifo(model / name)
+        assert str(model / name) in one_line(clfnb("predict", "plankton", new, "--run", model)[2])
+        (model / name).unlink()
+        (model / "kept").rename(model / name)
+    os.mkfifo(tmp_path / "values.yaml")
+    folder = tmp_path / "nbs" / "lessons"
+    folder.mkdir(parents=True)
+    (folder / "01_tiny.ipynb").write_text('{"cells": []}')
+    code, _, error = clfnb("run", "tiny", "--params", tmp_path / "values.yaml")
+    assert code == 2 and "found a pipe or a device" in one_line(error)
+
+
+def test_folders_of_classes(tmp_path):
+    "Names of any kind become text; links are followed, hidden folders are none, loops end."
+    for name in ("egg", "price_$5_to_$9", ".ipynb_checkpoints"):
+        images(tmp_path / name)
+    if os.name == "posix":
+        images(tmp_path / os.fsdecode(b"caf\xe9\x1b[2J"))
+        (tmp_path / "linked").symlink_to(tmp_path / "egg")
+        (tmp_path / "egg" / "up").symlink_to(tmp_path)
+    table = class_table(tmp_path)
+    names = {r"caf\xe9\x1b[2J", "linked"} if os.name == "posix" else set()
+    assert set(table.label) == {"egg", "price_$5_to_$9"} | names
+    pictures, read, errors = load_pictures(table.path, tmp_path / "cache")
+    assert read.all() and not errors and len(pictures) == len(table)
+    assert table.drop(columns="path").to_parquet()
+
+
+def test_large_images_are_read_small(tmp_path, model):
+    "A hundred photographs of twelve megapixels are no gigabyte."
+    photograph = np.tile(np.linspace(0, 255, 4000).astype(np.uint8), (3000, 1))
+    Image.fromarray(photograph).save(tmp_path / "large.jpg")
+    pictures, _, _ = decode([tmp_path / "large.jpg"] * 3)
+    assert pictures.data.size == 3 * 768 * 1024
+    table, errors = name_images(Predictor.load(model), [tmp_path / "large.jpg"] * 5, chunk=2)
+    assert len(table) == 5 and not errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read as Linux counts it")
+def test_memory_of_many_large_images(tmp_path):
+    "What a process took at most, with 40 photographs of twelve megapixels beside one."
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 4000), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.jpg", quality=60)
+    program = (
+        "import resource, sys\nfrom clfnb.data.images.decode import decode\n"
+        "decode([sys.argv[1]] * int(sys.argv[2]), threads=2, progress=False)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "large.jpg")]
+    one, many = (
+        int(subprocess.run([*words, n], capture_output=True, text=True, check=True).stdout)
+        for n in ("2", "40")
+    )
+    assert many - one < 150, "MiB; in full they would be 480"
+
+
+BROKEN = {
+    "a.png": b"\x89PNG\r\n\x1a\n" + b"\x00" * 99,
+    "b.jpg": b"\xff\xd8\xff\xe0" + b"\x00" * 99,
+    "c.tif": b"II*\x00\xff\xff\xff\xff",
+    "d.gif": b"GIF89a\xff\xff\xff\xff",
+    "e.webp": b"RIFF\xff\xff\xff\xffWEBPVP8 ",
+    "f.bmp": b"BM" + b"\xff" * 60,
+    "g.pgm": b"P5 99999 99999 255\n",
+    "h.png": b"",
+}
+
+
+def test_every_broken_image_is_named(tmp_path):
+    for name, content in BROKEN.items():
+        (tmp_path / name).write_bytes(content)
+    good = images(tmp_path / "good", 1)
+    pictures, read, errors = decode([tmp_path / name for name in BROKEN] + [good / "0.png"])
+    assert len(pictures) == 1 and read.tolist() == [False] * 8 + [True]
+    for name, error in zip(BROKEN, errors, strict=True):
+        assert str(tmp_path / name) in error
+
+
+def test_settings_of_an_unknown_user(tmp_path, monkeypatch, clfnb):
+    monkeypatch.delenv("CLFNB_RUNS")
+    (tmp_path / "settings.ini").write_text("[clfnb]\nruns_dir = ~no-such-user/runs\n")
+    with pytest.raises(SettingsError, match="settings.ini, line 2: runs_dir: .*no-such-user"):
+        load_settings(tmp_path)
+    code, _, error = clfnb("runs")
+    assert code == 1 and "settings.ini, line 2" in one_line(error)
+
+
+@pytest.mark.parametrize("file", cases("settings_*.ini"), ids=lambda p: p and p.name)
+def test_settings_of_the_cases(file, tmp_path, monkeypatch, clfnb):
+    monkeypatch.delenv("CLFNB_RUNS")
+    (tmp_path / "settings.ini").write_text(file.read_text())
+    code, _, error = clfnb("runs")
+    assert code == 1 and "settings.ini, line" in one_line(error)
+
+
+@pytest.mark.parametrize("file", cases("*.yaml"), ids=lambda p: p and p.name)
+def test_parameter_files_of_the_cases(file, clfnb):
+    code, _, error = clfnb("run", "ecg_delineation", "--params", file)
+    assert code == 2 and str(file) in one_line(error)
+
+
+@pytest.mark.parametrize("file", cases("*.ckpt"), ids=lambda p: p and p.name)
+def test_checkpoints_of_the_cases(file, tmp_path):
+    from clfnb.training.checkpoints import load_checkpoint
+
+    (tmp_path / "last.ckpt").write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match="last.ckpt: not a readable checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("file", cases("*.ipynb"), ids=lambda p: p and p.name)
+def test_notebooks_of_the_cases(file, clfnb):
+    "They run by their path; one that kills its kernel names the cell; a flood does not flood."
+    code, out, error = clfnb("run", file)
+    assert "Traceback" not in error and len(error.splitlines()) < 40
+    if file.stem == "die":
+        assert code == 1 and "in cell 1" in error and "SIGKILL" in error
+    else:
+        assert code == 0 and "report" in out
