@@ -311,6 +311,7 @@ def train_frames(
     weighted: bool = True,  # weigh the classes by their inverse frequency
     save_every: int = 0,  # keep the weights after every so many epochs; 0 keeps none
     folder: str | Path | None = None,  # of checkpoints and kept weights
+    resume: bool | str = True,  # as for the trainer's `fit`
     workers: int = 0,  # processes that load data
     seed: int = 0,  # of weights, order and variations
     model: dict | None = None,  # options of `FrameNet`
@@ -330,7 +331,7 @@ def train_frames(
     batches = loader(train, batch_size, shuffle=True, workers=workers)
     watched = None if val is None or not len(val) else loader(val, 64, workers=workers)
     for end in [*range(save_every, epochs, save_every), epochs] if save_every else [epochs]:
-        history = trainer.fit(batches, watched, epochs=end)
+        history = trainer.fit(batches, watched, epochs=end, resume=resume)
         if save_every and folder:
             _keep(net, Path(folder) / f"epoch-{end:03d}.safetensors")
     return net.cpu().eval(), history
