@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -398,7 +397,7 @@ def test_every_lesson_says_where_it_computes():
         if "cuda" in rules["device"].choices:
             assert "cuda:N" in rules["device"].choices, lesson.name
             assert "run_settings(device, precision, workers)" in source, lesson.name
-            assert "workers=workers" in source or 'workers": workers' in source, lesson.name
+            assert "workers=workers" in source or 'workers\\": workers' in source, lesson.name
 
 
 def test_a_shared_data_folder_is_only_read(lesson, tmp_path, monkeypatch):
