@@ -18,10 +18,12 @@ from clfnb.preprocessing.barcodes.markup import (
     write_markup,
 )
 from clfnb.simulate.barcodes.photographs import simulate, write
+from clfnb.simulate.barcodes.trials import KINDS, trial
 from clfnb.tracks.barcodes.examples import load, pictures_in, read_picture
 from clfnb.tracks.barcodes.predictor import Predictor, code_rates
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"
+CASES = DATA.parent.parent / "cases" / "barcodes"
 
 
 def drawn(code, scale=4):
@@ -35,6 +37,131 @@ def drawn(code, scale=4):
 @pytest.fixture(scope="module")
 def network():
     return Predictor.load(reader="network")
+
+
+@pytest.fixture(scope="module")
+def cascade():
+    pytest.importorskip("zxingcpp")
+    return Predictor.load()
+
+
+def case(name):
+    """A picture that once failed; they lie beside the data folder."""
+    if not (CASES / name).is_file():
+        pytest.skip(f"no {CASES / name}")
+    return CASES / name
+
+
+@pytest.mark.parametrize(
+    "name, right",
+    [
+        ("wrong_small_blurred_1816266286299_88.png", {"1816266286299"}),
+        ("two_answers_for_one_code_3307998562136.png", {"3307998562136"}),
+        ("crash_ecg_plot_640x480_1.png", set()),
+        ("ecg_plot_with_barcode_blur2.5.png", {"4006381333931"}),
+    ],
+)
+def test_cases(cascade, name, right):
+    """A misread of zxing, a code read twice, rectangles of height 0: the right code alone, or none."""
+    assert {answer.code for answer in cascade.read(read_picture(case(name))[0])} == right
+
+
+def test_case_of_a_strip_eight_pixels_high(cascade):
+    """Bars eight pixels high are read or not, but never raise and never give another code."""
+    found = cascade.read(read_picture(case("crash_strip_8px_high_mod4.png"))[0])
+    assert {answer.code for answer in found} <= {"4006381333931"}
+
+
+def test_case_of_twelve_blurred_codes(cascade):
+    """All twelve of a sheet are read."""
+    found = cascade.read(read_picture(case("many_12_blurred.png"))[0])
+    assert {answer.code for answer in found} == set(case("many_12.txt").read_text().split())
+
+
+def test_case_of_a_small_code_in_fifty_megapixels(cascade):
+    """A code with modules of two pixels in a picture that is reduced at first."""
+    table, failed = cascade.predict([case("mp50_small_code_2px.jpg")])
+    assert not failed and len(table) == 1 and table.code.item() == "4006381333931"
+
+
+@pytest.mark.parametrize("turn", range(2))
+def test_sheet_of_blurred_labels(network, turn):
+    """More labels than are looked at at first, made here: all are read, none wrong."""
+    codes = [f"{40063813339 + 7 * k:012d}" for k in range(9)]
+    codes = [code + check_digit(code) for code in codes]
+    tiles = [
+        cv2.copyMakeBorder(drawn(code, 2), 30, 30, 40, 40, cv2.BORDER_CONSTANT, value=255)
+        for code in codes
+    ]
+    sheet = np.concatenate([np.concatenate(tiles[k : k + 3], 1) for k in (0, 3, 6)])
+    sheet = np.rot90(cv2.GaussianBlur(sheet, (0, 0), 1.6), turn)
+    assert sorted(answer.code for answer in network.read(sheet)) == codes
+
+
+def test_plots_and_flat_pictures_never_raise(cascade):
+    """Lines, combs and rectangles one cell high: no answer and no exception."""
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        picture = np.full((480, 640), 255, np.uint8)
+        wave = 240 + 150 * np.sin(np.arange(640) / (3 + k)) * rng.random(640)
+        points = np.stack([np.arange(640), wave], 1).astype(np.int32)
+        cv2.polylines(picture, [points], False, 0, 1)
+        picture[470 : 471 + k % 4, :: 2 + k] = 0
+        assert cascade.read(picture) == []
+
+
+def test_hardly_a_wrong_answer_on_trials(cascade):
+    """Blurred, tall, thin, cut, negative, misprinted: of 130 photographs at most one answer is wrong,
+    and of the clear ones nearly all are read. The rate is measured by benchmarks/barcodes.py.
+    """
+    wrong, clear = 0, 0
+    for kind in KINDS:
+        for number in range(900_000, 900_010):
+            picture, truth = trial(kind, number)
+            found = {answer.code for answer in cascade.read(picture)}
+            wrong += not found <= {code for code, _ in truth}
+            clear += kind == "clear" and bool(found)
+    assert wrong <= 1 and clear >= 9
+
+
+def test_confidence_of_a_quick_answer_is_judged(cascade):
+    """zxing-cpp and the networks agree on a clear code; the confidence says so, and who read it."""
+    picture = cv2.copyMakeBorder(
+        drawn("4006381333931", 3), 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=255
+    )
+    (answer,) = cascade.read(picture)
+    assert (answer.code, answer.reader) == ("4006381333931", "zxing") and answer.confidence > 0.99
+
+
+def test_transparent_webp_is_on_white(tmp_path, network):
+    """Black bars on no ground, as drawing programs save them."""
+    from PIL import Image
+
+    bars = cv2.copyMakeBorder(
+        drawn("4006381333931", 2), 30, 30, 30, 30, cv2.BORDER_CONSTANT, value=255
+    )
+    rgba = np.zeros((*bars.shape, 4), np.uint8)
+    rgba[..., 3] = 255 - bars
+    for options in ({"lossless": True, "exact": True}, {"quality": 95, "exact": True}):
+        Image.fromarray(rgba, "RGBA").save(tmp_path / "label.webp", **options)
+        table, failed = network.predict([tmp_path / "label.webp"])
+        assert not failed and table.code.tolist() == ["4006381333931"]
+
+
+def test_files_that_cannot_be_read_are_counted_and_named(tmp_path):
+    """A truncated file says so, a kind that is not read is named, JFIF is JPEG."""
+    label = cv2.copyMakeBorder(
+        drawn("4006381333931", 2), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=255
+    )
+    cv2.imwrite(str(tmp_path / "label.jpg"), label)
+    (tmp_path / "label.jpg").rename(tmp_path / "label.jfif")
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    cv2.imwrite(str(tmp_path / "cut.png"), label)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:300])
+    done = command(tmp_path, "--reader", "network")
+    assert done.returncode == 1 and "1 codes in 1 of 3 pictures, 2 left out" in done.stdout
+    assert "phone.heic: pictures of the kind .heic are not read" in done.stderr
+    assert "cut.png: a truncated PNG file" in done.stderr
 
 
 def command(*words):
@@ -154,6 +281,8 @@ def test_command(tmp_path):
         *(f"{axis}{k}" for k in range(1, 5) for axis in "xy"),
         "reader",
     ]
+    assert table.code.isna()[table.path == "dot.png"].tolist() == [True]
+    table = table.dropna(subset="code")
     truth = read_markup(folder / "markup.csv").set_index("path").code
     assert len(table) >= 2 and (table.code.to_numpy() == truth[table.path].to_numpy()).all()
     assert read_markup(tmp_path / "answer.csv").code.tolist() == table.code.tolist()
@@ -181,7 +310,7 @@ def test_hundred_megapixels(tmp_path, network):
         small, (10000, 10000 * small.shape[0] // small.shape[1]), interpolation=cv2.INTER_NEAREST
     )
     cv2.imwrite(str(tmp_path / "large.jpg"), large)
-    image, factor = read_picture(tmp_path / "large.jpg")
+    image, factor = read_picture(tmp_path / "large.jpg", 4000)
     assert max(image.shape) == 4000 and factor == 2.5
     table, failed = network.predict([tmp_path / "large.jpg"])
     assert not failed and table.code.tolist() == ["4006381333931"] and table.x3.item() > 5000

@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/models/scanline/arrays.html.md"""
 __all__ = ['channels', 'ArrayFinder', 'ArrayReader']
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #6bfed922
+import cv2
 import numpy as np
 
 from .networks import CENTRES, HALF, MARGIN, PER_MODULE, LineFinder, LineReader
@@ -17,18 +18,15 @@ def channels(
     lines: np.ndarray,  # (n, samples) brightness in any unit
     window: int = 63,  # odd number of samples that count as neighbourhood
 ) -> np.ndarray:  # (n, 2, samples) float32
-    "What `line_channels` returns, from numpy."
+    "What `line_channels` returns, without torch."
     whole = lines - lines.mean(1, keepdims=True)
-    whole = whole / (whole.std(1, ddof=1, keepdims=True) + 1e-6)
-    both = np.stack([whole, whole * whole], 1).astype(np.float64)
-    half = window // 2
-    wide = np.concatenate([both[..., half:0:-1], both, both[..., -2 : -half - 2 : -1]], axis=-1)
-    sums = np.zeros((*wide.shape[:2], wide.shape[2] + 1))
-    np.cumsum(wide, axis=-1, out=sums[..., 1:])
-    around = (sums[..., window:] - sums[..., :-window]) / window
-    mean, square = around[:, 0], around[:, 1]
+    whole = np.float32(whole / (whole.std(1, ddof=1, keepdims=True) + 1e-6))
+    mean, square = (
+        cv2.blur(values, (window, 1), borderType=cv2.BORDER_REFLECT_101)
+        for values in (whole, whole * whole)
+    )
     local = (whole - mean) / np.sqrt(np.maximum(square - mean * mean, 2e-4))
-    return np.stack([np.clip(whole, -4, 4), local], 1).astype(np.float32)
+    return np.stack([np.clip(whole, -4, 4), local], 1)
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #1a7fb9d3
 class _Conv:

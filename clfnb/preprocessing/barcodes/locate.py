@@ -137,6 +137,7 @@ def _oriented_box(x, y, bars, pad):
         _spread(points @ along, weights, 0.02),
     )
     u0, u1 = u0 - pad, u1 + pad
+    v0, v1 = v0 - max(0.0, 1 - v1 + v0) / 2, v1 + max(0.0, 1 - v1 + v0) / 2
     return np.array(
         [
             u0 * across + v0 * along,

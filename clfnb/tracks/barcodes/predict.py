@@ -27,7 +27,7 @@ def write_tables(
     if answer:
         from clfnb.preprocessing.barcodes.markup import write_markup
 
-        write_markup(table, answer)
+        write_markup(table.dropna(subset="code"), answer)
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #786c7694
 def show(
@@ -60,9 +60,9 @@ def show(
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    default=0.985,
+    default=0.965,
     show_default=True,
-    help="Least confidence of a network's answer.",
+    help="Least confidence of an answer.",
 )
 @predict_options(required=False)
 def command(
@@ -78,7 +78,7 @@ def command(
 def read_barcodes(
     place: str,  # what to read
     reader: str = "cascade",  # which readers
-    threshold: float = 0.985,  # least confidence
+    threshold: float = 0.965,  # least confidence
     run: str | None = None,  # which model
     device: str = "cpu",  # makes no difference: the networks that read lines are arrays
     csv: str | None = None,  # file of the table
@@ -97,6 +97,7 @@ def read_barcodes(
         paths, base, show
     )
     write_tables(table, csv, answer)
-    read = table["path"].nunique()
-    click.echo(f"{len(table)} codes in {read} of {len(paths)} pictures, {len(failed)} left out")
+    codes = table.dropna(subset="code")
+    read = codes["path"].nunique()
+    click.echo(f"{len(codes)} codes in {read} of {len(paths)} pictures, {len(failed)} left out")
     return 1 if failed else 0

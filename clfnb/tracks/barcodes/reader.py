@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from ...models.scanline.networks import CENTRES, LineNetworks
 from ...models.shipped import shipped
 from ...models.scanline.arrays import ArrayFinder, ArrayReader
-from ...preprocessing.barcodes.ean13 import log_total, scores, search
+from ...preprocessing.barcodes.ean13 import PARITY, log_total, scores, search
 from ...preprocessing.barcodes.crop import scan_lines, straighten
 from ...training.checkpoints import load_model
 
@@ -101,11 +101,26 @@ class Reading:
     )  # (4, 2) float32: top left, top right, bottom right, bottom left of the code as it stands
     reader: str = "network"  # who read it
     evidence: tuple = ()  # what the confidence was computed from
+    line: np.ndarray | None = None  # (444,) the averaged line, straightened, that was read
+    patterns: tuple = ()  # log-probabilities (6, 20) and (6, 10) of what stands in the twelve places
 
     @property
     def illegible(self) -> bool:
         "Whether this is plainly a code, and yet hardly better than a guess."
         return bool(self.evidence) and self.evidence[2] > 4 and self.confidence < 0.15
+
+
+@patch
+def regret(
+    self: Reading,
+    code: str | None = None,  # 13 digits; None: the code that was read
+) -> float:  # 0 where each place has its likeliest pattern
+    "The largest log-ratio, over the twelve places, of the likeliest pattern to that of a code."
+    digits = [int(digit) for digit in code or self.code]
+    left, right = self.patterns
+    ours = np.array(digits[1:7]) + 10 * PARITY[digits[0]]
+    lost = left.max(-1) - left[np.arange(6), ours], right.max(-1) - right[np.arange(6), digits[7:]]
+    return float(np.max(lost))
 
 
 def evidence_of(
@@ -185,8 +200,10 @@ class _Try:
 
 
 @patch
-def _find(self: LineReading, lines, quads):
-    "A try for each rectangle in which the finder sees a code."
+def _find(self: LineReading, lines, quads, ends=False):
+    """A try for each rectangle in which the finder sees a code; with `ends` for the others, too, as
+    if they ended where the code ends.
+    """
     paired = _paired(lines)
     votes = self.finder(paired.reshape(-1, self.samples)).reshape(*paired.shape[:2], 2, -1)
     tries = []
@@ -194,11 +211,15 @@ def _find(self: LineReading, lines, quads):
         fit = fit_places(own, self.samples, lines.shape[1])
         if fit is not None and fit[1] < self.astray and np.median(np.diff(fit[0][0])) > 0:
             tries.append(_Try(number, quads[number], lines[number], rising(fit[0]), fit[1]))
+        elif ends:
+            along = (np.arange(self.samples) + 0.5) / self.samples * (1 + 2 * self.margin)
+            places = np.tile(95 * (along - self.margin), (lines.shape[1], 1))
+            tries.append(_Try(number, quads[number], lines[number], places, self.astray))
     return tries
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #ffb28157
 @patch
-def _glance(self: LineReading, tries):
+def _glance(self: LineReading, tries, ends=False):
     """Turn what runs against the code, leave out what is hopeless, and straighten the rest by what
     the averaged line says.
     """
@@ -208,7 +229,7 @@ def _glance(self: LineReading, tries):
     kept = []
     for k, one in enumerate(tries):
         way = int(value[k, 1] > value[k, 0])
-        if value[k, way] > self.glance:
+        if ends or value[k, way] > self.glance:
             if way:
                 one.against, one.places, one.lines = (
                     True,
@@ -248,6 +269,7 @@ def read_all(
     image: np.ndarray,  # (height, width) grey, uint8
     quads: list,  # (4, 2) rectangles that may hold a barcode, the first side of each across the bars
     sign: int = 1,  # -1 to read light bars on a dark ground
+    ends: bool = False,  # the rectangles hold codes, from their first module to their last
 ) -> list:  # for each the best valid code, however improbable; None if nothing is like a code
     "Read what may be barcodes. Raises `ValueError` for a degenerate rectangle."
     if not len(quads):
@@ -256,7 +278,7 @@ def read_all(
         [scan_lines(image, quad, self.samples, self.bands, self.margin) for quad in quads]
     )
     if sign > 0:
-        return self._read_lines(lines, quads)
+        return self._read_lines(lines, quads, ends)
     found, tried = [None] * len(quads), [i for i in range(len(quads)) if self._on_dark(-lines[i])]
     readings = self._read_lines(lines[tried], [quads[i] for i in tried]) if tried else []
     for i, reading in zip(tried, readings, strict=True):
@@ -295,13 +317,13 @@ def read(
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #0d82bcf6
 @patch
-def _read_lines(self: LineReading, lines, quads):
+def _read_lines(self: LineReading, lines, quads, ends=False):
     """Find, straighten, read, correct, until nothing is in doubt.
 
     A reading or None for each rectangle.
     """
-    best, tries = [None] * len(quads), self._find(lines, quads)
-    tries = tries and self._glance(tries)
+    best, tries = [None] * len(quads), self._find(lines, quads, ends)
+    tries = tries and self._glance(tries, ends)
     for _ in range(self.rounds + 1):
         if not tries:
             break
@@ -314,6 +336,7 @@ def _read_lines(self: LineReading, lines, quads):
         for k, one in enumerate(tries):
             own = {name: value[k, 1:] for name, value in out.items()}
             reading = self._decide(one, own, {name: value[k, 0] for name, value in out.items()})
+            reading.line = mean[k]
             if best[one.number] is None or reading.confidence > best[one.number].confidence:
                 best[one.number] = reading
             one.places, one.trust = _moved(one.places, _correction(own)), own["trust"]
@@ -346,6 +369,7 @@ def _decide(self: LineReading, one, pairs, mean):
         self._corners(one.quad, one.against, one.places),
         "network",
         evidence,
+        patterns=(left, right),
     )
 
 
