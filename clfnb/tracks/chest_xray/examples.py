@@ -132,7 +132,7 @@ def read_npz(
                         images if images.ndim == 3 else images.mean(axis=3).astype(images.dtype),
                         labels,
                     )
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{file}: not a readable .npz of images: {error}") from error
