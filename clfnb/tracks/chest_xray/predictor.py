@@ -60,6 +60,7 @@ def save_ensemble(
 def _chunks(place, size, chunk):
     "(names, images, errors) by chunks of files, or by parts of an .npz."
     paths = [place] if isinstance(place, (str, Path)) else list(place)
+    paths = [inside for path in paths for inside in sorted(Path(path).glob("*.npz")) or [path]]
     for path in [Path(path) for path in paths if str(path).endswith(".npz")]:
         for part, (images, _) in read_npz(path).items():
             yield [f"{path}#{part}/{row}" for row in range(len(images))], images, []
@@ -146,7 +147,7 @@ def table(
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder of X-rays, searched to any depth, a file, an .npz, or a list of these
+    paths,  # a folder of X-rays, searched to any depth, or of .npz files, a file, an .npz, or a list of these
     chunk: int = 2048,  # files held in memory at a time
 ) -> tuple[
     pd.DataFrame, list[str]
