@@ -30,8 +30,8 @@ from .reader import LineReading, Reading
 from clfnb.tracks.barcodes.verdict import (
     AGREED,
     DOUBT,
-    SURE,
     after_twins,
+    doubtful,
     soundness,
     twin_quads,
     wide_quads,
@@ -209,19 +209,21 @@ def _roomy(corners):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a81f5d72
 @patch
-def _settled(self: Predictor, image, reading, codes=(), twins=None):
+def _settled(self: Predictor, image, reading, codes=(), twins=None, negative=False):
     """A reading, or its soundest twin, with the final confidence; None if it may not be answered.
 
     `codes` are what another reader says; `twins` have been read already, if given.
     """
     if reading is None:
         return None
-    least = _logit(self.threshold)
     logit = soundness(reading) + AGREED * (reading.code in codes)
-    if twins is None and least - DOUBT < logit < max(least, SURE):
-        twins = self.lines.read_all(image, twin_quads(reading.corners))
+    if twins is None and logit > _logit(self.threshold) - DOUBT and doubtful(reading, logit):
+        sign, quads = -1 if negative else 1, twin_quads(reading.corners)
+        twins = self.lines.read_all(image, quads[:2], sign)
+        if not all(one and one.code == reading.code and soundness(one) > 4.5 for one in twins):
+            twins += self.lines.read_all(image, quads[2:], sign)
     if twins is not None:
-        reading, logit = after_twins([reading, *filter(None, twins)])
+        reading, logit = after_twins(reading, twins)
         logit += AGREED * (reading.code in codes)
     confidence = float(1 / (1 + np.exp(-logit)))
     sure = confidence >= self.threshold and is_valid(reading.code)
@@ -282,7 +284,7 @@ def _by_network(self: Predictor, image, codes=(), found=()):
         quads = [quad for quad in quads if _elsewhere(quad, taken)]
         sign = -1 if effort in (1, 4) else 1
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
-            answer = self._settled(image, reading, codes)
+            answer = self._settled(image, reading, codes, negative=sign < 0)
             if answer:
                 found = _merged(found, [answer])
             elif sign > 0 and reading and reading.illegible:
@@ -306,8 +308,7 @@ def _once_more(self: Predictor, image, codes, places):
         readings = [one for one in self.lines.read_all(image, wide_quads(quad)) if one]
         best = max(readings, key=lambda one: one.confidence, default=None)
         if best is not None and best.confidence > 0.5:
-            others = [one for one in readings if one is not best]
-            twins = others + self.lines.read_all(image, twin_quads(best.corners))
+            twins = self.lines.read_all(image, twin_quads(best.corners))
             answer = self._settled(image, best, codes, twins)
             if answer:
                 return [answer]

@@ -103,6 +103,7 @@ class Reading:
     evidence: tuple = ()  # what the confidence was computed from
     line: np.ndarray | None = None  # (444,) the averaged line, straightened, that was read
     patterns: tuple = ()  # log-probabilities (6, 20) and (6, 10) of what stands in the twelve places
+    grounds: tuple = ()  # what speaks for it, kept once it has been computed
 
     @property
     def illegible(self) -> bool:
