@@ -289,7 +289,7 @@ def _by_network(self: Predictor, image, codes=(), found=()):
                 found = _merged(found, [answer])
             elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
-    found = found or self._once_more(image, codes, bars[:2])
+    found = found or self._once_more(image, codes, bars[:1])
     return self._beside(image, found) if len(found) > 1 else found
 
 
