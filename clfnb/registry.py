@@ -38,6 +38,7 @@ class Track:
     simulate: str = ""  # writes a folder in the layout of the real data
     command: str = ""  # the command below `clfnb predict`
     datasets: tuple[str, ...] = ()  # its names in the catalogue
+    files: tuple[str, ...] = ()  # patterns of single files that `load` reads in place of a folder
     notebook: str = ""  # "package:path.ipynb" of a lesson that lies outside nbs/lessons
 
     def part(
@@ -137,6 +138,7 @@ CHEST_XRAY = Track(
     simulate="clfnb.simulate.chest_xray.folder:write",
     command="clfnb.tracks.chest_xray.predict:command",
     datasets=("chest_xray", "pneumoniamnist"),
+    files=("*.npz", "*.csv"),
 )
 BUILT_IN = (ECG, PLANKTON, BARCODES, VOLLEYBALL, CHEST_XRAY)
 
@@ -193,10 +195,12 @@ def track_of_lesson(
 
 # %% ../nbs/lib/registry.ipynb #606b156d
 def layout_problem(
-    folder: str | Path,  # a folder of data
+    folder: str | Path,  # a folder of data, or one of the track's `files`
     entry: Track,  # the track that is to read it
 ) -> str | None:  # one sentence, None if there is something to read
     "What a folder lacks to be data of a track, as far as the names of its files tell."
+    if Path(folder).is_file() and any(Path(folder).match(pattern) for pattern in entry.files):
+        return None
     matches = (path for pattern in entry.layout for path in Path(folder).glob(pattern))
     if any(path.is_file() for path in matches):
         return None

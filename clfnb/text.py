@@ -55,9 +55,12 @@ def show_as_text(
             text.set_text(figure_text(text.get_text()))
     for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
         names = axis.get_major_formatter()
-        if isinstance(names, (FixedFormatter, StrCategoryFormatter)):
-            show = FuncFormatter(lambda value, place, names=names: figure_text(names(value, place)))
-            axis.set_major_formatter(show)
+        if isinstance(names, (FixedFormatter, FuncFormatter, StrCategoryFormatter)):
+
+            def show(value, place, names=names):
+                return figure_text(names(value, place))
+
+            axis.set_major_formatter(FuncFormatter(show))
 
 
 def html_text(

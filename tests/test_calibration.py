@@ -198,6 +198,19 @@ def test_a_measure_keeps_its_interval(metric):
     assert [one.low for one in found] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("metric", [ece, debiased_ece])
+@pytest.mark.parametrize("gap", [0.0, 0.02, 0.1])
+def test_intervals_cover(metric, gap):
+    """Of 200 studies with a thousand examples and a known error, 95 of 100 intervals hold it; 3 standard errors allowed."""
+    rng, held = np.random.default_rng(7), 0
+    for study in range(200):
+        stated = rng.uniform(0.55, 1, 1000)
+        y = (rng.random(1000) < stated - gap).astype(int)
+        _, low, high = metric_interval(metric, stated, y, draws=200, seed=study)
+        held += low <= gap <= high
+    assert held / 200 > 0.904
+
+
 def test_one_event_everywhere():
     """Of (n,) probabilities verdict, table, curve and error speak of class 1."""
     stated, y = np.full(1000, 0.1), (np.arange(1000) < 200).astype(int)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,8 @@ from clfnb.cli import main
 from clfnb.data.images.cache import load_pictures
 from clfnb.data.images.decode import decode
 from clfnb.data.images.files import class_table
+from clfnb.runs.record import open_run, update_record
+from clfnb.runs.report import write_report
 from clfnb.settings import SettingsError, load_settings
 from clfnb.tracks.ecg.delineator import Predictor as EcgPredictor
 from clfnb.tracks.ecg.delineator import build_model as ecg_model
@@ -377,3 +380,27 @@ def test_notebooks_of_the_cases(file, clfnb):
         assert code == 1 and "in cell 1" in error and "SIGKILL" in error
     else:
         assert code == 0 and "report" in out
+
+
+def test_names_in_a_report(tmp_path):
+    "A class, a parameter or an error may hold what a browser would obey."
+    bad = "<script>alert(1)</script>\x1b[2J$x$caf\udce9"
+    run = open_run("lesson", tmp_path / "one", {"data": bad, bad: 1})
+    run.save_metrics({bad: 0.5})
+    update_record(run.folder, status="failed", error=bad, failed_cell=1)
+    output = nbformat.v4.new_output("stream", text=bad.encode("utf-8", "replace").decode())
+    cell = nbformat.v4.new_code_cell("1", outputs=[output])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), run.folder / "notebook.ipynb")
+    page = write_report(run.folder).read_text(encoding="utf-8")
+    assert "<script" not in page and "\x1b" not in page
+    assert page.count(r"&lt;script&gt;alert(1)&lt;/script&gt;\x1b[2J$x$caf\xe9") == 4
+
+
+def test_names_in_figures(tmp_path):
+    from clfnb.evaluation.plots import plot_confusion
+
+    names = ["price_$5_to_$9", "$x_^$", "<b>", "\x1b[2J"]
+    ax = plot_confusion(np.eye(4, dtype=int), names)
+    run = open_run("lesson", tmp_path / "one", {})
+    assert run.save_figure(ax.figure, "confusion").stat().st_size > 1000
+    assert ax.figure._repr_png_()

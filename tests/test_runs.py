@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -397,7 +398,7 @@ def test_every_lesson_says_where_it_computes():
         if "cuda" in rules["device"].choices:
             assert "cuda:N" in rules["device"].choices, lesson.name
             assert "run_settings(device, precision, workers)" in source, lesson.name
-            assert "workers=workers" in source, lesson.name
+            assert "workers=workers" in source or 'workers\\": workers' in source, lesson.name
 
 
 def test_a_shared_data_folder_is_only_read(lesson, tmp_path, monkeypatch):
@@ -560,3 +561,13 @@ def test_headline(tmp_path):
     run.save_metrics({"f1": 0.5})
     run.finish(headline=("f1", "m7", "absent"))
     assert headline(read_run(run.folder)) == {"f1": 0.5, "m7": 7}
+
+
+def test_each_lesson_names_its_headline():
+    "Five figures, in its last cell; which of them there are is seen when it runs."
+    for lesson in find_lessons(Path(__file__).parent).values():
+        sources = [cell.source for cell in nbformat.read(lesson.path, as_version=4).cells]
+        (last,) = (source for source in sources if "run.finish(" in source)
+        named = re.search(r"^headline = \((.*?)\)$", last, re.M | re.S)
+        assert named and "run.finish(headline)" in last, lesson.name
+        assert len(re.findall(r'"[\w.]+"', named[1])) == 5, lesson.name

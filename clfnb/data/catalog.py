@@ -17,7 +17,7 @@ from urllib.parse import quote
 from .checksums import read_checksums, verify, wanted_names
 from .download import check_room, check_url, fetch, fetch_all
 from .simulated import simulated
-from ..registry import layout_problem, near, track
+from ..registry import layout_problem, near, track, tracks
 from ..settings import load_settings
 
 # %% ../../nbs/lib/data/catalog.ipynb #7891dd32
@@ -309,11 +309,11 @@ def verify_dataset(
 
 # %% ../../nbs/lib/data/catalog.ipynb #c2779c7c
 def resolve(
-    data: str,  # "simulated", a name from the catalogue, or a folder
+    data: str,  # "simulated", a name from the catalogue, a folder, or a file where the track reads one
     track: str,  # the lesson's problem, e.g. "ecg"
     seed: int = 0,  # of simulated data
     **simulation,  # options of the track's simulator, e.g. records and seconds
-) -> Path:  # a folder in the layout of the track's real data set
+) -> Path:  # a folder, or a file, in the layout of the track's real data set
     """A lesson's `data` as a folder.
 
     Raises `FileNotFoundError` if it is not there, `ValueError` for data of another track.
@@ -322,7 +322,9 @@ def resolve(
         return simulated(track, seed, **simulation)
     if data in DATASETS:
         return get(info(data, track).name)
-    folder = Path(data).expanduser()
+    folder, entry = Path(data).expanduser(), tracks().get(track)
+    if folder.is_file() and entry and layout_problem(folder, entry) is None:
+        return folder.absolute()
     if not data or not folder.is_dir():
         what = "is a file, not a folder" if folder.is_file() else "no such folder"
         raise FileNotFoundError(

@@ -9,12 +9,12 @@ __all__ = ['formulas_to_mathml', 'write_report']
 
 # %% ../../nbs/lib/runs/report.ipynb #88295c96
 import copy
-import html
 import re
 from pathlib import Path
 
 from ..files import write_file
 from .record import RunInfo, read_run
+from ..text import html_text
 
 # %% ../../nbs/lib/runs/report.ipynb #fea4d8e2
 _MATH = re.compile(
@@ -53,7 +53,7 @@ th:first-child, td:first-child { text-align: left; } img { max-width: 100%; } .f
 def _table(title, values):
     "An HTML table of two columns, or nothing."
     rows = "".join(
-        f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_short(v))}</td></tr>"
+        f"<tr><td>{html_text(k)}</td><td>{html_text(_short(v))}</td></tr>"
         for k, v in values.items()
     )
     return (
@@ -71,9 +71,9 @@ def _head(info: RunInfo):
     "The top of the page."
     facts = f"{info.status}, begun {info.started}, {info.seconds if info.seconds is not None else '?'} s"
     where = f"cell {info.failed_cell}" if info.failed_cell else "the run"
-    what = f"{html.escape(info.status.capitalize())} in {where}"
+    what = f"{html_text(info.status.capitalize())} in {where}"
     trouble = (
-        f"<div class=failed><h2>{what}</h2><pre>{html.escape(str(info.error))}</pre></div>"
+        f"<div class=failed><h2>{what}</h2><pre>{html_text(info.error)}</pre></div>"
         if info.error
         else ""
     )
@@ -82,7 +82,7 @@ def _head(info: RunInfo):
         + _table("Parameters", info.parameters)
         + _table("Versions", info.record.get("versions", {}))
     )
-    return f"<h1>{html.escape(info.lesson)}</h1><p>{html.escape(facts)}</p>{trouble}{tables}<hr>"
+    return f"<h1>{html_text(info.lesson)}</h1><p>{html_text(facts)}</p>{trouble}{tables}<hr>"
 
 # %% ../../nbs/lib/runs/report.ipynb #03b08207
 def write_report(
@@ -103,7 +103,7 @@ def write_report(
             cell.source = formulas_to_mathml(cell.source)
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(shown)
     body = re.sub(r"<script\b.*?</script>", "", body, flags=re.S)
-    title = html.escape(f"{info.lesson} {info.name}")
+    title = html_text(f"{info.lesson} {info.name}")
     page = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     page += f"<title>{title}</title><style>{_STYLE}</style></head><body>{_head(info)}{body}</body></html>\n"
     return write_file(Path(folder) / "report.html", page)

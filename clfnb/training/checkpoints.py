@@ -221,10 +221,11 @@ def _check_description(config, weights):
     dims = [side for value in weights.values() for side in value.shape]
     most = max([4096, len(weights), *dims])
     names, energy = config.get("classes", ["a"]), config.get("energy", [0])
+    nested = [config.get(name, {}) for name in ("arguments", "members", "parts")]
     rules = {
         "temperature": (_number(t := config.get("temperature", 1)) and t > 0, "a number above 0"),
         "arguments": (isinstance(config.get("arguments", {}), dict), "a mapping"),
-        "arguments ": (_largest(config.get("arguments", {})) <= most, f"no number above {most}"),
+        "arguments ": (_largest(nested) <= most, f"no number above {most}"),
         "size": (_number(s := config.get("size", 1)) and 1 <= s <= most, f"pixels in 1..{most}"),
         "classes": (
             isinstance(names, list)
@@ -242,7 +243,7 @@ def _check_description(config, weights):
     }
     for entry, (fine, expected) in rules.items():
         if not fine:
-            found = reprlib.repr(config[entry.strip()])
+            found = reprlib.repr(config.get(entry.strip(), nested))
             raise InputError(f"{config.file}: {entry.strip()}: expected {expected}, found {found}")
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #7ae6e552

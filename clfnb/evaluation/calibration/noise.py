@@ -334,19 +334,15 @@ def distance_interval(
     """Interval of a distance, never below 0, and from 0 on if a calibrated model might have shown
     as much.
     """
-    least, most = (
-        percentile_interval(redrawn**power, level) - (value if centre is None else centre) ** power
-    )
-    low = (
-        0.0
-        if value <= np.quantile(calibrated, level)
-        else max(value**power - most, 0.0) ** (1 / power)
-    )
-    return Estimate(
-        float(value),
-        float(min(low, value)),
-        float(max(value**power - least, value**power) ** (1 / power)),
-    )
+    least, most = percentile_interval(redrawn**power, level)
+    truth = (value if centre is None else centre) ** power
+    middle = np.mean(redrawn**power) if centre is None else truth
+    reach = max(most - middle, middle - least)
+    low = max(value**power - (most - truth), 0.0) ** (1 / power)
+    if value <= np.quantile(calibrated, (1 + level) / 2):
+        low = 0.0
+    high = (value**power + reach) ** (1 / power)
+    return Estimate(float(value), float(min(low, value)), float(high))
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #a35126c4
 def metric_interval(

@@ -14,6 +14,7 @@ import click
 
 from ...console import predict_options
 from ...files import check_paths, write_file
+from ...text import csv_text, say
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #f8ed5e5f
 def write_tables(
@@ -23,7 +24,7 @@ def write_tables(
 ) -> None:
     "Write the tables that were asked for, each as a whole or not at all."
     if csv:
-        write_file(Path(csv), table.to_csv(index=False))
+        write_file(Path(csv), csv_text(table))
     if answer:
         from clfnb.preprocessing.barcodes.markup import write_markup
 
@@ -36,11 +37,11 @@ def show(
 ) -> None:
     "Print what was found in one picture; what cannot be read goes to the error stream."
     if isinstance(answer, Exception):
-        click.echo(f"left out: {answer}", err=True)
+        say(f"left out: {answer}", err=True)
     for reading in [] if isinstance(answer, Exception) else answer:
-        click.echo(f"{path}  {reading.code}  {reading.confidence:.3f}  {reading.reader}")
+        say(f"{path}  {reading.code}  {reading.confidence:.3f}  {reading.reader}")
     if answer == []:
-        click.echo(f"{path}  none found")
+        say(f"{path}  none found")
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #58559f72
 @click.command("barcodes")
@@ -99,5 +100,5 @@ def read_barcodes(
     write_tables(table, csv, answer)
     codes = table.dropna(subset="code")
     read = codes["path"].nunique()
-    click.echo(f"{len(codes)} codes in {read} of {len(paths)} pictures, {len(failed)} left out")
+    say(f"{len(codes)} codes in {read} of {len(paths)} pictures, {len(failed)} left out")
     return 1 if failed else 0

@@ -21,7 +21,7 @@ from ...models.shipped import model_folder
 from .examples import RadiographData, radiograph_files, read_npz
 from .network import Ensemble, build_model
 from .store import decode_squares
-from ...training.checkpoints import load_model, save_model
+from ...training.checkpoints import restore_model, save_model
 from ...training.inference import infer
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #66859c40
@@ -60,6 +60,7 @@ def save_ensemble(
 def _chunks(place, size, chunk):
     "(names, images, errors) by chunks of files, or by parts of an .npz."
     paths = [place] if isinstance(place, (str, Path)) else list(place)
+    paths = [inside for path in paths for inside in sorted(Path(path).glob("*.npz")) or [path]]
     for path in [Path(path) for path in paths if str(path).endswith(".npz")]:
         for part, (images, _) in read_npz(path).items():
             yield [f"{path}#{part}/{row}" for row in range(len(images))], images, []
@@ -95,13 +96,17 @@ class Predictor:
         device: str = "cpu",  # where to compute
     ) -> "Predictor":
         "The predictor of a run. Raises `FileNotFoundError` if there is no model, `ValueError` if it is another track's."
-        state, config = load_model(model_folder(run, "chest_xray"), track="chest_xray")
-        members = [build_model(**config["arguments"]) for _ in range(config["members"])]
-        ensemble = Ensemble(members)
-        ensemble.familiar = type(ensemble.familiar)(members[0].features, config["familiar"])
-        ensemble.load_state_dict(state)
+
+        def build(found):
+            members = [build_model(**found["arguments"]) for _ in range(found["members"])]
+            ensemble = Ensemble(members)
+            ensemble.familiar = type(ensemble.familiar)(members[0].features, found["familiar"])
+            return ensemble
+
+        folder = model_folder(run, "chest_xray")
+        ensemble, config = restore_model(folder, build, track="chest_xray")
         kept = {name: config[name] for name in ("classes", "size", "temperature", "threshold")}
-        return cls(ensemble.eval(), **kept, device=device)
+        return cls(ensemble, **kept, device=device)
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #0916302d
 @patch
@@ -142,7 +147,7 @@ def table(
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder of X-rays, searched to any depth, a file, an .npz, or a list of these
+    paths,  # a folder of X-rays, searched to any depth, or of .npz files, a file, an .npz, or a list of these
     chunk: int = 2048,  # files held in memory at a time
 ) -> tuple[
     pd.DataFrame, list[str]

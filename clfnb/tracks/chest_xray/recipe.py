@@ -108,13 +108,14 @@ def train_member(
     device: str = "auto",  # where to compute
     precision: str = "auto",  # number format; on a processor that has it, bfloat16
     folder: Path | None = None,  # for checkpoints
+    resume: bool | str = True,  # as for the trainer's `fit`
+    workers: int = 0,  # processes that load data
     progress: str | None = "none",  # as for the trainer
-    kept: dict
-    | None = None,  # is given the networks with the "last" and, with `val`, the "best" weights
+    kept: dict | None = None,  # is given the networks with the "last" and the "best" weights
 ) -> tuple[XrayNet, pd.DataFrame]:  # the averaged weights as a network, the history
     "Train one network. Raises `ValueError` where a class is missing."
     loss = loss or class_loss(train.labels.numpy())
-    batches = loader(train, min(batch, len(train)), shuffle=True)
+    batches = loader(train, min(batch, len(train)), shuffle=True, workers=workers)
     steps = epochs * len(batches)
     optimizer = build_optimizer(model, lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -127,7 +128,8 @@ def train_member(
         seed=seed, progress=progress, callbacks=[average],
         freeze=[(0, ["body."]), (head_epochs, [])] if head_epochs else None,
     )  # fmt: skip
-    history = trainer.fit(batches, None if val is None else loader(val, 256), epochs=epochs)
+    watched = None if val is None else loader(val, 256)
+    history = trainer.fit(batches, watched, epochs=epochs, resume=resume)
     mean = copy.deepcopy(model.cpu())
     average.copy_to(mean)
     if kept is not None:
@@ -173,7 +175,7 @@ def fit_without(
     weights: str = "",  # of the body, as for `build_model`
     seed: int = 0,  # of weights and order
     folder: Path | None = None,  # for checkpoints
-    **options,  # device, precision and progress of `train_member`
+    **options,  # device, precision, workers, resume and progress of `train_member`
 ) -> tuple[XrayNet, np.ndarray, pd.DataFrame]:  # the network, logits of the block, the history
     "Train a member without one block and let it judge that block. Raises `ValueError` where a class is missing."
     rows, kept = np.flatnonzero(block == gone), np.flatnonzero(block != gone)

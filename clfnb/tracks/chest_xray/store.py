@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...preprocessing.radiographs import UnreadableRadiograph, read_radiograph
+from ...preprocessing.radiographs import read_radiograph
 
 # %% ../../../nbs/lib/tracks/chest_xray/store.ipynb #e9185edd
 def _read_some(paths, size):
@@ -25,8 +25,9 @@ def _read_some(paths, size):
     for path in paths:
         try:
             found.append(read_radiograph(path, size))
-        except (UnreadableRadiograph, OSError) as error:
-            found.append(str(error))
+        except Exception as error:  # whatever it is, the others are read
+            said = str(error)
+            found.append(said if str(path) in said else f"{path}: {said}")
     return found
 
 

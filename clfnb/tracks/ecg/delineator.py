@@ -374,8 +374,9 @@ def predict(
             signal, fs = read_signal(record)
             table = points_table(self.delineate(signal, fs), fs)
             tables.append(table.assign(record=record.name)[["record", *table]])
-        except (ValueError, OSError) as error:
-            errors.append(str(error))
+        except Exception as error:  # whatever it is, the others are annotated
+            said = str(error)
+            errors.append(said if str(record) in said else f"{record}: {said}")
     empty = points_table({}, 1.0).assign(record="")[["record", *POINT_COLUMNS]]
     return pd.concat(tables or [empty], ignore_index=True), errors
 

@@ -14,6 +14,7 @@ import click
 
 from ...console import message, predict_options
 from ...files import writable, write_file
+from ...text import csv_text, printable, say
 from .records import records_in
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #4180f4c2
@@ -30,11 +31,11 @@ def annotate_all(
     for record in records:
         try:
             tables.append(predictor.annotate(record, folder))
-        except (ValueError, OSError, IndexError, KeyError) as error:
+        except Exception as error:  # whatever it is, the others are annotated
             failed += 1
             text = message(error)
             said = text if str(record) in text else f"{record}: {text}"
-            click.echo(f"left out: {said}", err=True)
+            say(f"left out: {printable(said)}", err=True)
     return tables, failed
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #eab99afe
@@ -69,6 +70,6 @@ def command(
 
     tables, failed = annotate_all(Predictor.load(model, device), records, folder)
     if csv and tables:
-        write_file(Path(csv), pd.concat(tables).to_csv(index=False))
-    click.echo(f"{len(tables)} of {len(records)} records annotated, in {folder}")
+        write_file(Path(csv), csv_text(pd.concat(tables)))
+    say(f"{len(tables)} of {len(records)} records annotated, in {folder}")
     return 1 if failed else 0

@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from ...data.images.datasets import loader
+from ...files import regular
 from ...preprocessing.images import UnreadablePicture
 from ...preprocessing.volleyball.players import find_net
 from .frames import class_weights
@@ -35,9 +36,9 @@ def cut_players(
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(regular(path)) as image:
             frame = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # a broken file raises whatever its decoder stumbles over
         raise UnreadablePicture(f"{path}: not a readable frame: {error}") from error
     crops = []
     for x, y, w, h in boxes:

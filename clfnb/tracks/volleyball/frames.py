@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...data.images.datasets import loader
-from ...files import write_atomic
+from ...files import regular, write_atomic
 from ...models.pretrained import load_body_weights, make_body
 from ...preprocessing.images import UnreadablePicture
 from ...preprocessing.volleyball.annotations import ACTIVITIES, mirror_label
@@ -45,14 +45,14 @@ def read_frame(
 
     high, wide = frame_shape(height)
     try:
-        with Image.open(path) as image:
+        with Image.open(regular(path)) as image:
             image.draft("RGB", (wide, high))
             return np.asarray(
                 image.convert("RGB").resize(
                     (wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0
                 )
             )
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a broken file raises whatever its decoder stumbles over
         raise UnreadablePicture(f"{path}: not a readable frame: {error}") from error
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #07371c7b
@@ -311,6 +311,7 @@ def train_frames(
     weighted: bool = True,  # weigh the classes by their inverse frequency
     save_every: int = 0,  # keep the weights after every so many epochs; 0 keeps none
     folder: str | Path | None = None,  # of checkpoints and kept weights
+    resume: bool | str = True,  # as for the trainer's `fit`
     workers: int = 0,  # processes that load data
     seed: int = 0,  # of weights, order and variations
     model: dict | None = None,  # options of `FrameNet`
@@ -330,7 +331,7 @@ def train_frames(
     batches = loader(train, batch_size, shuffle=True, workers=workers)
     watched = None if val is None or not len(val) else loader(val, 64, workers=workers)
     for end in [*range(save_every, epochs, save_every), epochs] if save_every else [epochs]:
-        history = trainer.fit(batches, watched, epochs=end)
+        history = trainer.fit(batches, watched, epochs=end, resume=resume)
         if save_every and folder:
             _keep(net, Path(folder) / f"epoch-{end:03d}.safetensors")
     return net.cpu().eval(), history

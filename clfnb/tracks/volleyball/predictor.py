@@ -21,7 +21,7 @@ from ...preprocessing.volleyball.annotations import ACTIVITIES
 from .examples import COLUMNS, load
 from .frames import FrameData, FrameNet, frame_probabilities
 from .players import PlayersModel, geometries
-from ...training.checkpoints import load_model, save_model
+from ...training.checkpoints import restore_model, save_model
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #189b8862
 class VolleyballModel(nn.Module):
@@ -131,15 +131,17 @@ class Predictor:
 
         Raises `FileNotFoundError` with the command that trains one if none is named, `ValueError` for another track's.
         """
-        state, config = load_model(model_folder(run, "volleyball"), track="volleyball")
-        parts = config["parts"]
-        players = {k: PlayersModel(**parts[k]) for k in ("actions", "boxes") if k in parts}
-        options = dict(parts.get("frame", {}))
-        height = options.pop("height", 256)
-        frame = FrameNet(**options | {"weights": ""}) if "frame" in parts else None
-        model = VolleyballModel(**players, frame=frame)
-        model.load_state_dict(state)
-        return cls(model.eval(), height, device)
+
+        def build(found):
+            parts = found["parts"]
+            players = {k: PlayersModel(**parts[k]) for k in ("actions", "boxes") if k in parts}
+            options = {k: v for k, v in parts.get("frame", {}).items() if k != "height"}
+            frame = FrameNet(**options | {"weights": ""}) if "frame" in parts else None
+            return VolleyballModel(**players, frame=frame)
+
+        model, config = restore_model(model_folder(run, "volleyball"), build, track="volleyball")
+        height = config["parts"].get("frame", {}).get("height", 256)
+        return cls(model, height, device)
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #631e801c
 @patch

@@ -1,0 +1,105 @@
+"""What the guides tell a reader to type: every block of code is parsed, every command of clfnb is one that there is."""
+
+import ast
+import configparser
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from clfnb.cli import cli
+from clfnb.runs.parameters import check_values, read_parameters
+from clfnb.runs.plan import find_lessons
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(ROOT.glob("nbs/guides/*.ipynb")) + [ROOT / "nbs" / "index.ipynb"]
+FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.M | re.S)
+
+
+def blocks():
+    "(page, language, text) of every block in a guide."
+    for page in PAGES:
+        for cell in json.loads(page.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                for language, text in FENCE.findall("".join(cell["source"])):
+                    yield pytest.param(language, text, id=f"{page.stem}-{text.split()[-1][:20]}")
+
+
+def shell_problem(text):
+    "Why a shell would refuse a script, or Slurm."
+    if "#SBATCH" in text and not text.startswith("#!/bin/"):
+        return f"a batch script begins with #!/bin/bash, found {text.splitlines()[0]!r}"
+    script = "\n".join(line.removeprefix("!") for line in text.splitlines())  # of a notebook
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    return done.stderr or None
+
+
+def commands(text):
+    "The words after `clfnb` in each line of a script that calls it."
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        for place, word in enumerate(words):
+            if word == "clfnb" or (word.endswith("/clfnb") and "://" not in word):
+                yield words[place + 1 :]
+
+
+def command_problem(words):
+    "Why clfnb would refuse a command, without carrying it out."
+    command, context = cli, None
+    try:
+        while True:
+            context = command.make_context(command.name, list(words), parent=context)
+            if not isinstance(command, click.Group):
+                break
+            rest = [*context.protected_args, *context.args]
+            _, command, words = command.resolve_command(context, rest)
+        lesson = context.params.get("lesson") if command.name == "run" else None
+        if lesson and lesson.lower() == lesson and not lesson.endswith(".ipynb"):
+            rules = read_parameters(find_lessons(ROOT)[lesson].path)
+            pairs = dict(pair.split("=", 1) for pair in context.params["pairs"])
+            check_values(rules, {name: v for name, v in pairs.items() if "$" not in v})
+    except (click.ClickException, ValueError, KeyError) as error:
+        return f"{type(error).__name__}: {getattr(error, 'message', error)}"
+
+
+PARSERS = {
+    "python": ast.parse,
+    "yaml": lambda text: list(yaml.safe_load_all(text)),
+    "json": json.loads,
+    "ini": lambda text: configparser.ConfigParser().read_string(text),
+}
+
+
+@pytest.mark.parametrize("language, text", blocks())
+def test_a_block_can_be_typed(language, text):
+    if language in PARSERS:
+        PARSERS[language](text)
+    if language in ("sh", "bash"):
+        if shutil.which("bash"):
+            assert not shell_problem(text)
+        for words in commands(text):
+            assert not command_problem(words), words
+
+
+def test_the_judges_find():
+    "What is held above would be seen if it were wrong."
+    assert shell_problem("!/bin/bash\n#SBATCH --time=1\n") and shell_problem("#SBATCH -n 1\nls")
+    assert not shell_problem("#!/bin/bash\n#SBATCH -n 1\nls\n")
+    if shutil.which("bash"):
+        assert shell_problem("if true; then\n")
+    assert list(commands("srun .venv/bin/clfnb runs --json  # all\nls")) == [["runs", "--json"]]
+    good = ["run ecg_delineation -p epochs=2", "runs --json", "run --resume RUN --force"]
+    bad = [
+        "run ecg_delineation -p epoch=2",
+        "runs --jason",
+        "sing",
+        "run plankton_imbalance -p px=0",
+    ]
+    assert not any(command_problem(line.split()) for line in good)
+    assert all(command_problem(line.split()) for line in bad)
