@@ -56,7 +56,7 @@ def _gain(rest, blur, code):
     cost = np.einsum("pka,ab,pkb->pk", change, both, change)
     return float((2 * np.einsum("pka,pa->pk", change, seen) - cost).max())
 
-
+# %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #bb464454
 def misfit(
     line: np.ndarray,  # (4 * 111,) brightness in any unit, four samples a module, 8 modules of margin
     code: str,  # 13 digits, valid

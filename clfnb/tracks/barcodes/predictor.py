@@ -146,7 +146,7 @@ def _read_part(self: Predictor, image):
         return _merged(found, self._by_network(image, codes, found))
     return _merged(found, self._beside(image, found))
 
-
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #33691050
 @patch
 def _quick(self: Predictor, image):
     "What zxing-cpp proposes; nothing for the reader `network`."
@@ -192,7 +192,7 @@ def _same_place(a, b):
         quad_iou(_roomy(a.corners), _roomy(b.corners)) > 0.1 or np.linalg.norm(across) < 0.2 * width
     )
 
-
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #4fc1c79a
 def _roomy(corners):
     "A quadrilateral as a rectangle that is at least an eighth as high as it is wide."
     q = np.asarray(corners, np.float32)
@@ -234,7 +234,7 @@ def _logit(share):
     share = min(max(share, 1e-9), 1 - 1e-9)
     return float(np.log(share / (1 - share)))
 
-
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #5e8344c1
 @patch
 def _judged(self: Predictor, image, quick):
     "What the networks read at the places of the quick answers, with these as a second opinion."
@@ -289,7 +289,7 @@ def _by_network(self: Predictor, image, codes=(), found=()):
                 found = _merged(found, [answer])
             elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
-    found = found or self._once_more(image, codes, bars[:2])
+    found = found or self._once_more(image, codes, bars[:1])
     return self._beside(image, found) if len(found) > 1 else found
 
 
@@ -338,7 +338,7 @@ def _beside(self: Predictor, image, found):
         more = _merged(more, filter(None, answers))
     return _merged(found, more)
 
-
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #c46ca7b5
 def _covers(quad, reading):
     "Whether the middle of a reading lies in a rectangle."
     return cv2.pointPolygonTest(quad, tuple(map(float, reading.corners.mean(0))), False) >= 0
@@ -385,7 +385,7 @@ def _read_large(self: Predictor, image, most=4000):
         reading.corners = np.float32((reading.corners + 0.5) * factor - 0.5)
     return found or self.read(image)
 
-
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #60cc4d55
 def _row(name, reading, factor):
     "One row of the table, with corners in the pixels of the file."
     corners = ((reading.corners.astype(float) + 0.5) * factor - 0.5).ravel().round(1)

@@ -123,7 +123,7 @@ def regret(
     lost = left.max(-1) - left[np.arange(6), ours], right.max(-1) - right[np.arange(6), digits[7:]]
     return float(np.max(lost))
 
-
+# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #53202fa9
 def evidence_of(
     posterior: float,  # probability of the best code among valid ones
     valid: float,  # log-probability of all valid codes
@@ -373,7 +373,7 @@ def _decide(self: LineReading, one, pairs, mean):
         patterns=(left, right),
     )
 
-
+# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #e41f1665
 @patch
 def _corners(self: LineReading, quad, against, places):
     "Corners of the code in the photograph."
