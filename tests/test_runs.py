@@ -361,6 +361,9 @@ def test_a_run_keeps_its_device_when_it_goes_on(computing, monkeypatch, tmp_path
         resume_run(before, cell_timeout=5)
     record = find_run("last", tmp_path / "runs").record
     assert (record["resumed"], record["timeout"], record["cell_timeout"]) == (1, 50, 5)
+    (first,) = record["attempts"]
+    assert first["status"] in ("running", "failed", "interrupted") and first["versions"]
+    assert first["started"] <= record["started"] and "git_commit" in first
 
 
 def test_many_plans_read_everything_once(computing, tmp_path, monkeypatch):
