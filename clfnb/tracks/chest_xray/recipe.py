@@ -118,9 +118,8 @@ def train_member(
     batches = loader(train, min(batch, len(train)), shuffle=True, workers=workers)
     steps = epochs * len(batches)
     optimizer = build_optimizer(model, lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, trapezoid(steps, max(1, steps // 10), 0.9)
-    )
+    rate = trapezoid(steps, max(1, steps // 10), 0.9)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     average = EMA(1 - 1 / max(2.0, 0.04 * steps))  # reaches over 4 % of the steps
     trainer = Trainer(
         model, loss, optimizer, schedule, schedule_per="step", clip=2.0, folder=folder,
@@ -128,8 +127,7 @@ def train_member(
         seed=seed, progress=progress, callbacks=[average],
         freeze=[(0, ["body."]), (head_epochs, [])] if head_epochs else None,
     )  # fmt: skip
-    watched = None if val is None else loader(val, 256)
-    history = trainer.fit(batches, watched, epochs=epochs, resume=resume)
+    history = trainer.fit(batches, None if val is None else loader(val, 256), epochs, resume=resume)
     mean = copy.deepcopy(model.cpu())
     average.copy_to(mean)
     if kept is not None:
