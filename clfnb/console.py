@@ -333,7 +333,8 @@ def device_here(
 
 
 def predict_options(
-    required: bool,  # whether a run must be named: True where no weights are shipped
+    required: bool,  # whether a run must be named
+    shipped: bool = True,  # whether weights are shipped that stand in for one
 ):  # decorator of a function with the parameters run, device and csv
     "The options `--run`, `--device` and `--csv` of a command that applies a model."
     what = "The run that trained the model, or a model folder"
@@ -342,7 +343,9 @@ def predict_options(
             "--run",
             required=required,
             shell_complete=complete(run_names),
-            help=f"{what}." if required else f"{what}, instead of the shipped weights.",
+            help=f"{what}, instead of the shipped weights."
+            if shipped and not required
+            else f"{what}.",
         ),
         click.option(
             "--device",

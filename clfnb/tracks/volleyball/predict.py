@@ -21,7 +21,7 @@ TRAIN = "clfnb run volleyball_activity -p data=FOLDER"
 @click.argument("places", metavar="FRAMES|FOLDER", nargs=-1, required=True, type=click.Path())
 @click.option("--no-actions", is_flag=True, help="Use boxes alone, even where actions are known.")
 @click.option("--probs", is_flag=True, help="One more column for each activity.")
-@predict_options(required=False)
+@predict_options(required=False, shipped=False)
 def command(
     places: tuple[str, ...],  # images, or folders of annotation files or images
     no_actions: bool,  # or with the players' actions
