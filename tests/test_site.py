@@ -137,7 +137,7 @@ def test_a_copy_button_copies_the_code(address, context):
     page.wait_for_function("navigator.clipboard.readText().then(text => text.length > 0)")
     copied = page.evaluate("navigator.clipboard.readText()").replace("\r\n", "\n")
     assert (
-        copied.startswith('data: str = "simulated"')
+        copied.startswith('# fmt: off\ndata: str = "simulated"')
         and copied.strip() == cell.locator("pre").inner_text().strip()
     )
 

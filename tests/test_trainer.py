@@ -537,7 +537,7 @@ def test_two_loss_weights_are_two_runs(tmp_path):
         if fits:
             trainer.fit(loader, epochs=1)
         else:
-            with pytest.raises(ValueError, match="loss: the checkpoint has"):
+            with pytest.raises(ValueError, match="loss: weight: the checkpoint has"):
                 trainer.fit(loader, epochs=2)
 
 
