@@ -366,6 +366,17 @@ def test_a_run_keeps_its_device_when_it_goes_on(computing, monkeypatch, tmp_path
     assert first["started"] <= record["started"] and "git_commit" in first
 
 
+def test_only_simulated_data_need_the_cache(tmp_path, monkeypatch):
+    "A cache that cannot be written, as on some clusters, keeps nobody from data that is there."
+    (tmp_path / "file").touch()
+    (tmp_path / "a.hea").write_text("a 1 250 1000")
+    monkeypatch.setenv("CLFNB_CACHE", str(tmp_path / "file" / "cache"))
+    lesson = find_lessons(Path(__file__).parent)["ecg_delineation"]
+    with pytest.raises(PermissionError, match="no simulated data can be made"):
+        plan_run(lesson)
+    assert plan_run(lesson, {"data": str(tmp_path)}).data == tmp_path
+
+
 def test_many_plans_read_everything_once(computing, tmp_path, monkeypatch):
     "What a sweep needs: the parameters cell, the data and the device are asked for once."
     from clfnb.runs import plan

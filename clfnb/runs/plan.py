@@ -275,9 +275,8 @@ def plan_runs(
     said, rules = settings_sources(**options), read_parameters(lesson.path, lesson.own)
     settings = Settings(**{name: value for name, (value, _) in said.items()})
     check_room(settings.runs_dir)
-    check_room(settings.cache_dir, "simulated data")
     filled, track = said_values(rules, said), track_of_lesson(lesson.name)
-    problem_of, print_of = cache(device_problem), cache(fingerprint)
+    problem_of, print_of, room_in = map(cache, (device_problem, fingerprint, check_room))
     folder_of = cache(lambda data: data_folder(data, track))
     limits = {"cell_timeout": cell_timeout, "timeout": timeout, "cwd": _working_folder(cwd)}
     plans = []
@@ -288,6 +287,8 @@ def plan_runs(
         if problem := problem_of(values.get("device", "auto")):
             where = "" if "device" in given else f" ({said['device'][1]})"
             raise ParameterError(problem + where)
+        if values.get("data") == "simulated":
+            room_in(settings.cache_dir, "simulated data")
         folder = folder_of(values["data"]) if _names_data(lesson, values) else None
         if folder and values["data"] not in DATASETS:
             values["data"] = str(folder)
