@@ -57,7 +57,7 @@ def _imported(file, package, top):
 
 def simulator_sources(
     entry: Track,  # with a simulator
-) -> list[Path]:  # files, sorted
+) -> list[Path]:  # sorted by name, wherever they are installed
     """The source files that decide what a track's simulator writes: every module of the package
     that it stands in, or the module alone if it is in none, and what these import of their project.
     """
@@ -76,7 +76,7 @@ def simulator_sources(
                 spec = find_spec(name)
                 if spec and spec.origin and spec.origin.endswith(".py"):
                     queue.append((Path(spec.origin), spec.parent))
-    return sorted(found)
+    return sorted(found, key=lambda source: (source.name, source))
 
 # %% ../../nbs/lib/data/simulated.ipynb #86527310
 def simulated_path(
