@@ -8,17 +8,16 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/identity.html.md"""
 __all__ = ['STARTING', 'WHERE', 'PARTS', 'short_hash', 'code_cells', 'library_code', 'code_below', 'code_parts', 'parts_of',
            'identity_of', 'differences']
 
-# %% ../../nbs/lib/runs/identity.ipynb #c322465b
+# %% ../../nbs/lib/runs/identity.ipynb #9f094d03
 import ast
 import hashlib
 import json
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 from ..files import reading
 
-# %% ../../nbs/lib/runs/identity.ipynb #4727163d
+# %% ../../nbs/lib/runs/identity.ipynb #59f00a4b
 def short_hash(
     *parts,  # text, bytes, or plain values
 ) -> str:  # 12 hexadecimal digits
@@ -53,7 +52,7 @@ def _is_literal(node):
         return False
     return True
 
-# %% ../../nbs/lib/runs/identity.ipynb #0d52271e
+# %% ../../nbs/lib/runs/identity.ipynb #860d46a5
 def code_cells(
     notebook: Path,  # a notebook file
 ) -> list[str]:  # the source of each
@@ -68,11 +67,10 @@ def code_cells(
                 found.append(_beyond_values(source) if tagged else source.strip())
     return [source for source in found if source]
 
-# %% ../../nbs/lib/runs/identity.ipynb #119d0b7a
+# %% ../../nbs/lib/runs/identity.ipynb #d7b56f2c
 STARTING = ("cli", "commands", "console", "doctor", "runs", "text", "_modidx")  # not in a result
 
 
-@cache
 def library_code() -> str:  # 12 hexadecimal digits
     "A hash of the library's code, without the rooms of `STARTING`."
     package = Path(__file__).parents[1] if "__file__" in globals() else Path("../../../clfnb")
@@ -97,12 +95,13 @@ def _imports(source) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module.split(".")[0]
 
-# %% ../../nbs/lib/runs/identity.ipynb #38bb2fd0
+# %% ../../nbs/lib/runs/identity.ipynb #0ced3530
 def code_below(
     notebook: Path,  # a notebook file
+    beside: Path | None = None,  # where its modules lie; None: where it lies
 ) -> str:  # 12 hexadecimal digits; "" where it uses neither
     "A hash of the library, if a notebook uses it, and of the modules beside it that it imports."
-    folder, found, used = Path(notebook).parent, {}, False
+    folder, found, used = Path(beside or Path(notebook).parent), {}, False
     waiting = [name for source in code_cells(notebook) for name in _imports(source)]
     while waiting:
         name = waiting.pop()
@@ -115,7 +114,7 @@ def code_below(
     own = [x for p in sorted(found) for x in (str(p.relative_to(folder)), found[p])]
     return short_hash(library_code() if used else "", *own) if used or own else ""
 
-# %% ../../nbs/lib/runs/identity.ipynb #084bc313
+# %% ../../nbs/lib/runs/identity.ipynb #de0c3161
 WHERE = ("out_dir", "workers")  # parameters that no result depends on
 PARTS = ("notebook", "library", "parameters", "data")
 
@@ -143,7 +142,7 @@ def identity_of(
     "The name of all runs that must come to the same result."
     return short_hash({name: parts.get(name) for name in PARTS})
 
-# %% ../../nbs/lib/runs/identity.ipynb #d02665ac
+# %% ../../nbs/lib/runs/identity.ipynb #be41149a
 def differences(
     record: dict,  # run.json of a run
     parts: dict,  # of one that is planned
