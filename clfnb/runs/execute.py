@@ -69,6 +69,7 @@ def run_lesson(
     plan: Plan,  # of `plan_run`
     *,
     progress: bool = True,  # a line a cell
+    warm: bool = False,  # fork the kernel from a process that has imported everything
 ) -> Path:  # the run folder
     "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`."
     with unbreakable(), interruptible() as stop:
@@ -79,13 +80,13 @@ def run_lesson(
             except BaseException:  # a full disk, Ctrl-C: a folder without a record would be no run
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            return _execute(stop, plan, folder, progress)
+            return _execute(stop, plan, folder, progress, warm)
 
 # %% ../../nbs/lib/runs/execute.ipynb #00596030
-def _execute(stop, plan, folder, progress):
+def _execute(stop, plan, folder, progress, warm):
     "Execute a plan in a run folder that has begun."
     try:
-        _papermill(stop, plan, folder, progress)
+        _papermill(stop, plan, folder, progress, warm)
     except KeyboardInterrupt as error:
         _end(folder, "interrupted", "interrupted", _unfinished_cell(folder))
         raise RunInterrupted(folder, stop.told) from error
@@ -123,7 +124,7 @@ def _without(module):
             del sys.modules[module]
 
 # %% ../../nbs/lib/runs/execute.ipynb #53e4989c
-def _papermill(stop, plan, folder, progress):
+def _papermill(stop, plan, folder, progress, warm):
     "Hand a notebook to papermill, with everything it needs to know."
     with _without(
         "rfc3987_syntax"
@@ -165,6 +166,7 @@ def _papermill(stop, plan, folder, progress):
             limit=plan.timeout,
             report=_tell if progress else None,
             line=_tell_line if progress else None,
+            warm=warm,
         )
 
 # %% ../../nbs/lib/runs/execute.ipynb #4504ac17
@@ -301,6 +303,7 @@ def resume_run(
     *,
     progress: bool = True,  # a line a cell
     force: bool = False,  # the other host that the run was on is known to be gone
+    warm: bool = False,  # as of `run_lesson`
     **limits,  # cell_timeout and timeout in seconds, and cwd, in place of those of the beginning
 ) -> Path:  # the run folder
     """Go on with a run.
@@ -322,4 +325,4 @@ def resume_run(
         again = {"resumed": info.record.get("resumed", 0) + 1}
         kernel = {"kernel_pid": None, "kernel_created": None}
         start_record(folder, info.lesson, plan.values, **plan.record, **again, **kernel)
-        return _execute(stop, plan, folder, progress)
+        return _execute(stop, plan, folder, progress, warm)
