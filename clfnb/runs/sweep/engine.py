@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/engine.html.md"""
 __all__ = ['THREADS', 'CONFIG', 'gpus_here', 'chosen_gpus', 'slots', 'connected', 'check_workers', 'Progress', 'EngineLost',
            'Loop']
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #d8fc2ad1
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #ec65b2eb
 import os
 import queue
 import shutil
@@ -25,7 +25,7 @@ from ...files import write_file
 from .claims import standing
 from .work import refusal, stop_file, work
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #abda88d0
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #b9949789
 def gpus_here() -> list[str]:
     "The GPUs that CUDA programs may use here, by their number or name."
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -83,7 +83,7 @@ def slots(
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #27df07a5
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #9b755fd3
 CONFIG = {
     "distributed.scheduler.allowed-failures": 3,  # workers that may die under one run
     "distributed.scheduler.worker-saturation": 1.0,  # a run is handed out when a worker is free
@@ -124,7 +124,7 @@ def _local(environments):
 def _with_environment(spec, environment):
     return spec | {"options": spec["options"] | {"env": environment}}
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #8e3d7a2e
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #dcc18e09
 @contextmanager
 def connected(
     scheduler: str | None,  # address, or the file that a scheduler wrote; None: this machine
@@ -169,7 +169,7 @@ def _client(Client, scheduler, cluster):
         said = " ".join(str(error).split())[:200]
         raise ConnectionError(f"{scheduler}: no scheduler can be reached there ({said})") from error
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #ba66c387
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #2cedf860
 def check_workers(
     client,  # of `connected`
     job: dict,  # any of the sweep
@@ -184,7 +184,7 @@ def check_workers(
         raise ValueError(f"{problems[0]}{more}; the same code must be on all hosts")
     return len(answers)
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #690da566
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #e450ed7c
 @dataclass
 class Progress:
     "How far a sweep is."
@@ -195,6 +195,8 @@ class Progress:
     seconds: list[float] = field(default_factory=list)  # of each run that was executed here
     began: float = field(default_factory=time.monotonic)
     workers: int = 0
+    running: int = 0
+    elsewhere: int = 0  # runs that another process has
 
     def count(self) -> Counter:
         "How many runs had which last word."
@@ -225,12 +227,12 @@ class Loop:
             uuid.uuid4().hex[:8],
         )
         self.futures, self.held, self.attempts = {}, {}, Counter()
-        self.progress, self.unfit = Progress({}), set()
+        self.progress, self.unfit, self.looked = Progress({}), set(), 0.0
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #773c27b9
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #8f945cc2
 from fastcore.basics import patch
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #d85e1306
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #45c665de
 @patch
 def submit(
     self: Loop,
@@ -286,7 +288,7 @@ def _word(self: Loop, future):
         return "failed", f"{type(error).__name__}: {error}"
     return "lost", None
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #916e1cd2
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #bd256d52
 @patch
 def _heard(self: Loop, run, outcome, error):
     "Act on the word for a run."
@@ -333,10 +335,22 @@ def _elsewhere(self: Loop, job, error):
 
 
 @patch
+def _count(self: Loop):
+    "How many workers there are, and how many have a run."
+    self.looked, progress = time.monotonic(), self.progress
+    with suppress(OSError, TimeoutError):
+        busy = self.client.processing()
+        progress.workers, progress.elsewhere = len(busy), len(self.held)
+        progress.running = sum(bool(tasks) for tasks in busy.values())
+
+
+@patch
 def _look(self: Loop):
     "Look after what sends no word: the scheduler, and runs that others hold."
     if self.client.status not in ("running", "connecting"):
         raise EngineLost("the scheduler has gone; the same command goes on where this one stopped")
+    if time.monotonic() > self.looked + 2:
+        self._count()
     for run, since in list(self.held.items()):
         if time.monotonic() - since < 2:
             continue
