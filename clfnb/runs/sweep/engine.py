@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/engine.html.md"""
 __all__ = ['THREADS', 'CONFIG', 'gpus_here', 'chosen_gpus', 'slots', 'connected', 'check_workers', 'Progress', 'EngineLost',
            'Loop']
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #ec65b2eb
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #4ed4f01e
 import os
 import queue
 import shutil
@@ -25,7 +25,7 @@ from ...files import write_file
 from .claims import standing
 from .work import refusal, stop_file, work
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #b9949789
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #a5b0ea1c
 def gpus_here() -> list[str]:
     "The GPUs that CUDA programs may use here, by their number or name."
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -83,7 +83,7 @@ def slots(
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #9b755fd3
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #0cb0003a
 CONFIG = {
     "distributed.scheduler.allowed-failures": 3,  # workers that may die under one run
     "distributed.scheduler.worker-saturation": 1.0,  # a run is handed out when a worker is free
@@ -124,7 +124,7 @@ def _local(environments):
 def _with_environment(spec, environment):
     return spec | {"options": spec["options"] | {"env": environment}}
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #dcc18e09
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #5b6d12c5
 @contextmanager
 def connected(
     scheduler: str | None,  # address, or the file that a scheduler wrote; None: this machine
@@ -169,7 +169,7 @@ def _client(Client, scheduler, cluster):
         said = " ".join(str(error).split())[:200]
         raise ConnectionError(f"{scheduler}: no scheduler can be reached there ({said})") from error
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #2cedf860
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #c777ae11
 def check_workers(
     client,  # of `connected`
     job: dict,  # any of the sweep
@@ -184,7 +184,7 @@ def check_workers(
         raise ValueError(f"{problems[0]}{more}; the same code must be on all hosts")
     return len(answers)
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #e450ed7c
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #3f2836bc
 @dataclass
 class Progress:
     "How far a sweep is."
@@ -229,10 +229,10 @@ class Loop:
         self.futures, self.held, self.attempts = {}, {}, Counter()
         self.progress, self.unfit, self.looked = Progress({}), set(), 0.0
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #8f945cc2
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #a732ece1
 from fastcore.basics import patch
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #45c665de
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #e779eaf3
 @patch
 def submit(
     self: Loop,
@@ -288,7 +288,7 @@ def _word(self: Loop, future):
         return "failed", f"{type(error).__name__}: {error}"
     return "lost", None
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #bd256d52
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #555c6297
 @patch
 def _heard(self: Loop, run, outcome, error):
     "Act on the word for a run."
@@ -321,6 +321,29 @@ def stop(
     "Tell the workers to stop, by a file."
     for job in list(self.progress.jobs.values())[:1]:
         write_file(stop_file(job["runs_dir"], job["sweep"], job["token"]), how)
+
+
+@patch
+def drain(
+    self: Loop,
+    patience: float,  # seconds
+) -> None:
+    "Wait a little for the words of jobs that are under way, after `stop`."
+    until = time.monotonic() + patience
+    self.fail_fast, self.more, self.retries = False, None, 0
+    while self.futures and time.monotonic() < until:
+        with suppress(queue.Empty, EngineLost):
+            run, future = self.words.get(timeout=0.2)
+            if self.futures.pop(run, None) is future:
+                self._heard(run, *self._word(future))
+
+
+@patch
+def tidy(self: Loop) -> None:
+    "Take the stop file away, once nobody is at work who should see it."
+    if not self.futures:
+        for job in list(self.progress.jobs.values())[:1]:
+            stop_file(job["runs_dir"], job["sweep"], job["token"]).unlink(missing_ok=True)
 
 
 @patch
