@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/search.html.md"""
 # %% auto #0
 __all__ = ['distributions', 'epochs_of', 'Search']
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #ccb8e5c1
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #f2668298
 import csv
 import math
 import time
@@ -25,7 +25,7 @@ from .files import join_sweep, read_sweep
 from .planning import Planned, plan_sweep, said, sweep_name, sweep_of
 from .work import PRUNED, job_of
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #382fe596
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #6958693d
 def distributions(
     axes: dict[str, list | Space],  # of `axes_of`
 ):  # name -> Optuna's distribution
@@ -47,7 +47,7 @@ def distributions(
         raise ValueError("--search: expected a range or several values, as in -p lr=1e-5..1e-2")
     return found
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #98e9e41e
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #6bacce63
 def epochs_of(
     folder: Path,  # a run folder
     metric: str,  # that is searched for
@@ -68,7 +68,7 @@ def epochs_of(
             return [(epoch, value) for epoch, value in values if math.isfinite(value)]
     return []
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #53e1fdb3
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #c2d5ff73
 class Search:
     "Proposes runs."
 
@@ -113,7 +113,7 @@ class Search:
         choose = max if self.direction == "maximize" else min
         return choose(self.known, key=lambda one: one[0], default=None)
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #a6865d62
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #94961179
 @patch
 def _tell_known(self: Search):
     "Tell Optuna the finished runs of the same code and data."
@@ -132,11 +132,11 @@ def _tell_known(self: Search):
 
 @patch
 def _value(self: Search, folder):
-    "What a finished run measured. Raises `KeyError` naming what there is."
+    "What a finished run measured. Raises `ValueError` naming what there is."
     metrics = read_json(folder / "metrics.json")
     if not isinstance(metrics.get(self.metric), (int, float)):
         there = ", ".join(metrics) or "nothing"
-        raise KeyError(f"{self.metric}: no such metric; {folder.name} measured {there}")
+        raise ValueError(f"{self.metric}: no such metric; {folder.name} measured {there}")
     return float(metrics[self.metric])
 
 
@@ -149,7 +149,7 @@ def _add(self: Search, values, value):
     self.study.add_trial(trial)
     self.known.append((value, said(values)))
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #1abc1949
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #3990e614
 @patch
 def open_runs(self: Search) -> tuple[list[Planned], object]:
     "The runs of this search that have not ended, and its sweep."
@@ -179,7 +179,7 @@ def begin(
     fresh = (self.propose() for _ in range(max(0, number - len(self.trials))))
     return [job for job in fresh if job]
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #d6eaf4cf
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #80d4601d
 @patch
 def propose(self: Search) -> dict | None:
     "A job of new parameters; None where enough were proposed, or nothing new can be."
@@ -227,10 +227,7 @@ def more(
 
     trial, folder = self.trials.pop(run, None), self.runs_dir / run
     if trial is not None and outcome == "finished":
-        try:
-            value = self._value(folder)
-        except KeyError as error:
-            raise ValueError(error.args[0]) from error
+        value = self._value(folder)
         self.study.tell(trial, value)
         self.known.append((value, said(trial.params)))
     elif trial is not None:
@@ -239,7 +236,7 @@ def more(
     job = self.propose() if outcome not in ("interrupted", "skipped") else None
     return [job] if job else []
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #ec36a9cd
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #54c17e46
 @patch
 def watch(self: Search) -> None:
     "Pass on the values of the epochs, and give up runs that fall behind."
