@@ -123,7 +123,7 @@ def test_failures_retries_and_the_end_of_a_sweep(tmp_path):
     notebook, runs = bench.write_notebook(tmp_path / "walls.ipynb", sources), tmp_path / "runs"
     words = ["-p", "n=2..4", "--workers", "1", "--name", "walls"]
     done = sweep(notebook, runs, *words, "--retries", "1", check=1)
-    assert "failed: n=4: cell 4" in done.stderr and "a wall" in done.stderr
+    assert "failed: n=4: cell 5" in done.stderr and "a wall" in done.stderr
     assert "3 runs: 2 done, 1 failed" in done.stderr and "clfnb results walls" in done.stderr
     done = sweep(notebook, runs, *words, "--dry-run", check=0)
     assert "3 runs: 2 done, 1 will resume" in done.stdout
@@ -163,11 +163,12 @@ def test_refused_before_anything_begins(tmp_path, notebook, words, said):
     assert "Traceback" not in done.stderr and not list(runs.glob("count/*"))
 
 
-def start(*words, **environment):
+def start(place, *words, **environment):
     "A process of a cluster, as a batch script starts it."
     return subprocess.Popen(
         [sys.executable, "-m", "distributed.cli." + words[0], *map(str, words[1:])],
         env=bench.environment() | environment,
+        cwd=place,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -189,11 +190,19 @@ def test_a_scheduler_with_workers_of_its_own(tmp_path, notebook):
     runs, file = tmp_path / "runs", tmp_path / "scheduler.json"
     worker = ["dask_worker", "--scheduler-file", file, "--nthreads", 1, "--no-dashboard"]
     cluster = [
-        start("dask_scheduler", "--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard")
+        start(
+            tmp_path,
+            "dask_scheduler",
+            "--scheduler-file",
+            file,
+            "--host",
+            "127.0.0.1",
+            "--no-dashboard",
+        )
     ]
     try:
         wait_for(file.exists)
-        cluster += [start(*worker) for _ in range(2)]
+        cluster += [start(tmp_path, *worker) for _ in range(2)]
         words = ["-p", "seed=0..3", "--scheduler", str(file)]
         sweeping = subprocess.Popen(
             bench.command(notebook, runs, *words),
@@ -214,7 +223,7 @@ def test_a_scheduler_with_workers_of_its_own(tmp_path, notebook):
         (other / "clfnb" / "files.py").write_text(
             (ROOT / "clfnb" / "files.py").read_text() + "\nLARGEST = 1\n"
         )
-        cluster += [start(*worker, PYTHONPATH=str(other))]
+        cluster += [start(other, *worker, PYTHONPATH=str(other))]
         time.sleep(0.1)
         wait_for(lambda: "2 workers" if _workers(file) == 2 else None)
         done = sweep(notebook, runs, "-p", "seed=7", "--scheduler", str(file))
