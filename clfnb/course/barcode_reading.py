@@ -81,7 +81,8 @@ def homographies(
     yield (off < 1e-6).all(), f"Corner {off.argmax()} lands {off.max():.1f} pixels beside its target: a stretch without perspective fits three corners, not four."  # fmt: skip
     inner = source.mean(axis=0)[None]
     with_cv2 = cv2.getPerspectiveTransform(np.float32(source), np.float32(target))
-    yield np.allclose(applied(inner), cv2.perspectiveTransform(inner[None], with_cv2)[0], atol=1e-3), "The corners fit, the middle does not."  # fmt: skip
+    middle = cv2.perspectiveTransform(inner[None], with_cv2)[0]
+    yield np.allclose(applied(inner), middle, atol=1e-3), "The corners fit, the middle does not."
 
 # %% ../../nbs/lib/course/barcode_reading.ipynb #d311a346
 @check.of("3.4")
