@@ -72,7 +72,7 @@ def start_command(
     return run_lab(lab_command(place, not no_browser))
 
 # %% ../../nbs/lib/course/commands.ipynb #2751137f
-FOLDER = click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+FOLDER = click.argument("folder", required=False, type=click.Path(file_okay=False))
 
 
 @click.command("progress")
