@@ -37,6 +37,7 @@ from clfnb.console import (
     table,
     with_options,
 )
+from .course.commands import COMMANDS
 from .files import write_file
 from .registry import Track
 from .settings import load_settings
@@ -119,6 +120,10 @@ def lessons_command(
     nothing = "No lessons here: go to a folder that has nbs/lessons in or above it."
     say_rows(("name", "title", "time", "needs"), rows, as_json, nothing)
     return 0
+
+# %% ../nbs/lib/cli.ipynb #8e9ff9c7
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 # %% ../nbs/lib/cli.ipynb #28cb52d0
 def report(

@@ -18,6 +18,7 @@ from docs.execute import all_imports, module_imports
 from docs.notebooks import LESSON_KEYS, Notebook
 
 CARD_KEYS = ("level", "time")
+TAKEN_ALONG = ("lessons/", "exercises/", "solutions/")  # pages with links to open and to download
 PLACE = r"<!-- {name}\b.*?-->\n(?:.*?)<!-- /{name} -->"
 
 
@@ -104,10 +105,11 @@ def lesson_links(page: Page, site: Site) -> str:
     "Where a lesson can be taken: Colab, a file, the repository. The file lies beside the page."
     owner = site.repository.removeprefix("https://github.com/")
     place = f"{site.branch}/nbs/{page.source}"
+    master = re.sub(r"^(?:exercises|solutions)/\d+_", "lib/course/", page.source)
     links = {
         "Open in Colab": f"https://colab.research.google.com/github/{owner}/blob/{place}",
         "Download notebook": Path(page.source).name,
-        "Edit": f"{site.repository}/edit/{place}",
+        "Edit": f"{site.repository}/edit/{site.branch}/nbs/{master}",
     }
     anchors = [
         f'<a href="{escape(target)}"{" download" if "://" not in target else ""}>{text}</a>'
@@ -129,7 +131,7 @@ def _below_lesson(page: Page, notebook: Notebook, site: Site) -> str:
             if notebook.front
             else lesson_links(page, site)
         )
-    return ""
+    return lesson_links(page, site) if page.source.startswith(TAKEN_ALONG) else ""
 
 
 # The library

@@ -240,7 +240,7 @@ def finish(book: Book, target: Path) -> None:
         (target / f"{page.name}.html.md").write_text(
             as_markdown(book.notebooks[page.source], site), encoding="utf-8"
         )
-        if page.source.startswith("lessons/"):
+        if page.source.startswith(generated.TAKEN_ALONG):
             shutil.copy2(NBS / page.source, target / page.source)
     (target / "sitemap.xml").write_text(generated.sitemap(site, names), encoding="utf-8")
     (target / "robots.txt").write_text(
