@@ -96,6 +96,19 @@ def root_toctrees(book: Book) -> str:
     return "\n\n".join(trees)
 
 
+def stage_cards(book: Book, target: Path) -> set[Path]:
+    "Write the pictures of the lessons' cards; the files that are there now."
+    written = set()
+    for lesson in book.lessons:
+        if figure := generated.first_figure(lesson):
+            card = target / generated.card_image(lesson)
+            card.parent.mkdir(parents=True, exist_ok=True)
+            if not card.is_file() or card.read_bytes() != figure[0]:
+                card.write_bytes(figure[0])
+            written.add(card)
+    return written
+
+
 def stage_all(book: Book, target: Path) -> dict[str, list[int]]:
     "Write what Sphinx reads; page → number of the source's cell for each staged cell."
     origins, written = {}, set()
@@ -123,20 +136,10 @@ def stage_all(book: Book, target: Path) -> dict[str, list[int]]:
     for section in book.site.sections():
         if section.name:
             nested = any(isinstance(child, Section) for child in section.children)
-            put(
-                f"{section.name}.md",
-                (generated.library_page if nested else generated.room_page)(
-                    section, book.notebooks
-                ),
-            )
+            write_page = generated.library_page if nested else generated.room_page
+            put(f"{section.name}.md", write_page(section, book.notebooks))
     put("404.md", (THEME / "404.md").read_text(encoding="utf-8"))
-    for lesson in book.lessons:
-        if figure := generated.first_figure(lesson):
-            card = target / generated.card_image(lesson)
-            card.parent.mkdir(parents=True, exist_ok=True)
-            if not card.is_file() or card.read_bytes() != figure[0]:
-                card.write_bytes(figure[0])
-            written.add(card)
+    written |= stage_cards(book, target)
     for file in assets(NBS):
         place = target / file.relative_to(NBS)
         place.parent.mkdir(parents=True, exist_ok=True)
