@@ -32,10 +32,14 @@ class Scale:
     def __init__(
         self,
         values: list,  # that must find a place; None is at the end
+        grid: int = 0,  # up to so many different numbers are in equal steps
     ):
         known = [value for value in values if value is not None]
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known)
-        self.names = None if numbers and known else [*dict.fromkeys(map(str, known))] or [""]
+        known = sorted(known) if numbers else known
+        few = len(set(map(str, known))) <= grid
+        names = [*dict.fromkeys(map(number_text, known))] or [""]
+        self.names = names if few or not numbers or not known else None
         if self.names is None:
             self.low, self.high = min(known), max(known)
             self.log = self.low > 0 and self.high / self.low >= 50
@@ -47,7 +51,8 @@ class Scale:
         "The place of a value."
         if self.names is not None:
             steps = max(1, len(self.names) - 1)
-            return self.names.index(str(value)) / steps if str(value) in self.names else 1.0
+            name = number_text(value)
+            return self.names.index(name) / steps if name in self.names else 1.0
         if value is None:
             return 1.0
         if self.high == self.low:
@@ -201,21 +206,24 @@ def parallel_svg(
     rows = [[*(run.parameters.get(n) for n in names), run.metrics[metric.name]] for run in runs]
     if not rows:
         return ""
-    scales = [Scale(list(column)) for column in zip(*rows, strict=True)]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    scales = [*(Scale(column, grid=10) for column in columns[:-1]), Scale(columns[-1])]
+    aside = 22 / max(1, len(rows) - 1)  # between the first and the last run
     xs = [60 + n * (width - 120) / (len(scales) - 1) for n in range(len(scales))]
     good = _goodness([row[-1] for row in rows], metric.smaller)
     order = sorted(range(len(rows)), key=good.__getitem__)
 
     def at(place, value):
-        return height - 25 - scales[place](value) * (height - 70)
+        return height - 35 - scales[place](value) * (height - 90)
 
     parts = []
-    for number in order:
+    for rank, number in enumerate(order):
         spots = [(xs[place], at(place, value)) for place, value in enumerate(rows[number])]
+        spots = [*((x, y + 11 - rank * aside) for x, y in spots[:-1]), spots[-1]]
         title = f"{_said([*names, metric.name], rows[number])} ({runs[number].name})"
         parts.append(_line(spots, f"stroke:{colour(good[number])};opacity:.6", title))
     for place, (x, name) in enumerate(zip(xs, [*names, metric.name], strict=True)):
-        parts.append(_line([(x, 40), (x, height - 20)], "stroke:currentColor;opacity:.5"))
+        parts.append(_line([(x, 35), (x, height - 15)], "stroke:currentColor;opacity:.5"))
         parts.append(_words(x, 22, name, "middle", 'class="name"'))
         for tick in scales[place].ticks():
             text = number_text(tick) if len(str(number_text(tick))) < 15 else f"{tick[:13]}…"
@@ -310,12 +318,12 @@ def page_html(
         html_text(results.selection.title),
         results.metrics[0].name if results.metrics else "",
     )
-    said = "".join(f'<p class="note">{html_text(note)}</p>' for note in notes(results))
+    said = "".join(f'<p class="note">{html_text(note)}</p>' for note in notes(results, "bold:"))
     said += "".join(
         f'<p class="note">left out: {html_text(p)}</p>' for p in results.selection.problems
     )
     key = f'<p class="note">{html_text(metric)}: worst<span class="key"></span>best</p>'
-    chance = "Share of the variance that each parameter explains alone. The line is what shuffled values reach in one of twenty cases; a bar that ends before it says nothing."
+    chance = "Share of the variance that each parameter explains beside the others. The line is what one without effect reaches in one of twenty sweeps; a bar that ends before it shows nothing."
     parts = [
         ("Results", table_html(results) + said if results.rows else said),
         ("Learning curves", curves_svg(results)),

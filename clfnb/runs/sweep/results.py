@@ -351,6 +351,7 @@ def records(
 
 def notes(
     results: Results,  # of `results_table`
+    mark: str = "*",  # what the best have
 ) -> list[str]:  # sentences
     "What belongs below a table: how many runs of each status, and what the mark means."
     counts = results.selection.counts
@@ -362,7 +363,7 @@ def notes(
         found += ["mean ± SD over the n runs of a row"] * repeated
         alike = "the best, and what cannot be told from it (Welch's test, 5 %)"
         single = "the best; one run each, so chance is not known"
-        found.append(f"* {alike if repeated else single}")
+        found.append(f"{mark} {alike if repeated else single}")
         found += [f"smaller is better: {', '.join(smaller)}"] * bool(smaller)
     return found
 
