@@ -78,28 +78,29 @@ def run_lesson(
     plan: Plan,  # of `plan_run`
     *,
     progress: bool = True,  # a line a cell
+    warm: bool = False,  # fork the kernel from a process that has imported everything
 ) -> Path:  # the run folder
     "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`."
     with unbreakable(), interruptible() as stop:
         folder = new_run_folder(plan.lesson, plan.values, plan.settings.runs_dir)
         with hold(folder):
-            return _begin(stop, plan, folder, progress)
+            return _begin(stop, plan, folder, progress, warm)
 
 
-def _begin(stop, plan, folder, progress, **entries):
+def _begin(stop, plan, folder, progress, warm, **entries):
     "Execute a plan in a run folder that is empty."
     try:
         start_record(folder, plan.lesson, plan.values, **plan.record, **entries)
     except BaseException:  # a full disk, Ctrl-C: a folder without a record would be no run
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return _execute(stop, plan, folder, progress)
+    return _execute(stop, plan, folder, progress, warm)
 
 # %% ../../nbs/lib/runs/execute.ipynb #00596030
-def _execute(stop, plan, folder, progress):
+def _execute(stop, plan, folder, progress, warm):
     "Execute a plan in a run folder that has begun."
     try:
-        _papermill(stop, plan, folder, progress)
+        _papermill(stop, plan, folder, progress, warm)
     except (KeyboardInterrupt, Exception) as error:
         if stop.asked() == "lost":  # nothing is written into what is somebody else's now
             raise RunHeld(f"{folder.name}: another process has taken this run over") from error
@@ -141,7 +142,7 @@ def _without(module):
             del sys.modules[module]
 
 # %% ../../nbs/lib/runs/execute.ipynb #53e4989c
-def _papermill(stop, plan, folder, progress):
+def _papermill(stop, plan, folder, progress, warm):
     "Hand a notebook to papermill, with everything it needs to know."
     with _without(
         "rfc3987_syntax"
@@ -191,7 +192,7 @@ def _papermill(stop, plan, folder, progress):
             limit=plan.timeout,
             report=_tell if progress else None,
             line=_tell_line if progress else None,
-            warm=plan.warm,
+            warm=warm,
         )
 
 # %% ../../nbs/lib/runs/execute.ipynb #d05245d9
@@ -338,6 +339,7 @@ def resume_run(
     *,
     progress: bool = True,  # a line a cell
     force: bool = False,  # the other host that the run was on is known to be gone
+    warm: bool = False,  # as of `run_lesson`
     **limits,  # cell_timeout and timeout in seconds, and cwd, in place of those of the beginning
 ) -> Path:  # the run folder
     """Go on with a run.
@@ -349,10 +351,10 @@ def resume_run(
     with unbreakable(), interruptible() as stop, hold(folder, force):
         info = read_run(folder)  # as it is now that nobody else can change it
         plan = _resumable(info, force, **limits)
-        return _go_on(stop, plan, folder, progress)
+        return _go_on(stop, plan, folder, progress, warm)
 
 
-def _go_on(stop, plan, folder, progress, **entries):
+def _go_on(stop, plan, folder, progress, warm, **entries):
     "Execute a plan in the folder of a run that did not end."
     record = read_json(folder / "run.json")
     _end_orphan(record)
@@ -364,7 +366,7 @@ def _go_on(stop, plan, folder, progress, **entries):
     if record.get("identity") != plan.identity:  # begun by other code: the run of no identity
         more |= {"identity": None, "identity_of": None}
     start_record(folder, plan.lesson, plan.values, **plan.record | more | entries)
-    return _execute(stop, plan, folder, progress)
+    return _execute(stop, plan, folder, progress, warm)
 
 # %% ../../nbs/lib/runs/execute.ipynb #81ec2009
 def run_in(
@@ -373,6 +375,7 @@ def run_in(
     *,
     progress: bool = False,  # a line a cell
     force: bool = False,  # the other host that the run was on is known to be gone
+    warm: bool = False,  # as of `run_lesson`
     asked=None,  # gives "stop" or "lost" when it is time to stop
     **entries,  # further entries of run.json
 ) -> Path:  # the same
@@ -383,4 +386,4 @@ def run_in(
     folder.mkdir(parents=True, exist_ok=True)
     with unbreakable(), interruptible(asked) as stop, hold(folder, force):
         begin = _go_on if (folder / "run.json").exists() else _begin
-        return begin(stop, plan, folder, progress, **entries)
+        return begin(stop, plan, folder, progress, warm, **entries)

@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/work.html.md"""
 # %% auto #0
 __all__ = ['job_of', 'stop_file', 'refusal', 'work']
 
-# %% ../../../nbs/lib/runs/sweep/work.ipynb #7e44ae02
+# %% ../../../nbs/lib/runs/sweep/work.ipynb #45067006
 import os
 import socket
 import time
@@ -28,11 +28,12 @@ from .files import sweep_folder
 from .planning import Planned
 from ...settings import Settings, load_settings
 
-# %% ../../../nbs/lib/runs/sweep/work.ipynb #a1295681
+# %% ../../../nbs/lib/runs/sweep/work.ipynb #e8801f50
 def job_of(
     planned: Planned,  # a run
     name: str,  # of the sweep
     token: str,  # of this command, which several may share a sweep with
+    warm: bool = False,  # fork the kernel from a process that has imported everything
 ) -> dict:  # plain values
     "What a worker is told. Keeps a copy of the notebook in the sweep's folder."
     plan, runs_dir = planned.plan, planned.plan.settings.runs_dir
@@ -44,6 +45,7 @@ def job_of(
     kept = {k: str(v) if isinstance(v, Path) else v for k, v in kept.items()}
     places = {"runs_dir": str(runs_dir), "run": planned.run, "copy": str(copy)}
     known = {"given": planned.given, "sweep": name, "token": token, "version": __version__}
+    known["warm"] = warm
     return {"plan": kept, "settings": settings, **places, **known}
 
 
@@ -59,7 +61,7 @@ def _plan_of(job):
         cache_dir = load_settings().cache_dir
     return Plan(settings=replace(settings, cache_dir=cache_dir), **kept)
 
-# %% ../../../nbs/lib/runs/sweep/work.ipynb #7ecf5370
+# %% ../../../nbs/lib/runs/sweep/work.ipynb #4a778851
 def stop_file(
     runs_dir: str | Path,  # folder of all runs
     name: str,  # of the sweep
@@ -75,7 +77,7 @@ def _told(job):
         return stop_file(job["runs_dir"], job["sweep"], job["token"]).read_text().strip()
     return None
 
-# %% ../../../nbs/lib/runs/sweep/work.ipynb #afa88f89
+# %% ../../../nbs/lib/runs/sweep/work.ipynb #bf37459d
 def refusal(
     job: dict,  # of `job_of`
 ) -> str | None:  # one sentence
@@ -108,7 +110,7 @@ def _held_elsewhere(folder, claim):
     here = record.get("host") in (None, socket.gethostname())
     return claim.number == 1 and not here and silent is not None and silent < SILENT
 
-# %% ../../../nbs/lib/runs/sweep/work.ipynb #9a98c670
+# %% ../../../nbs/lib/runs/sweep/work.ipynb #78897dce
 def work(
     job: dict,  # of `job_of`
 ) -> dict:  # outcome, error and seconds
@@ -149,7 +151,7 @@ def _execute(job):
             return "lost" if claim.lost else "stop" if _told(job) == "now" else None
 
         with _paths(Path(job["plan"]["notebook"]).parent):
-            run_in(plan, folder, force=True, asked=asked, **entries)
+            run_in(plan, folder, force=True, warm=job["warm"], asked=asked, **entries)
     return "finished"
 
 
