@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import nbclient
@@ -137,8 +136,7 @@ def test_papermill_uses_it(warm, tmp_path):
 
 def warm_run(lesson, timeout=None, **values):  # noqa: F811
     "A run whose kernel is forked."
-    plan = replace(plan_run(lesson, values, timeout=timeout), warm=True)
-    return run_lesson(plan, progress=False)
+    return run_lesson(plan_run(lesson, values, timeout=timeout), progress=False, warm=True)
 
 
 def test_a_killed_kernel_and_a_killed_warm_process(lesson, tmp_path, warm):  # noqa: F811

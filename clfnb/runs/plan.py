@@ -187,7 +187,6 @@ class Plan:
     cell_timeout: float | None = None  # seconds a cell
     timeout: float | None = None  # seconds for the whole run
     cwd: Path | None = None  # where the notebook runs; None: in its run folder
-    warm: bool = False  # its kernel is forked from a process that has imported everything
     parts: dict | None = None  # what its result follows from, of `parts_of`
 
     @property
