@@ -37,7 +37,10 @@ from clfnb.console import (
     table,
     with_options,
 )
+from .commands.gc import gc_command
+from .commands.results import results_command
 from .commands.sweep import sweep_command
+from .commands.watch import watch_command
 from .registry import Track
 from .settings import load_settings
 from .text import printable, say, unbreakable
@@ -308,7 +311,8 @@ def resume(
     return execute(lambda: resume_run(run, force=options["force"], **limits))
 
 # %% ../nbs/lib/cli.ipynb #14dca324
-cli.add_command(sweep_command)
+for command in (sweep_command, watch_command, results_command, gc_command):
+    cli.add_command(command)
 
 # %% ../nbs/lib/cli.ipynb #2b8fc70d
 @cli.command("runs")
