@@ -6,9 +6,9 @@ Docs: https://clfnb.github.io/clfnb/lib/commands/sweep.html.md"""
 
 # %% auto #0
 __all__ = ['UNITS', 'VALUES', 'WHERE', 'HOW', 'IN_FILE', 'PLAN', 'DONE', 'Duration', 'meant', 'chosen', 'listed', 'counted',
-           'prepared', 'carried_out', 'stopping', 'mark', 'sweep_command', 'nothing_left']
+           'prepared', 'carried_out', 'stopping', 'mark', 'searched', 'sweep_command', 'nothing_left']
 
-# %% ../../nbs/lib/commands/sweep.ipynb #e4d4ef31
+# %% ../../nbs/lib/commands/sweep.ipynb #aa9691c1
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +28,7 @@ from clfnb.console import (
 from ..settings import load_settings
 from ..text import say
 
-# %% ../../nbs/lib/commands/sweep.ipynb #617cb574
+# %% ../../nbs/lib/commands/sweep.ipynb #8b24d0ca
 class Duration(click.ParamType):
     "Seconds, or a number with s, m, h or d behind it."
 
@@ -50,7 +50,7 @@ class Duration(click.ParamType):
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
-# %% ../../nbs/lib/commands/sweep.ipynb #1382952f
+# %% ../../nbs/lib/commands/sweep.ipynb #3d272777
 VALUES = [
     click.option(
         "-p",
@@ -105,7 +105,7 @@ WHERE = [
     click.option("--precision", metavar="auto|32-true|…", help="As of clfnb run."),
 ]
 
-# %% ../../nbs/lib/commands/sweep.ipynb #b4c38716
+# %% ../../nbs/lib/commands/sweep.ipynb #905b51e5
 HOW = [
     click.option(
         "--timeout", type=Duration(), metavar="TIME", help="Stop a run after 90, 30m, 2h."
@@ -133,7 +133,7 @@ HOW = [
 IN_FILE = "table random search maximize minimize workers gpus scheduler device precision".split()
 IN_FILE += "timeout cell_timeout retries fail_fast name".split()
 
-# %% ../../nbs/lib/commands/sweep.ipynb #e8f1f189
+# %% ../../nbs/lib/commands/sweep.ipynb #91dd289e
 def meant(
     target: str,  # a lesson, a notebook or a YAML file
     options: dict,  # of the command
@@ -176,7 +176,7 @@ def chosen(
         return draw(axes, rows, options["random"])
     return combinations(axes, rows, None if options["yes"] else MOST)
 
-# %% ../../nbs/lib/commands/sweep.ipynb #feb5238b
+# %% ../../nbs/lib/commands/sweep.ipynb #9bdf118c
 def listed(
     planned: list,  # of `plan_sweep`
     as_json: bool,  # for programs
@@ -219,12 +219,12 @@ def prepared(
 
 PLAN = ("runs_dir", "device", "precision", "timeout", "cell_timeout")
 
-# %% ../../nbs/lib/commands/sweep.ipynb #9cbeeef0
+# %% ../../nbs/lib/commands/sweep.ipynb #b9b2da07
 def carried_out(
     planned: list,  # runs, of `plan_sweep`
     sweep,  # of `sweep_of`
     options: dict,  # of the command
-    **more,  # for `Loop`: a search
+    search=None,  # of `runs.sweep.search`, which proposes further runs
 ) -> int:  # exit code: 1 if a run has not finished
     "Execute the runs of a sweep, and say how it went."
     from clfnb.runs.process import interruptible
@@ -244,10 +244,11 @@ def carried_out(
     display = Display(todo)
     with interruptible() as stop, connected(options["scheduler"], environments) as client:
         loop = Loop(
-            client, display.tell, retries=options["retries"], fail_fast=options["fail_fast"], **more
+            client, display.tell, retries=options["retries"], fail_fast=options["fail_fast"]
         )
         jobs = [job_of(one, sweep.name, loop.token, warm=True) for one in todo]
         try:
+            jobs += search.begin(loop, display, len(environments)) if search else []
             if jobs:
                 check_workers(client, jobs[0])
             loop.run(jobs)
@@ -259,7 +260,8 @@ def carried_out(
             said = last_lines(loop.progress, sweep.name, done, kept)
             say("\n".join(said), err=True)
     mark(planned, sweep.name, runs_dir)
-    return 0 if loop.progress.count()["finished"] == len(loop.progress.jobs) else 1
+    count = loop.progress.count()
+    return 0 if count["finished"] + count["pruned"] == len(loop.progress.jobs) else 1
 
 
 DONE = ("done",)
@@ -297,7 +299,40 @@ def mark(
                 with hold(folder):
                     update_record(folder, sweeps=sorted({*sweeps, name}))
 
-# %% ../../nbs/lib/commands/sweep.ipynb #0166a67a
+# %% ../../nbs/lib/commands/sweep.ipynb #fb595b9d
+def searched(
+    lesson,  # as `lesson_named` gives it
+    given: list,  # name and values of each parameter
+    options: dict,  # of the command
+) -> int:  # exit code
+    "Search for good parameters. Raises `Mistyped` where it is not said what is good."
+    from clfnb.runs.parameters import read_parameters
+    from clfnb.runs.sweep.combinations import axes_of
+    from clfnb.runs.sweep.search import Search
+
+    metric = options["maximize"] or options["minimize"]
+    wrong = [word for word in ("table", "random", "as_json", "force", "rerun") if options[word]]
+    if not metric or (options["maximize"] and options["minimize"]):
+        raise Mistyped("--search: expected --maximize METRIC or --minimize METRIC")
+    if wrong:
+        raise Mistyped(
+            f"--search and --{wrong[0].removeprefix('as_').replace('_', '-')} do not go together"
+        )
+    axes = axes_of(read_parameters(lesson.path, lesson.own), given, ranges=True)
+    direction = "maximize" if options["maximize"] else "minimize"
+    how = {word: options[word] for word in PLAN}
+    search = Search(lesson, axes, metric, direction, options["search"], options["name"], how)
+    planned, sweep = search.open_runs()
+    said = f"{len(search.known)} known, {len(planned)} to go on with, {search.left()} to propose"
+    say(f"{sweep.name}: {said}", err=True)
+    if options["dry_run"] or not (planned or search.left()):
+        return 0
+    code = carried_out(planned, sweep, options, search)
+    if best := search.best():
+        say(f"best of {len(search.known)}: {metric} {best[0]:.4g} with {best[1]}", err=True)
+    return code
+
+# %% ../../nbs/lib/commands/sweep.ipynb #42dae0bc
 @click.command(
     "sweep", short_help="Execute a lesson many times: all values, all cores, GPUs and hosts."
 )
@@ -320,8 +355,6 @@ def sweep_command(
         found, given, options = meant(lesson, options, sources)
         options["gpus"] = [] if options["scheduler"] else chosen_gpus(str(options["gpus"]))
         if options["search"]:
-            from clfnb.commands.search import searched
-
             return searched(found, given, options)
         if options["maximize"] or options["minimize"]:
             raise Mistyped("--maximize and --minimize go with --search N")

@@ -8,7 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/engine.html.md"""
 __all__ = ['THREADS', 'CONFIG', 'gpus_here', 'chosen_gpus', 'slots', 'connected', 'check_workers', 'Progress', 'EngineLost',
            'Loop']
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #4ed4f01e
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #9e288605
+import logging
 import os
 import queue
 import shutil
@@ -21,11 +22,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastcore.basics import patch
+
 from ...files import write_file
 from .claims import standing
 from .work import refusal, stop_file, work
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #a5b0ea1c
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #018b6326
 def gpus_here() -> list[str]:
     "The GPUs that CUDA programs may use here, by their number or name."
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -83,7 +86,7 @@ def slots(
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #0cb0003a
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #3c876ee2
 CONFIG = {
     "distributed.scheduler.allowed-failures": 3,  # workers that may die under one run
     "distributed.scheduler.worker-saturation": 1.0,  # a run is handed out when a worker is free
@@ -124,7 +127,7 @@ def _local(environments):
 def _with_environment(spec, environment):
     return spec | {"options": spec["options"] | {"env": environment}}
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #5b6d12c5
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #62b38b80
 @contextmanager
 def connected(
     scheduler: str | None,  # address, or the file that a scheduler wrote; None: this machine
@@ -140,10 +143,13 @@ def connected(
     except ImportError as error:
         text = "a sweep needs Dask; install it with: pip install clfnb[sweep]"
         raise ModuleNotFoundError(text) from error
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # such deaths are no news
     with dask.config.set(CONFIG):
         cluster = None if scheduler else _local(environments)
         try:
             client = _client(Client, scheduler, cluster)
+            if cluster:  # a worker that died while it started is not missed by Dask itself
+                client.mend = lambda: cluster.scale(len(environments))
             try:
                 yield client
             finally:
@@ -169,22 +175,29 @@ def _client(Client, scheduler, cluster):
         said = " ".join(str(error).split())[:200]
         raise ConnectionError(f"{scheduler}: no scheduler can be reached there ({said})") from error
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #c777ae11
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #d9f09bf7
 def check_workers(
     client,  # of `connected`
     job: dict,  # any of the sweep
     patience: float = 60.0,  # seconds to wait for the first worker
 ) -> int:  # how many there are
     "Ask every worker whether it may execute the sweep. Raises `ValueError` naming those that may not."
-    with suppress(TimeoutError):
-        client.wait_for_workers(1, timeout=patience)
-    answers = client.run(refusal, job)
+    until = time.monotonic() + patience
+    while not client.scheduler_info()["workers"] and time.monotonic() < until:
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=3)
+        getattr(client, "mend", lambda: None)()
+    answers = {
+        k: v
+        for k, v in client.run(refusal, job, on_error="return").items()
+        if not isinstance(v, Exception)
+    }
     if problems := sorted(filter(None, answers.values())):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ValueError(f"{problems[0]}{more}; the same code must be on all hosts")
     return len(answers)
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #3f2836bc
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #7aaa7941
 @dataclass
 class Progress:
     "How far a sweep is."
@@ -217,8 +230,7 @@ class Loop:
         *,
         retries: int = 0,  # further attempts for a run that failed
         fail_fast: bool = False,  # whether the first failure ends the sweep
-        more: Callable
-        | None = None,  # called with (run or None, outcome): further jobs, for a search
+        more: Callable | None = None,  # called with a run and its last word; gives further jobs
     ):
         self.client, self.tell, self.retries, self.more = client, tell, retries, more
         self.fail_fast, self.words, self.token = (
@@ -229,10 +241,7 @@ class Loop:
         self.futures, self.held, self.attempts = {}, {}, Counter()
         self.progress, self.unfit, self.looked = Progress({}), set(), 0.0
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #a732ece1
-from fastcore.basics import patch
-
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #e779eaf3
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #1e362646
 @patch
 def submit(
     self: Loop,
@@ -256,8 +265,6 @@ def run(
 ) -> Progress:
     "Do all jobs. Raises `EngineLost`; an interrupt leaves what was reached."
     for job in jobs:
-        self.submit(job)
-    for job in self.more(None, None) if self.more else ():
         self.submit(job)
     self.tell(self.progress, None)
     while self.futures or self.held:
@@ -288,7 +295,7 @@ def _word(self: Loop, future):
         return "failed", f"{type(error).__name__}: {error}"
     return "lost", None
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #555c6297
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #f4191081
 @patch
 def _heard(self: Loop, run, outcome, error):
     "Act on the word for a run."
@@ -350,8 +357,8 @@ def tidy(self: Loop) -> None:
 def _elsewhere(self: Loop, job, error):
     "Give a job that a worker refused to one that was there when all were asked."
     self.unfit.add(error)
-    answers = self.client.run(refusal, job)
-    fit = [address for address, problem in answers.items() if not problem]
+    answers = self.client.run(refusal, job, on_error="return")
+    fit = [address for address, problem in answers.items() if problem is None]
     if not fit:
         raise EngineLost(f"{error}; no worker is left that may execute the sweep")
     self.submit(job, workers=fit)
@@ -365,6 +372,8 @@ def _count(self: Loop):
         busy = self.client.processing()
         progress.workers, progress.elsewhere = len(busy), len(self.held)
         progress.running = sum(bool(tasks) for tasks in busy.values())
+        if mend := getattr(self.client, "mend", None):
+            mend()
 
 
 @patch
