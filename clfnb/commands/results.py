@@ -88,7 +88,7 @@ OPTIONS = [
     click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs."),
 ]
 
-
+# %% ../../nbs/lib/commands/results.ipynb #4c1fb311
 def _split(text):
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 

@@ -14,6 +14,8 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fastcore.basics import patch
+
 from ...files import write_file
 from clfnb.runs.sweep.results import (
     Results,
@@ -60,20 +62,22 @@ class Scale:
         low, high, here = (math.log(x) if self.log else x for x in (self.low, self.high, value))
         return (here - low) / (high - low)
 
-    def ticks(self) -> list:
-        "A few values to write beside the axis."
-        if self.names is not None:
-            return self.names if len(self.names) <= 12 else [self.names[0], self.names[-1]]
-        if self.high == self.low:
-            return [self.low]
-        if self.log:
-            first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-            steps = [10.0**n for n in range(first, last + 1, max(1, (last - first) // 5))]
-            return [x for x in steps if self.low * 0.999 <= x <= self.high * 1.001]
-        step = 10 ** math.floor(math.log10((self.high - self.low) / 2))
-        step *= next(m for m in (1, 2, 5, 10) if (self.high - self.low) / (step * m) <= 5)
-        first = math.ceil(self.low / step - 1e-9)
-        return [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
+# %% ../../../nbs/lib/runs/sweep/page.ipynb #0c79e93b
+@patch
+def ticks(self: Scale) -> list:
+    "A few values to write beside the axis."
+    if self.names is not None:
+        return self.names if len(self.names) <= 12 else [self.names[0], self.names[-1]]
+    if self.high == self.low:
+        return [self.low]
+    if self.log:
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        steps = [10.0**n for n in range(first, last + 1, max(1, (last - first) // 5))]
+        return [x for x in steps if self.low * 0.999 <= x <= self.high * 1.001]
+    step = 10 ** math.floor(math.log10((self.high - self.low) / 2))
+    step *= next(m for m in (1, 2, 5, 10) if (self.high - self.low) / (step * m) <= 5)
+    first = math.ceil(self.low / step - 1e-9)
+    return [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #8253ec22
 WORST, BEST = (230, 159, 0), (0, 114, 178)  # of Okabe and Ito's palette
@@ -131,7 +135,7 @@ def _line(points, style, title=""):
 def _words(x, y, text, anchor="start", more=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{html_text(text)}</text>'
 
-# %% ../../../nbs/lib/runs/sweep/page.ipynb #adfe1ef0
+# %% ../../../nbs/lib/runs/sweep/page.ipynb #e6d90673
 def _panel(name, groups, place, width=330, height=210):
     "One panel: `groups` are (title, colour, list of curves)."
     values = [v for _, _, curves in groups for curve in curves for v in curve if v is not None]
@@ -143,13 +147,7 @@ def _panel(name, groups, place, width=330, height=210):
         spots = ((along(n), up(v)) for n, v in enumerate(curve) if v is not None)
         return [(45 + x * (width - 60), height - 30 - y * (height - 60)) for x, y in spots]
 
-    parts = [_words(45, 18, name, more='class="name"')]
-    for tick in up.ticks():
-        y = height - 30 - up(tick) * (height - 60)
-        parts += [_line([(45, y), (width - 15, y)], "stroke:currentColor;opacity:.15")]
-        parts.append(_words(40, y + 4, f"{tick:.3g}", "end"))
-    for tick in (t for t in along.ticks() if t == int(t)):
-        parts.append(_words(45 + along(tick) * (width - 60), height - 12, f"{tick:.0f}", "middle"))
+    parts = [_words(45, 18, name, more='class="name"'), *_axes(up, along, width, height)]
     for title, paint, curves in groups:
         parts += [_line(points(c), f"stroke:{paint};opacity:.35", title) for c in curves[:50]]
     for title, paint, curves in groups:
@@ -161,6 +159,16 @@ def _panel(name, groups, place, width=330, height=210):
     )
 
 
+def _axes(up, along, width, height):
+    "Numbers and lines of a panel."
+    for tick in up.ticks():
+        y = height - 30 - up(tick) * (height - 60)
+        yield _line([(45, y), (width - 15, y)], "stroke:currentColor;opacity:.15")
+        yield _words(40, y + 4, f"{tick:.3g}", "end")
+    for tick in (t for t in along.ticks() if t == int(t)):
+        yield _words(45 + along(tick) * (width - 60), height - 12, f"{tick:.0f}", "middle")
+
+# %% ../../../nbs/lib/runs/sweep/page.ipynb #13e7eda8
 def curves_svg(
     results: Results,  # of `results_table`
     most: int = 4,  # panels
@@ -269,7 +277,7 @@ text.tick { paint-order: stroke; stroke: #fff; stroke-width: 3px; } p.note { fon
 @media (prefers-color-scheme: dark) { body { color: #e6e6e6; background: #16181a; } text.tick { stroke: #16181a; } a { color: #8cc4ff; } }
 """
 
-
+# %% ../../../nbs/lib/runs/sweep/page.ipynb #23adc110
 def table_html(
     results: Results,  # of `results_table`
 ) -> str:
@@ -287,7 +295,7 @@ def table_html(
     lines = "".join(f"<tr>{line}</tr>" for line in body)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
-
+# %% ../../../nbs/lib/runs/sweep/page.ipynb #e16aa78b
 def _runs_html(results, up):
     "Every run in a folded list; `up` leads from the page to the folder of all runs."
     names, metrics = results.selection.parameters, [m.name for m in results.metrics]

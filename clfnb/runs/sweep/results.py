@@ -71,7 +71,7 @@ def varying(
     names = dict.fromkeys(name for run in runs for name in run.parameters if name != "out_dir")
     return [name for name in names if len({repr(run.parameters.get(name)) for run in runs}) > 1]
 
-
+# %% ../../../nbs/lib/runs/sweep/results.ipynb #c8ebc8fa
 def select(
     runs_dir: str | Path,  # folder of all runs
     word: str | None = None,  # a sweep, a lesson or a pattern; None: the newest sweep
@@ -288,7 +288,7 @@ def results_table(
         mark_best([row.cells[place] for row in rows], metric.smaller)
     return Results(selection, names, columns, _sorted(rows, names, columns, sort))
 
-
+# %% ../../../nbs/lib/runs/sweep/results.ipynb #86fb7258
 def _order(value):
     "Numbers by size, all else by its text, what is missing last."
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -361,7 +361,7 @@ def header_and_rows(
         rows.append((*map(number_text, row.values), str(n), *cells))
     return header, rows
 
-
+# %% ../../../nbs/lib/runs/sweep/results.ipynb #af81a17b
 def records(
     results: Results,  # of `results_table`
 ) -> list[dict]:  # one a row, everything in it

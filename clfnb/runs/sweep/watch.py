@@ -42,7 +42,7 @@ class Look:
         "How many runs have not ended."
         return len(self.status) - self.count(*ENDED)
 
-
+# %% ../../../nbs/lib/runs/sweep/watch.ipynb #f7879842
 def look(
     runs_dir: str | Path,  # folder of all runs
     name: str,  # of a sweep
