@@ -7,13 +7,13 @@ Docs: https://clfnb.github.io/clfnb/lib/models/leadnet.html.md"""
 # %% auto #0
 __all__ = ['ConvBlock', 'Exchange', 'LeadNet', 'wave_loss']
 
-# %% ../../nbs/lib/models/leadnet.ipynb #8e9f91df
+# %% ../../nbs/lib/models/leadnet.ipynb #ebfa2618
 import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
 
-# %% ../../nbs/lib/models/leadnet.ipynb #3bca11d7
+# %% ../../nbs/lib/models/leadnet.ipynb #fa19946c
 class ConvBlock(nn.Module):
     "Convolution along time, batch normalisation, ReLU; with the input added where shapes allow."
 
@@ -32,12 +32,15 @@ class ConvBlock(nn.Module):
         self.norm = nn.BatchNorm2d(outputs)
         self.residual = inputs == outputs and stride == 1
 
-    def forward(self, x):
-        "(batch, inputs, 1, samples) to (batch, outputs, 1, samples / stride)."
+    def forward(
+        self,
+        x: torch.Tensor,  # (batch, inputs, 1, samples)
+    ) -> torch.Tensor:  # (batch, outputs, 1, samples / stride)
+        "Apply the block."
         y = F.relu(self.norm(self.conv(x)))
         return x + y if self.residual else y
 
-# %% ../../nbs/lib/models/leadnet.ipynb #87e7a7b7
+# %% ../../nbs/lib/models/leadnet.ipynb #3a0cabe4
 class Exchange(nn.Module):
     "Each lead learns the weighted mean of all."
 
@@ -50,13 +53,17 @@ class Exchange(nn.Module):
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.mix.bias)
 
-    def forward(self, x, weights):
-        "Features (records * leads, channels, 1, samples), weights (records, leads, 1, 1, 1)."
+    def forward(
+        self,
+        x: torch.Tensor,  # (records * leads, channels, 1, samples)
+        weights: torch.Tensor,  # (records, leads, 1, 1, 1), of sum 1 over the leads
+    ) -> torch.Tensor:  # as x
+        "Add what the leads have in common."
         leads = x.unflatten(0, weights.shape[:2])
         shared = self.mix((leads * weights).sum(1) if leads.shape[1] > 1 else x)
         return (leads + shared[:, None]).flatten(0, 1) if leads.shape[1] > 1 else x + shared
 
-# %% ../../nbs/lib/models/leadnet.ipynb #235c77bd
+# %% ../../nbs/lib/models/leadnet.ipynb #dbd4a839
 class LeadNet(nn.Module):
     "A U-Net over a set of leads that scores every sample of each."
 
@@ -87,7 +94,7 @@ class LeadNet(nn.Module):
         "How far to each side a sample can matter, rounded up to whole frames of 16 samples."
         return 16 * (sum(self.dilations) + 6)
 
-# %% ../../nbs/lib/models/leadnet.ipynb #d2033305
+# %% ../../nbs/lib/models/leadnet.ipynb #812860be
 @patch
 def _features(self: LeadNet, x, weights):
     "Features at a quarter of the rate of (records * leads, 1, 1, samples)."
@@ -132,7 +139,7 @@ def forward(
     scores = scores.permute(0, 3, 1, 2).flatten(1, 2)[:, :samples]
     return scores.unflatten(0, (records, leads))
 
-# %% ../../nbs/lib/models/leadnet.ipynb #c72ae088
+# %% ../../nbs/lib/models/leadnet.ipynb #51ad49bc
 def wave_loss(
     logits: torch.Tensor,  # (..., classes)
     targets: torch.Tensor,  # (...): a class; classes - 1 + k: none or class k; -100: unknown

@@ -247,15 +247,6 @@ def load(
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #74c63fa7
 @patch
-def prepare(
-    self: Predictor,
-    signal: np.ndarray,  # (samples, leads) in mV at 250 Hz, every sample finite
-) -> np.ndarray:  # of the same shape, float32
-    "A signal as the model wants it. What is further away than `CONTEXT_S` matters to no sample."
-    return prepare(signal, FS)
-
-
-@patch
 def probabilities(
     self: Predictor,
     signal: np.ndarray,  # (samples, leads) float32, prepared, 250 Hz
@@ -302,6 +293,15 @@ def _together(self: Predictor, signal, weights):
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #e4b8e36d
 @patch
+def prepare(
+    self: Predictor,
+    signal: np.ndarray,  # (samples, leads) in mV at 250 Hz, every sample finite
+) -> np.ndarray:  # of the same shape, float32
+    "A signal as the model wants it. What is further away than `CONTEXT_S` matters to no sample."
+    return prepare(signal, FS)
+
+
+@patch
 def points(
     self: Predictor,
     probs: np.ndarray,  # (samples, classes) at 250 Hz, of one view or a mean of several
@@ -314,12 +314,11 @@ def points(
         found = points_from_labels(probs.argmax(-1), self.scheme, signal=trace, fs=FS)
     return found, point_confidence(probs, found)
 
-
+# %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #f7eb0902
 @patch
 def beats(
     self: Predictor,
     probs: np.ndarray,  # as of `points`
-    trace: np.ndarray | None = None,  # not used
 ) -> pd.DataFrame:  # a row a QRS: `POINTS` at 250 Hz (-1 where missing), p_probability, confidence
     "Points by beats. Raises `ValueError` for a model of another scheme than waves."
     if self.scheme != "waves":
