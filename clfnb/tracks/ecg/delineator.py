@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from ...evaluation.delineation import best_of_two, delineation_errors, delineation_table
 from ...files import InputError
-from ...models.leadnet import LeadNet
+from ...models.leadnet import LeadNet, fused
 from ...models.recurrent import BiLSTMSegmenter
 from ...models.shipped import model_folder
 from ...preprocessing.ecg.beats import read_beats, stretches
@@ -40,14 +40,7 @@ from clfnb.tracks.ecg.examples import (
     read_signal,
 )
 from .records import record_path, records_in
-from clfnb.tracks.ecg.waves import (
-    PDecision,
-    beat_table,
-    believed,
-    find_waves,
-    point_confidence,
-    points_of,
-)
+from . import waves
 from ...training.checkpoints import restore_model
 from ...training.inference import infer
 
@@ -212,7 +205,9 @@ class Predictor:
     overlap: int = 150  # samples of context on each side
     batch_size: int = 32  # windows at a time
     device: str = "cpu"
-    decision: PDecision | None = None  # which P waves to believe; None: all that a QRS follows
+    decision: waves.PDecision | None = (
+        None  # which P waves to believe; None: all that a QRS follows
+    )
 
     @property
     def together(self) -> bool:
@@ -238,10 +233,11 @@ def load(
         raise InputError(
             f"{folder}: expected a model of signals scaled by {SCALE}, found {scale!r}; train it again"
         )
-    decision = PDecision(**config["decision"]) if config.get("decision") else None
+    decision = waves.PDecision(**config["decision"]) if config.get("decision") else None
     found = cls(model, arguments["scheme"], arguments.get("input_leads", 1), device=device)
     if found.together:
         found.num, found.overlap, found.batch_size = 12000, model.reach, 1
+        found.model = fused(model)
     found.decision = decision
     return found
 
@@ -309,10 +305,10 @@ def points(
 ) -> tuple[dict, dict]:  # point -> samples at 250 Hz; point -> confidence of each, 0..1
     "Points and their confidences. Arrays of one wave are aligned."
     if self.scheme == "waves":
-        found, _ = points_of(believed(find_waves(probs, FS), self.decision, FS))
+        found, _ = waves.points_of(waves.believed(waves.find_waves(probs, FS), self.decision, FS))
     else:
         found = points_from_labels(probs.argmax(-1), self.scheme, signal=trace, fs=FS)
-    return found, point_confidence(probs, found)
+    return found, waves.point_confidence(probs, found)
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #f7eb0902
 @patch
@@ -323,7 +319,7 @@ def beats(
     "Points by beats. Raises `ValueError` for a model of another scheme than waves."
     if self.scheme != "waves":
         raise ValueError(f"beats: expected a model of the scheme waves, found {self.scheme}")
-    return beat_table(believed(find_waves(probs, FS), self.decision, FS), FS)
+    return waves.beat_table(waves.believed(waves.find_waves(probs, FS), self.decision, FS), FS)
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #8abf6694
 @patch
@@ -465,7 +461,7 @@ def predict(
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #b78c2351
 def model_config(
-    decision: PDecision | None = None,  # which P waves to believe
+    decision: waves.PDecision | None = None,  # which P waves to believe
     **arguments,  # the arguments of `build_model`
 ) -> dict:  # what `Predictor.load` needs
     "The configuration that is saved beside the weights of an ECG model."
@@ -596,5 +592,5 @@ def predict_windows(
         lead = "joint" if origin.lead < 0 else str(origin.lead)
         entry = dict(record=origin.record, lead=lead, predicted=predicted, reference=reference)
         entry |= dict(stretches=np.array([[known[0], known[-1]]]), fs=float(FS))
-        found.append(entry | dict(confidence=point_confidence(prob, predicted)))
+        found.append(entry | dict(confidence=waves.point_confidence(prob, predicted)))
     return found
