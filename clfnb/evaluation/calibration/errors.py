@@ -197,10 +197,11 @@ def class_bins(
     bins: str = "width",  # "width" or "mass"
 ) -> np.ndarray:  # (n, C) int, bin number within each class
     "Bins of every class's probability."
-    columns = (np.clip(probs[:, k].astype(np.float64), 0, 1) for k in range(probs.shape[1]))
-    return np.stack(
-        [bin_numbers(column, bin_edges(column, n_bins, bins)) for column in columns], axis=1
-    )
+    where = np.empty(probs.shape, np.int32, order="F")  # the columns are read one by one
+    for k in range(probs.shape[1]):
+        column = np.clip(probs[:, k].astype(np.float64), 0, 1)
+        where[:, k] = bin_numbers(column, bin_edges(column, n_bins, bins))
+    return where
 
 
 def class_sums(
@@ -252,7 +253,7 @@ def classwise_ece(
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
-    weights = check_weights(weights, len(probs))
+    weights, probs = check_weights(weights, len(probs)), np.asfortranarray(probs)
     where = class_bins(probs, n_bins, bins)
     values = error_from_sums(class_sums(probs, y, where, n_bins, weights), norm)
     return values if per_class else Measure(over_classes(values, norm), "distance")

@@ -232,7 +232,8 @@ def floor_values(
         return _FROM_SUMS[metric](calibrated_sums(stated, edges, draws, rng, weights), norm)
     if metric in _TERMS and len(probs) > MANY:
         return _normal_floor(metric, probs, draws, rng, weights)
-    if metric is classwise_ece and weights is None and len(probs) * draws > 2000 * MANY:
+    large = max(len(probs), probs.size / 10) * draws > 2000 * MANY
+    if metric is classwise_ece and weights is None and large:
         return _classwise_cells(probs, draws, rng, **options)
     labels = draw_labels(probs, rng, draws)
     if metric in _TERMS:
@@ -332,7 +333,7 @@ def _classwise_floor(probs, labels, weights=None, n_bins=15, norm=1, bins="width
 
 def _classwise_cells(probs, draws, rng, n_bins=15, norm=1, bins="width"):
     columns = probs[:, None] if probs.ndim == 1 else probs[:, -1:] if probs.shape[1] == 2 else probs
-    values = np.empty((draws, columns.shape[1]))
+    columns, values = np.asfortranarray(columns), np.empty((draws, columns.shape[1]))
     for k in range(columns.shape[1]):
         stated = columns[:, k].astype(np.float64)
         sums = calibrated_sums(stated, bin_edges(stated, n_bins, bins), draws, rng)
@@ -424,6 +425,7 @@ def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="wi
     "The class-wise error on redrawn pools, class by class."
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     w, g = np.ones(len(y)) if weights is None else weights, drawn.shape[1]
+    probs = np.asfortranarray(probs)
     total, values = drawn @ np.bincount(pool, w, g), np.empty((len(drawn), probs.shape[1]))
     for k in range(probs.shape[1]):
         stated = np.clip(probs[:, k].astype(np.float64), 0, 1)
