@@ -124,6 +124,10 @@ def _given_parts(examples, fractions, seed):
         of = dict(groups=table.group.to_numpy(), stratify=table.code.to_numpy(), seed=seed)
         part[rows] = split(len(rows), shares, **of)
         examples.notes.append(f"no part {' and '.join(missing)}: drawn from the training part")
+    untaught = set(examples.table.label) - set(examples.table.label[part == "train"])
+    if untaught:
+        names = ", ".join(sorted(untaught)[:5])
+        raise ValueError(f"split: expected a training picture of each class, found none of {names}")
     both = pd.Series(part).groupby(examples.table.group.to_numpy()).nunique() > 1
     if both.any():
         examples.notes.append(
