@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/ecg/quality.html.md"""
 __all__ = ['PEAKEDNESS', 'REACH_S', 'LEAD_COLUMNS', 'PLAUSIBLE_MV', 'millivolts', 'lead_kind', 'peakedness', 'share_of_fast',
            'looks_like_ecg', 'Quality', 'measure', 'weights', 'lead_sums', 'lead_notes']
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #46a3c9fd
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #11b88aae
 import re
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d, median_filter
 from scipy.signal import butter, sosfiltfilt
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #7a93086d
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #68079bea
 _VOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 _PREFIXES = {"milli": "m", "micro": "u", "nano": "n", "µ": "u", "μ": "u", "\ufffd": "u"}
 
@@ -30,16 +30,16 @@ def millivolts(
         word = word.replace(long, short)
     return _VOLTS.get(re.sub(r"olts?$", "", word))
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #c489585c
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #52bfcc3e
 _LEAD = re.compile(
-    r"(mod\.?)?(m?l?(i{1,3}|[123])|av[rlf]|-?avr|m?c?l?v[1-9]r?|mcl?[1-9]|c[a-z]?[1-9]|[de][1-6]|v[xyz]|[xyz]|ml[1-9v]+)"
+    r"(mod\.?)?(m?l?(i{1,3}|[123])|av[rlf]|-?avr|m?c?l?v[1-9]r?|mcl?[1-9]|c[a-z]?[1-9]|[de][1-6]|v[xyz]|ml[1-9v]+)"
     r"|e[ck]g.*|.*\b(e[ck]g|einthoven|goldberger|wilson)\b.*|lead .*"
 )
 _OTHER = re.compile(
     r"(n?i?a?bp|art|cvp|icp|pap|pa[ps]?|ra|la|p[1-4]|uap|uvp|rap|lap)\d?\b"
     r"|.*(resp|pleth|ppg|spo2|sao2|co2|temp|abp|press|flow|thor|abdo|chest|nasal|snor|sound|pcg|phono|"
     r"eeg|eog|emg|chin|leg|acc|gyro|posit|light|mark|event|status|annot|trigger|pulse|impedance|batt|time|"
-    r"heart ?rate|\bhr\b|\brr\b|oxi|gsr|eda\b|saturation).*"
+    r"heart ?rate|sample|index|\bhr\b|\brr\b|oxi|gsr|eda\b|saturation).*"
 )
 
 
@@ -53,13 +53,13 @@ def lead_kind(
     silent = (unit or "").strip().lower() in ("", "nu", "adu", "unknown", "n/a", "nd", "au", "a.u.")
     if not volts and not silent:
         return "other", f"its unit is {unit.strip()}"
-    if _LEAD.fullmatch(word):
+    if _LEAD.fullmatch(word) or (volts and word in ("x", "y", "z")):
         return "ecg", "its name is that of a lead"
     if _OTHER.fullmatch(word):
         return "other", "its name is that of another signal"
     return "unknown", "its name is that of no known signal"
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #56a6ae53
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #268f6f16
 PEAKEDNESS = 6.0  # of the filtered signal: the least that an ECG has
 
 
@@ -101,7 +101,7 @@ def looks_like_ecg(
     "Whether a signal has the sharp, rare events of an ECG."
     return peakedness(signal, fs) >= PEAKEDNESS and share_of_fast(signal, fs) >= 0.02
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #9eb2bb14
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #76c5ede3
 REACH_S = 16  # seconds on each side that the measures of a second may depend on
 
 
@@ -116,7 +116,7 @@ class Quality:
     amplitude: np.ndarray  # running median of the range, mV
     noise: np.ndarray  # rapid changes as a share of the amplitude
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #f8604138
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #1d094ce5
 def _blocks(signal, fs):
     "The leads in seconds, (leads, seconds, samples of a second); a last half second is not counted."
     length, seconds = max(1, int(fs)), max(1, round(len(signal) / fs))
@@ -151,7 +151,7 @@ def _noise(blocks, fs):
     parts = [blocks[..., i : i + last : step] for i in (0, k, 2 * k)]
     return np.median(np.abs(parts[0] - 2 * parts[1] + parts[2]), axis=-1)
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #1b833561
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #d0a4a7ab
 def measure(
     signal: np.ndarray,  # (samples, leads) in mV, NaN where there is nothing
     fs: float,  # sampling rate in Hz
@@ -178,7 +178,7 @@ def measure(
     parts = missing, np.clip(flat, 0, 1), clipped, np.nan_to_num(span), amplitude, noise
     return Quality(*(part.T for part in parts))
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #eced4c06
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #2e70951b
 def weights(
     quality: Quality,  # of `measure`
 ) -> np.ndarray:  # (seconds, leads) from 0 to 1
@@ -190,7 +190,7 @@ def weights(
     wild = quality.range / np.maximum(quality.amplitude, 1e-9) > 8
     return np.where(wild, 0.02 * worth, worth)
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #ba84b1e1
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #57f9b327
 LEAD_COLUMNS = ("amplitude_mv", "missing_s", "flat_s", "clipped_s", "artefact_s", "noisy_s")
 PLAUSIBLE_MV = 0.05, 20.0  # amplitudes that an ECG may have
 

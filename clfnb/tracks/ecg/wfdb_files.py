@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/wfdb_files.html.md"""
 __all__ = ['RATES', 'BITS', 'Header', 'header_lines', 'parse_header', 'frames_in_files', 'Segment', 'WfdbRecord', 'unique',
            'stretch']
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #37329b29
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #cc8cfc63
 import re
 import tempfile
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from ...files import LARGEST, InputError, reading, regular
 from ...preprocessing.ecg.quality import millivolts
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #f7b017ac
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #b51a66a4
 RATES = 10, 100_000  # Hz, the slowest and the fastest that an ECG may have been sampled with
 _SIGNAL = re.compile(
     r"(?P<file>\S+)\s+(?P<format>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?"
@@ -43,7 +43,7 @@ class Header:
         default_factory=list
     )  # name and frames of each; "~": a gap
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #47e085dd
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #f164e20a
 def header_lines(
     path: str | Path,  # record without suffix
 ) -> list[str]:  # without comments and empty ones
@@ -87,20 +87,23 @@ def parse_header(
         raise InputError(f"{file}: expected lines for {expected} {kind}, found {len(body)}")
     for line in body:
         _add_segment(header, line) if count else _add_signal(header, line)
+    if body and not count and header.fs * max(s["frame"] for s in header.signals) < RATES[0]:
+        raise InputError(
+            f"{file}: expected a sampling rate of {RATES[0]} to {RATES[1]} Hz, found {words[2]!r}"
+        )
     return header
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #e47cddeb
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #4d10d683
 def _rate(words, file):
     "Frames a second. Raises `InputError` where wfdb would take its default for what stands there."
     if len(words) < 3:
         return 250.0  # the standard's default
-    number = re.fullmatch(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(/.*)?", words[2])
-    rate = float(number[1] + (number[2] or "")) if number else 0
-    if not 0 < rate <= RATES[1]:
+    number = re.fullmatch(r"(\d+\.?\d*)(/.*)?", words[2])
+    if not number or not 0 < float(number[1]) <= RATES[1]:
         raise InputError(
             f"{file}: expected a sampling rate of {RATES[0]} to {RATES[1]} Hz, found {words[2]!r}"
         )
-    return rate
+    return float(number[1])
 
 
 def _add_segment(header, line):
@@ -129,13 +132,13 @@ def _add_signal(header, line):
             format=parts["format"],
             frame=int(parts["frame"] or 1),
             offset=int(parts["offset"] or 0),
-            unit=parts["unit"] or ("mV" if parts["gain"] is None else ""),
+            unit=parts["unit"] or "mV",  # the standard's default
             name=name,
             line=line,
         )
     )
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #957e67c2
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #12f6c079
 BITS = {
     "8": 8,
     "16": 16,
@@ -169,7 +172,7 @@ def frames_in_files(
             found[name] = int((size - mine[0]["offset"]) * 8 / width + 1e-6)
     return found
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #fa398380
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #fc7bfdd0
 class Segment:
     "A record without segments, read piece by piece."
 
@@ -240,7 +243,7 @@ class Segment:
                 whole[place][: len(values)] = values * np.float32(factor)
         return whole
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #0b2c860c
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #47e6eb85
 class WfdbRecord:
     """A record of one or many segments, read piece by piece at the rate of its fastest chosen signal.
 
@@ -302,7 +305,7 @@ def unique(
         for name in names
     ]
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #c3b9ae35
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #545c9650
 def stretch(
     values: np.ndarray,  # (frames · few,) of one signal
     few: int,  # samples of it in a frame
@@ -342,7 +345,7 @@ def _channel_in(self: WfdbRecord, segment, channel):
     alike = [s["name"] for s in signals] == [s["name"] for s in self.signals]
     return channel if alike else None
 
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #b11be58e
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #5397e9ee
 @patch
 def read(
     self: WfdbRecord,
