@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from ...files import LARGEST, InputError, reading, regular
 from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, read_beats, stretches
-from ...preprocessing.ecg.signal import remove_baseline, resample, zscore
+from ...preprocessing.ecg.amplitude import scale_running
+from ...preprocessing.ecg.signal import remove_baseline, resample
 from ...preprocessing.ecg.labels import UNKNOWN, labels_from_beats
 from ...preprocessing.ecg.windows import beat_windows, fixed_windows, remove_gaps
 
@@ -147,11 +148,11 @@ FS = 250  # Hz, the rate of the QT Database, at which every model here works
 def prepare(
     signal: np.ndarray,  # (samples, leads) in mV
     fs: float,  # its sampling rate in Hz
-) -> np.ndarray:  # (samples at 250 Hz, leads) float32, no baseline, mean 0 and variance 1 per lead
+) -> np.ndarray:  # (samples at 250 Hz, leads) float32: no baseline, QRS complexes six units high
     "A signal as the models see it."
     if fs != FS:
         signal = resample(signal, fs, FS)
-    return zscore(remove_baseline(signal, FS)).astype(np.float32)
+    return scale_running(remove_baseline(signal, FS), FS)
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #359eec71
 @dataclass
