@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/readers.html.md"""
 
 # %% auto #0
 __all__ = ['ROWS', 'SLOWEST', 'optional', 'EdfRecord', 'ArrayRecord', 'split_unit', 'read_table', 'read_mat', 'read_dicom',
-           'Recording', 'open_recording', 'choose_leads']
+           'Recording', 'open_recording', 'choose_leads', 'bridge']
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #19b69259
 import contextlib
@@ -384,3 +384,17 @@ def _shape(source, place):
         return True  # that it is empty is said elsewhere
     starts = {int(share * (total - length)) for share in (0.1, 0.5, 0.9)}
     return any(looks_like_ecg(source.read([place], a, a + length)[:, 0], rate) for a in starts)
+
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #2e28bd72
+def bridge(
+    signal: np.ndarray,  # (samples, leads), NaN where there is nothing
+) -> np.ndarray:  # the same with straight lines across the gaps; a lead without samples is 0
+    "A signal of finite values."
+    signal = np.array(signal, np.float32)
+    for lead in signal.T:
+        lost = ~np.isfinite(lead)
+        if lost.all():
+            lead[:] = 0
+        elif lost.any():
+            lead[lost] = np.interp(np.flatnonzero(lost), np.flatnonzero(~lost), lead[~lost])
+    return signal
