@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/ecg/quality.html.md"""
 __all__ = ['PEAKEDNESS', 'REACH_S', 'LEAD_COLUMNS', 'PLAUSIBLE_MV', 'millivolts', 'lead_kind', 'peakedness', 'share_of_fast',
            'looks_like_ecg', 'Quality', 'measure', 'weights', 'lead_sums', 'lead_notes']
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #11b88aae
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #e6843e6f
 import re
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d, median_filter
 from scipy.signal import butter, sosfiltfilt
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #68079bea
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #fe3e02ec
 _VOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 _PREFIXES = {"milli": "m", "micro": "u", "nano": "n", "µ": "u", "μ": "u", "\ufffd": "u"}
 
@@ -30,10 +30,10 @@ def millivolts(
         word = word.replace(long, short)
     return _VOLTS.get(re.sub(r"olts?$", "", word))
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #52bfcc3e
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #96cde334
 _LEAD = re.compile(
     r"(mod\.?)?(m?l?(i{1,3}|[123])|av[rlf]|-?avr|m?c?l?v[1-9]r?|mcl?[1-9]|c[a-z]?[1-9]|[de][1-6]|v[xyz]|ml[1-9v]+)"
-    r"|e[ck]g.*|.*\b(e[ck]g|einthoven|goldberger|wilson)\b.*|lead .*"
+    r"|e[ck]g.*|.*\b(e[ck]g|einthoven|goldberger|wilson)\b.*|lead ?[a-z0-9]*.*"
 )
 _OTHER = re.compile(
     r"(n?i?a?bp|art|cvp|icp|pap|pa[ps]?|ra|la|p[1-4]|uap|uvp|rap|lap)\d?\b"
@@ -59,7 +59,7 @@ def lead_kind(
         return "other", "its name is that of another signal"
     return "unknown", "its name is that of no known signal"
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #268f6f16
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #5944e313
 PEAKEDNESS = 6.0  # of the filtered signal: the least that an ECG has
 
 
@@ -101,7 +101,7 @@ def looks_like_ecg(
     "Whether a signal has the sharp, rare events of an ECG."
     return peakedness(signal, fs) >= PEAKEDNESS and share_of_fast(signal, fs) >= 0.02
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #76c5ede3
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #668310f1
 REACH_S = 16  # seconds on each side that the measures of a second may depend on
 
 
@@ -116,7 +116,7 @@ class Quality:
     amplitude: np.ndarray  # running median of the range, mV
     noise: np.ndarray  # rapid changes as a share of the amplitude
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #1d094ce5
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #cd0a9055
 def _blocks(signal, fs):
     "The leads in seconds, (leads, seconds, samples of a second); a last half second is not counted."
     length, seconds = max(1, int(fs)), max(1, round(len(signal) / fs))
@@ -151,7 +151,7 @@ def _noise(blocks, fs):
     parts = [blocks[..., i : i + last : step] for i in (0, k, 2 * k)]
     return np.median(np.abs(parts[0] - 2 * parts[1] + parts[2]), axis=-1)
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #d0a4a7ab
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #984b6808
 def measure(
     signal: np.ndarray,  # (samples, leads) in mV, NaN where there is nothing
     fs: float,  # sampling rate in Hz
@@ -178,7 +178,7 @@ def measure(
     parts = missing, np.clip(flat, 0, 1), clipped, np.nan_to_num(span), amplitude, noise
     return Quality(*(part.T for part in parts))
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #2e70951b
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #15884922
 def weights(
     quality: Quality,  # of `measure`
 ) -> np.ndarray:  # (seconds, leads) from 0 to 1
@@ -190,7 +190,7 @@ def weights(
     wild = quality.range / np.maximum(quality.amplitude, 1e-9) > 8
     return np.where(wild, 0.02 * worth, worth)
 
-# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #57f9b327
+# %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #402a55ad
 LEAD_COLUMNS = ("amplitude_mv", "missing_s", "flat_s", "clipped_s", "artefact_s", "noisy_s")
 PLAUSIBLE_MV = 0.05, 20.0  # amplitudes that an ECG may have
 

@@ -7,14 +7,14 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/intervals.html.md"""
 # %% auto #0
 __all__ = ['FARTHEST_P_S', 'AROUND', 'beat_rows', 'rr_intervals', 'irregularity', 'beats_table', 'summary']
 
-# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #8dd99e9e
+# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #dffebebe
 import numpy as np
 import pandas as pd
 
 from ...preprocessing.ecg.beats import MISSING, POINTS, WAVE_POINTS
 from .streams import Delineation
 
-# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #98254c5f
+# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #3a2b1b37
 FARTHEST_P_S = 0.5  # of a P wave's peak from the R peak of its beat
 
 
@@ -44,7 +44,7 @@ def beat_rows(
                 rows[has, POINTS.index(name)] = np.asarray(points[name])[own[wave][has]]
     return rows, own
 
-# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #ba538852
+# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #7cc7fbbf
 AROUND = 31  # RR intervals that the irregularity of a beat is taken from
 
 
@@ -74,7 +74,7 @@ def irregularity(
         np.sqrt((rr.diff() ** 2).rolling(**around).mean()) / rr.rolling(**around).mean()
     ).to_numpy()
 
-# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #eae6d813
+# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #a21a4c43
 def beats_table(
     found: Delineation,  # of one recording
 ) -> pd.DataFrame:  # a row a beat; columns of what is not known are empty
@@ -118,7 +118,7 @@ def _confidences(found, own):
     least = np.nanmin(np.stack(list(columns.values())), axis=0) if len(own["qrs"]) else np.array([])
     return columns | {"confidence": least}
 
-# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #f0355847
+# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #02d32f4a
 def summary(
     found: Delineation,  # of one recording
     beats: pd.DataFrame,  # of `beats_table`
@@ -126,8 +126,8 @@ def summary(
     "What a recording holds, in some twenty numbers."
 
     def middle(column):
-        value = beats[column].median() if len(beats) else np.nan
-        return None if pd.isna(value) else round(float(value), 4)
+        known = beats[column].dropna() if len(beats) else ()
+        return round(float(known.median()), 4) if len(known) else None
 
     rate = 60_000 / beats.rr_ms.dropna() if len(beats) else pd.Series(dtype=float)
     p = np.asarray(found.points.get("p_peak", []))

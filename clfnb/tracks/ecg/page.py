@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/page.html.md"""
 __all__ = ['ROW_S', 'ROWS', 'MM_PER_S', 'MM_PER_MV', 'WIDTH', 'HEIGHT', 'LEFT', 'BOTTOM', 'PAPER', 'COLOURS', 'HTML', 'Strip',
            'strip', 'draw', 'facts_line', 'write_pdf', 'svg', 'write_html']
 
-# %% ../../../nbs/lib/tracks/ecg/page.ipynb #7855a5e3
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #7c27aae8
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from ...text import figure_text, html_text
 from .readers import Recording
 from .streams import Delineation
 
-# %% ../../../nbs/lib/tracks/ecg/page.ipynb #17e41754
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #13e414a5
 ROW_S, ROWS, MM_PER_S, MM_PER_MV = 10, 6, 25, 10
 WIDTH, HEIGHT, LEFT, BOTTOM, PAPER = 297, 210, 30, 14, 170  # mm
 
@@ -61,13 +61,23 @@ def strip(
         elif not long and len(rows) < 12:
             rows.append((name, begin, signal[:, place]))
     last = first + len(signal)
-    points = {k: at[(at >= first) & (at < last)] for k, at in found.points.items()}
+    points = _touching(found.points, first, last)
     amplitude = used.amplitude_mv.max() if "amplitude_mv" in used and len(used) else 1.0
     fits = PLAUSIBLE_MV[0] <= amplitude <= 8
     gain = MM_PER_MV if fits else 10 / max(amplitude, 1e-9)
     return Strip(str(found.path), fs, rows, points, facts, gain)
 
-# %% ../../../nbs/lib/tracks/ecg/page.ipynb #d18fbacd
+
+def _touching(points, first, last):
+    "The waves that have a point in a part of a recording."
+    kept = {}
+    for names in WAVE_POINTS.values():
+        mine = [name for name in names if name in points]
+        inside = [(points[name] >= first) & (points[name] < last) for name in mine]
+        kept |= {name: points[name][np.any(inside, axis=0)] for name in mine}
+    return kept
+
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #691081ce
 COLOURS = {"p": "#1565c0", "qrs": "#c62828", "t": "#2e7d32"}
 
 
@@ -147,7 +157,7 @@ def _waves(ax, page, trace, first, points, colour, low):
             part = slice(max(a, 0), b + 1)
             ax.plot(x[part], y[part], color=colour, lw=0.8, zorder=3)
 
-# %% ../../../nbs/lib/tracks/ecg/page.ipynb #a16ee2a3
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #3672ba1f
 def facts_line(
     facts: dict,  # of `intervals.summary`
 ) -> str:
@@ -188,7 +198,7 @@ def _words(ax, page):
         ax.plot([at, at + 4], [BOTTOM - 5, BOTTOM - 5], color=colour, lw=1.2)
         ax.text(at + 5, BOTTOM - 6, name, fontsize=7)
 
-# %% ../../../nbs/lib/tracks/ecg/page.ipynb #cd7cfad0
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #b552b5f3
 def write_pdf(
     path: str | Path,  # the file
     pages: list[Strip],  # at least one
