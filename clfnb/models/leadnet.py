@@ -7,13 +7,13 @@ Docs: https://clfnb.github.io/clfnb/lib/models/leadnet.html.md"""
 # %% auto #0
 __all__ = ['ConvBlock', 'Exchange', 'LeadNet', 'wave_loss']
 
-# %% ../../nbs/lib/models/leadnet.ipynb #0dff6e58
+# %% ../../nbs/lib/models/leadnet.ipynb #8e9f91df
 import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
 
-# %% ../../nbs/lib/models/leadnet.ipynb #ab0f6387
+# %% ../../nbs/lib/models/leadnet.ipynb #3bca11d7
 class ConvBlock(nn.Module):
     "Convolution along time, batch normalisation, ReLU; with the input added where shapes allow."
 
@@ -37,7 +37,7 @@ class ConvBlock(nn.Module):
         y = F.relu(self.norm(self.conv(x)))
         return x + y if self.residual else y
 
-# %% ../../nbs/lib/models/leadnet.ipynb #93d016a0
+# %% ../../nbs/lib/models/leadnet.ipynb #87e7a7b7
 class Exchange(nn.Module):
     "Each lead learns the weighted mean of all."
 
@@ -56,7 +56,7 @@ class Exchange(nn.Module):
         shared = self.mix((leads * weights).sum(1) if leads.shape[1] > 1 else x)
         return (leads + shared[:, None]).flatten(0, 1) if leads.shape[1] > 1 else x + shared
 
-# %% ../../nbs/lib/models/leadnet.ipynb #59314d3a
+# %% ../../nbs/lib/models/leadnet.ipynb #235c77bd
 class LeadNet(nn.Module):
     "A U-Net over a set of leads that scores every sample of each."
 
@@ -87,7 +87,7 @@ class LeadNet(nn.Module):
         "How far to each side a sample can matter, rounded up to whole frames of 16 samples."
         return 16 * (sum(self.dilations) + 6)
 
-# %% ../../nbs/lib/models/leadnet.ipynb #0ca4523f
+# %% ../../nbs/lib/models/leadnet.ipynb #d2033305
 @patch
 def _features(self: LeadNet, x, weights):
     "Features at a quarter of the rate of (records * leads, 1, 1, samples)."
@@ -132,7 +132,7 @@ def forward(
     scores = scores.permute(0, 3, 1, 2).flatten(1, 2)[:, :samples]
     return scores.unflatten(0, (records, leads))
 
-# %% ../../nbs/lib/models/leadnet.ipynb #e93d1e7c
+# %% ../../nbs/lib/models/leadnet.ipynb #c72ae088
 def wave_loss(
     logits: torch.Tensor,  # (..., classes)
     targets: torch.Tensor,  # (...): a class; classes - 1 + k: none or class k; -100: unknown

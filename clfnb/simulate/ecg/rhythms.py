@@ -7,13 +7,13 @@ Docs: https://clfnb.github.io/clfnb/lib/simulate/ecg/rhythms.html.md"""
 # %% auto #0
 __all__ = ['RHYTHMS', 'COLUMNS', 'sinus_times', 'rhythm']
 
-# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #0c49bc15
+# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #e566bd4f
 import numpy as np
 import pandas as pd
 
 from .model import tachogram
 
-# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #9dcf0de3
+# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #0a2be818
 RHYTHMS = {
     "sinus": 0.24,
     "tachycardia": 0.10,
@@ -45,7 +45,7 @@ def sinus_times(
         times.append(times[-1] + rr[min(max(int(times[-1] * 4), 0), len(rr) - 1)])
     return np.array(times)
 
-# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #e8b15225
+# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #c7768597
 def _led(kind, seconds, rng):
     "Regular rhythms: a row a beat."
     mean, pr = rng.uniform(0.55, 1.15), rng.uniform(0.12, 0.2)
@@ -81,7 +81,7 @@ def _ectopic(seconds, rng):
                 late += mean
     return pd.DataFrame(rows, columns=COLUMNS)
 
-# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #57100e92
+# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #fe76eea4
 def _without_p(kind, seconds, rng):
     "Fibrillation and flutter: a row a beat, and the period of the flutter in s."
     times, period = [rng.uniform(-1.0, 0.0)], None
@@ -108,7 +108,7 @@ def _blocked(kind, seconds, rng):
     beats = pd.DataFrame({"time": atria + delay, "symbol": "N", "p": atria})
     return beats[conducted].reset_index(drop=True), atria[~conducted]
 
-# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #165d16d3
+# %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #c622fbd5
 def _apart(seconds, rng):
     "Block III: a row a beat, the visible P waves and the hidden ones."
     atria = sinus_times(seconds, rng, rng.uniform(0.55, 1.0), rng.uniform(0.01, 0.05))

@@ -6,8 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/delineator.html.md"""
 
 # %% auto #0
 __all__ = ['SCALE', 'CONTEXT_S', 'vary', 'mix_leads', 'read_pieces', 'WindowDataset', 'other_leads', 'dataset', 'build_model',
-           'Predictor', 'point_confidence', 'model_config', 'predict_records', 'delineation_tables', 'prediction_rows',
-           'evaluate', 'window_labels', 'window_probabilities', 'predict_windows']
+           'Predictor', 'model_config', 'predict_records', 'delineation_tables', 'prediction_rows', 'evaluate',
+           'window_labels', 'window_probabilities', 'predict_windows']
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #6f402933
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from scipy.ndimage import uniform_filter1d
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -40,7 +39,14 @@ from .output import POINT_COLUMNS, points_table, write_annotations
 from .readers import open_recording
 from .records import record_name, record_path, records_in
 from .streams import delineate_recording
-from .waves import PDecision, beat_table, believed, find_waves, points_of
+from clfnb.tracks.ecg.waves import (
+    PDecision,
+    beat_table,
+    believed,
+    find_waves,
+    point_confidence,
+    points_of,
+)
 from ...training.checkpoints import restore_model
 from ...training.inference import infer
 
@@ -369,15 +375,6 @@ def _delineate(self: Predictor, signal, fs):
         on_time = {n: np.round(at * fs / FS).astype(np.int64) for n, at in points.items()}
         found[lead] = on_time, sure
     return found
-
-# %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #168f2295
-def point_confidence(
-    probs: np.ndarray,  # (samples, classes) at 250 Hz
-    points: dict[str, np.ndarray],  # point -> sample indices at 250 Hz
-) -> dict[str, np.ndarray]:  # point -> confidence of each, 0..1
-    "How sure a network is of the points that were read off its labels."
-    sure = uniform_filter1d(probs.max(axis=-1).astype(np.float64), 11, mode="nearest")
-    return {name: sure[np.clip(at, 0, len(sure) - 1)] for name, at in points.items()}
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #a6c362a0
 @patch

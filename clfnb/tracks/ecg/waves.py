@@ -6,18 +6,20 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/waves.html.md"""
 
 # %% auto #0
 __all__ = ['EVIDENCE', 'FOLLOWS_S', 'BESIDE', 'wave_probability', 'find_waves', 'evidence', 'PDecision', 'fit_decision',
-           'believed', 'points_of', 'beat_table']
+           'believed', 'points_of', 'beat_table', 'point_confidence']
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #0f023cd7
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #b6af8099
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import uniform_filter1d
 
 from ...preprocessing.ecg.beats import MISSING, POINTS, WAVE_POINTS
 from ...preprocessing.ecg.labels import get_scheme, labels_from_probabilities, waves_from_labels
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #bb32ed7a
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #e2643410
 def wave_probability(
     probs: np.ndarray,  # (samples, classes)
     scheme: str = "waves",  # which classes
@@ -70,16 +72,18 @@ def _plausible(waves, fs):
     kept = pd.concat([qrs, t, p[p.start >= behind]])
     return kept.sort_values("start", ignore_index=True).drop(columns="weight")
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #8fb4c687
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #3de9622c
 EVIDENCE = ("sure", "alone", "pr_mad", "rr", "absent")
 FOLLOWS_S, BESIDE = 0.5, 8  # s from P peak to QRS onset; beats on each side
 
 
 def _beside(values, reduce):
-    "A figure of each beat and eight on either side; NaN counts as absent."
+    "A figure of each beat and eight on either side; NaN counts as absent, a row of NaN gives NaN."
     edge = np.full(BESIDE, np.nan)
     near = np.lib.stride_tricks.sliding_window_view(np.r_[edge, values, edge], 2 * BESIDE + 1)
-    return reduce(near)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return reduce(near)
 
 
 def _mad(near):
@@ -106,9 +110,8 @@ def evidence(
         pr = np.full(len(qrs), np.nan)
         pr[p.beat.to_numpy()[own]] = 1000 * delay[own]
         rr = np.diff(qrs, prepend=np.nan) / fs
-        with np.errstate(invalid="ignore"):
-            spread = np.log1p(np.nan_to_num(_beside(pr, _mad)) / 16)
-            cv = _beside(rr, lambda near: np.nanstd(near, axis=1) / np.nanmean(near, axis=1))
+        spread = np.log1p(np.nan_to_num(_beside(pr, _mad)) / 16)
+        cv = _beside(rr, lambda near: np.nanstd(near, axis=1) / np.nanmean(near, axis=1))
         inside = _beside(np.ones(len(qrs)), lambda near: np.nansum(near, axis=1))
         there = _beside(np.isfinite(pr) + 0.0, lambda near: np.nansum(near, axis=1))
         rhythm = np.c_[spread, np.clip(cv, 0, 0.5), 1 - there / inside]
@@ -116,7 +119,7 @@ def evidence(
     found[["pr_mad", "rr", "absent"]] = rhythm[at]
     return found[list(EVIDENCE)]
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #5cf84537
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #f35f405a
 @dataclass
 class PDecision:
     "Whether to believe a P wave: weights of `EVIDENCE`, a bias, and the probability from which on it is believed."
@@ -154,7 +157,7 @@ def fit_decision(
     fitted.fit(found.to_numpy(float), np.asarray(true), sample_weight=weight)
     return PDecision(tuple(map(float, fitted.coef_[0])), float(fitted.intercept_[0]), threshold)
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #e4f4a8ae
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #99358292
 def believed(
     waves: pd.DataFrame,  # of `find_waves`
     decision: PDecision | None,  # None believes the last P wave before each QRS, and no other
@@ -202,3 +205,12 @@ def beat_table(
     ):
         beats.loc[rows, list(names)] = mine[["start", "peak", "stop"]].to_numpy()
     return beats
+
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #13b3efde
+def point_confidence(
+    probs: np.ndarray,  # (samples, classes)
+    points: dict[str, np.ndarray],  # point -> sample indices
+) -> dict[str, np.ndarray]:  # point -> confidence of each, 0..1
+    "How sure a network is of the points that were read off its labels."
+    sure = uniform_filter1d(probs.max(axis=-1).astype(np.float64), 11, mode="nearest")
+    return {name: sure[np.clip(at, 0, len(sure) - 1)] for name, at in points.items()}
