@@ -134,23 +134,28 @@ def test_papermill_uses_it(warm, tmp_path):
         assert done.cells[-1].outputs[0]["data"]["text/plain"] == str(warm_processes()[0].pid)
 
 
+def warm_run(lesson, timeout=None, **values):  # noqa: F811
+    "A run whose kernel is forked."
+    return run_lesson(plan_run(lesson, values, timeout=timeout), progress=False, warm=True)
+
+
 def test_a_killed_kernel_and_a_killed_warm_process(lesson, tmp_path, warm):  # noqa: F811
     with pytest.raises(RunFailed, match=r"exit code 3"):
-        run_lesson(plan_run(lesson, {"do": "die"}), progress=False, warm=True)
+        warm_run(lesson, do="die")
     (first,) = warm_processes()
     assert not first.children()
     first.kill()
     first.wait()
-    folder = run_lesson(plan_run(lesson), progress=False, warm=True)
+    folder = warm_run(lesson)
     assert read_run(folder).status == "finished"
     (second,) = warm_processes()
     assert read_run(folder).record["kernel_pid"] not in (first.pid, second.pid)
 
 
 def test_a_time_limit_ends_it(lesson, warm):  # noqa: F811
-    run_lesson(plan_run(lesson), progress=False, warm=True)
+    warm_run(lesson)
     with pytest.raises(RunFailed, match="time limit of 3 s for the whole notebook"):
-        run_lesson(plan_run(lesson, {"do": "sleep"}, timeout=3), progress=False, warm=True)
+        warm_run(lesson, 3, do="sleep")
     assert not warm_processes()[0].children()
 
 

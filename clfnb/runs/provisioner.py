@@ -21,8 +21,10 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from importlib.metadata import EntryPoint
 
+from fastcore.basics import patch
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from .warm import receive, send
@@ -57,42 +59,46 @@ class WarmKernel:
         if message:
             return message["code"]
         for kill in (os.killpg, os.kill):  # its parent is gone
-            try:
+            with suppress(OSError):
                 kill(self.pid, signal.SIGKILL)
-            except OSError:
-                pass
         return -signal.SIGKILL
 
-    def wait(
-        self,
-        timeout: float | None = None,  # seconds; None: for ever
-    ) -> int:
-        "The exit code, when there is one. Raises `subprocess.TimeoutExpired`."
-        end = None if timeout is None else time.monotonic() + timeout
-        while self.poll() is None:
-            if end is not None and time.monotonic() > end:
-                raise subprocess.TimeoutExpired("kernel", timeout)
-            time.sleep(0.02)
-        return self.returncode
+# %% ../../nbs/lib/runs/provisioner.ipynb #16c7d1d4
+@patch
+def wait(
+    self: WarmKernel,
+    timeout: float | None = None,  # seconds; None: for ever
+) -> int:
+    "The exit code, when there is one. Raises `subprocess.TimeoutExpired`."
+    end = None if timeout is None else time.monotonic() + timeout
+    while self.poll() is None:
+        if end is not None and time.monotonic() > end:
+            raise subprocess.TimeoutExpired("kernel", timeout)
+        time.sleep(0.02)
+    return self.returncode
 
-    def send_signal(
-        self,
-        number: int,  # of the signal
-    ) -> None:
-        "Send a signal, if it still runs."
-        if self.poll() is None:
-            try:
-                os.kill(self.pid, number)
-            except ProcessLookupError:
-                pass
 
-    def kill(self) -> None:
-        "End it at once."
-        self.send_signal(signal.SIGKILL)
+@patch
+def send_signal(
+    self: WarmKernel,
+    number: int,  # of the signal
+) -> None:
+    "Send a signal, if it still runs."
+    if self.poll() is None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
-    def terminate(self) -> None:
-        "Ask it to end."
-        self.send_signal(signal.SIGTERM)
+
+@patch
+def kill(self: WarmKernel) -> None:
+    "End it at once."
+    self.send_signal(signal.SIGKILL)
+
+
+@patch
+def terminate(self: WarmKernel) -> None:
+    "Ask it to end."
+    self.send_signal(signal.SIGTERM)
 
 # %% ../../nbs/lib/runs/provisioner.ipynb #db79040b
 class CannotFork(RuntimeError):
@@ -106,7 +112,7 @@ class CannotFork(RuntimeError):
         super().__init__(why)
         self.again = again
 
-
+# %% ../../nbs/lib/runs/provisioner.ipynb #c9b4f313
 class WarmProcess:
     "A warm process of this process."
 
@@ -144,21 +150,25 @@ class WarmProcess:
             raise CannotFork(f"the warm process has ended ({last or 'without a word'})", True)
         return message
 
-    def busy(self) -> bool:
-        "Whether one of its kernels runs."
-        self.kernels = [kernel for kernel in self.kernels if kernel.poll() is None]
-        return bool(self.kernels)
+# %% ../../nbs/lib/runs/provisioner.ipynb #e9055f3b
+@patch
+def busy(self: WarmProcess) -> bool:
+    "Whether one of its kernels runs."
+    self.kernels = [kernel for kernel in self.kernels if kernel.poll() is None]
+    return bool(self.kernels)
 
-    def close(self) -> None:
-        "End it, with its kernels."
-        if os.getpid() != self.owner:  # a fork of the owner has nothing to end
-            return
-        self.socket.close()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+
+@patch
+def close(self: WarmProcess) -> None:
+    "End it, with its kernels."
+    if os.getpid() != self.owner:  # a fork of the owner has nothing to end
+        return
+    self.socket.close()
+    try:
+        self.process.wait(5)
+    except subprocess.TimeoutExpired:
+        self.process.kill()
+        self.process.wait()
 
 # %% ../../nbs/lib/runs/provisioner.ipynb #cc8b140d
 START, ANSWER = 120, 20  # seconds that the imports may take, and one fork
@@ -229,6 +239,9 @@ def _early(env):
     return tuple(sorted((name, env[name]) for name in env if name.startswith(EARLY)))
 
 
+_retired = []  # wait for the end of their last kernel
+
+
 def warm_process(
     env: dict,  # of the kernel
     anew: bool = False,  # not the one that there is
@@ -249,9 +262,6 @@ def warm_process(
             found = _known[key] = WarmProcess(env)
     return found
 
-
-_retired = []  # wait for the end of their last kernel
-
 # %% ../../nbs/lib/runs/provisioner.ipynb #943d42a6
 @atexit.register
 def close_all() -> None:
@@ -262,7 +272,7 @@ def close_all() -> None:
         _known.clear()
         _retired.clear()
 
-
+# %% ../../nbs/lib/runs/provisioner.ipynb #5efc23d5
 def warm_kernel(
     cmd: list[str],  # of the kernel specification, with the connection file in it
     env: dict,  # the kernel's environment

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 
 from fastcore.basics import patch
 
@@ -197,26 +198,26 @@ class Warm:
             if message and (argv := self.fork(message, files)) is not None:
                 return argv
 
-    def collect(self) -> None:
-        "Tell the exit codes of kernels that have ended."
-        for pid, status in list(self.kernels.items()):
-            done, code = os.waitpid(pid, os.WNOHANG)
-            if done:
-                del self.kernels[pid]
-                try:
-                    send(status, {"code": os.waitstatus_to_exitcode(code)})
-                except OSError:  # nobody wants to know
-                    pass
-                status.close()
+# %% ../../nbs/lib/runs/warm.ipynb #f6c38b14
+@patch
+def collect(self: Warm) -> None:
+    "Tell the exit codes of kernels that have ended."
+    for pid, status in list(self.kernels.items()):
+        done, code = os.waitpid(pid, os.WNOHANG)
+        if done:
+            del self.kernels[pid]
+            with suppress(OSError):  # nobody wants to know
+                send(status, {"code": os.waitstatus_to_exitcode(code)})
+            status.close()
 
-    def end(self) -> None:
-        "End all kernels and what they started."
-        for pid in self.kernels:
-            for kill in (os.killpg, os.kill):
-                try:
-                    kill(pid, signal.SIGKILL)
-                except OSError:
-                    pass
+
+@patch
+def end(self: Warm) -> None:
+    "End all kernels and what they started."
+    for pid in self.kernels:
+        for kill in (os.killpg, os.kill):
+            with suppress(OSError):
+                kill(pid, signal.SIGKILL)
 
 # %% ../../nbs/lib/runs/warm.ipynb #63c7289b
 @patch
@@ -248,7 +249,7 @@ def fork(
         end.close()
     return become(request, streams, self.before)
 
-
+# %% ../../nbs/lib/runs/warm.ipynb #52bade8a
 def main() -> None:
     "The program: `python -m clfnb.runs.warm DESCRIPTOR`, started by the provisioner."
     owner = socket.socket(fileno=int(sys.argv[1]))
