@@ -41,6 +41,7 @@ from clfnb.runs.record import (
     start_record,
     update_record,
 )
+from .tracking import track
 from ..settings import ENVIRONMENT
 from ..text import say, unbreakable
 
@@ -116,6 +117,7 @@ def _execute(stop, plan, folder, progress, warm):
     if stop.asked() == "lost":
         raise RunHeld(f"{folder.name}: another process has taken this run over")
     _end(folder, "finished", None, None)
+    track(folder)
     return folder
 
 
