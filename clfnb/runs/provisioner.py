@@ -241,7 +241,7 @@ def _early(env):
 
 _retired = []  # wait for the end of their last kernel
 
-
+# %% ../../nbs/lib/runs/provisioner.ipynb #7f1c991f
 def warm_process(
     env: dict,  # of the kernel
     anew: bool = False,  # not the one that there is
