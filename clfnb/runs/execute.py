@@ -143,7 +143,36 @@ def _without(module):
         if absent:
             del sys.modules[module]
 
-# %% ../../nbs/lib/runs/execute.ipynb #53e4989c
+# %% ../../nbs/lib/runs/execute.ipynb #ebadaa21
+class _Kernel:
+    "The kernel of a run: written into its record, and killed within this context when it must stop."
+
+    def __init__(self, folder, stop):
+        self.folder, self.stop, self.processes = folder, stop, []
+        self.done = threading.Event()
+
+    def started(self, pid):
+        self.processes.append(psutil.Process(pid))
+        update_record(self.folder, kernel_pid=pid, kernel_created=identity(pid)["pid_created"])
+
+    def kill(self):
+        with suppress(psutil.NoSuchProcess):
+            for process in self.processes:
+                process.kill()
+
+    def watch(self):
+        while not self.done.wait(0.5):
+            if self.stop.asked():
+                self.stop.told = self.stop.told or signal.SIGTERM
+                self.kill()
+
+    def __enter__(self):
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.done.set()
+
+# %% ../../nbs/lib/runs/execute.ipynb #38358a37
 def _papermill(stop, plan, folder, progress, warm):
     "Hand a notebook to papermill, with everything it needs to know."
     with _without(
@@ -153,29 +182,12 @@ def _papermill(stop, plan, folder, progress, warm):
 
         import clfnb.runs.engine  # noqa: F401 (it registers itself with papermill)
     stop.check()
-    kernels = []
-
-    def started(pid):
-        kernels.append(psutil.Process(pid))
-        update_record(folder, kernel_pid=pid, kernel_created=identity(pid)["pid_created"])
-
-    def lost():
-        with suppress(psutil.NoSuchProcess):
-            for kernel in kernels:
-                kernel.kill()
-
-    def watch():
-        while not done.wait(0.5):
-            if stop.asked():
-                stop.told = stop.told or signal.SIGTERM
-                lost()
-
-    done = threading.Event()
+    kernel = _Kernel(folder, stop)
     given = plan.values | ({"out_dir": str(folder)} if "out_dir" in plan.values else {})
     with (
         _environment(plan),
-        heartbeat(folder, lost),
-        _beside(watch, done),
+        heartbeat(folder, kernel.kill),
+        kernel,
         # papermill would fail a notebook for an error in a cell tagged `raises-exception`
         mock.patch("papermill.execute.raise_for_execution_errors", lambda *_: None),
     ):
@@ -188,7 +200,7 @@ def _papermill(stop, plan, folder, progress, warm):
             language="python",
             cwd=str(plan.cwd or folder),
             progress_bar=False,
-            started=started,
+            started=kernel.started,
             log=folder / "kernel.log",
             execution_timeout=plan.cell_timeout,
             limit=plan.timeout,
@@ -196,16 +208,6 @@ def _papermill(stop, plan, folder, progress, warm):
             line=_tell_line if progress else None,
             warm=warm,
         )
-
-# %% ../../nbs/lib/runs/execute.ipynb #d05245d9
-@contextmanager
-def _beside(watch, done):
-    "Within this context a function runs in a thread beside it, until it is told that all is done."
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
 
 # %% ../../nbs/lib/runs/execute.ipynb #4504ac17
 def _end(folder, status, error, cell):

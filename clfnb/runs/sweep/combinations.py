@@ -23,7 +23,7 @@ from ...files import LARGEST, reading, regular
 from ..parameters import Parameter, ParameterError, check_values
 from ...text import printable
 
-# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #d22454ff
+# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #f4c2d4b0
 _COUNT = re.compile(r"\s*([+-]?\d+)\.\.([+-]?\d+)(?:\.\.(\d+))?\s*$")
 MOST_VALUES = 1_000_000  # of one range
 
@@ -68,7 +68,7 @@ def counted(
         raise ValueError(f"expected a range low..high or low..high..step, found {text!r}")
     return [str(number) for number in range(low, high + 1, step)]
 
-# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #2552b0a4
+# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #3b1746bc
 @dataclass(frozen=True)
 class Space:
     "All values between two ends."
@@ -93,7 +93,7 @@ class Space:
         value = min(max(value, self.low), self.high)
         return round(value) if self.type == "int" else float(f"{value:.6g}")
 
-
+# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #0991960a
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _ENDS = re.compile(rf"\s*({_NUMBER})\.\.({_NUMBER})\s*$")
 
@@ -164,7 +164,7 @@ def _values(parameter, given, ranges):
         raise ParameterError("expected at least one value")
     return values
 
-# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #c7d6299c
+# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #23fce387
 MOST = 10_000  # combinations that nobody is asked about
 
 
@@ -188,7 +188,7 @@ def combinations(
         for values in itertools.product(*axes.values())
     ]
 
-
+# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #8492f32e
 def read_table(
     path: str | Path,  # a .csv file whose first line names parameters
     rules: dict[str, Parameter],  # of the lesson
@@ -218,7 +218,7 @@ def read_table(
             )
     return found
 
-# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #47159df9
+# %% ../../../nbs/lib/runs/sweep/combinations.ipynb #bb1bbe03
 def draw(
     axes: dict[str, list | Space],  # name -> values, or a range
     rows: list[dict] | None,  # of a table

@@ -7,15 +7,17 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/display.html.md"""
 # %% auto #0
 __all__ = ['duration', 'time_left', 'Display', 'last_lines']
 
-# %% ../../../nbs/lib/runs/sweep/display.ipynb #6d97800a
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #bd2f44a9
 import statistics
 import sys
 import time
 
+from fastcore.basics import patch
+
 from .planning import Planned, said
 from ...text import printable, say
 
-# %% ../../../nbs/lib/runs/sweep/display.ipynb #2320f409
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #c923fda5
 def duration(
     seconds: float,  # 0 or more
 ) -> str:  # e.g. "3 min"
@@ -40,7 +42,7 @@ def time_left(
         return ""
     return f"about {duration(statistics.fmean(seconds) * left / max(1, min(workers, left)))} left"
 
-# %% ../../../nbs/lib/runs/sweep/display.ipynb #f3af5bb1
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #1b68220e
 class Display:
     "Shows the progress of a sweep."
 
@@ -67,60 +69,70 @@ class Display:
             [*parts, *filter(None, [time_left(progress.seconds, left, progress.workers)])]
         )
 
-    def tell(
-        self,
-        progress,  # of the engine
-        run: str | None,  # the one that has come to an end; None: time has passed
-    ) -> None:
-        "Show what has happened."
-        for failed in progress.errors.keys() - self.said:
-            self.said.add(failed)
-            if len(self.said) == 1 or progress.outcomes.get(failed) == "failed":
-                self.write(self.failure(progress, failed))
-        if self.terminal:
-            return self.draw(self.line(progress))
-        if run:
-            name = self.names.get(run, run)
-            self.write(f"{progress.outcomes.get(run, '')}  {name}  ({self.line(progress)})")
-
-    def failure(
-        self,
-        progress,  # of the engine
-        run: str,  # that failed
-    ) -> str:
-        "What went wrong in a run, in one line."
-        first = progress.errors[run].strip().splitlines() or ["no reason is known"]
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #e3bc7af8
+@patch
+def tell(
+    self: Display,
+    progress,  # of the engine
+    run: str | None,  # the one that has come to an end; None: time has passed
+) -> None:
+    "Show what has happened."
+    for failed in progress.errors.keys() - self.said:
+        self.said.add(failed)
+        if len(self.said) == 1 or progress.outcomes.get(failed) == "failed":
+            self.write(self.failure(progress, failed))
+    if self.terminal:
+        return self.draw(self.line(progress))
+    if run:
         name = self.names.get(run, run)
-        return f"failed: {name}: {printable(first[0])[:300]} (clfnb show {run.rpartition('/')[2]})"
+        self.write(f"{progress.outcomes.get(run, '')}  {name}  ({self.line(progress)})")
 
-    def write(
-        self,
-        text: str,  # one line
-    ) -> None:
-        "A line that stays."
-        if self.bar is not None:
-            self.bar.clear()
-        say(text, err=True)
 
-    def draw(
-        self,
-        text: str,  # one line
-    ) -> None:
-        "The line that is drawn anew, at most twice a second."
-        from tqdm import tqdm
+@patch
+def failure(
+    self: Display,
+    progress,  # of the engine
+    run: str,  # that failed
+) -> str:
+    "What went wrong in a run, in one line."
+    first = progress.errors[run].strip().splitlines() or ["no reason is known"]
+    name = self.names.get(run, run)
+    return f"failed: {name}: {printable(first[0])[:300]} (clfnb show {run.rpartition('/')[2]})"
 
-        if self.bar is None:
-            self.bar = tqdm(total=0, bar_format="{desc}", file=sys.stderr, leave=False)
-        if time.monotonic() - self.shown > 0.5:
-            self.shown = time.monotonic()
-            self.bar.set_description_str(text)
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #62ab0d6c
+@patch
+def write(
+    self: Display,
+    text: str,  # one line
+) -> None:
+    "A line that stays."
+    if self.bar is not None:
+        self.bar.clear()
+    say(text, err=True)
 
-    def close(self) -> None:
-        "Take the line away."
-        if self.bar is not None:
-            self.bar.close()
 
-# %% ../../../nbs/lib/runs/sweep/display.ipynb #72c47ac6
+@patch
+def draw(
+    self: Display,
+    text: str,  # one line
+) -> None:
+    "The line that is drawn anew, at most twice a second."
+    from tqdm import tqdm
+
+    if self.bar is None:
+        self.bar = tqdm(total=0, bar_format="{desc}", file=sys.stderr, leave=False)
+    if time.monotonic() - self.shown > 0.5:
+        self.shown = time.monotonic()
+        self.bar.set_description_str(text)
+
+
+@patch
+def close(self: Display) -> None:
+    "Take the line away."
+    if self.bar is not None:
+        self.bar.close()
+
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #958fa375
 def last_lines(
     progress,  # of the engine
     name: str,  # of the sweep

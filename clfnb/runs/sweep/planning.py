@@ -90,7 +90,7 @@ def _new_folder(runs_dir, plan):
             return folder
     raise FileExistsError(f"{folder}: there are a thousand runs of that identity")
 
-# %% ../../../nbs/lib/runs/sweep/planning.ipynb #9f145f0c
+# %% ../../../nbs/lib/runs/sweep/planning.ipynb #9f4732f9
 def judge(
     plan: Plan,  # of one combination
     given: dict,  # its parameters

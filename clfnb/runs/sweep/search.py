@@ -113,7 +113,7 @@ class Search:
         choose = max if self.direction == "maximize" else min
         return choose(self.known, key=lambda one: one[0], default=None)
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #94961179
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #364a48e6
 @patch
 def _tell_known(self: Search):
     "Tell Optuna the finished runs of the same code and data."
@@ -179,7 +179,7 @@ def begin(
     fresh = (self.propose() for _ in range(max(0, number - len(self.trials))))
     return [job for job in fresh if job]
 
-# %% ../../../nbs/lib/runs/sweep/search.ipynb #80d4601d
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #a5d5f37d
 @patch
 def propose(self: Search) -> dict | None:
     "A job of new parameters; None where enough were proposed, or nothing new can be."
@@ -215,7 +215,7 @@ def _answer(self: Search, trial, one):
     else:  # under way, or given up
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
-
+# %% ../../../nbs/lib/runs/sweep/search.ipynb #b1b76180
 @patch
 def more(
     self: Search,

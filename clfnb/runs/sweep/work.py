@@ -113,7 +113,7 @@ def _held_elsewhere(folder, claim):
     here = record.get("host") in (None, socket.gethostname())
     return claim.number == 1 and not here and silent is not None and silent < SILENT
 
-# %% ../../../nbs/lib/runs/sweep/work.ipynb #324c6f15
+# %% ../../../nbs/lib/runs/sweep/work.ipynb #24567863
 def work(
     job: dict,  # of `job_of`
 ) -> dict:  # outcome, error and seconds
@@ -133,7 +133,7 @@ def work(
             outcome, error = "failed", str(problem)
     return {"outcome": outcome, "error": error, "seconds": time.monotonic() - began}
 
-
+# %% ../../../nbs/lib/runs/sweep/work.ipynb #218584d6
 def _execute(job):
     "Execute a run that is not finished, and that nobody else has."
     folder, plan = Path(job["runs_dir"]) / job["run"], _plan_of(job)
