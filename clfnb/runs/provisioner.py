@@ -183,6 +183,7 @@ def fork(
 ) -> WarmKernel:
     "A new kernel. Raises `CannotFork` with the reason."
     with warm.lock:
+        warm.busy()  # forgets the kernels that have ended
         if warm.problem:
             raise CannotFork(warm.problem)
         if not warm.ready:
