@@ -38,6 +38,7 @@ from clfnb.console import (
     with_options,
 )
 from .course.commands import COMMANDS
+from .files import write_file
 from .registry import Track
 from .settings import load_settings
 from .text import printable, say, unbreakable
@@ -485,11 +486,19 @@ def predict() -> None:
 # %% ../nbs/lib/cli.ipynb #fc3fad08
 @cli.command("doctor")
 @json_option
+@click.option(
+    "--report",
+    metavar="FILE",
+    is_flag=False,
+    flag_value="clfnb-report.md",
+    help="Write one file to attach to an issue (clfnb-report.md), without names of user and machine.",
+)
 def doctor_command(
     as_json: bool,  # for programs
+    report: str | None,  # file to write
 ) -> int:
     "Check versions, devices, data and disk; name what is missing and the command that mends it."
-    from clfnb.doctor import examine
+    from clfnb.doctor import examine, problem_report
 
     checks = examine()
     signs = {True: "ok", False: "MISSING", None: "note"}
@@ -501,4 +510,7 @@ def doctor_command(
         for sign, what, _, mend in rows:
             if sign != "ok" and mend:
                 say(f"{what}: {mend}")
+    if report:
+        write_file(Path(report), problem_report(checks))
+        say(f"written: {report}")
     return 1 if any(check.fine is False for check in checks) else 0
