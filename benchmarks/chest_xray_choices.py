@@ -5,12 +5,13 @@
 WHAT is one or more of `augment` (the named augmentations), `single` (each part of the strong one alone), `models` (the study's four
 and a small residual network, from scratch), `patients` (more and more of them), `ways` (which weights, which loss) and `bodies` (pretrained
 or not). Each training is one line of the log, and a second call goes on where the first was stopped; `--show` prints the tables of a log.
-Networks learn from four fifths of the patients and are judged on the fifth. `wider` is the specificity on the same healthy images when
+Without `--data` it shows on drawn chests how it works. Networks learn from four fifths of the patients and are judged on the fifth. `wider` is the specificity on the same healthy images when
 they look as if their originals had been wider by 1/0.8, at the threshold that finds 95 % of the ill ones.
 """
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pandas as pd
 import torch
 
 from clfnb.evaluation.comparison import auc_interval
+from clfnb.simulate.chest_xray.folder import write
 from clfnb.tracks.chest_xray.examples import RadiographData, load, squares_of
 from clfnb.tracks.chest_xray.network import build_model
 from clfnb.tracks.chest_xray.parts import block_folds, patient_folds, seen_wider
@@ -153,9 +155,9 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="*", default=["augment"])
-    parser.add_argument("--data", help="a folder with train/CLASS/*")
-    parser.add_argument("--weights", default="imagenet", help="of SqueezeNet 1.1")
-    parser.add_argument("--log", type=Path, default=Path("chest_xray_choices.jsonl"))
+    parser.add_argument("--data", help="a folder with train/CLASS/*; by default simulated images")
+    parser.add_argument("--weights", default="", help="of SqueezeNet 1.1: a file, or imagenet")
+    parser.add_argument("--log", type=Path, help="one line a training; goes on where it ends")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--px", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=4)
@@ -164,6 +166,15 @@ def main():
     options = parser.parse_args()
     if options.show:
         return show(options.log)
+    with tempfile.TemporaryDirectory() as place:
+        options.log = options.log or Path(place, "log.jsonl")
+        options.data = options.data or write(Path(place, "chests"), images=300, test=0, size=96)
+        compare(options)
+        show(options.log)
+
+
+def compare(options):
+    "All trainings that the log does not have yet."
     AUGMENTATIONS.update({name: AUGMENTATIONS["none"] | part for name, part in PARTS.items()})
     table = load(options.data)
     table = table[table.split != "test"].reset_index(drop=True)
@@ -182,7 +193,6 @@ def main():
                     out.write(json.dumps(row | figures) + "\n")
             first = found[""]
             print(f"{name}, seed {seed}, {split}: AUC {first['auc']:.4f}, wider {first['wider']:.3f}, {first['seconds']:.0f} s", flush=True)  # fmt: skip
-    show(options.log)
 
 
 if __name__ == "__main__":
