@@ -99,12 +99,8 @@ def _parts(folder):
 
 
 def _folder_table(folder):
-    parts = _parts(folder)
-    rows = (
-        [row for place, name in parts.items() for row in _class_folders(place, name)]
-        if parts
-        else _class_folders(folder, "")
-    )
+    parts = _parts(folder) or {folder: ""}
+    rows = [row for place, name in parts.items() for row in _class_folders(place, name)]
     if not rows:
         raise ValueError(
             f"{folder}: expected {folder}/train/CLASS/IMAGE, an .npz of MedMNIST or a labels.csv, found no class folders"

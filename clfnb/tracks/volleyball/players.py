@@ -123,13 +123,7 @@ def feature_table(
         rows.append(hand_features(*seen, actions if use_actions else None))
     return np.array(rows)
 
-# %% ../../../nbs/lib/tracks/volleyball/players.ipynb #098f0d9c
-TREES = {
-    "max_iter": 250, "learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 15,
-    "l2_regularization": 3.0, "max_features": 0.3,
-}  # fmt: skip
-
-
+# %% ../../../nbs/lib/tracks/volleyball/players.ipynb #a1a5f566
 def missing_activities(
     table: pd.DataFrame,  # frames with labels
     flip: bool = True,  # whether mirrored frames count too
@@ -141,6 +135,12 @@ def missing_activities(
         found = ", ".join(ACTIVITIES[c] for c in sorted(seen)) or "none"
         raise ValueError(f"table: expected frames of three activities or more, found {found}")
     return [name for code, name in enumerate(ACTIVITIES) if code not in seen]
+
+# %% ../../../nbs/lib/tracks/volleyball/players.ipynb #098f0d9c
+TREES = {
+    "max_iter": 250, "learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 15,
+    "l2_regularization": 3.0, "max_features": 0.3,
+}  # fmt: skip
 
 
 def grow_trees(
