@@ -45,7 +45,7 @@ def trials(what, options):
     both, seeds = ("patients", "block"), range(options.seeds)
     strong = squeeze | {"augment": "strong"}
     if what == "augment":
-        names = ("none", "study", "crop", "tone", "gentle", "strong")
+        names = ("study", "strong", "none", "gentle", "crop", "tone")
         ways = {name: squeeze | {"augment": name} for name in names}
     elif what == "single":
         ways = {name: squeeze | {"augment": name} for name in ("none", *PARTS)}
