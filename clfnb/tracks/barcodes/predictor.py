@@ -27,15 +27,7 @@ from ...preprocessing.barcodes.locate import find_bars, quad_iou
 from ...preprocessing.barcodes.markup import CORNERS
 from .examples import pictures_in, read_picture
 from .reader import LineReading, Reading
-from clfnb.tracks.barcodes.verdict import (
-    AGREED,
-    DOUBT,
-    after_twins,
-    doubtful,
-    soundness,
-    twin_quads,
-    wide_quads,
-)
+from .verdict import twin_quads, wide_quads
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #bff799ff
 def build_model(
@@ -216,18 +208,31 @@ def _settled(self: Predictor, image, reading, codes=(), twins=None, negative=Fal
     """
     if reading is None:
         return None
-    logit = soundness(reading) + AGREED * (reading.code in codes)
-    if twins is None and logit > _logit(self.threshold) - DOUBT and doubtful(reading, logit):
-        sign, quads = -1 if negative else 1, twin_quads(reading.corners)
-        twins = self.lines.read_all(image, quads[:2], sign)
-        if not all(one and one.code == reading.code and soundness(one) > 4.5 for one in twins):
-            twins += self.lines.read_all(image, quads[2:], sign)
+    verdict = self.lines.verdict
+    agreed = verdict.agreed * (reading.code in codes)
+    logit = verdict.soundness(reading) + agreed
+    near = logit > _logit(self.threshold) - verdict.doubt
+    if twins is None and near and verdict.doubtful(reading, logit):
+        twins = self._twins(image, reading, -1 if negative else 1)
     if twins is not None:
-        reading, logit = after_twins(reading, twins)
-        logit += AGREED * (reading.code in codes)
+        reading, logit = verdict.after_twins(reading, twins)
+        logit += verdict.agreed * (reading.code in codes)
     confidence = float(1 / (1 + np.exp(-logit)))
     sure = confidence >= self.threshold and is_valid(reading.code)
     return replace(reading, confidence=confidence) if sure else None
+
+
+@patch
+def _twins(self: Predictor, image, reading, sign):
+    "What is read from twins: of the first two, and of three more unless these agree without regret."
+    quads, verdict = twin_quads(reading.corners), self.lines.verdict
+    twins = self.lines.read_all(image, quads[:2], sign)
+    if all(
+        one and one.code == reading.code and verdict.soundness(one) > 4.5 and one.regret() < 1
+        for one in twins
+    ):
+        return twins
+    return twins + self.lines.read_all(image, quads[2:], sign)
 
 
 def _logit(share):
@@ -264,33 +269,36 @@ def _echoed(image, one):
 @patch
 def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one a place."
-    bars = find_bars(image, self.most, windows=(5,))
-    fine, found, illegible = [], list(found), []
-    for effort in range(5):
-        if effort == 2 and not found:
-            fine = [
-                quad
-                for quad in find_bars(image, self.most, windows=(3,))
-                if all(quad_iou(quad, other) < 0.8 for other in bars)
-            ]
-        taken = [one.corners for one in found] + (illegible if effort == 3 else [])
-        quads = (
-            bars[:1],
-            bars[:1],
-            fine[:1],
-            bars[1:] + (fine[1:] if not taken else []),
-            bars[1:2] if not found else [],
-        )[effort]
-        quads = [quad for quad in quads if _elsewhere(quad, taken)]
-        sign = -1 if effort in (1, 4) else 1
+    bars, found, illegible = find_bars(image, self.most, windows=(5,)), list(found), []
+    for quads, sign in self._efforts(image, bars, illegible):
+        quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
             answer = self._settled(image, reading, codes, negative=sign < 0)
             if answer:
                 found = _merged(found, [answer])
             elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
-    found = found or self._once_more(image, codes, bars[:1])
-    return self._beside(image, found) if len(found) > 1 else found
+        if found:
+            return self._beside(image, found, bars)
+    return self._once_more(image, codes, bars[:1])
+
+
+@patch
+def _efforts(self: Predictor, image, bars, illegible):
+    "Rectangles, and the sign with which to read them, as long as nothing has been found."
+    dark = bars and self.lines.on_dark(image, bars[0])
+    yield bars[:1], -1 if dark else 1
+    yield bars[:1], 1 if dark else -1
+    fine, wide = (_others(find_bars(image, self.most, windows=(n,)), bars) for n in (3, 9))
+    yield fine[:1] + _others(wide[:1], fine[:1]), 1
+    quads = bars[1:] + ([] if illegible else fine[1:])
+    yield [quad for quad in quads if _elsewhere(quad, illegible)], 1
+    yield bars[1:2], -1
+
+
+def _others(quads, known):
+    "The rectangles that are not among the known ones."
+    return [quad for quad in quads if all(quad_iou(quad, other) < 0.8 for other in known)]
 
 
 def _elsewhere(quad, settled):
@@ -316,27 +324,27 @@ def _once_more(self: Predictor, image, codes, places):
 
 
 @patch
-def _beside(self: Predictor, image, found):
-    """What has been read, and what the networks read in other places, of codes about as large; of
-    at most two, unless two codes have been read.
+def _beside(self: Predictor, image, found, bars=None):
+    """What has been read, and what the networks read in other places, of codes about as large: in
+    at most two, but once two codes have been read, in all.
     """
-    if not found:
-        return []
     width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
-    wide = len(found) > 1
+    wide, more = len(found) > 1, []
+    if wide or bars is None:
+        bars = find_bars(image, self.many if wide else self.most, windows=(5,))
     quads = [
         quad
-        for quad in find_bars(image, self.many if wide else self.most, windows=(5,))
+        for quad in bars
         if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
         and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width
         and not any(_covers(quad, reading) for reading in found)
-    ]
-    more = []
-    for start in range(0, len(quads) if wide else min(2, len(quads)), 8):
-        part = quads[start : start + 8] if wide else quads[:2]
+    ][: None if wide else 2]
+    for start in range(0, len(quads), 8):
+        part = quads[start : start + 8]
         answers = [self._settled(image, one) for one in self.lines.read_all(image, part)]
         more = _merged(more, filter(None, answers))
-    return _merged(found, more)
+    more = _merged(found, more)
+    return more if wide or len(more) < 2 else self._beside(image, more)
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #c46ca7b5
 def _covers(quad, reading):
