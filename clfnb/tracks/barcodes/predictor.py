@@ -42,7 +42,7 @@ def build_model(
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3432b9d5
 READERS = ("cascade", "network", "zxing")
 ZXING_CONFIDENCE = 0.93  # share of its answers that were right on trials, before they are judged
-ECHOED = 0.97  # confidence of an answer that only zxing-cpp gives, in a picture and two twins of it
+ECHOED = 0.98  # confidence of an answer that only zxing-cpp gives, in a picture and two twins of it
 
 
 class MissingReader(ImportError, ValueError):
@@ -51,6 +51,7 @@ class MissingReader(ImportError, ValueError):
 
 def read_zxing(
     image: np.ndarray,  # (height, width) grey, uint8
+    turned: bool = True,  # whether to try it turned by a quarter, which takes as long again
 ) -> list[Reading]:
     """What zxing-cpp reads of EAN-13 and UPC-A, as it is.
 
@@ -64,7 +65,9 @@ def read_zxing(
         ) from error
     found = []
     for answer in zxingcpp.read_barcodes(
-        image, formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA]
+        image,
+        formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA],
+        try_rotate=turned,
     ):
         code, place = answer.text.zfill(13), answer.position
         if answer.valid and is_valid(code):
@@ -80,7 +83,7 @@ class Predictor:
 
     lines: LineReading  # the networks, which also judge what zxing-cpp reads
     reader: str = "cascade"  # one of `READERS`
-    threshold: float = 0.95  # least confidence of an answer
+    threshold: float = 0.98  # least confidence of an answer
     most: int = 4  # candidates looked at first
     many: int = 64  # candidates looked at once two codes have been read
     tile: int = (
@@ -93,7 +96,7 @@ def load(
     cls: Predictor,
     run: str | Path | None = None,  # a model folder; None: the shipped weights
     reader: str = "cascade",  # "cascade", "network" or "zxing"
-    threshold: float = 0.965,  # least confidence of an answer
+    threshold: float = 0.98,  # least confidence of an answer
 ) -> Predictor:
     "A predictor. Raises `ValueError` for an unknown reader or a threshold outside 0..1."
     if reader not in READERS:
@@ -145,7 +148,7 @@ def _quick(self: Predictor, image):
     if self.reader == "network":
         return []
     try:
-        return read_zxing(image)
+        return read_zxing(image, turned=self.reader == "zxing")
     except MissingReader:
         if self.reader == "zxing":
             raise
@@ -213,26 +216,13 @@ def _settled(self: Predictor, image, reading, codes=(), twins=None, negative=Fal
     logit = verdict.soundness(reading) + agreed
     near = logit > _logit(self.threshold) - verdict.doubt
     if twins is None and near and verdict.doubtful(reading, logit):
-        twins = self._twins(image, reading, -1 if negative else 1)
+        twins = self.lines.read_all(image, twin_quads(reading.corners), -1 if negative else 1)
     if twins is not None:
         reading, logit = verdict.after_twins(reading, twins)
         logit += verdict.agreed * (reading.code in codes)
     confidence = float(1 / (1 + np.exp(-logit)))
     sure = confidence >= self.threshold and is_valid(reading.code)
     return replace(reading, confidence=confidence) if sure else None
-
-
-@patch
-def _twins(self: Predictor, image, reading, sign):
-    "What is read from twins: of the first two, and of three more unless these agree without regret."
-    quads, verdict = twin_quads(reading.corners), self.lines.verdict
-    twins = self.lines.read_all(image, quads[:2], sign)
-    if all(
-        one and one.code == reading.code and verdict.soundness(one) > 4.5 and one.regret() < 1
-        for one in twins
-    ):
-        return twins
-    return twins + self.lines.read_all(image, quads[2:], sign)
 
 
 def _logit(share):
@@ -252,7 +242,7 @@ def _judged(self: Predictor, image, quick):
         elif answer and self.reader == "cascade":
             found.append(answer)
         elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.25):
-            found += _echoed(image, one)
+            found += _echoed(image, one) if self.threshold <= ECHOED else []
     return _merged(found, [])
 
 

@@ -306,9 +306,13 @@ def on_dark(
     image: np.ndarray,  # (height, width) grey, uint8
     quad: np.ndarray,  # (4, 2) rectangle that may hold a barcode
 ) -> bool:  # whether it may hold a negative: it is darker just beyond its two ends than within
-    "A glimpse of the ground on which a rectangle stands."
-    lines = scan_lines(image, quad, 48, 2, self.margin)
-    return bool(self._on_dark(lines))
+    "A glimpse, at 144 pixels, of the ground on which a rectangle stands."
+    along = ((np.arange(48) + 0.5) / 48 * (1 + 2 * self.margin) - self.margin)[:, None]
+    upper, lower = (a + along * (b - a) for a, b in (quad[:2], quad[[3, 2]]))
+    points = np.stack([upper + share * (lower - upper) for share in (0.25, 0.5, 0.75)])
+    x, y = np.rint(points).astype(int).transpose(2, 0, 1)
+    height, width = image.shape
+    return bool(self._on_dark(image[y.clip(0, height - 1), x.clip(0, width - 1)]))
 
 
 @patch

@@ -23,13 +23,13 @@ class Verdict:
 
     weights: tuple = (0.7, 0.0, -0.2, -1.7)  # of the four grounds
     bias: float = -5.5
-    twins: tuple = (0.3, 1.0, -0.5, -0.3)  # of the four grounds with twins
-    twins_bias: float = -0.9
+    twins: tuple = (0.8, -0.3, -3.0, 0.6)  # of the four grounds with twins
+    twins_bias: float = -1.5
     agreed: float = 1.5  # what it adds to the logit that another reader gives the same code
     doubt: float = 4.0  # logits below what is needed within which twins are read
-    sure: float = 5.65  # logit above which no twin is asked
+    sure: float = 5.5  # logit above which no twin is asked
     fair: float = 5.0  # above it no twin is asked where no more than `clean` is unexplained
-    clean: float = 0.05
+    clean: float = 0.03
 
 
 def _logit(share):
@@ -118,10 +118,10 @@ def twin_grounds(
     sound = [self.soundness(one) if one else -np.inf for one in pool]
     best = pool[int(np.argmax(sound))]
     agree = [bool(one) and one.code == best.code for one in pool]
-    values = [value if same else -3.0 for value, same in zip(sound, agree, strict=True)]
-    rival = max([0.0, *(value for value, same in zip(sound, agree, strict=True) if not same)])
-    regret = np.mean([grounds(one)[1] for one, same in zip(pool, agree, strict=True) if same])
-    return best, (max(sound), float(np.median(values)), rival, float(regret))
+    values = [max(value, -3.0) * same - 3 * (not same) for value, same in zip(sound, agree)]
+    rival = max([0.0, *(value for value, same in zip(sound, agree) if not same)])
+    regret = np.mean([grounds(one)[1] for one, same in zip(pool, agree) if same])
+    return best, (max(sound), rival, float(regret), float(np.mean(values)))
 
 
 @patch
