@@ -204,21 +204,22 @@ def _roomy(corners):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a81f5d72
 @patch
-def _settled(self: Predictor, image, reading, codes=(), twins=None, negative=False):
+def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=False):
     """A reading, or its soundest twin, with the final confidence; None if it may not be answered.
 
-    `codes` are what another reader says; `twins` have been read already, if given.
+    `codes` are what another reader says; `seen` takes what was in doubt, and what is read at the
+    same place later is judged together with it.
     """
     if reading is None:
         return None
-    verdict = self.lines.verdict
-    agreed = verdict.agreed * (reading.code in codes)
-    logit = verdict.soundness(reading) + agreed
+    seen = [] if seen is None else seen
+    verdict, earlier = self.lines.verdict, [one for one in seen if _same_place(one, reading)]
+    logit = verdict.soundness(reading) + verdict.agreed * (reading.code in codes)
     near = logit > _logit(self.threshold) - verdict.doubt
-    if twins is None and near and verdict.doubtful(reading, logit):
+    if near and (earlier or verdict.doubtful(reading, logit)):
         twins = self.lines.read_all(image, twin_quads(reading.corners), -1 if negative else 1)
-    if twins is not None:
-        reading, logit = verdict.after_twins(reading, twins)
+        seen += [one for one in (reading, *twins) if one]
+        reading, logit = verdict.after_twins(reading, twins + earlier)
         logit += verdict.agreed * (reading.code in codes)
     confidence = float(1 / (1 + np.exp(-logit)))
     sure = confidence >= self.threshold and is_valid(reading.code)
@@ -259,18 +260,19 @@ def _echoed(image, one):
 @patch
 def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one a place."
-    bars, found, illegible = find_bars(image, self.most, windows=(5,)), list(found), []
+    bars, found = find_bars(image, self.most, windows=(5,)), list(found)
+    seen, illegible = [], []
     for quads, sign in self._efforts(image, bars, illegible):
         quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
-            answer = self._settled(image, reading, codes, negative=sign < 0)
+            answer = self._settled(image, reading, codes, seen, sign < 0)
             if answer:
                 found = _merged(found, [answer])
             elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
         if found:
             return self._beside(image, found, bars)
-    return self._once_more(image, codes, bars[:1])
+    return self._once_more(image, codes, bars[:1], seen)
 
 
 @patch
@@ -300,14 +302,13 @@ def _elsewhere(quad, settled):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #02978559
 @patch
-def _once_more(self: Predictor, image, codes, places):
+def _once_more(self: Predictor, image, codes, places, seen):
     "What other rectangles at the same places give."
     for quad in places:
         readings = [one for one in self.lines.read_all(image, wide_quads(quad)) if one]
         best = max(readings, key=lambda one: one.confidence, default=None)
         if best is not None and best.confidence > 0.5:
-            twins = self.lines.read_all(image, twin_quads(best.corners))
-            answer = self._settled(image, best, codes, twins)
+            answer = self._settled(image, best, codes, seen or [best])
             if answer:
                 return [answer]
     return []
