@@ -98,7 +98,7 @@ def from_table(
     made.attrs["notes"] = notes
     return made
 
-
+# %% ../../../nbs/lib/data/images/folders.ipynb #2ab4188c
 def _views(table, notes):
     "Rows with the first image of an object, and a label that somebody has validated."
     columns = {str(name).lower(): name for name in table}
@@ -236,7 +236,7 @@ def _split_table(folder, inside):
     table.attrs["notes"] = notes
     return table
 
-
+# %% ../../../nbs/lib/data/images/folders.ipynb #eb4ac75c
 def _bins_table(folder, cache):
     "IFCB bins, labelled by their folders or by a table of regions."
     digest = hashlib.sha256(os.fsencode(os.path.realpath(folder)))
