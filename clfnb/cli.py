@@ -38,6 +38,8 @@ from clfnb.console import (
     table,
     with_options,
 )
+from .course.commands import COMMANDS
+from .files import write_file
 from .registry import Track
 from .settings import load_settings
 from .text import printable, say, unbreakable
@@ -119,6 +121,10 @@ def lessons_command(
     nothing = "No lessons here: go to a folder that has nbs/lessons in or above it."
     say_rows(("name", "title", "time", "needs"), rows, as_json, nothing)
     return 0
+
+# %% ../nbs/lib/cli.ipynb #8e9ff9c7
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 # %% ../nbs/lib/cli.ipynb #28cb52d0
 def report(
@@ -544,11 +550,19 @@ def say_calibration(
 # %% ../nbs/lib/cli.ipynb #fc3fad08
 @cli.command("doctor")
 @json_option
+@click.option(
+    "--report",
+    metavar="FILE",
+    is_flag=False,
+    flag_value="clfnb-report.md",
+    help="Write one file to attach to an issue (clfnb-report.md), without names of user and machine.",
+)
 def doctor_command(
     as_json: bool,  # for programs
+    report: str | None,  # file to write
 ) -> int:
     "Check versions, devices, data and disk; name what is missing and the command that mends it."
-    from clfnb.doctor import examine
+    from clfnb.doctor import examine, problem_report
 
     checks = examine()
     signs = {True: "ok", False: "MISSING", None: "note"}
@@ -560,4 +574,7 @@ def doctor_command(
         for sign, what, _, mend in rows:
             if sign != "ok" and mend:
                 say(f"{what}: {mend}")
+    if report:
+        write_file(Path(report), problem_report(checks))
+        say(f"written: {report}")
     return 1 if any(check.fine is False for check in checks) else 0
