@@ -38,6 +38,10 @@ from clfnb.console import (
     table,
     with_options,
 )
+from .commands.gc import gc_command
+from .commands.results import results_command
+from .commands.sweep import sweep_command
+from .commands.watch import watch_command
 from .course.commands import COMMANDS
 from .files import write_file
 from .registry import Track
@@ -180,6 +184,13 @@ RUN_OPTIONS = [
         help="A parameter; repeatable.",
     ),
     click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="The same, as YAML: lists, null, quotes.",
+    ),
+    click.option(
         "--params",
         type=click.Path(dir_okay=False, allow_dash=True),
         metavar="FILE",
@@ -277,7 +288,9 @@ def begin(
     if options["force"]:
         raise Mistyped("--force goes with --resume: a new run holds nobody up")
     try:
-        plan = plan_run(lesson, pairs_to_values(options["pairs"], options["params"]), **said)
+        plan = plan_run(
+            lesson, pairs_to_values(options["pairs"], options["params"], options["sets"]), **said
+        )
     except ValueError as error:
         raise Mistyped(str(error)) from error
     return execute(lambda: run_lesson(plan))
@@ -296,13 +309,17 @@ def resume(
     from clfnb.runs.record import find_run
 
     computing = [word for word in COMPUTING if options[word] is not None]
-    if name or options["pairs"] or options["params"] or computing:
+    if name or options["pairs"] or options["sets"] or options["params"] or computing:
         raise Mistyped(
             "--resume goes on with the lesson and the parameters of that run: give it alone"
         )
     run = find_run(options["resume"], load_settings(runs_dir=options["runs_dir"]).runs_dir)
     limits = {word: options[word] for word in ("cwd", *LIMITS)}
     return execute(lambda: resume_run(run, force=options["force"], **limits))
+
+# %% ../nbs/lib/cli.ipynb #14dca324
+for command in (sweep_command, watch_command, results_command, gc_command):
+    cli.add_command(command)
 
 # %% ../nbs/lib/cli.ipynb #2b8fc70d
 @cli.command("runs")

@@ -6,8 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/delineation.html.md"""
 
 # %% auto #0
 __all__ = ['WAVES', 'POINT_NAMES', 'CSE_LIMITS_MS', 'MARTINEZ', 'MEASURES', 'TOLERANCE_MS', 'REACH_MS', 'NONE', 'match',
-           'counts_against', 'delineation_errors', 'best_of_two', 'record_sums', 'measures', 'delineation_table',
-           'beside_martinez', 'tolerance_shares']
+           'counts_against', 'delineation_errors', 'best_of_two', 'best_lead', 'record_sums', 'measures',
+           'delineation_table', 'beside_martinez', 'tolerance_shares']
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #ad31e5c2
 import numpy as np
@@ -218,6 +218,21 @@ def best_of_two(
     return pd.concat([best, false.merge(fewest[["record", "lead", "point"]])], ignore_index=True)[
         list(errors.columns)
     ]
+
+# %% ../../nbs/lib/evaluation/delineation.ipynb #e9782383
+def best_lead(
+    errors: pd.DataFrame,  # from `delineation_errors`, two or more leads of each record
+    tolerance_ms: float = TOLERANCE_MS,  # what a point missed or invented counts
+) -> pd.DataFrame:  # the rows of one lead for each record and point
+    "For each record and point the errors of its better lead."
+    square = errors.error_ms.fillna(tolerance_ms) ** 2
+    cost = square.groupby([errors.record, errors.point, errors.lead]).sum()
+    every = errors[["record", "point"]].drop_duplicates()
+    every = every.merge(errors[["record", "lead"]].drop_duplicates())
+    every = every.join(cost.rename("cost"), on=["record", "point", "lead"]).fillna({"cost": 0.0})
+    order = every.sort_values(["record", "point", "cost", "lead"])
+    chosen = order.drop_duplicates(["record", "point"])[["record", "point", "lead"]]
+    return errors.merge(chosen)[list(errors.columns)]
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #d3dc29fc
 def record_sums(

@@ -25,6 +25,7 @@ from ..data.catalog import DATASETS, resolve
 from ..exercises import COURSE
 from ..files import reading
 from ..registry import Track, layout_problem, lesson_notebook, track_of_lesson, tracks
+from .identity import code_parts, identity_of, parts_of
 from .parameters import ParameterError, check_values, read_parameters
 from .record import find_run, fingerprint
 from ..settings import Settings, load_settings, settings_sources
@@ -209,6 +210,12 @@ class Plan:
     cell_timeout: float | None = None  # seconds a cell
     timeout: float | None = None  # seconds for the whole run
     cwd: Path | None = None  # where the notebook runs; None: in its run folder
+    parts: dict | None = None  # what its result follows from, of `parts_of`
+
+    @property
+    def identity(self) -> str | None:
+        "The name of all runs that must come to the same result, if it is known."
+        return identity_of(self.parts) if self.parts else None
 
     @property
     def record(self) -> dict:
@@ -221,6 +228,8 @@ class Plan:
             "cell_timeout": self.cell_timeout,
             "timeout": self.timeout,
             "cwd": str(self.cwd) if self.cwd else None,
+            "identity": self.identity,
+            "identity_of": self.parts,
         }
 
 # %% ../../nbs/lib/runs/plan.ipynb #d80c4fe6
@@ -302,7 +311,7 @@ def plan_runs(
     problem_of, print_of, room_in = map(cache, (device_problem, fingerprint, check_room))
     folder_of = cache(lambda data: data_folder(data, track))
     limits = {"cell_timeout": cell_timeout, "timeout": timeout, "cwd": _working_folder(cwd)}
-    plans = []
+    plans, code = [], code_parts(lesson.path)
     for given in many:
         values = check_values(rules, filled | given)
         if values.get("out_dir"):
@@ -317,8 +326,9 @@ def plan_runs(
             values["data"] = str(folder)
         own = {name: values[name] for name in COMPUTING if name in values}
         known = folder, print_of(folder) if folder else None
+        kept = {"parts": parts_of(code, values, known[1]), **limits}
         plans.append(
-            Plan(lesson.name, lesson.path, values, replace(settings, **own), *known, **limits)
+            Plan(lesson.name, lesson.path, values, replace(settings, **own), *known, **kept)
         )
     return plans
 

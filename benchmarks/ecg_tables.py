@@ -1,0 +1,131 @@
+"""The tables of the delineator on records that its folds have not seen.
+
+    python benchmarks/ecg_tables.py --data FOLDER --models FOLD0 FOLD1 ... [--out TABLES.md] [--neurokit]
+
+Each model is a folder that `nbs/reference/train_ecg_delineator.ipynb` wrote with `-p fold=0` and so on; its config.json lists the records of
+its training, and it is measured on all others of FOLDER that no earlier model has measured. Views: each lead alone, the better of both per
+beat and point, the better of both per record and point, and both together (joint). With --neurokit the method `dwt` of NeuroKit2 is measured
+on the same pieces, lead by lead. Intervals: 95 %, bootstrap over records. The last table counts beats without P wave that were left so.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent))
+from ecg_delineation import delineate, neurokit
+
+from clfnb.evaluation.delineation import (
+    CSE_LIMITS_MS,
+    MARTINEZ,
+    best_lead,
+    best_of_two,
+    delineation_errors,
+    delineation_table,
+)
+from clfnb.simulate.ecg.varied import simulate_rhythm
+from clfnb.tracks.ecg import examples
+from clfnb.tracks.ecg.delineator import Predictor, predict_records
+
+NO_P = ("sel35", "sel36", "sel37", "sel50", "sel104", "sel221", "sel232", "sel310")
+QUIET = ("fibrillation", "flutter", "junctional")
+
+
+def views(errors):
+    "Errors by view."
+    leads = errors[errors.lead.isin(["0", "1"])]
+    found = {f"lead {lead}": part for lead, part in leads.groupby("lead")}
+    found["best of two per beat and point"] = best_of_two(leads)
+    found["best of two per record and point"] = best_lead(leads)
+    joint = errors[errors.lead == "joint"]
+    return found | ({"joint, without the expert's choice": joint} if len(joint) else {})
+
+
+def markdown(errors):
+    "One view as a table in Markdown."
+    table = delineation_table(errors)
+    head = "| point | n | Se % | PPV % | F1 % | mean ms | SD ms, pooled | SD ms, mean of records | CSE 2σ | inside % | Martinez 2004 |"
+    lines = [head, "|---" * 11 + "|"]
+    for point, row in table.iterrows():
+        limit, other = CSE_LIMITS_MS.get(point), MARTINEZ.get(point)
+        lines.append(
+            f"| {point} | {row.n:.0f} | {100 * row.se:.1f} | {100 * row.ppv:.1f} | {100 * row.f1:.1f} ({100 * row.f1_low:.1f}–{100 * row.f1_high:.1f}) "
+            f"| {row.mean_ms:+.1f} ({row.mean_ms_low:+.1f} to {row.mean_ms_high:+.1f}) | {row.sd_ms:.1f} ({row.sd_ms_low:.1f}–{row.sd_ms_high:.1f}) "
+            f"| {row.sd_within_ms:.1f} ({row.sd_within_ms_low:.1f}–{row.sd_within_ms_high:.1f}) | {limit or '–'} "
+            f"| {f'{100 * row.inside_cse:.1f}' if limit else '–'} | {f'{other[0]:+.1f} ± {other[1]}' if other else '–'} |"
+        )
+    return "\n".join(lines)
+
+
+def left_alone(predicted, beats):
+    "Beats annotated without a P wave, and how many of them have none within 300 ms before the QRS."
+    bare = beats[(beats.p_peak < 0) & (beats.qrs_on >= 0)]
+    before = bare.qrs_on.to_numpy()[:, None] - predicted
+    return len(bare), int((~((before > 0) & (before < 75)).any(axis=1)).sum())
+
+
+def simulated_quiet(predictors, hearts=40):
+    "The same on simulated rhythms without P waves, the folds in turn."
+    rows = []
+    for kind in QUIET:
+        counts = np.zeros(2, int)
+        for number in range(hearts):
+            signal, beats, _ = simulate_rhythm(kind, 30, seed=[900, number])
+            found = predictors[number % len(predictors)].delineate(signal)["p_peak"]
+            counts += left_alone(found, beats)
+        rows.append((f"simulated {kind}, {hearts} hearts", *counts))
+    return rows
+
+
+def neurokit_entries(row):
+    "Entries of NeuroKit2 for one record."
+    signal, fs = examples.read_signal(row.path)
+    beats, _ = examples.read_beats(row.path, row.annotator)
+    entries, *_ = delineate(neurokit, row.record, signal, int(fs), beats, [0, 1])
+    return [entry | dict(lead=str(entry["lead"])) for entry in entries]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of annotated records")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
+    parser.add_argument("--out", type=Path, help="file for the tables; without it they are printed")
+    parser.add_argument("--neurokit", action="store_true", help="measure NeuroKit2 beside it")
+    options = parser.parse_args()
+    table = examples.load(options.data, exclude=())
+    found, peer, quiet, seen, predictors = [], [], [], set(), []
+    for folder in options.models:
+        trained = set(json.loads((folder / "config.json").read_text())["records"])
+        rows = table[~table.record.isin(trained | seen)]
+        seen |= set(rows.record)
+        predictors.append(Predictor.load(folder))
+        entries = predict_records(predictors[-1], rows)
+        found += entries
+        for row in rows.itertuples():
+            peer += neurokit_entries(row) if options.neurokit else []
+            if row.record in NO_P:
+                points = next(
+                    e for e in entries if e["record"] == row.record and e["lead"] == "joint"
+                )
+                beats, _ = examples.read_beats(row.path, row.annotator)
+                quiet.append((row.record, *left_alone(points["predicted"]["p_peak"], beats)))
+    errors = delineation_errors(found)
+    parts = [f"{len(seen)} records: {', '.join(sorted(seen))}"]
+    parts += [f"### {name}\n\n{markdown(part)}" for name, part in views(errors).items()]
+    if peer:
+        for name, part in views(delineation_errors(peer)).items():
+            parts.append(f"### NeuroKit2 dwt, {name}\n\n{markdown(part)}")
+    quiet = pd.DataFrame(
+        quiet + simulated_quiet(predictors), columns=["record", "beats without P", "left so"]
+    )
+    parts.append(f"### No P wave where there is none (joint)\n\n{quiet.to_string(index=False)}")
+    text = "\n\n".join(parts)
+    options.out.write_text(text) if options.out else print(text)
+
+
+if __name__ == "__main__":
+    main()
