@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from torch import nn
 
 from ..data.images.datasets import SquareData, squares
@@ -115,62 +116,70 @@ class ImagePredictor:
         prior = np.array(config["prior"]) if config.get("prior") else None
         return cls(model, *kept, np.array(config["energy"]), device, prior, config.get("tau"))
 
-    def answer_for(
-        self,
-        tau: float | str,  # 0: the frequencies of the training; 1: none; "balanced": as chosen
-    ) -> "ImagePredictor":
-        "Take frequencies out of all answers. Raises `ValueError` where the model keeps none."
-        if tau == "balanced":
-            if self.balanced is None:
-                raise ValueError(
-                    "tau: this model keeps no choice of tau; give a number from 0 to 2"
-                )
-            tau = self.balanced
-        if tau and self.prior is None:
-            raise ValueError(
-                "tau: this model keeps no class frequencies; train it again to have them"
-            )
-        self.tau = float(tau)
-        return self
+# %% ../../nbs/lib/vision/predictor.ipynb #c845a5f9
+@patch
+def answer_for(
+    self: ImagePredictor,
+    tau: float | str,  # 0: the frequencies of the training; 1: none; "balanced": as chosen
+) -> "ImagePredictor":
+    "Take frequencies out of all answers. Raises `ValueError` where the model keeps none."
+    if tau == "balanced":
+        if self.balanced is None:
+            raise ValueError("tau: this model keeps no choice of tau; give a number from 0 to 2")
+        tau = self.balanced
+    if tau and self.prior is None:
+        raise ValueError("tau: this model keeps no class frequencies; train it again to have them")
+    self.tau = float(tau)
+    return self
 
-    def probs(
-        self,
-        logits: np.ndarray,  # (n, classes) as they come from the network
-    ) -> np.ndarray:  # (n, classes)
-        "Probabilities with temperature, and without the share of the frequencies that was asked for."
-        taken = self.tau * self.prior if self.tau else 0.0
-        return softmax(logits / self.temperature - taken)
 
-    def data(
-        self,
-        images,  # decoded `Pictures`
-    ) -> SquareData:
-        "The images as the network wants them."
-        return SquareData(squares(images, self.size), images.shapes, np.zeros(len(images)))
+@patch
+def probs(
+    self: ImagePredictor,
+    logits: np.ndarray,  # (n, classes) as they come from the network
+) -> np.ndarray:  # (n, classes)
+    "Probabilities with temperature, and without the share of the frequencies that was asked for."
+    taken = self.tau * self.prior if self.tau else 0.0
+    return softmax(logits / self.temperature - taken)
 
-    def logits(
-        self,
-        data: SquareData,  # of `data`
-    ) -> np.ndarray:  # (n, classes)
-        "What the network says, the mean over sixteen views."
-        return logits_of(self.model, data, device=self.device)
+# %% ../../nbs/lib/vision/predictor.ipynb #2e79a411
+@patch
+def data(
+    self: ImagePredictor,
+    images,  # decoded `Pictures`
+) -> SquareData:
+    "The images as the network wants them."
+    return SquareData(squares(images, self.size), images.shapes, np.zeros(len(images)))
 
-    def table(
-        self,
-        logits: np.ndarray,  # (n, classes) from `logits_of`
-        paths,  # (n,) what the rows are called
-        probs: bool = False,  # a column for every class too
-    ) -> pd.DataFrame:
-        "Answers as a table, as `answer_table`."
-        return answer_table(self, logits, paths, probs)
 
-    def predict(
-        self,
-        paths,  # a folder of images, searched to any depth, an image, or a list of images
-        **options,  # of `name_images`
-    ) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
-        "Name all images of a folder. Raises `FileNotFoundError` where there are none."
-        return name_images(self, paths, **options)
+@patch
+def logits(
+    self: ImagePredictor,
+    data: SquareData,  # of `data`
+) -> np.ndarray:  # (n, classes)
+    "What the network says, the mean over sixteen views."
+    return logits_of(self.model, data, device=self.device)
+
+# %% ../../nbs/lib/vision/predictor.ipynb #93484f8b
+@patch
+def table(
+    self: ImagePredictor,
+    logits: np.ndarray,  # (n, classes) from `logits_of`
+    paths,  # (n,) what the rows are called
+    probs: bool = False,  # a column for every class too
+) -> pd.DataFrame:
+    "Answers as a table, as `answer_table`."
+    return answer_table(self, logits, paths, probs)
+
+
+@patch
+def predict(
+    self: ImagePredictor,
+    paths,  # a folder of images, searched to any depth, an image, or a list of images
+    **options,  # of `name_images`
+) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
+    "Name all images of a folder. Raises `FileNotFoundError` where there are none."
+    return name_images(self, paths, **options)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #4ebb8107
 def answer_table(
