@@ -382,16 +382,17 @@ def test_verify_names_what_is_not_as_published(course, clfnb):
 
 
 class Fake:
-    "Stands for a trained model, so that this file needs none."
+    "Stands for a trained model, so that this file needs none: a QRS complex in the middle."
 
-    def annotate(self, record, folder):
-        import pandas as pd
+    def prepare(self, signal):
+        return signal
 
-        header = wfdb.rdheader(str(record))
-        (folder / f"{record.name}.clf").touch()
-        return pd.DataFrame(
-            {"record": [record.name], "point": ["r_peak"], "sample": [header.sig_len // 2]}
-        )
+    def probabilities(self, prepared, weights=None):
+        return np.zeros((prepared.shape[1], len(prepared), 2), np.float32)
+
+    def points(self, probs, trace):
+        points = {"r_peak": np.array([len(probs) // 2])}
+        return points, {"r_peak": np.array([0.9])}
 
 
 def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatch):
@@ -408,35 +409,24 @@ def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatc
             fs=250,
             units=["mV"],
             sig_name=["I"],
-            p_signal=np.zeros((500, 1)),
+            p_signal=np.sin(np.arange(500) / 9)[:, None],
             fmt=["16"],
             write_dir=str(place),
         )
     (place / "b.hea").write_text("this is no header\n")
-    code, out, error = clfnb(
-        "predict",
-        "ecg",
-        "--run",
-        "any",
-        place,
-        "--out",
-        course / "new",
-        "--csv",
-        course / "points.csv",
-    )
+    words = "predict", "ecg", "--run", "any", place
+    code, out, error = clfnb(*words, "--out", course / "new", "--points", course / "points.csv")
     assert code == 1
     assert one_line(error).startswith(f"left out: {place / 'b'}")
     assert "2 of 3 records" in out
     assert sorted(path.name for path in (course / "new").iterdir()) == ["a.clf", "c.clf"]
     assert (course / "points.csv").read_text().splitlines() == [
-        "record,point,sample",
-        "a,r_peak,250",
-        "c,r_peak,250",
+        "record,sample,seconds,point,symbol",
+        "a,250,1.0,r_peak,N",
+        "c,250,1.0,r_peak,N",
     ]
     (course / "taken").touch()
-    code, _, error = clfnb(
-        "predict", "ecg", "--run", "any", place, "--out", course / "taken" / "out"
-    )
+    code, _, error = clfnb(*words, "--out", course / "taken" / "out")
     assert code == 1 and "cannot write here" in one_line(error)
 
 

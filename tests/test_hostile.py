@@ -25,7 +25,8 @@ from clfnb.settings import SettingsError, load_settings
 from clfnb.tracks.ecg.delineator import Predictor as EcgPredictor
 from clfnb.tracks.ecg.delineator import build_model as ecg_model
 from clfnb.tracks.ecg.delineator import model_config as ecg_config
-from clfnb.tracks.ecg.examples import read_header, read_signal
+from clfnb.tracks.ecg.examples import read_signal
+from clfnb.tracks.ecg.wfdb_files import parse_header
 from clfnb.tracks.plankton.network import Predictor, build_model
 from clfnb.training.checkpoints import save_model
 from clfnb.vision.predictor import name_images
@@ -217,7 +218,7 @@ def record(folder, rate=250, seconds=4):
 def test_rates_that_cannot_be(tmp_path, rate):
     "wfdb reads what is no number as 250 Hz, and every interval would be wrong in silence."
     path = record(tmp_path / "records", rate)
-    for read in (read_header, read_signal):
+    for read in (parse_header, read_signal):
         with pytest.raises(ValueError, match="expected a sampling rate of 10 to 100000 Hz") as bad:
             read(path)
         assert f"{path}.hea" in str(bad.value) and repr(rate) in str(bad.value)

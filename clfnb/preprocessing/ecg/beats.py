@@ -145,27 +145,39 @@ def _tables(beats, left_out):
 def read_beats(
     path: str | Path,  # record without suffix
     annotator: str = "q1c",  # suffix of the annotation file
+    fs: float | None = None,  # rate in Hz that the samples shall have; None: as in the file
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # as `parse_beats`
     """Beats of a record.
 
-    Raises `FileNotFoundError` without an annotation file, `ValueError` if it is unreadable or
-    has no beat.
+    Raises `FileNotFoundError` without an annotation file, naming those that are there, and
+    `ValueError` if it is unreadable or has no beat.
     """
     import wfdb
 
-    file = Path(f"{path}.{annotator}")
+    path = Path(path)
+    file = path.with_name(f"{path.name}.{annotator}")
     if not file.exists():
-        raise FileNotFoundError(f"{file}: no such annotation file")
+        raise FileNotFoundError(f"{file}: no such annotation file{_others(path)}")
     try:
         marks = wfdb.rdann(str(path), annotator)
     except Exception as error:
         raise ValueError(f"{file}: not a readable WFDB annotation file ({error})") from error
-    beats, left_out = parse_beats(marks.sample, marks.symbol, marks.fs or 250)
+    own = marks.fs or fs or 250
+    samples = marks.sample if fs in (None, own) else np.round(marks.sample * (fs / own)).astype(int)
+    beats, left_out = parse_beats(samples, marks.symbol, fs or own)
     if beats.empty:
         raise ValueError(
             f"{file}: expected annotated beats, found none among {len(marks.sample)} marks"
         )
     return beats, left_out
+
+
+def _others(path):
+    "The suffixes of other files of a record that may be annotations, as half a sentence."
+    known = {"hea", "dat", "mat", "xws", "edf", "csv", "txt", "md", "pdf", "png", "html"}
+    there = sorted({file.name[len(path.name) + 1 :] for file in path.parent.glob(f"{path.name}.*")})
+    there = [suffix for suffix in there if suffix and suffix.lower() not in known]
+    return f"; there is {', '.join(there[:15])}" if there else ""
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #cf5ebbce
 def complete(
