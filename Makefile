@@ -1,6 +1,6 @@
 # make help lists what there is. Every target makes its own environment in .venv the first time, and starts at once after that.
 .DEFAULT_GOAL := help
-.PHONY: help run test docs lab bench clean
+.PHONY: help run test test-slow docs lab bench clean
 
 PYTHON ?= python3
 LESSON ?= ecg_delineation
@@ -13,7 +13,7 @@ endif
 
 help:  ## this list
 	@echo "make TARGET, one of"
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | awk -F'|' '{ printf "  %-8s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
 	@echo "The first one of them installs everything into .venv (PYTHON=python3.12 chooses the interpreter)."
 
 run: .venv/.installed  ## run a lesson headless (LESSON=ecg_delineation, ARGS="-p epochs=2" are passed on)
@@ -21,6 +21,9 @@ run: .venv/.installed  ## run a lesson headless (LESSON=ecg_delineation, ARGS="-
 
 test: .venv/.installed  ## check everything: style, structure, every notebook, the command line
 	@$(BIN)/python tests/check.py $(ARGS)
+
+test-slow: .venv/.installed  ## what takes longer: each lesson's cells twice, the wheel in a fresh environment
+	@$(BIN)/python -m pytest -m slow -rs $(ARGS)
 
 docs: .venv/.installed  ## build the site in _docs/ (ARGS=--serve shows it on http://127.0.0.1:8000/)
 	@$(BIN)/python -m docs $(ARGS)

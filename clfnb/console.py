@@ -222,19 +222,21 @@ def pairs_to_values(
     pairs: tuple[str, ...],  # each "name=value"; the value may hold further equal signs
     file: str
     | None = None,  # a JSON or YAML file with one mapping of names to values; "-": the input
+    sets: tuple[str, ...] = (),  # each "name=value" with a value as YAML writes it
 ) -> dict:  # name -> value, text for what was typed
     """The values of a run as given.
 
     Raises `Mistyped` for a pair without `=` and `ValueError` for a file that holds no mapping.
     """
-    from clfnb.runs.parameters import values_from_file
+    from clfnb.runs.parameters import values_from_file, written
 
     values = values_from_file(file) if file else {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise Mistyped(f"-p {pair}: expected name=value, as in -p epochs=10")
-        values[name.strip()] = value
+    for option, each, read in (("-p", pairs, str), ("--set", sets, written)):
+        for pair in each:
+            name, equals, value = pair.partition("=")
+            if not equals or not name.strip():
+                raise Mistyped(f"{option} {pair}: expected name=value, as in {option} epochs=10")
+            values[name.strip()] = read(value)
     return values
 
 # %% ../nbs/lib/console.ipynb #799f1b1c

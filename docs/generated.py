@@ -3,15 +3,22 @@
 In a notebook, `<!-- lessons -->` … `<!-- /lessons -->` in a Markdown cell marks a place that is filled in; what stands between the two is replaced.
 """
 
+import base64
+import io
 import os
 import re
 from html import escape
 from pathlib import Path
 
+import yaml
+from PIL import Image
+
 from docs.contents import Page, Section, Site, page_name
 from docs.execute import all_imports, module_imports
 from docs.notebooks import LESSON_KEYS, Notebook
 
+CARD_KEYS = ("level", "time")
+TAKEN_ALONG = ("lessons/", "exercises/", "solutions/")  # pages with links to open and to download
 PLACE = r"<!-- {name}\b.*?-->\n(?:.*?)<!-- /{name} -->"
 
 
@@ -20,39 +27,89 @@ def fill_place(text: str, name: str, write) -> str:
     return re.sub(PLACE.format(name=name), lambda _: write(), text, flags=re.S)
 
 
+def start_buttons(text: str) -> str:
+    "The links between `<!-- start -->` and `<!-- /start -->` as buttons."
+    pattern = r"<!-- start\b.*?-->\n(.*?)<!-- /start -->"
+    box = ":::{{container}} start\n{}\n:::"
+    return re.sub(
+        pattern, lambda match: box.format(match[1].replace(" · ", " ").strip()), text, flags=re.S
+    )
+
+
 def lesson_number(notebook: Notebook) -> str:
     "`lessons/01_first.ipynb` → `1`."
     return re.sub(r".*/0*(\d+).*", r"\1", notebook.name)
 
 
-def facts(notebook: Notebook) -> str:
+def _alt(text: str) -> str:
+    return re.sub(r"[\[\]\n]", " ", text)
+
+
+def facts(notebook: Notebook, keys: tuple = LESSON_KEYS) -> str:
     "A lesson's front matter as a list; nothing if it has none."
     return "\n".join(
-        f":{key.capitalize()}: {notebook.front[key]}"
-        for key in LESSON_KEYS
-        if key in notebook.front
+        f":{key.capitalize()}: {notebook.front[key]}" for key in keys if key in notebook.front
     )
 
 
+def reduced(png: bytes, width: int = 720) -> bytes:
+    "A picture not wider than a card needs it."
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def first_figure(notebook: Notebook) -> tuple[bytes, str] | None:
+    "The first figure that a notebook draws, as PNG, with its description; None if it draws none."
+    for cell in notebook.cells:
+        for output in cell.outputs if not cell.hidden else []:
+            if png := output.get("data", {}).get("image/png"):
+                text = cell.directives.get("fig-alt") or f"A figure of {notebook.title}"
+                return reduced(base64.b64decode(png)), text
+    return None
+
+
+def card_image(notebook: Notebook) -> str:
+    "Where the picture of a lesson's card lies, as seen from the front page."
+    return f"images/cards/{lesson_number(notebook)}.png"
+
+
 def lesson_cards(lessons: list[Notebook]) -> str:
-    "The lessons of the front page."
+    "The lessons of the front page, each with the first figure that it draws."
     cards = []
     for lesson in lessons:
-        link = f"[{lesson_number(lesson)}. {lesson.title}]({page_name(lesson.name)}.ipynb)"
+        target = f"{page_name(lesson.name)}.ipynb"
+        link = f"[{lesson_number(lesson)}. {lesson.title}]({target})"
+        figure = first_figure(lesson)
+        image = f"[![{_alt(figure[1])}]({card_image(lesson)})]({target})\n\n" if figure else ""
         cards.append(
-            f"::::{{container}} lesson\n{link}\n\n{lesson.subtitle}\n\n{facts(lesson)}\n::::"
+            f"::::{{container}} lesson\n{image}{link}\n\n{lesson.subtitle}\n\n{facts(lesson, CARD_KEYS)}\n::::"
         )
     return ":::::{container} lessons\n" + "\n\n".join(cards) + "\n:::::"
+
+
+def search_words() -> dict[str, list[str]]:
+    "Page → words under which the search puts it first, from docs/search.yml."
+    text = (Path(__file__).parent / "search.yml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def index_entries(words: list[str]) -> str:
+    "Words as entries of Sphinx's index, which its search reads; nothing is shown."
+    return f"```{{index}} {', '.join(f'! {word}' for word in words)}\n```" if words else ""
 
 
 def lesson_links(page: Page, site: Site) -> str:
     "Where a lesson can be taken: Colab, a file, the repository. The file lies beside the page."
     owner = site.repository.removeprefix("https://github.com/")
     place = f"{site.branch}/nbs/{page.source}"
+    master = re.sub(r"^(?:exercises|solutions)/\d+_", "lib/course/", page.source)
     links = {
         "Open in Colab": f"https://colab.research.google.com/github/{owner}/blob/{place}",
         "Download notebook": Path(page.source).name,
-        "Edit": f"{site.repository}/edit/{place}",
+        "Edit": f"{site.repository}/edit/{site.branch}/nbs/{master}",
     }
     anchors = [
         f'<a href="{escape(target)}"{" download" if "://" not in target else ""}>{text}</a>'
@@ -63,13 +120,18 @@ def lesson_links(page: Page, site: Site) -> str:
 
 def below_title(page: Page, notebook: Notebook, site: Site) -> str:
     "What the builder puts between a page's subtitle and its text."
+    entries = index_entries(search_words().get(page.name, []))
+    return "\n\n".join(part for part in (_below_lesson(page, notebook, site), entries) if part)
+
+
+def _below_lesson(page: Page, notebook: Notebook, site: Site) -> str:
     if page.source.startswith("lessons/"):
         return (
             f"{lesson_links(page, site)}\n\n:::{{container}} facts\n\n{facts(notebook)}\n:::"
             if notebook.front
             else lesson_links(page, site)
         )
-    return ""
+    return lesson_links(page, site) if page.source.startswith(TAKEN_ALONG) else ""
 
 
 # The library

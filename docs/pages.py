@@ -1,5 +1,6 @@
 "From an executed notebook to the notebook that MyST-NB renders, and to the plain Markdown beside each page."
 
+import ast
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -134,6 +135,42 @@ def _only_imports(source: str) -> bool:
     return bool(lines) and all(line.startswith(("import ", "from ")) for line in lines)
 
 
+def _only_tests(source: str) -> bool:
+    "Whether a cell only asserts, which most readers skip."
+    try:
+        body = ast.parse(python_of(source)).body
+    except SyntaxError:
+        return False
+    calls = [node.value for node in body if isinstance(node, ast.Expr)]
+    names = {
+        call.func.id
+        for call in calls
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+    }
+    tests = sum(isinstance(node, ast.Assert) for node in body) + sum(
+        name.startswith("test_") for name in names
+    )
+    return tests > 0 and not isinstance(body[0], (ast.FunctionDef, ast.ClassDef))
+
+
+def fold_epochs(
+    text: str,  # of a stream, or of a result
+    shown: int = 3,  # lines at either end
+    max_lines: int = 10,  # a longer run of epoch lines is shortened
+) -> str:
+    "Lines of many epochs, shortened to the first and the last ones with the count of the others between."
+    lines, out, run = text.split("\n"), [], []
+    for line in [*lines, None]:
+        if line is not None and re.match(r"\s*epoch\s+\d+", line):
+            run.append(line)
+            continue
+        if len(run) > max_lines:
+            run = [*run[:shown], f"… {len(run) - 2 * shown} more lines …", *run[-shown:]]
+        out += run + ([line] if line is not None else [])
+        run = []
+    return "\n".join(out)
+
+
 def plain_places(text: str) -> str:
     "Text without the places of the machine that built the site."
     return re.sub(r"[^\s'\"(]*/clfnb-docs-\w+", "runs", text.replace(str(ROOT), "clfnb"))
@@ -143,7 +180,7 @@ def clean_output(output: dict) -> dict | None:
     "An output without what only a notebook interface or the building machine needs; None if nothing is left."
     if output["output_type"] == "stream":
         return (
-            output | {"text": plain_places(output["text"])}
+            output | {"text": fold_epochs(plain_places(output["text"]))}
             if output["name"] == "stdout" or "Warning" in output["text"]
             else None
         )
@@ -202,6 +239,9 @@ def shown_cell(cell: Cell, heading: str) -> dict:
     if _only_imports(cell.source) and not outputs:
         tags.append("hide-input")
         mystnb |= {"code_prompt_show": "Imports", "code_prompt_hide": "Imports"}
+    elif _only_tests(cell.source) and not outputs:
+        tags.append("hide-input")
+        mystnb |= {"code_prompt_show": "Tests", "code_prompt_hide": "Tests"}
     return _code_cell(cell.source, tags, mystnb, outputs, cell.count)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs import generated
-from docs.contents import Section, Site, read_contents
+from docs.contents import Section, Site, page_name, read_contents
 from docs.execute import KEPT, NBS, ROOT, execute_all, executed_notebook
 from docs.glossary import read_glossary
 from docs.notebooks import Notebook, read_notebook
@@ -69,6 +69,7 @@ def _write(path: Path, text: str) -> None:
 
 def fill_places(book: Book, text: str) -> str:
     "Markdown of a notebook with everything generated filled in."
+    text = generated.start_buttons(text)
     text = generated.fill_place(text, "lessons", lambda: generated.lesson_cards(book.lessons))
     return generated.fill_place(
         text, "timings", lambda: generated.timings_table(book.site, book.notebooks)
@@ -93,6 +94,19 @@ def root_toctrees(book: Book) -> str:
             )
             trees.append(generated.toctree(children, "", child.title, titles))
     return "\n\n".join(trees)
+
+
+def stage_cards(book: Book, target: Path) -> set[Path]:
+    "Write the pictures of the lessons' cards; the files that are there now."
+    written = set()
+    for lesson in book.lessons:
+        if figure := generated.first_figure(lesson):
+            card = target / generated.card_image(lesson)
+            card.parent.mkdir(parents=True, exist_ok=True)
+            if not card.is_file() or card.read_bytes() != figure[0]:
+                card.write_bytes(figure[0])
+            written.add(card)
+    return written
 
 
 def stage_all(book: Book, target: Path) -> dict[str, list[int]]:
@@ -122,13 +136,10 @@ def stage_all(book: Book, target: Path) -> dict[str, list[int]]:
     for section in book.site.sections():
         if section.name:
             nested = any(isinstance(child, Section) for child in section.children)
-            put(
-                f"{section.name}.md",
-                (generated.library_page if nested else generated.room_page)(
-                    section, book.notebooks
-                ),
-            )
+            write_page = generated.library_page if nested else generated.room_page
+            put(f"{section.name}.md", write_page(section, book.notebooks))
     put("404.md", (THEME / "404.md").read_text(encoding="utf-8"))
+    written |= stage_cards(book, target)
     for file in assets(NBS):
         place = target / file.relative_to(NBS)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +165,12 @@ def link_tables(book: Book) -> dict:
         if GLOSSARY in book.notebooks
         else [],
         "clfnb_sources": {page.name: f"nbs/{page.source}" for page in book.site.pages()},
+        "clfnb_descriptions": {name: notebook.subtitle for name, notebook in pages.items()},
+        "clfnb_cards": {
+            page_name(lesson.name): f"_images/{Path(generated.card_image(lesson)).name}"
+            for lesson in book.lessons
+            if generated.first_figure(lesson)
+        },
     }
 
 
@@ -226,7 +243,7 @@ def finish(book: Book, target: Path) -> None:
         (target / f"{page.name}.html.md").write_text(
             as_markdown(book.notebooks[page.source], site), encoding="utf-8"
         )
-        if page.source.startswith("lessons/"):
+        if page.source.startswith(generated.TAKEN_ALONG):
             shutil.copy2(NBS / page.source, target / page.source)
     (target / "sitemap.xml").write_text(generated.sitemap(site, names), encoding="utf-8")
     (target / "robots.txt").write_text(

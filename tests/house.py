@@ -18,7 +18,7 @@ FLOORS = {
     "runs": 4, "vision": 4,
     "console": 5,
     "tracks": 6,
-    "doctor": 7,
+    "doctor": 7, "course": 7, "commands": 7,
     "cli": 8,
 }  # fmt: skip
 CELL_LINES, FUNCTION_LINES, MODULE_LINES, LINE_WIDTH = 40, 40, 600, 100
@@ -36,6 +36,9 @@ LIGHT_MODULES = (
     "runs",
     "cli",
     "doctor",
+    "exercises",
+    "course.folder",
+    "course.commands",
 )
 MACHINE_PATH = re.compile(r"(?<![\w.\-/}])/(?:work|tmp|home|root|Users)/\w")
 

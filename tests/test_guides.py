@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import click
@@ -44,6 +45,8 @@ def commands(text):
     "The words after `clfnb` in each line of a script that calls it."
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
+        if words[:1] and words[0] in ("cd", "git", "pip", "pipx"):
+            continue  # here it is the name of a package or of a folder
         for place, word in enumerate(words):
             if word == "clfnb" or (word.endswith("/clfnb") and "://" not in word):
                 yield words[place + 1 :]
@@ -68,6 +71,15 @@ def command_problem(words):
         return f"{type(error).__name__}: {getattr(error, 'message', error)}"
 
 
+def install_problem(text):
+    "An extra that clfnb does not have, or a make target that is not there."
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]  # fmt: skip
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    asked = [name for group in re.findall(r"(?:clfnb|\.)\[([\w,-]+)\]", text) for name in group.split(",")]  # fmt: skip
+    made = re.findall(r"(?:^|\s)make ([a-z-]+)(?=\s|$)", "\n".join(re.sub("#.*", "", line) for line in text.splitlines()))  # fmt: skip
+    return [name for name in asked if name not in extras] + [n for n in made if n not in targets]
+
+
 PARSERS = {
     "python": ast.parse,
     "yaml": lambda text: list(yaml.safe_load_all(text)),
@@ -85,6 +97,7 @@ def test_a_block_can_be_typed(language, text):
             assert not shell_problem(text)
         for words in commands(text):
             assert not command_problem(words), words
+        assert not install_problem(text)
 
 
 def test_the_judges_find():
@@ -94,6 +107,10 @@ def test_the_judges_find():
     if shutil.which("bash"):
         assert shell_problem("if true; then\n")
     assert list(commands("srun .venv/bin/clfnb runs --json  # all\nls")) == [["runs", "--json"]]
+    assert install_problem('pip install "clfnb[lob]"\nmake cake  # well') == ["lob", "cake"]
+    assert not install_problem(
+        'pip install -e ".[dev,lab]"\nmake run  # or make cake\nmake test ARGS=x'
+    )
     good = ["run ecg_delineation -p epochs=2", "runs --json", "run --resume RUN --force"]
     bad = [
         "run ecg_delineation -p epoch=2",
@@ -103,3 +120,20 @@ def test_the_judges_find():
     ]
     assert not any(command_problem(line.split()) for line in good)
     assert all(command_problem(line.split()) for line in bad)
+
+
+def test_the_messages_that_are_explained_are_still_said():
+    "A heading of the FAQ that is code is part of a message of the library."
+    cells = json.loads((ROOT / "nbs" / "guides" / "faq.ipynb").read_text("utf-8"))["cells"]
+    prose = "\n".join("".join(cell["source"]) for cell in cells)
+    said = re.findall(r"^### `(.+)`$", prose, re.M)
+    library = "\n".join(path.read_text("utf-8") for path in (ROOT / "clfnb").rglob("*.py"))
+    assert len(said) >= 8 and [words for words in said if words not in library] == []
+
+
+def test_every_extra_is_in_the_table():
+    cells = json.loads((ROOT / "nbs" / "guides" / "installation.ipynb").read_text("utf-8"))["cells"]
+    rows = re.findall(r"^\| (`.+?) \|", "\n".join("".join(c["source"]) for c in cells), re.M)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]  # fmt: skip
+    assert listed == set(extras) - {"bench"}  # that one is for the peers in benchmarks/

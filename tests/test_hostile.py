@@ -24,6 +24,7 @@ from clfnb.runs.report import write_report
 from clfnb.settings import SettingsError, load_settings
 from clfnb.tracks.ecg.delineator import Predictor as EcgPredictor
 from clfnb.tracks.ecg.delineator import build_model as ecg_model
+from clfnb.tracks.ecg.delineator import model_config as ecg_config
 from clfnb.tracks.ecg.examples import read_signal
 from clfnb.tracks.ecg.wfdb_files import parse_header
 from clfnb.tracks.plankton.network import Predictor, build_model
@@ -182,7 +183,10 @@ def test_a_good_model_answers(model, tmp_path, clfnb):
 def test_an_ecg_model_is_checked_too(tmp_path):
     arguments = {"scheme": "points", "input_leads": 1}
     model = ecg_model(**arguments)
-    folder = save_model(tmp_path / "m", model, {"track": "ecg", "arguments": arguments}, "")
+    old = save_model(tmp_path / "old", model, {"track": "ecg", "arguments": arguments}, "")
+    with pytest.raises(ValueError, match="scaled by running amplitude, found None; train it again"):
+        EcgPredictor.load(old)
+    folder = save_model(tmp_path / "m", model, ecg_config(**arguments), "")
     assert EcgPredictor.load(folder).scheme == "points"
     change_weights(folder, fill(float("nan")))
     with pytest.raises(ValueError, match="expected finite weights"):

@@ -128,6 +128,50 @@ def test_search_finds_a_function_and_a_term(site, address, context, over):
     assert offences == []
 
 
+QUERIES = {
+    "install": "index", "own data": "guides/own_data", "my data": "guides/own_data",
+    "confusion matrix": "lessons/plankton_imbalance", "resume": "guides/cluster",
+    "learning rate": "lib/training/trainer", "gpu": "guides/gpu", "cuda": "guides/gpu",
+    "slurm": "guides/cluster", "seed": "guides/reproducibility", "smote": "lessons/plankton_imbalance",
+    "class imbalance": "lessons/plankton_imbalance", "temperature scaling": "lessons/calibration",
+    "reliability diagram": "lessons/calibration", "ece": "lessons/calibration",
+    "early stopping": "lib/training/trainer", "focal loss": "lib/training/losses",
+    "bootstrap": "lib/evaluation/intervals", "transfer learning": "lib/models/pretrained",
+    "pneumonia": "lessons/chest_xray_pneumonia", "qrs": "lessons/ecg_delineation",
+    "barcode": "lessons/barcode_reading", "contribute": "guides/contributing",
+    "architecture": "guides/architecture", "results": "reference/results",
+}  # fmt: skip
+
+
+def test_search_puts_the_right_page_first(site, context):
+    page, _ = watched(context, site.as_uri())
+    wrong = {}
+    for words, expected in QUERIES.items():
+        page.goto(f"{site.as_uri()}/search.html?q={words.replace(' ', '+')}")
+        page.wait_for_selector("#search-results li a")
+        first = page.locator("#search-results li a").first.get_attribute("href")
+        if first.partition(".html")[0].removeprefix("./") != expected:
+            wrong[words] = first
+    assert wrong == {}
+
+
+def test_a_page_says_what_it_is_to_others(site):
+    text = (site / LESSON).read_text("utf-8")
+    assert re.search(r'<meta name="description" content="Where do the waves', text)
+    image = re.search(r'<meta property="og:image" content="https://[^"]+/(_images/[^"]+)"', text)
+    assert (site / image[1]).exists()
+
+
+def test_paper_opens_every_answer(address, context):
+    page, _ = watched(context, address)
+    page.goto(address + LESSON)
+    assert page.locator("details:not([open])").count() > 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() > 0
+
+
 def test_a_copy_button_copies_the_code(address, context):
     page = context.new_page()
     page.goto(address + LESSON)

@@ -156,11 +156,12 @@ class Measure(float):
         kind: str = "mean",  # "mean": percentiles; "distance": reversed percentiles, from 0 on
         centre: float | None = None,  # true distance of redrawn test sets; None: the value itself
         power: int = 1,  # in which the shift from truth to estimate is taken
+        reason: str = "",  # why the number is NaN
     ):
         if kind not in KINDS:
             raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
         made = super().__new__(cls, value)
-        made.kind, made.centre, made.power = kind, centre, power
+        made.kind, made.centre, made.power, made.reason = kind, centre, power, reason
         return made
 
     def __sub__(self, other):  # beside a number of numpy the result is one too, as for a float

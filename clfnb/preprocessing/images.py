@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/images.html.md"""
 __all__ = ['UnreadablePicture', 'to_mode', 'read_image', 'crop_or_pad', 'fit', 'size_input', 'rescale']
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #b56b3dc0
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,9 @@ def _deep(picture, path):
         raise UnreadablePicture(
             f"{path}: expected values of 16 bits, found {values.min()} to {values.max()}"
         )
+    if values.size and 255 < values.max() < 4096:
+        warnings.warn("16-bit images without a value above 4095 are read as 12 bits", stacklevel=2)
+        return np.round(values * (255 / 4095)).astype(np.uint8)
     return np.round(values / 257).astype(np.uint8)
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #be29e894

@@ -31,13 +31,17 @@ from papermill.engines import NBClientEngine, papermill_engines
 class ThisPython(KernelSpecManager):
     "A kernel specification whose every kernel is the running interpreter."
 
+    provisioner: str | None = None  # what starts it; None: Jupyter's own
+
     def get_kernel_spec(
         self,
         kernel_name: str,  # any
     ) -> KernelSpec:
         "The specification of a kernel: this interpreter, whatever the name."
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name="Python 3", language="python")
+        how = {"kernel_provisioner": {"provisioner_name": self.provisioner}}
+        metadata = how if self.provisioner else {}
+        return KernelSpec(argv=argv, display_name="Python 3", language="python", metadata=metadata)
 
 # %% ../../nbs/lib/runs/engine.ipynb #5ab6d559
 class CellError(RuntimeError):
@@ -98,9 +102,16 @@ def failure_of(
 class _OurKernel(PapermillNotebookClient):
     "papermill's client on this interpreter."
 
+    warm = False  # whether the kernel is forked
+
     def create_kernel_manager(self):
         "A kernel of the running interpreter."
-        self.km = AsyncKernelManager(kernel_spec_manager=ThisPython(), config=self.config)
+        python = ThisPython()
+        if self.warm:
+            from clfnb.runs.provisioner import NAME  # from here on Jupyter knows it
+
+            python.provisioner = NAME
+        self.km = AsyncKernelManager(kernel_spec_manager=python, config=self.config)
         self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         return self.km
 
@@ -287,6 +298,7 @@ class LimitedEngine(NBClientEngine):
         started=None,  # called with the kernel's pid
         line=None,  # called with lines that a cell prints while it runs
         log: str | Path | None = None,  # file for the kernel's own output
+        warm: bool = False,  # fork the kernel from a process that has imported everything
         **kwargs,  # not used
     ):
         "Execute the notebook. Raises `TimeLimit`, `KernelDied` and `CellFailed`."
@@ -294,6 +306,7 @@ class LimitedEngine(NBClientEngine):
         known = {"kernel_name": kernel_name, "log": logging.getLogger("clfnb.kernel")}
         crash = {"extra_arguments": _crash_log(log)}
         client = Client(nb_man, report, started, line, **limits, **known, **crash)
+        client.warm = warm
         try:
             with open(log or os.devnull, "ab") as output, time_limit(client, limit):
                 client.execute(stdout=output, stderr=subprocess.STDOUT)

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/parameters.html.md"""
 
 # %% auto #0
 __all__ = ['TYPES', 'ParameterError', 'Parameter', 'parameters_cell', 'read_parameters', 'typed', 'check_values',
-           'values_from_file']
+           'values_from_file', 'written']
 
 # %% ../../nbs/lib/runs/parameters.ipynb #deda2d68
 import ast
@@ -362,3 +362,33 @@ def values_from_file(
                 f"{path}: {name}: expected text without null bytes, found {value!r}"
             )
     return values
+
+# %% ../../nbs/lib/runs/parameters.ipynb #f02ebacc
+def written(
+    text: str,  # as typed behind the equal sign
+) -> object:  # text for a plain scalar, otherwise what YAML reads
+    "A value as YAML writes it. Raises `ParameterError` for what YAML cannot read."
+    import yaml
+
+    if not text.strip():
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        said = getattr(error, "problem", None) or type(error).__name__
+        raise ParameterError(
+            f"expected a value as YAML writes it, found {text!r} ({said})"
+        ) from error
+    if isinstance(value, (list, dict)):
+        return _with_numbers(value)
+    plain = value is not None and not isinstance(value, str)
+    return text.strip() if plain else value
+
+
+def _with_numbers(value):
+    "Nested values in which `1e-3` is a number too."
+    if isinstance(value, dict):
+        return {name: _with_numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(item) for item in value]
+    return float(value) if isinstance(value, str) and re.fullmatch(_NUMBER, value) else value

@@ -135,6 +135,12 @@ STOPS = [
 class interruptible:
     "Within this context the signals of `STOPS` raise `KeyboardInterrupt`, and are remembered."
 
+    def __init__(
+        self,
+        asked: Callable | None = None,  # gives a word when it is time to stop: "stop" or "lost"
+    ):
+        self.asked = asked or (lambda: None)
+
     def __enter__(self):
         self.before, self.told = {}, None
         if threading.current_thread() is threading.main_thread():

@@ -13,6 +13,7 @@ site = read_contents(ROOT / "_quarto.yml")
 project = html_title = site.title
 author, copyright = f"the {site.title} authors", f"the {site.title} authors, Apache License 2.0"
 root_doc, language = "index", "en"
+clfnb_description = site.description
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx.ext.linkcode", "extension"]
 nb_execution_mode = "off"
 nb_merge_streams = True
@@ -40,6 +41,7 @@ html_baseurl = f"{site.url}/"
 html_static_path = ["static"]
 html_favicon = "static/favicon.svg"
 html_css_files, html_js_files = ["clfnb.css"], ["clfnb.js"]
+html_search_scorer = str(Path(__file__).parent / "static" / "scorer.js")
 html_use_index = html_domain_indices = False
 html_copy_source = html_show_sourcelink = False
 html_show_search_summary = False  # it is fetched, which a page opened from a file may not do

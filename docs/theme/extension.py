@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from html import escape
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -197,6 +198,25 @@ def lighten(app, pagename: str, templatename: str, context: dict, doctree) -> No
     )
 
 
+def describe_page(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    "What a search engine or a message with a link shows of a page: its title, a sentence and a picture."
+    site = app.config.html_baseurl
+    text = app.config.clfnb_descriptions.get(pagename) or app.config.clfnb_description
+    image = app.config.clfnb_cards.get(pagename, "_images/ecg_delineation.png")
+    title = re.sub(r"<[^>]+>", "", context.get("title") or app.config.project)
+    properties = {
+        "og:type": "website",
+        "og:site_name": app.config.project,
+        "og:title": title,
+        "og:description": text,
+        "og:url": f"{site}{pagename}.html",
+        "og:image": f"{site}{image}",
+    }
+    tags = [f'<meta name="description" content="{escape(text)}" />']
+    tags += [f'<meta property="{k}" content="{escape(v)}" />' for k, v in properties.items()]
+    context["metatags"] = context.get("metatags", "") + "\n".join(tags)
+
+
 def setup(app) -> dict:
     "Register all of it."
     for name, default in (
@@ -204,6 +224,9 @@ def setup(app) -> dict:
         ("clfnb_imports", {}),
         ("clfnb_terms", []),
         ("clfnb_sources", {}),
+        ("clfnb_descriptions", {}),
+        ("clfnb_description", ""),
+        ("clfnb_cards", {}),
     ):
         app.add_config_value(name, default, "html")
     app.add_html_math_renderer("mathml", (_math("inline"), None), (_math("block"), None))
@@ -211,5 +234,6 @@ def setup(app) -> dict:
     app.connect("doctree-resolved", link_names)
     app.connect("doctree-resolved", link_terms)
     app.connect("html-page-context", edit_link)
+    app.connect("html-page-context", describe_page)
     app.connect("html-page-context", lighten, priority=900)  # after furo's own
     return {"parallel_read_safe": True, "parallel_write_safe": True}

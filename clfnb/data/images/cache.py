@@ -53,7 +53,7 @@ def _open_cache(folder, rows):
         return None
 
 # %% ../../../nbs/lib/data/images/cache.ipynb #9f2536d3
-CHUNK = 1024  # pictures held in memory at a time
+CHUNK = 256  # pictures held in memory at a time
 
 
 def load_pictures(

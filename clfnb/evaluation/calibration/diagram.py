@@ -25,13 +25,17 @@ from clfnb.evaluation.calibration.errors import (
     ece,
     error_from_sums,
 )
-from .inputs import check_probabilities, events
+from clfnb.evaluation.calibration.inputs import (
+    check_probabilities,
+    check_weights,
+    events,
+)
 from clfnb.evaluation.calibration.noise import (
     Estimate,
     NoiseFloor,
+    binned_interval,
     calibrated_sums,
     check_request,
-    distance_interval,
     resampled_sums,
 )
 from ..intervals import percentile_interval, wilson
@@ -42,8 +46,8 @@ from ..plots import OwnFigure
 class Reliability:
     "A reliability curve with its bands, and the error it adds up to."
 
-    # a row a bin: low, high, n, confidence, share, share_low, share_high, consistent_low,
-    # consistent_high; NaN where empty
+    # a row a bin: low, high, n, weight (share of all examples, weighted), confidence, share,
+    # share_low, share_high, consistent_low, consistent_high; NaN where empty
     table: pd.DataFrame
     ece: Estimate  # expected calibration error with its interval
     floor: NoiseFloor  # what a calibrated model would show
@@ -54,8 +58,9 @@ class Reliability:
         """Mean of what was stated less the share of what happened: positive where too much was
         promised.
         """
-        n = self.table["n"]
-        return float((n * (self.table["confidence"] - self.table["share"])).sum() / n.sum())
+        return float(
+            (self.table["weight"] * (self.table["confidence"] - self.table["share"])).sum()
+        )
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #a829c17d
 def reliability_curve(
@@ -68,37 +73,39 @@ def reliability_curve(
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # decides every draw
+    weights=None,  # (n,) how much each example counts; None counts each once
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
     stated, happened = events(probs, y, label)
     check_request(ece, draws)
     edges, rng = bin_edges(stated, n_bins, bins), np.random.default_rng(seed)
-    sums = bin_sums(stated, happened, edges)
-    redrawn, calibrated = (
-        resampled_sums(stated, happened, edges, draws, rng, groups),
-        calibrated_sums(stated, edges, draws, rng),
-    )
-    found, shown = error_from_sums(sums), error_from_sums(calibrated)
+    weights = check_weights(weights, len(stated))
+    sums = bin_sums(stated, happened, edges, weights)
+    redrawn = resampled_sums(stated, happened, edges, draws, rng, groups, weights)
+    calibrated = calibrated_sums(stated, edges, draws, rng, weights)
+    shown = error_from_sums(calibrated)
+    n = np.bincount(bin_numbers(stated, edges), minlength=len(edges) - 1)
     table = pd.DataFrame(
-        {"low": edges[:-1], "high": edges[1:], "n": sums[0].astype(int)}
+        {"low": edges[:-1], "high": edges[1:], "n": n, "weight": sums[0] / sums[0].sum()}
         | _columns(sums, redrawn, calibrated, level)
     )
     floor = NoiseFloor(float(shown.mean()), float(np.quantile(shown, 0.95)))
-    return Reliability(
-        table, distance_interval(found, error_from_sums(redrawn), shown, level), floor, stated
-    )
+    return Reliability(table, binned_interval(sums, redrawn, calibrated, level), floor, stated)
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #de5dc9cb
 def _columns(sums, redrawn, calibrated, level):
     "Mean confidence, share, and both bands of each bin; NaN where it is empty."
-    n, stated, happened = sums
+    n, stated, happened, *squares = sums
     with np.errstate(invalid="ignore", divide="ignore"):
+        count = n**2 / squares[0] if squares else n
         share = happened / n
         bootstrap = percentile_interval(redrawn[:, 2] / redrawn[:, 0], level)
         band = percentile_interval(calibrated[:, 2] / n, level)
         confidence = stated / n
-    alike = (happened == 0) | (happened == n)
-    low, high = np.where(alike, np.array(wilson(happened, n, level)), bootstrap)
+    alike, full = (happened == 0) | np.isclose(happened, n), n > 0
+    hits = np.where(full, np.clip(np.where(full, share, 0), 0, 1) * np.where(full, count, 0), 0)
+    sure = np.array(wilson(hits, np.where(full, count, 0), level))
+    low, high = np.where(alike, sure, bootstrap)
     return {
         "confidence": confidence,
         "share": share,
@@ -323,25 +330,29 @@ def reliability_diagram(
     seed: int = 0,  # decides every draw
     title: str = "",  # above the picture
     ax: Axes | None = None,  # where to draw; none makes a figure
+    weights=None,  # (n,) how much each example counts; None counts each once
 ) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
     """Reliability diagram with bands, gaps, counts, interval and noise floor.
 
-    Raises `ValueError` for bad input or more than four curves.
+    Raises `ValueError` for bad input, more than four curves, or an `ax` with another event.
     """
     given = _check_given(dict(probs) if isinstance(probs, Mapping) else {"": probs}, names, label)
     curves = [
-        reliability_curve(p, y, label, n_bins, bins, groups, level, draws, seed)
+        reliability_curve(p, y, label, n_bins, bins, groups, level, draws, seed, weights)
         for p in given.values()
     ]
+    binary = np.ndim(next(iter(given.values()))) == 1
+    words = _axis_labels(label, names, binary, len(curves[0].stated))
+    if ax is not None and ax.get_ylabel() not in ("", words[1]):
+        found = f"found curves of {ax.get_ylabel()!r} beside {words[1]!r}"
+        raise ValueError(f"ax: expected the same event for all curves, {found}")
     rows, colours = max(2, len(curves) + (len(curves) > 1)), CURVES[: len(curves)][::-1]
     ax = _page(1, 1, 3.7, 0.62, 0.1 + 0.19 * rows + (0.28 if title else 0))[0] if ax is None else ax
     _draw(
         ax,
         curves,
         colours,
-        *_axis_labels(
-            label, names, np.ndim(next(iter(given.values()))) == 1, len(curves[0].stated)
-        ),
+        *words,
         small=False,
     )
     _legend(ax, curves, list(given), colours)

@@ -16,7 +16,13 @@ import numpy as np
 import pandas as pd
 
 from ...contract import PREDICTION_COLUMNS
-from .inputs import check_labels, check_probabilities
+from clfnb.evaluation.calibration.inputs import (
+    check_labels,
+    check_logits,
+    check_probabilities,
+    check_weights,
+    softmax,
+)
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #fc9bd2b1
 def prediction_table(
@@ -46,16 +52,21 @@ def prediction_table(
 class Predictions(NamedTuple):
     "What a table of predictions says."
 
-    probs: np.ndarray  # (n, C)
+    probs: np.ndarray  # (n, C), or (n,) of class 1 where one class alone has a column
     y: np.ndarray  # (n,) int class numbers
     names: list  # (C,) class names
     table: pd.DataFrame  # (n rows) all columns
     left_out: int  # rows without a label
     notes: list  # a sentence for each thing that was not taken as it stands
+    logits: (
+        np.ndarray
+    )  # as `probs`: those of the table, or logarithms (log odds) of its probabilities
+    weights: np.ndarray | None  # (n,) with mean 1, if there is a column `weight`
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #1b45c169
 def read_predictions(
     source,  # run folder, a .parquet, .csv, .tsv or .txt file, or a table
+    logits: bool = False,  # the columns p_NAME hold logits too, as columns logit_NAME always do
 ) -> Predictions:  # checked
     """Predictions of a run.
 
@@ -66,25 +77,45 @@ def read_predictions(
     if {"confidence", "right"} <= set(table) and not any(_classes(table)):
         table = _as_classes(table, where)
     columns = _classes(table)
-    if "label" not in table or len(columns) < 2:
-        expected = "a column 'label' and a column 'p_NAME' for each of at least two classes"
+    if "label" not in table or not columns:
+        expected = "a column 'label' and a column 'p_NAME' or 'logit_NAME' for each class"
         raise ValueError(f"{where}: expected {expected}, found {list(table)[:12]}")
     known = table["label"].notna()
     if not known.any():
         raise ValueError(f"{where}: expected labels, found none in {len(table)} rows")
-    table, names = table[known].reset_index(drop=True), [name[2:] for name in columns]
-    table, notes = _known_splits(table)
-    numbers = _class_numbers(table["label"], names, where)
+    table, notes = _known_splits(table[known].reset_index(drop=True))
     try:
-        probs = check_probabilities(_numbers(table[columns]))
+        names = _names(table["label"], columns)
+        numbers = _class_numbers(table["label"], names)
+        logits = logits or columns[0].startswith("logit_")
+        probs, scores = _scores(table[columns], logits)
+        weights = check_weights(table["weight"], len(table)) if "weight" in table else None
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}{_place(error)}{error}") from error
     if left_out := int((~known).sum()):
         notes.append(f"{left_out} of {len(known)} rows have no label and are left out")
-    unused = set(map(str, table)) - {*PREDICTION_COLUMNS, *columns, "confidence", "right"}
-    if unused:
+    used = {*PREDICTION_COLUMNS, *columns, "confidence", "right", "weight"}
+    if unused := set(map(str, table)) - used:
         notes.append(f"columns that are not used: {', '.join(sorted(unused))}")
-    return Predictions(probs, numbers, names, table, left_out, notes)
+    return Predictions(probs, numbers, names, table, left_out, notes, scores, weights)
+
+
+def _place(error):
+    "What stands between the name of a table and a message: nothing more than is needed."
+    return ", " if str(error).startswith("row ") else ": "
+
+
+def _scores(columns, logits):
+    "Probabilities and logits of the columns of the classes."
+    values = _numbers(columns)
+    values = values[:, 0] if values.shape[1] == 1 else values
+    if logits:
+        scores = check_logits(values)
+        probs = softmax(scores)
+        return (probs[:, 1], scores[:, 1] - scores[:, 0]) if values.ndim == 1 else (probs, scores)
+    probs = check_probabilities(values)
+    least = np.log(np.clip(probs, 1e-12, 1))
+    return probs, least if probs.ndim == 2 else least - np.log(np.clip(1 - probs, 1e-12, 1))
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #1429edc4
 SPLITS = {"valid": "val", "validation": "val", "dev": "val", "eval": "val", "testing": "test"}
@@ -100,14 +131,30 @@ def _known_splits(table):
     return (table.assign(split=given.replace(renamed)) if renamed else table), notes
 
 
-def _class_numbers(labels, names, where):
+def _names(labels, columns):
+    "The classes. Raises `ValueError` for logits beside probabilities, or one class of many."
+    names = [name.partition("_")[2] for name in columns]
+    if len({name.partition("_")[0] for name in columns}) > 1:
+        raise ValueError(
+            f"expected columns p_NAME or columns logit_NAME, found both: {columns[:8]}"
+        )
+    if len(names) > 1:
+        return names
+    others = sorted({str(label) for label in labels} - set(names))
+    if len(others) > 1:
+        expected = f"a column for each class, or labels of two classes beside {columns[0]!r}"
+        raise ValueError(f"expected {expected}, found the labels {[*others, *names][:8]}")
+    return [others[0] if others else f"not {names[0]}", names[0]]
+
+
+def _class_numbers(labels, names):
     "The number of each label. Raises `ValueError` naming the first that has no column."
     places = {name: number for number, name in enumerate(names)}
     numbers = np.array([places.get(str(label), -1) for label in labels], dtype=int)
     if (numbers < 0).any():
         row = int(np.flatnonzero(numbers < 0)[0])
         wanted = f"the label {labels[row]!r} has no column 'p_{labels[row]}'"
-        raise ValueError(f"{where}, row {row}: {wanted}; there are {names[:8]}")
+        raise ValueError(f"row {row}: {wanted}; there are {names[:8]}")
     return numbers
 
 
@@ -122,8 +169,8 @@ def _numbers(columns):
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #38546e50
 def _classes(table):
-    "The columns with probabilities of classes."
-    return [name for name in table if str(name).startswith("p_")]
+    "The columns with probabilities or logits of classes."
+    return [name for name in table if str(name).startswith(("p_", "logit_"))]
 
 
 def _as_classes(table, where):

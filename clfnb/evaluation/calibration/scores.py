@@ -13,7 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .errors import bin_edges, bin_numbers
-from .inputs import check_labels, check_probabilities
+from clfnb.evaluation.calibration.inputs import (
+    check_labels,
+    check_probabilities,
+    check_weights,
+)
 from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #27b10ed1
@@ -47,23 +51,33 @@ def nll_terms(
 def brier(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
+    weights=None,  # (n,) how much each example counts; None counts each once
 ) -> float:  # 0 (certain and right) to 2; to 1 for `(n,)`
     """Brier score (1950, Mon.
 
     Weather Rev. 78:1), summed over the classes. Raises `ValueError` for bad input.
     """
-    return Measure(brier_terms(probs, y).mean())
+    return _mean(brier_terms(probs, y), weights)
 
 
 def nll(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
+    weights=None,  # (n,) how much each example counts; None counts each once
 ) -> float:  # nats an example, at least 0; infinite if one truth was called impossible
     """Negative log likelihood, also called log loss or cross-entropy.
 
     Raises `ValueError` for bad input.
     """
-    return Measure(nll_terms(probs, y).mean())
+    return _mean(nll_terms(probs, y), weights)
+
+
+def _mean(terms, weights):
+    "The mean, in which what has no weight does not count, not even if it is infinite."
+    weights = check_weights(weights, len(terms))
+    if weights is None:
+        return Measure(terms.mean())
+    return Measure(weights[weights > 0] @ terms[weights > 0] / len(terms))
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #623e468a
 class BrierParts(NamedTuple):

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.fft import irfft, rfft
 
-from .inputs import events
+from .inputs import check_weights, events
 from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #2a5d74df
@@ -111,6 +111,7 @@ def smooth_ece(
     y,  # (n,) int class numbers
     sigma: float | None = None,  # bandwidth, above 0, at most 1; none searches the right one
     return_sigma: bool = False,  # also give the bandwidth
+    weights=None,  # (n,) how much each example counts; None counts each once
 ):  # float, or (float, float)
     """Smooth calibration error of the answers (Błasiok and Nakkiran 2023, arXiv 2309.12236).
 
@@ -118,5 +119,7 @@ def smooth_ece(
     """
     if sigma is not None and not 1e-3 <= sigma <= 1:
         raise ValueError(f"sigma: expected a bandwidth between 0.001 and 1, found {sigma}")
-    error, sigma = smooth_error(*events(probs, y), sigma=sigma)
+    stated, happened = events(probs, y)
+    weights = check_weights(weights, len(stated))
+    error, sigma = smooth_error(stated, happened, weights, sigma)
     return (error, sigma) if return_sigma else Measure(error, "distance")

@@ -19,11 +19,16 @@ from clfnb.evaluation.calibration.errors import (
     bin_edges,
     bin_sums,
     classwise_ece,
+    confidence_gap,
     debiased_ece,
     ece,
     error_from_sums,
 )
-from .inputs import check_probabilities, events
+from clfnb.evaluation.calibration.inputs import (
+    check_probabilities,
+    check_weights,
+    events,
+)
 from clfnb.evaluation.calibration.noise import (
     check_request,
     floor_values,
@@ -31,7 +36,7 @@ from clfnb.evaluation.calibration.noise import (
     shared_sums,
     signed_sums,
 )
-from ..intervals import Measure, _check_level, group_codes
+from ..intervals import _check_level, group_codes
 from .scores import brier, nll
 from .smooth import smooth_ece
 
@@ -100,6 +105,7 @@ def verdict(
     n_bins: int = 15,  # bins of the calibration error
     draws: int = 1000,  # test sets of a calibrated model
     seed: int = 0,  # decides every draw
+    weights=None,  # (n,) how much each example counts; None counts each once
 ) -> Verdict:  # printable
     """Is the classifier over-confident, under-confident, or neither, as far as one can tell?
 
@@ -109,13 +115,15 @@ def verdict(
     check_request(ece, draws)
     probs = check_probabilities(probs)
     stated, happened = events(probs, y)
-    gap, error = float(stated.mean() - happened.mean()), float(ece(probs, y, n_bins))
-    p_gap = promise_p_value(stated, int(happened.sum()))
-    p_error = _p_value(floor_values(probs, ece, draws, seed, n_bins=n_bins), error)
+    weights = check_weights(weights, len(stated))
+    gap = float(confidence_gap(probs, y, weights))
+    error = float(ece(probs, y, n_bins, weights=weights))
+    p_gap = _p_of_gap(stated, happened, weights)
+    p_error = _p_value(floor_values(probs, ece, draws, seed, weights, n_bins=n_bins), error)
     group = group_codes(groups, len(stated))
     if groups is not None:
         edges = bin_edges(stated, n_bins)
-        by_group = _p_by_group(stated, happened, edges, group, draws, seed)
+        by_group = _p_by_group(stated, happened, edges, group, draws, seed, weights)
         p_gap, p_error = max(p_gap, by_group[0]), max(p_error, by_group[1])
     answer = "indistinguishable from calibrated"
     if p_gap < (0.8 if groups is None else 0.6) * (1 - level):
@@ -126,25 +134,35 @@ def verdict(
     return Verdict(answer, gap, p_gap, error, p_error, len(stated), count, event)
 
 
+def _p_of_gap(stated, happened, weights):
+    "P-value of the gap of independent examples: exact, or normal where they have weights."
+    if weights is None:
+        return promise_p_value(stated, int(happened.sum()))
+    spread = np.sqrt((weights**2 * stated * (1 - stated)).sum())
+    off = abs((weights * (stated - happened)).sum())
+    return float(2 * ndtr(-off / spread)) if spread else float(off == 0)
+
+
 def _p_value(shown, found):
     "How often calibrated models show as much as was found, itself counted among them."
     return float((1 + np.sum(shown >= found - 1e-12)) / (1 + len(shown)))
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #c1ad5e7b
-def _p_by_group(stated, happened, edges, group, draws, seed):
+def _p_by_group(stated, happened, edges, group, draws, seed, weights=None):
     "P-values of the gap and of the error, from test sets drawn by groups."
     rng, sizes = np.random.default_rng(seed), np.bincount(group)
-    sums, n = np.bincount(group, stated - happened), len(stated)
-    error = error_from_sums(bin_sums(stated, happened, edges))
+    w, n = 1.0 if weights is None else weights, len(stated)
+    sums = np.bincount(group, w * (stated - happened))
+    error = error_from_sums(bin_sums(stated, happened, edges, weights))
     spread = np.sqrt((sums**2).sum())
     p_gap = 1.0
     if len(sums) > 1 and spread:
         p_gap = float(2 * student.sf(abs(sums.sum()) / spread, len(sums) - 1))
-    shown = signed_sums(stated, happened, edges, group, draws, rng)
+    shown = signed_sums(stated, happened, edges, group, draws, rng, w)
     p_error = _p_value(np.abs(shown).sum(1) / n, error)
     hits = (np.bincount(group, stated) / sizes).sum()
     if min(hits, len(sizes) - hits) < 5:
-        shown = shared_sums(stated, edges, group, draws, rng)
+        shown = shared_sums(stated, edges, group, draws, rng, weights)
         p_gap = max(p_gap, _p_value(np.abs(shown.sum(1)), abs(sums.sum())))
         p_error = max(p_error, _p_value(np.abs(shown).sum(1) / n, error))
     return p_gap, p_error
@@ -158,10 +176,13 @@ def calibration_table(
     draws: int = 200,  # bootstrap draws, and test sets of a calibrated model
     level: float = 0.95,  # coverage of the intervals
     seed: int = 0,  # decides every draw
+    weights=None,  # (n,) how much each example counts; None counts each once
 ) -> pd.DataFrame:  # a row a measure: value, low, high, floor, floor_p95, above_floor, n
-    "All calibration measures with interval and noise floor. Raises `ValueError` for bad input."
+    """All calibration measures with interval and noise floor; `attrs["notes"]` says why one is
+    NaN. Raises `ValueError` for bad input.
+    """
     measures = {
-        "accuracy gap": (_signed_gap, {}),
+        "accuracy gap": (confidence_gap, {}),
         "ECE": (ece, {"n_bins": n_bins}),
         "ECE, equal mass": (ece, {"n_bins": n_bins, "bins": "mass"}),
         "debiased ECE (L2)": (debiased_ece, {"n_bins": n_bins}),
@@ -170,23 +191,25 @@ def calibration_table(
         "Brier": (brier, {}),
         "log loss": (nll, {}),
     }
-    rows = {}
+    weighing = {} if weights is None else {"weights": weights}
+    rows, notes = {}, []
     for name, (metric, options) in measures.items():
+        options = options | weighing
         value, low, high = metric_interval(metric, probs, y, groups, draws, level, seed, **options)
+        if np.isnan(value):
+            notes.append(f"{name}: {metric(probs, y, **options).reason}")
         shown = floor_values(probs, metric, draws, seed, **options)
-        above = (
-            abs(value - shown.mean()) > np.quantile(abs(shown - shown.mean()), 0.95)
-            if metric is _signed_gap
-            else value > np.quantile(shown, 0.95)
-        )
-        rows[name] = (value, low, high, shown.mean(), np.quantile(shown, 0.95), bool(above), len(y))
-    return pd.DataFrame.from_dict(
-        rows,
-        orient="index",
-        columns=["value", "low", "high", "floor", "floor_p95", "above_floor", "n"],
-    )
+        rows[name] = (value, low, high, *_against(value, shown, metric), len(y))
+    columns = ["value", "low", "high", "floor", "floor_p95", "above_floor", "n"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.attrs["notes"] = notes
+    return table
 
 
-def _signed_gap(probs, y):
-    stated, happened = events(probs, y)
-    return Measure(stated.mean() - happened.mean())
+def _against(value, shown, metric):
+    "Floor, its 95th percentile, and whether a value lies above; to either side for the gap."
+    middle, most = shown.mean(), np.quantile(shown, 0.95)
+    if metric is confidence_gap:
+        far = np.quantile(abs(shown - middle), 0.95)
+        return middle, most, bool(abs(value - middle) > far)
+    return middle, most, bool(value > most)

@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/simulate/ecg/varied.html.md"""
 # %% auto #0
 __all__ = ['T_KINDS', 't_wave', 'u_wave', 'wide_complex', 'atrial_waves', 'simulate_rhythm']
 
-# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #c84c579d
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #152e52f9
 import numpy as np
 import pandas as pd
 
@@ -16,7 +16,7 @@ from .model import _events, _p_wave, _qrs_complex, leak, trace, wave_points
 from .records import noise
 from .rhythms import RHYTHMS, rhythm
 
-# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #7d2c9a11
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #7aaab301
 T_KINDS = {
     "upright": 0.34,
     "inverted": 0.14,
@@ -49,7 +49,7 @@ def t_wave(
         ("t", delay + gap / 2, width * narrow, side * height * second),
     ]
 
-
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #09363e2e
 def u_wave(
     rng: np.random.Generator,  # of everything drawn
     t: list[tuple],  # the T wave before it
@@ -74,7 +74,7 @@ def wide_complex(
     t = ("t", rng.uniform(0.28, 0.36), rng.uniform(0.04, 0.06), -side * rng.uniform(0.15, 0.6))
     return [*rows, t]
 
-# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #449b8bbe
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #172ad526
 def atrial_waves(
     samples: int,  # length
     fs: float,  # sampling rate in Hz
@@ -99,7 +99,7 @@ def atrial_waves(
     height = np.exp(rng.uniform(np.log(0.005), np.log(0.12)))
     return height * (swell * tremble)[:, None] * direction
 
-# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #70b3a72d
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #12252024
 def _beat_table(times, scale, shares, p_times, p_points):
     "Points of all beats in s, NaN where there are none."
     rows = []
@@ -127,7 +127,7 @@ def _spikes(signal, starts, rng):
     signal[place] += height
     signal[place + 1] -= height * rng.uniform(0, 0.4)
 
-# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #636749da
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #a6eb2d48
 def _draw_waves(rng):
     "Bell curves on two leads: the usual beat, the ventricular one, and the P wave from its own peak."
     axis = rng.uniform(0.5, 1.6) * rng.choice([-1, 1])
@@ -171,7 +171,7 @@ def _true_points(found, waves, scale, fs, samples):
     lone = _on_samples(alone, fs, samples)[list(WAVE_POINTS["p"])]
     return table, lone[lone.p_peak >= 0].reset_index(drop=True)
 
-# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #02579d79
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #9cdbd341
 def simulate_rhythm(
     kind: str = "",  # a key of `RHYTHMS`; "" draws one
     seconds: float = 20,  # how long

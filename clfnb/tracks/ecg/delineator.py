@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ...evaluation.delineation import best_of_two, delineation_errors, delineation_table
 from ...files import InputError
-from ...models.leadnet import LeadNet
+from ...models.leadnet import LeadNet, fused
 from ...models.recurrent import BiLSTMSegmenter
 from ...models.shipped import model_folder
 from ...preprocessing.ecg.beats import stretches
@@ -35,18 +35,11 @@ from clfnb.tracks.ecg.examples import (
     prepare,
     read_annotated,
 )
+from . import waves
 from .output import POINT_COLUMNS, points_table, write_annotations
 from .readers import open_recording
 from .records import record_name, record_path, records_in
 from .streams import delineate_recording
-from clfnb.tracks.ecg.waves import (
-    PDecision,
-    beat_table,
-    believed,
-    find_waves,
-    point_confidence,
-    points_of,
-)
 from ...training.checkpoints import restore_model
 from ...training.inference import infer
 
@@ -211,7 +204,9 @@ class Predictor:
     overlap: int = 150  # samples of context on each side
     batch_size: int = 32  # windows at a time
     device: str = "cpu"
-    decision: PDecision | None = None  # which P waves to believe; None: all that a QRS follows
+    decision: waves.PDecision | None = (
+        None  # which P waves to believe; None: all that a QRS follows
+    )
 
     @property
     def together(self) -> bool:
@@ -237,23 +232,15 @@ def load(
         raise InputError(
             f"{folder}: expected a model of signals scaled by {SCALE}, found {scale!r}; train it again"
         )
-    decision = PDecision(**config["decision"]) if config.get("decision") else None
+    decision = waves.PDecision(**config["decision"]) if config.get("decision") else None
     found = cls(model, arguments["scheme"], arguments.get("input_leads", 1), device=device)
     if found.together:
         found.num, found.overlap, found.batch_size = 12000, model.reach, 1
+        found.model = fused(model)
     found.decision = decision
     return found
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #74c63fa7
-@patch
-def prepare(
-    self: Predictor,
-    signal: np.ndarray,  # (samples, leads) in mV at 250 Hz, every sample finite
-) -> np.ndarray:  # of the same shape, float32
-    "A signal as the model wants it. What is further away than `CONTEXT_S` matters to no sample."
-    return prepare(signal, FS)
-
-
 @patch
 def probabilities(
     self: Predictor,
@@ -301,6 +288,15 @@ def _together(self: Predictor, signal, weights):
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #e4b8e36d
 @patch
+def prepare(
+    self: Predictor,
+    signal: np.ndarray,  # (samples, leads) in mV at 250 Hz, every sample finite
+) -> np.ndarray:  # of the same shape, float32
+    "A signal as the model wants it. What is further away than `CONTEXT_S` matters to no sample."
+    return prepare(signal, FS)
+
+
+@patch
 def points(
     self: Predictor,
     probs: np.ndarray,  # (samples, classes) at 250 Hz, of one view or a mean of several
@@ -308,22 +304,21 @@ def points(
 ) -> tuple[dict, dict]:  # point -> samples at 250 Hz; point -> confidence of each, 0..1
     "Points and their confidences. Arrays of one wave are aligned."
     if self.scheme == "waves":
-        found, _ = points_of(believed(find_waves(probs, FS), self.decision, FS))
+        found, _ = waves.points_of(waves.believed(waves.find_waves(probs, FS), self.decision, FS))
     else:
         found = points_from_labels(probs.argmax(-1), self.scheme, signal=trace, fs=FS)
-    return found, point_confidence(probs, found)
+    return found, waves.point_confidence(probs, found)
 
-
+# %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #f7eb0902
 @patch
 def beats(
     self: Predictor,
     probs: np.ndarray,  # as of `points`
-    trace: np.ndarray | None = None,  # not used
 ) -> pd.DataFrame:  # a row a QRS: `POINTS` at 250 Hz (-1 where missing), p_probability, confidence
     "Points by beats. Raises `ValueError` for a model of another scheme than waves."
     if self.scheme != "waves":
         raise ValueError(f"beats: expected a model of the scheme waves, found {self.scheme}")
-    return beat_table(believed(find_waves(probs, FS), self.decision, FS), FS)
+    return waves.beat_table(waves.believed(waves.find_waves(probs, FS), self.decision, FS), FS)
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #8abf6694
 @patch
@@ -419,7 +414,7 @@ def predict(
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #b78c2351
 def model_config(
-    decision: PDecision | None = None,  # which P waves to believe
+    decision: waves.PDecision | None = None,  # which P waves to believe
     **arguments,  # the arguments of `build_model`
 ) -> dict:  # what `Predictor.load` needs
     "The configuration that is saved beside the weights of an ECG model."
@@ -552,5 +547,5 @@ def predict_windows(
         lead = "joint" if origin.lead < 0 else str(origin.lead)
         entry = dict(record=origin.record, lead=lead, predicted=predicted, reference=reference)
         entry |= dict(stretches=np.array([[known[0], known[-1]]]), fs=float(FS))
-        found.append(entry | dict(confidence=point_confidence(prob, predicted)))
+        found.append(entry | dict(confidence=waves.point_confidence(prob, predicted)))
     return found

@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/recipe.html.md"""
 __all__ = ['UNMARKED', 'MARGIN', 'Piece', 'record_pieces', 'scale_wave', 'vary_waves', 'stretch_parts', 'variant', 'real_pool',
            'simulated_pool', 'disturb', 'Crops', 'whole_batch', 'crop']
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #2dd456d5
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #39eaa230
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from ...preprocessing.ecg.labels import UNKNOWN, soften, targets_from_beats
 from ...simulate.ecg.varied import atrial_waves, simulate_rhythm
 from .examples import FS, prepare, read_example
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #8a78835a
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #3e4af4d3
 UNMARKED = ("sel102",)  # records of the QT Database in which a missing P mark says nothing
 MARGIN = 1300  # samples around the annotated stretches
 
@@ -65,7 +65,7 @@ def record_pieces(
             spans.append([first, stop])
     return [whole.part(*span) for span in spans]
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #55ddc3da
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #4121e5b6
 def scale_wave(
     signal: np.ndarray,  # (samples, leads), changed in place
     start: int,  # first sample of the wave
@@ -90,7 +90,7 @@ def _without_wave(piece, start, stop, rng):
     labels = piece.targets[start:stop]
     labels[np.isin(labels, (1, 2, 7, 8))] = 0
 
-
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #b1ba5224
 def vary_waves(
     piece: Piece,  # stays as it is
     rng: np.random.Generator,  # of everything drawn
@@ -115,7 +115,7 @@ def vary_waves(
                 scale_wave(piece.signal, beat.p_on, beat.p_end + 1, own)
     return piece
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #7a565b3f
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #b698e92d
 def _beat_parts(beats, p_waves):
     "Start and stop of each beat's rest, ST-T part and P-QRS part."
     ends = beats.t_end.where(beats.t_end >= 0, beats.r_peak + 100).to_numpy()
@@ -150,7 +150,7 @@ def stretch_parts(
     signal = piece.signal[before] * (1 - part) + piece.signal[before + 1] * part
     return Piece(signal, piece.beats.iloc[:0], piece.targets[source.round().astype(int)])
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #bc8c24ef
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #4330636e
 def variant(
     piece: Piece,  # stays as it is
     rng: np.random.Generator,  # of everything drawn
@@ -175,7 +175,7 @@ def variant(
         varied.signal = varied.signal + tremble[:, : varied.signal.shape[1]]
     return varied
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #c9879505
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #0b4715b4
 def real_pool(
     table: pd.DataFrame,  # rows of the examples table
     variants: int,  # of each record
@@ -206,7 +206,7 @@ def simulated_pool(
         pool.append([[Piece(prepare(signal, FS), beats, targets)]])
     return pool
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #f25ea4d4
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #000eb290
 def _filtered(x):
     "Some examples as an amplifier of less bandwidth would have them."
     hertz = torch.fft.rfftfreq(x.shape[1], 1 / FS)
@@ -252,7 +252,7 @@ def disturb(
         burst += 3 * torch.randn(()) * (torch.randn(len(burst)) if torch.rand(()) < 0.5 else 1)
     return x.clamp(-12, 12)
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #bdd8a979
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #20e7a441
 class Crops(Dataset):
     "Random crops of two pools, disturbed, from torch's global random numbers."
 
@@ -296,12 +296,14 @@ class Crops(Dataset):
                 piece = pieces[rng.choice(len(pieces), p=known / known.sum())]
                 return crop(piece, self.length, rng)
 
-
-def whole_batch(batch):
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #3c549f08
+def whole_batch(
+    batch: tuple,  # inputs and targets
+) -> tuple:  # the same
     "The data set has made the batch already."
     return batch
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #3e06ecfd
+
 def crop(
     piece: Piece,  # with at least one known sample
     length: int,  # samples

@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/waves.html.md"""
 __all__ = ['EVIDENCE', 'FOLLOWS_S', 'BESIDE', 'wave_probability', 'find_waves', 'evidence', 'PDecision', 'fit_decision',
            'believed', 'points_of', 'beat_table', 'point_confidence']
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #b6af8099
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #65483d56
 import warnings
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from scipy.ndimage import uniform_filter1d
 from ...preprocessing.ecg.beats import MISSING, POINTS, WAVE_POINTS
 from ...preprocessing.ecg.labels import get_scheme, labels_from_probabilities, waves_from_labels
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #e2643410
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #d8801180
 def wave_probability(
     probs: np.ndarray,  # (samples, classes)
     scheme: str = "waves",  # which classes
@@ -31,7 +31,7 @@ def wave_probability(
         for wave in dict.fromkeys(kinds)
     }
 
-
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #a97ca4f3
 def find_waves(
     probs: np.ndarray,  # (samples, classes)
     fs: float = 250,  # sampling rate in Hz
@@ -72,7 +72,7 @@ def _plausible(waves, fs):
     kept = pd.concat([qrs, t, p[p.start >= behind]])
     return kept.sort_values("start", ignore_index=True).drop(columns="weight")
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #3de9622c
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #f55b0a67
 EVIDENCE = ("sure", "alone", "pr_mad", "rr", "absent")
 FOLLOWS_S, BESIDE = 0.5, 8  # s from P peak to QRS onset; beats on each side
 
@@ -119,7 +119,7 @@ def evidence(
     found[["pr_mad", "rr", "absent"]] = rhythm[at]
     return found[list(EVIDENCE)]
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #f35f405a
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #40e40c14
 @dataclass
 class PDecision:
     "Whether to believe a P wave: weights of `EVIDENCE`, a bias, and the probability from which on it is believed."
@@ -157,7 +157,7 @@ def fit_decision(
     fitted.fit(found.to_numpy(float), np.asarray(true), sample_weight=weight)
     return PDecision(tuple(map(float, fitted.coef_[0])), float(fitted.intercept_[0]), threshold)
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #99358292
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #55a7a4fe
 def believed(
     waves: pd.DataFrame,  # of `find_waves`
     decision: PDecision | None,  # None believes the last P wave before each QRS, and no other
@@ -173,7 +173,7 @@ def believed(
         waves.loc[found.index, "kept"] = waves.probability[found.index] >= decision.threshold
     return waves
 
-
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #68b48e6d
 def points_of(
     waves: pd.DataFrame,  # of `believed`
 ) -> tuple[dict, dict]:  # point -> samples; point -> confidence of each, 0..1
@@ -206,7 +206,7 @@ def beat_table(
         beats.loc[rows, list(names)] = mine[["start", "peak", "stop"]].to_numpy()
     return beats
 
-# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #13b3efde
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #cdf530e0
 def point_confidence(
     probs: np.ndarray,  # (samples, classes)
     points: dict[str, np.ndarray],  # point -> sample indices

@@ -16,3 +16,17 @@ const scrolling = () => {
 };
 addEventListener("load", scrolling);
 addEventListener("resize", scrolling);
+
+// On paper every folded answer is open, also where the style sheet alone cannot do it.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details:not([open])")) {
+    folded.open = true;
+    folded.dataset.print = "";
+  }
+});
+addEventListener("afterprint", () => {
+  for (const opened of document.querySelectorAll("details[data-print]")) {
+    opened.open = false;
+    delete opened.dataset.print;
+  }
+});

@@ -1,0 +1,118 @@
+"What an installer meets: the sdist and the wheel in a fresh environment, without the repository; and commands that start without PyTorch."
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import house
+import pytest
+
+SHIPPED = ("clfnb", "nbs", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt", "settings.ini")  # fmt: skip
+KINDS = ("lessons", "exercises", "solutions")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    "A wheel that is built from the sdist, in a copy of the repository."
+    if find_spec("build") is None:
+        pytest.skip("build is not installed (pip install -e '.[dev]')")
+    copy = tmp_path_factory.mktemp("source")
+    skip = shutil.ignore_patterns("__pycache__", ".*")
+    for name in SHIPPED:
+        place = house.ROOT / name
+        (shutil.copytree if place.is_dir() else shutil.copy)(
+            place, copy / name, **({"ignore": skip} if place.is_dir() else {})
+        )
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", copy / "dist", copy],
+        capture_output=True,
+        text=True,
+        cwd=copy,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return next((copy / "dist").glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    "A function that calls clfnb in an empty folder, in an environment that has the wheel and, below it, our dependencies."
+    if os.name == "nt":
+        pytest.skip("written for environments with bin/python")
+    place = tmp_path_factory.mktemp("environment")
+    venv.create(place / "venv", symlinks=True)
+    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(place / "venv")}))
+    zipfile.ZipFile(wheel).extractall(site)
+    (site / "below.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("CLFNB", "PYTHONPATH"))}  # fmt: skip
+    surroundings |= {"HOME": str(place), "CLFNB_RUNS": str(place / "runs"), "CLFNB_CACHE": str(place / "cache")}  # fmt: skip
+    empty = place / "empty"
+    empty.mkdir()
+
+    def call(*words, cwd=empty):
+        command = [place / "venv" / "bin" / "python", *words]
+        done = subprocess.run(command, cwd=cwd, env=surroundings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    call.folder = empty
+    return call
+
+
+def test_the_wheel_has_notebooks_and_weights(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for kind in KINDS:
+        there = {p.relative_to(house.ROOT).as_posix() for p in house.notebooks(kind)}
+        assert {n.removeprefix("clfnb/") for n in names if f"/nbs/{kind}/" in n} == there
+    weights = {p.relative_to(house.ROOT).as_posix() for p in (house.LIB / "weights").rglob("*.*")}
+    assert weights and weights <= set(names)
+    assert not [n for n in names if n.startswith(("tests", "docs", "nbs"))]
+
+
+def test_an_installed_clfnb_teaches_in_an_empty_folder(installed):
+    code = "import clfnb; print(clfnb.__file__)"
+    assert "venv" in installed("-c", code) and str(house.ROOT) not in installed("-c", code)
+    listed = installed("-m", "clfnb", "lessons")
+    assert all(path.stem.partition("_")[2] in listed for path in house.notebooks("lessons"))
+    installed("-m", "clfnb", "start", "mine", "--no-lab")
+    mine = installed.folder / "mine"
+    assert len(list(mine.glob("lessons/*.ipynb"))) == len(house.notebooks("lessons"))
+    solve = (
+        "from clfnb.course.barcode_reading import check\n"
+        "from clfnb.preprocessing.barcodes.ean13 import check_digit\n"
+        "print(check('3.1', check_digit))"
+    )
+    assert "right" in installed("-c", solve, cwd=mine / "exercises")
+    assert "barcode_reading 1/" in installed("-m", "clfnb", "progress", "mine")
+
+
+def test_an_installed_clfnb_reads_a_barcode(installed):
+    folder = installed("-m", "clfnb", "data", "simulate", "barcodes", "--pictures", "2").strip()
+    assert "of 2 pictures" in installed("-m", "clfnb", "predict", "barcodes", folder)
+
+
+@pytest.mark.slow
+def test_an_installed_clfnb_runs_a_lesson(installed):
+    out = installed("-m", "clfnb", "run", "calibration")
+    assert "accuracy" in out and "report" in out
+
+
+LIGHT = (["lessons"], ["runs"], ["data", "list"], ["predict", "--help"], ["start", "{}", "--no-lab"], ["progress", "{}"], ["update", "{}"])  # fmt: skip
+
+
+def test_these_commands_load_no_torch(tmp_path):
+    "In one process, one after the other: none may bring it in."
+    words = [[word.format(tmp_path / "mine") for word in line] for line in LIGHT]
+    script = (
+        "import sys\nfrom clfnb.cli import main\n"
+        f"for words in {words!r}:\n    assert main(words) == 0, words\n"
+        "    assert 'torch' not in sys.modules, words\n"
+    )
+    place = os.environ | {"CLFNB_RUNS": str(tmp_path / "runs")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=house.ROOT, env=place)  # fmt: skip
+    assert done.returncode == 0, done.stderr

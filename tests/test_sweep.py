@@ -1,0 +1,265 @@
+"""Sweeps as they are used: two commands over one folder of runs, kills of every kind, a scheduler with workers of its own, refusals."""
+
+import importlib.util
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+pytest.importorskip("distributed", reason="needs the extra clfnb[sweep]")
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEC = importlib.util.spec_from_file_location("runs_benchmark", ROOT / "benchmarks" / "runs.py")
+bench = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(bench)
+POSIX = os.name == "posix"
+pytestmark = pytest.mark.skipif(not POSIX, reason="sends signals of POSIX")
+
+
+def sweep(notebook, runs, *words, check=None, **environment):
+    "A whole `clfnb sweep`; its exit code is compared if `check` says with what."
+    done = subprocess.run(
+        bench.command(notebook, runs, *words),
+        env=bench.environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    if check is not None:
+        assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+def wait_for(found, seconds=240):
+    "Look for something until it is there."
+    deadline = time.monotonic() + seconds
+    while not (answer := found()):
+        assert time.monotonic() < deadline, "nothing came"
+        time.sleep(0.1)
+    return answer
+
+
+def records(runs):
+    "The records of all runs below a folder, by the values they were given."
+    found = [json.loads(file.read_text()) for file in runs.glob("count/*/run.json")]
+    return {json.dumps(record["given"], sort_keys=True): record for record in found}
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    "A notebook that counts, with a checkpoint after each step."
+    return bench.write_notebook(tmp_path / "count.ipynb", bench.COUNT)
+
+
+def test_two_sweeps_under_fire_lose_nothing_and_do_nothing_twice(tmp_path):
+    found = bench.disturbed(
+        tmp_path, 8, random.Random(3), rates=(0.1, 0.2), seeds=range(3), pause=(1, 8)
+    )
+    hits, lost, twice, differ = found
+    log = (tmp_path / "log.txt").read_text()
+    assert hits and (lost, twice, differ) == ([], [], []), log
+
+
+def test_two_sweeps_share_the_work(tmp_path, notebook):
+    """Started at the same moment, each run is executed by one of them, and both end well."""
+    runs, words = tmp_path / "runs", ["-p", "seed=0..5", "--workers", "1", "--name", "shared"]
+    both = [
+        subprocess.Popen(
+            bench.command(notebook, runs, *words),
+            env=bench.environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=500)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert len(records(runs)) == 6
+    assert all(r["status"] == "finished" and "attempts" not in r for r in records(runs).values())
+    assert not list(runs.glob("count/*/overlap")) and not list(runs.glob("count/*/claim.json"))
+    kept = json.loads((runs / "sweeps" / "shared" / "sweep.json").read_text())
+    assert len(kept["runs"]) == 6 and kept["parameters"] == {"seed": [0, 1, 2, 3, 4, 5]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_goes_on(tmp_path, notebook, number):
+    runs, words = tmp_path / "runs", ["-p", "seed=0..1", "--workers", "1"]
+    sweeping = subprocess.Popen(
+        bench.command(notebook, runs, *words),
+        env=bench.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: list(runs.glob("count/*/last.json")))
+    sweeping.send_signal(number)
+    said = sweeping.communicate(timeout=120)[1]
+    assert sweeping.returncode == 128 + number, said
+    assert "stopping" in said and "the same command again" in said
+    assert "interrupted" in {record["status"] for record in records(runs).values()}
+    assert not list((runs / "sweeps").glob("*/.stop-*"))
+    sweep(notebook, runs, *words, check=0)
+    resumed = [record.get("resumed", 0) for record in records(runs).values()]
+    assert sorted(resumed) == [0, 1] or sum(resumed) == 1
+    assert bench.faults(runs, {}) == ([], [], [])
+
+
+def test_failures_retries_and_the_end_of_a_sweep(tmp_path):
+    sources = ["n: int = 1  # which, 0..9\nout_dir: str = ''  # run folder"]
+    sources += ["from pathlib import Path\ntries = Path(out_dir) / 'tries'"]
+    sources += ["before = len(tries.read_text()) if tries.exists() else 0"]
+    sources += [
+        "tries.write_text('x' * (before + 1))\nassert n < 3 or (n == 3 and before), 'a wall'"
+    ]
+    notebook, runs = bench.write_notebook(tmp_path / "walls.ipynb", sources), tmp_path / "runs"
+    words = ["-p", "n=2..4", "--workers", "1", "--name", "walls"]
+    done = sweep(notebook, runs, *words, "--retries", "1", check=1)
+    assert "failed: n=4: cell 4" in done.stderr and "a wall" in done.stderr
+    assert "3 runs: 2 done, 1 failed" in done.stderr and "clfnb results walls" in done.stderr
+    done = sweep(notebook, runs, *words, "--dry-run", check=0)
+    assert "3 runs: 2 done, 1 will resume" in done.stdout
+    done = sweep(notebook, runs, "-p", "n=4..9", "--workers", "1", "--fail-fast", check=1)
+    assert "not begun" in done.stderr and "1 failed" in done.stderr
+    # the notebook is mended: finished runs are kept until they are asked for
+    bench.write_notebook(tmp_path / "walls.ipynb", sources[:2])
+    done = sweep(notebook, runs, *words, "--dry-run", check=0)
+    assert "3 runs: 2 changed: notebook, 1 new" in done.stdout
+    done = sweep(notebook, runs, *words, check=0)
+    assert "--rerun changed" in done.stderr and "1 done, 2 changed and kept" in done.stderr
+    done = sweep(notebook, runs, *words, "--rerun", "changed", check=0)
+    assert "3 runs: 3 done" in done.stderr
+    # 2..4 and 5 of the old notebook (4 once as a run that failed), 4, 2 and 3 of the new one
+    assert len(list(runs.glob("walls/*/run.json"))) == 6
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["-p", "seed=0", "-p", "seed=1"], "seed: given twice"),
+        (["-p", "seed=0..20000"], "20,001 combinations, more than 10,000"),
+        (["-p", "seed=0,x"], "seed: expected int, found 'x'"),
+        (["-p", "seed=0", "--gpus", "77"], "GPU 77: there is"),
+        (["-p", "seed=0", "--scheduler", "tcp://127.0.0.1:9"], "no scheduler can be reached there"),
+        (["-p", "seed=0", "--scheduler", "none.json"], "none.json: no such scheduler file"),
+        (["-p", "seed=0", "--timeout", "soon"], "expected a time such as 90, 30m or 2h"),
+        (["-p", "seed=0", "--name", "../x"], "in the name of a sweep"),
+        (["--search", "3", "-p", "lr"], "--maximize METRIC or --minimize METRIC"),
+        (["-p", "seed=0", "--runs-dir", "/proc/1/runs"], "not writable"),
+    ],
+)
+def test_refused_before_anything_begins(tmp_path, notebook, words, said):
+    runs = tmp_path / "runs"
+    done = sweep(notebook, runs, *words)
+    assert done.returncode in (1, 2) and said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not list(runs.glob("count/*"))
+
+
+def start(*words, **environment):
+    "A process of a cluster, as a batch script starts it."
+    return subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli." + words[0], *map(str, words[1:])],
+        env=bench.environment() | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def end(process):
+    "End a process and its children."
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+
+
+def test_a_scheduler_with_workers_of_its_own(tmp_path, notebook):
+    """One of two workers is killed; the other finishes. Then one with other code comes: it is refused."""
+    runs, file = tmp_path / "runs", tmp_path / "scheduler.json"
+    worker = ["dask_worker", "--scheduler-file", file, "--nthreads", 1, "--no-dashboard"]
+    cluster = [
+        start("dask_scheduler", "--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard")
+    ]
+    try:
+        wait_for(file.exists)
+        cluster += [start(*worker) for _ in range(2)]
+        words = ["-p", "seed=0..3", "--scheduler", str(file)]
+        sweeping = subprocess.Popen(
+            bench.command(notebook, runs, *words),
+            env=bench.environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(lambda: list(runs.glob("count/*/last.json")))
+        end(cluster.pop())
+        said = sweeping.communicate(timeout=400)[1]
+        assert sweeping.returncode == 0, said
+        assert bench.faults(runs, {}) == ([], [], []) and len(records(runs)) == 4
+        # a copy of the library in another state
+        other = tmp_path / "other"
+        shutil.copytree(
+            ROOT / "clfnb", other / "clfnb", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        (other / "clfnb" / "files.py").write_text(
+            (ROOT / "clfnb" / "files.py").read_text() + "\nLARGEST = 1\n"
+        )
+        cluster += [start(*worker, PYTHONPATH=str(other))]
+        time.sleep(0.1)
+        wait_for(lambda: "2 workers" if _workers(file) == 2 else None)
+        done = sweep(notebook, runs, "-p", "seed=7", "--scheduler", str(file))
+        assert done.returncode and "another state of the library" in done.stderr, done.stderr
+    finally:
+        for process in cluster:
+            end(process)
+
+
+def _workers(file):
+    "How many workers a scheduler has."
+    from distributed import Client
+
+    with Client(scheduler_file=str(file), set_as_default=False) as client:
+        return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def test_a_notebook_that_knows_nothing_of_clfnb(tmp_path):
+    """Any notebook with a parameters cell, or none of clfnb in it; typed values by --set."""
+    cell = nbformat.v4.new_code_cell
+    cells = [cell("sizes = [1]\nname = 'a'\nlimit = None", metadata={"tags": ["parameters"]})]
+    cells += [cell("from pathlib import Path\nPath('seen').write_text(repr((sizes, name, limit)))")]
+    path = tmp_path / "mine.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    words = ["-p", "sizes=[1, 2],[3]", "--set", "name='1, x'", "--set", "limit=-0.5"]
+    sweep(path, tmp_path / "runs", *words, "--workers", "1", check=0)
+    seen = sorted(file.read_text() for file in (tmp_path / "runs").glob("mine/*/seen"))
+    assert seen == ["([1, 2], '1, x', -0.5)", "([3], '1, x', -0.5)"]
+    words = [
+        sys.executable,
+        "-m",
+        "clfnb",
+        "run",
+        str(path),
+        "--set",
+        "sizes=[]",
+        "--set",
+        "limit=null",
+    ]
+    done = subprocess.run(
+        words,
+        env=bench.environment() | {"CLFNB_RUNS": str(tmp_path / "one")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (seen,) = (tmp_path / "one").glob("mine/*/seen")
+    assert seen.read_text() == "([], 'a', None)"
