@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/cluster.html.md"""
 # %% auto #0
 __all__ = ['THREADS', 'CONFIG', 'gpus_here', 'chosen_gpus', 'slots', 'connected', 'check_workers']
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #3b14724e
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #90194a29
 import logging
 import os
 import shutil
@@ -15,6 +15,8 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from .work import refusal
 
@@ -49,7 +51,7 @@ def chosen_gpus(
             raise ValueError(f"GPU {word or 'without a number'}: {why}")
     return wanted
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #17d92457
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #2177ae85
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -76,7 +78,7 @@ def slots(
         for i in range(number)
     ]
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #11865cc7
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #0c8576ed
 CONFIG = {
     "distributed.scheduler.allowed-failures": 3,  # workers that may die under one run
     "distributed.scheduler.worker-saturation": 1.0,  # a run is handed out when a worker is free
@@ -117,7 +119,21 @@ def _local(environments):
 def _with_environment(spec, environment):
     return spec | {"options": spec["options"] | {"env": environment}}
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #48fb8230
+
+@contextmanager
+def _no_orphans():
+    "End the children that are left behind: a worker that was just starting is not closed by Dask."
+    me = psutil.Process()
+    before = set(me.children(recursive=True))
+    try:
+        yield
+    finally:
+        for child in set(me.children(recursive=True)) - before:
+            with suppress(psutil.Error):
+                if not any("resource_tracker" in word for word in child.cmdline()):
+                    child.kill()
+
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #0b3d98f1
 @contextmanager
 def connected(
     scheduler: str | None,  # address, or the file that a scheduler wrote; None: this machine
@@ -134,7 +150,7 @@ def connected(
         text = "a sweep needs Dask; install it with: pip install clfnb[sweep]"
         raise ModuleNotFoundError(text) from error
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # such deaths are no news
-    with dask.config.set(CONFIG):
+    with dask.config.set(CONFIG), _no_orphans():
         cluster = None if scheduler else _local(environments)
         try:
             client = _client(Client, scheduler, cluster)
@@ -165,7 +181,7 @@ def _client(Client, scheduler, cluster):
         said = " ".join(str(error).split())[:200]
         raise ConnectionError(f"{scheduler}: no scheduler can be reached there ({said})") from error
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #3ca877c2
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #7ed83bf5
 def check_workers(
     client,  # of `connected`
     job: dict,  # any of the sweep
