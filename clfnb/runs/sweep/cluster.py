@@ -51,7 +51,7 @@ def chosen_gpus(
             raise ValueError(f"GPU {word or 'without a number'}: {why}")
     return wanted
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #2177ae85
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #681001d7
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -78,7 +78,7 @@ def slots(
         for i in range(number)
     ]
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #0c8576ed
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #f3162e01
 CONFIG = {
     "distributed.scheduler.allowed-failures": 3,  # workers that may die under one run
     "distributed.scheduler.worker-saturation": 1.0,  # a run is handed out when a worker is free
@@ -87,7 +87,7 @@ CONFIG = {
     "distributed.admin.system-monitor.gil.enabled": False,
 }
 
-
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #16117750
 def _local(environments):
     "A cluster on this machine with a worker for each environment."
     from distributed import LocalCluster
@@ -181,7 +181,7 @@ def _client(Client, scheduler, cluster):
         said = " ".join(str(error).split())[:200]
         raise ConnectionError(f"{scheduler}: no scheduler can be reached there ({said})") from error
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #7ed83bf5
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #e09dd8f8
 def check_workers(
     client,  # of `connected`
     job: dict,  # any of the sweep
