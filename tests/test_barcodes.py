@@ -1,5 +1,6 @@
 """Barcodes where a notebook cannot look: peers as oracles, the installed command, bad files, and real photographs if they are there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from clfnb.preprocessing.barcodes.markup import (
     read_markup,
     write_markup,
 )
-from clfnb.simulate.barcodes.photographs import simulate, write
+from clfnb.simulate.barcodes.photographs import Camera, simulate, take, write
 from clfnb.simulate.barcodes.trials import KINDS, trial
 from clfnb.tracks.barcodes.examples import load, pictures_in, read_picture
 from clfnb.tracks.barcodes.predictor import Predictor, code_rates
@@ -122,6 +123,82 @@ def test_hardly_a_wrong_answer_on_trials(cascade):
             wrong += not found <= {code for code, _ in truth}
             clear += kind == "clear" and bool(found)
     assert wrong <= 1 and clear >= 9
+
+
+MISREAD = [("illegal", 10018), ("check", 10130), ("focus, large", 10195), ("beyond", 10643),
+           ("check", 10577), ("focus", 400207), ("check", 400220), ("hard", 400131)]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, number", MISREAD)
+def test_trials_that_were_misread(cascade, kind, number):
+    """Misprints corrected into a valid code, blur and bends that made two to four digits wrong: the right code or none."""
+    picture, truth = trial(kind, number)
+    assert {answer.code for answer in cascade.read(picture)} <= {code for code, _ in truth}
+
+
+def hazy(seed, modules):
+    """A photograph of 640 x 480 by a phone without a focus: the disc in modules, noise, sharpening, JPEG."""
+    code, corners = None, None
+    for number in range(20):
+        sharp, truth = simulate([13, seed, number], (960, 1280), difficulty=0.0, turn=0.1)
+        if truth:
+            code, corners = truth[0]
+            break
+    module = np.linalg.norm(corners[1] - corners[0]) / 95 / 2
+    scene = cv2.resize(sharp, (640, 480), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    camera = Camera(disc=modules * module, noise=0.006, gamma=0.5, sharpen=0.5, quality=85)
+    return take(scene**2, camera, np.random.default_rng(seed)), code
+
+
+def test_codes_out_of_focus(network):
+    """Discs of 4.5 modules, where the larger window finds and the reader has learned the blur: most read, none wrong."""
+    pairs = [hazy(seed, 4.5) for seed in range(10)]
+    found = [{answer.code for answer in network.read(image)} for image, _ in pairs]
+    assert all(codes <= {code} for codes, (_, code) in zip(found, pairs, strict=True))
+    assert sum(map(bool, found)) >= 4
+
+
+def test_a_negative_is_read_as_one(network):
+    """Light bars on a dark ground, as on a can: read, and only as what they are."""
+    picture = cv2.copyMakeBorder(
+        drawn("0049000042566", 3), 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=255
+    )
+    (answer,) = network.read(255 - picture)
+    assert answer.code == "0049000042566"
+
+
+def test_threshold_holds_for_what_only_zxing_reads():
+    """An answer that was only echoed has the confidence `ECHOED`: who wants more gets none."""
+    pytest.importorskip("zxingcpp")
+    sure = Predictor.load(reader="zxing", threshold=0.999)
+    for number in range(900_000, 900_012):
+        for kind in ("thin", "clear"):
+            answers = sure.read(trial(kind, number)[0])
+            assert all(answer.confidence >= 0.999 for answer in answers)
+
+
+def test_model_folders_of_barcodes(tmp_path):
+    """Other shapes, NaN and a verdict without numbers are refused in one line with the file's name."""
+    from safetensors.torch import load_file, save_file
+
+    from clfnb.models.shipped import shipped
+
+    weights = load_file(shipped("barcode_lines") / "model.safetensors")
+    config = json.loads((shipped("barcode_lines") / "config.json").read_text())
+    config.pop("weights_sha256", None)
+
+    def refused(match, weights=weights, **changes):
+        save_file(weights, tmp_path / "model.safetensors")
+        (tmp_path / "config.json").write_text(json.dumps(config | changes))
+        with pytest.raises(ValueError, match=match):
+            Predictor.load(tmp_path)
+
+    refused("reader.left.weight: config.json asks for", arguments={"width": 64})
+    refused("expected a model of the kind LineNetworks", architecture="UNet")
+    refused("verdict: expected weights of 4 numbers", verdict={"weights": [1.0]})
+    refused("expected a confidence of 6 weights", confidence=None)
+    name = next(iter(weights))
+    refused("NaN or infinity", weights | {name: weights[name] * float("nan")})
 
 
 def test_confidence_of_a_quick_answer_is_judged(cascade):

@@ -54,14 +54,12 @@ LONG_ROWS = {
     "nbs/lib/runs/parameters.ipynb",
     "nbs/lib/runs/record.ipynb",
     "nbs/lib/settings.ipynb",
-    "nbs/lib/simulate/barcodes/lines.ipynb",
     "nbs/lib/simulate/barcodes/photographs.ipynb",
     "nbs/lib/simulate/ecg/model.ipynb",
     "nbs/lib/simulate/plankton/model.ipynb",
     "nbs/lib/tracks/barcodes/predictor.ipynb",
     "nbs/lib/tracks/barcodes/reader.ipynb",
     "nbs/lib/tracks/ecg/delineator.ipynb",
-    "nbs/lib/tracks/ecg/examples.ipynb",
 }
 
 

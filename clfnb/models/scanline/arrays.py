@@ -49,11 +49,9 @@ class _Conv:
         n, samples, inputs = x.shape
         wide = np.zeros((n, samples + 4, inputs), np.float32)
         wide[:, 2:-2] = x
-        step = wide.strides
-        places = (samples - 1) // self.stride + 1
-        near = np.lib.stride_tricks.as_strided(
-            wide, (n, places, 5 * inputs), (step[0], self.stride * step[1], step[2])
-        )
+        step, places = wide.strides, (samples - 1) // self.stride + 1
+        strides = (step[0], self.stride * step[1], step[2])
+        near = np.ndarray((n, places, 5 * inputs), np.float32, wide, 0, strides)  # a view
         out = near.reshape(n * places, -1) @ self.weight
         out += self.bias
         return np.maximum(out, 0, out=out).reshape(n, places, -1)
@@ -110,13 +108,15 @@ def _gelu(x):
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #defb2f71
 class _Layer:
-    "x W + b."
+    "x W + b; with a normalisation before it, for rows that `_scaled` has divided."
 
-    def __init__(self, linear):
-        self.weight, self.bias = (
-            linear.weight.detach().numpy().T.copy(),
-            linear.bias.detach().numpy(),
-        )
+    def __init__(self, linear, norm=None):
+        weight, self.bias = linear.weight.detach().numpy(), linear.bias.detach().numpy()
+        if norm:
+            self.bias = self.bias + weight @ norm.bias.detach().numpy()
+            weight = weight * norm.weight.detach().numpy()
+            weight = weight - weight.mean(1, keepdims=True)
+        self.weight = np.ascontiguousarray(weight.T)
 
     def __call__(self, x):
         out = x @ self.weight
@@ -124,52 +124,37 @@ class _Layer:
         return out
 
 
-class _Norm:
-    "Layer normalisation."
-
-    def __init__(self, norm):
-        self.weight, self.bias, self.eps = (
-            norm.weight.detach().numpy(),
-            norm.bias.detach().numpy(),
-            norm.eps,
-        )
-
-    def __call__(self, x):
-        x = x - x.mean(-1, keepdims=True)
-        x *= 1 / np.sqrt(np.einsum("...k,...k->...", x, x)[..., None] / x.shape[-1] + self.eps)
-        x *= self.weight
-        x += self.bias
-        return x
+def _scaled(x, eps):
+    "Rows (n, width) over their standard deviations."
+    width = x.shape[1]
+    mean = x @ np.full(width, 1 / width, np.float32)
+    square = np.einsum("nk,nk->n", x, x) / width
+    return x * (1 / np.sqrt(square - mean * mean + eps))[:, None]
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #62cb336d
 class _Exchange:
-    "One `_Mix` of the reader."
+    "One `_Mix` of the reader, on rows (n * 15, width)."
 
     def __init__(self, mix):
-        self.norm, self.all, self.out = _Norm(mix.norm), _Layer(mix.all), _Layer(mix.out)
-        self.near = (
-            mix.near.weight.detach()
-            .numpy()
-            .transpose(2, 1, 0)
-            .reshape(-1, len(mix.near.bias))
-            .copy()
-        )  # (3 * width, width)
-        self.bias = mix.near.bias.detach().numpy()
+        self.eps, self.all, self.out = mix.norm.eps, _Layer(mix.all, mix.norm), _Layer(mix.out)
+        weight, shift = mix.near.weight.detach().numpy(), mix.norm.bias.detach().numpy()
+        taps = shift @ weight.transpose(2, 1, 0)  # (3, width)
+        self.place = np.tile(mix.near.bias.detach().numpy() + self.all.bias + taps.sum(0), (15, 1))
+        self.place[0] -= taps[0]
+        self.place[-1] -= taps[2]
+        weight = weight * mix.norm.weight.detach().numpy()[:, None]
+        weight = weight - weight.mean(1, keepdims=True)
+        self.near = np.ascontiguousarray(weight.transpose(1, 2, 0).reshape(weight.shape[1], -1))
 
     def __call__(self, x):
-        n, places, width = x.shape
-        wide = np.zeros((n, places + 2, width), np.float32)
-        wide[:, 1:-1] = y = self.norm(x)
-        step = wide.strides
-        near = (
-            np.lib.stride_tricks.as_strided(wide, (n, places, 3 * width), step).reshape(
-                n * places, -1
-            )
-            @ self.near
-        )
-        near = near.reshape(n, places, width)
-        near += self.bias + self.all(y.mean(1, keepdims=True))
-        return x + self.out(_gelu(near).reshape(-1, width)).reshape(x.shape)
+        y, width = _scaled(x, self.eps), x.shape[1]
+        parts = (y @ self.near).reshape(-1, 15, 3 * width)
+        mean = np.add.reduce(y.reshape(-1, 15, width), axis=1) @ self.all.weight
+        near = parts[..., width : 2 * width] + self.place
+        near += (mean / np.float32(15))[:, None]
+        near[:, 1:] += parts[:, :-1, :width]
+        near[:, :-1] += parts[:, 1:, 2 * width :]
+        return x + self.out(_gelu(near).reshape(-1, width))
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #523fc411
 class ArrayReader:
@@ -179,19 +164,14 @@ class ArrayReader:
         self,
         reader: LineReader,  # trained, in single precision
     ):
-        self.first, self.length = (
-            ((CENTRES.numpy() - HALF + MARGIN) * PER_MODULE).round().astype(int),
-            int(2 * HALF * PER_MODULE),
-        )
-        self.index = self.first[:, None] + np.arange(self.length)
-        self.embed, self.embed2, self.place = (
-            _Layer(reader.embed[0]),
-            _Layer(reader.embed[2]),
-            reader.place.detach().numpy(),
-        )
-        self.mix, self.norm = [_Exchange(mix) for mix in reader.mix], _Norm(reader.norm)
+        first = ((CENTRES.numpy() - HALF + MARGIN) * PER_MODULE).round().astype(int)
+        self.index = first[:, None] + np.arange(int(2 * HALF * PER_MODULE))
+        self.embed, self.embed2 = _Layer(reader.embed[0]), _Layer(reader.embed[2])
+        self.place = reader.place.detach().numpy() + self.embed2.bias
+        self.mix, self.eps = [_Exchange(mix) for mix in reader.mix], reader.norm.eps
         self.left, self.right, self.shift, self.code = (
-            _Layer(head) for head in (reader.left, reader.right, reader.shift, reader.code)
+            _Layer(head, reader.norm)
+            for head in (reader.left, reader.right, reader.shift, reader.code)
         )
 
     def __call__(
@@ -199,14 +179,13 @@ class ArrayReader:
         lines: np.ndarray,  # (n, 444) brightness, four samples a module
     ) -> dict:  # as from `LineReader`: left (n, 6, 20), right (n, 6, 10), shift (n, 15), code (n,)
         "Scores of straightened lines."
-        windows = (
-            channels(lines)[:, :, self.index].transpose(0, 2, 1, 3).reshape(len(lines) * 15, -1)
-        )
-        x = self.embed2(_gelu(self.embed(windows))).reshape(len(lines), 15, -1) + self.place
-        x = self.norm(_through(self.mix, x))
+        windows = channels(lines)[:, :, self.index].transpose(0, 2, 1, 3)
+        x = _gelu(self.embed(windows.reshape(len(lines) * 15, -1))) @ self.embed2.weight
+        x = (x.reshape(len(lines), 15, -1) + self.place).reshape(len(x), -1)
+        x = _scaled(_through(self.mix, x), self.eps).reshape(len(lines), 15, -1)
         return {
             "left": self.left(x[:, 1:7]),
             "right": self.right(x[:, 8:14]),
             "shift": self.shift(x)[..., 0],
-            "code": self.code(x.mean(1))[..., 0],
+            "code": self.code(np.add.reduce(x, axis=1) / np.float32(15))[..., 0],
         }

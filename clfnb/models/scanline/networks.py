@@ -127,9 +127,8 @@ class LineReader(nn.Module):
     ):
         super().__init__()
         first = ((CENTRES - HALF + MARGIN) * PER_MODULE).round().long()
-        self.register_buffer(
-            "index", first[:, None] + torch.arange(int(2 * HALF * PER_MODULE)), persistent=False
-        )
+        samples = torch.arange(int(2 * HALF * PER_MODULE), device=first.device)
+        self.register_buffer("index", first[:, None] + samples, persistent=False)
         self.embed = nn.Sequential(
             nn.Linear(2 * self.index.shape[1], width), nn.GELU(), nn.Linear(width, width)
         )
@@ -158,20 +157,27 @@ class LineReader(nn.Module):
         }
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #9a094df1
+def _surprise(logits, patterns):
+    "Summed cross-entropy; against the uniform distribution where no pattern is right."
+    known = F.cross_entropy(
+        logits.flatten(0, 1),
+        patterns.where(patterns >= 0, -100).flatten(),
+        ignore_index=-100,
+        reduction="sum",
+    )
+    none = logits[patterns == -1]
+    return known - F.log_softmax(none, -1).mean(-1).sum()
+
+
 def reader_loss(
     out: dict,  # from `LineReader`
-    left: torch.Tensor,  # (n, 6) patterns 0..19; -100 without an upright code
-    right: torch.Tensor,  # (n, 6) digits; -100 without an upright code
+    left: torch.Tensor,  # (n, 6) patterns 0..19; -1 where none is right, -100 without an upright code
+    right: torch.Tensor,  # (n, 6) digits; -1 and -100 likewise
     places: torch.Tensor,  # (n, 444) true module coordinate of each sample
 ) -> torch.Tensor:  # a number
     "Mean loss of some lines."
-    upright = left[:, 0] >= 0
-    patterns = F.cross_entropy(
-        out["left"].flatten(0, 1), left.flatten(), ignore_index=-100, reduction="sum"
-    )
-    patterns = patterns + F.cross_entropy(
-        out["right"].flatten(0, 1), right.flatten(), ignore_index=-100, reduction="sum"
-    )
+    upright = left[:, 0] > -100
+    patterns = _surprise(out["left"], left) + _surprise(out["right"], right)
     sample = ((CENTRES.to(places.device) + MARGIN) * PER_MODULE - 0.5).long()
     nominal = (sample + 0.5) / PER_MODULE - MARGIN
     displaced = F.smooth_l1_loss(

@@ -168,14 +168,18 @@ def _one_way(bars, thresholds):
             yield (along & (bars.score > threshold)).astype(np.uint8)
 
 
-def _regions(mask, least, most):
-    "Rows and columns of the cells of the largest connected regions."
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-    for region in sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA])[:most]:
-        left, top, width, height, area = stats[region]
-        if area >= least:
-            y, x = np.nonzero(labels[top : top + height, left : left + width] == region)
-            yield y + top, x + left
+def _regions(masks, least, most):
+    "Rows and columns of the cells of the largest connected regions of each mask, the largest first."
+    found = []
+    for mask in masks:
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        largest = np.argsort(-areas, kind="stable")[:most]
+        found += [(areas[k], labels, k + 1, stats[k + 1]) for k in largest if areas[k] >= least]
+    for _, labels, region, stat in sorted(found, key=lambda item: -item[0]):
+        left, top, width, height, _ = stat
+        y, x = np.nonzero(labels[top : top + height, left : left + width] == region)
+        yield y + top, x + left
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #af820918
 def find_bars(
@@ -192,13 +196,9 @@ def find_bars(
     cells, found, kept, most_bars = gradient_cells(image, side), [], [], 0.0
     for window in windows:
         bars = bar_score(cells, image.shape, window)
-        for y, x in (
-            region
-            for mask in _one_way(bars, thresholds)
-            for region in _regions(mask, window**2 / 2, most)
-        ):
+        for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, most):
             if len(x) < 0.1 * most_bars:
-                continue
+                break
             strength = bars.strength[y, x]
             strong = (
                 strength

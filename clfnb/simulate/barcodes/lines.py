@@ -13,7 +13,17 @@ import numpy as np
 from scipy.fft import irfft, rfft
 from scipy.special import j1
 
-from ...preprocessing.barcodes.ean13 import MODULES, PARITY, check_digit, encode
+from clfnb.preprocessing.barcodes.ean13 import (
+    LEFT,
+    MODULES,
+    PARITY,
+    RIGHT,
+    G,
+    L,
+    R,
+    check_digit,
+    encode,
+)
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #44793ae7
 PREFIXES = tuple(
@@ -114,7 +124,8 @@ def reflectance(
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #224b984b
 def _draw_blur(lines, difficulty, rng):
     "Disc, Gaussian, motion, pixel (all in modules), sharpening and the share of the inner disc."
-    bands = np.array([[0.0, 1.3], [1.3, 3.0], [3.0, 4.3]])[rng.choice(3, lines, p=[0.3, 0.5, 0.2])]
+    bands = np.array([[0.0, 1.3], [1.3, 3.0], [3.0, 4.3], [4.3, 6.0]])
+    bands = bands[rng.choice(4, lines, p=[0.25, 0.42, 0.2, 0.13])]
     disc = difficulty * rng.uniform(bands[:, 0], bands[:, 1])
     sigma = (
         difficulty * rng.uniform(0, 0.8, lines) * (rng.random(lines) < 0.5) / np.maximum(1, disc)
@@ -217,19 +228,50 @@ def place_lines(
     return start + span * t + warp - warp.mean(axis=1, keepdims=True)
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #43c665d1
-def _symbols(lines, empty, rng):
+_WORDS = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(np.uint8)  # five inner modules
+_NO_LEFT, _NO_RIGHT = (
+    np.array(
+        [
+            word
+            for word in np.pad(_WORDS, ((0, 0), (1, 1)), constant_values=ends).tolist()
+            if word not in known
+        ]
+    )
+    for ends, known in (((0, 1), [*L.tolist(), *G.tolist()]), ((1, 0), R.tolist()))
+)
+
+
+def _misprint(modules, digits, rng):
+    "Misprint one place: another digit, the same digit of the other set, or a pattern that is none."
+    place, kind = int(rng.integers(12)), int(rng.integers(3))
+    start, side = (*LEFT, *RIGHT)[place], place < 6
+    if kind == 2:
+        wrong, digits[1 + place] = _NO_LEFT if side else _NO_RIGHT, -1
+        modules[start : start + 7] = wrong[rng.integers(len(wrong))]
+        return
+    odd = side and PARITY[digits[0]][place] ^ kind
+    digits[1 + place] = (
+        digits[1 + place] + int(rng.integers(1, 10)) * (kind == 0 or not side)
+    ) % 10
+    modules[start : start + 7] = (G if odd else L if side else R)[digits[1 + place]]
+    digits[1 + place] += 10 * (kind == 1 and side)
+
+# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #0569ece0
+def _symbols(lines, empty, misprints, rng):
     "Modules, digits, and whether each is an upright code; the rest is upside down or random bars."
     codes = [random_code(rng) for _ in range(lines)]
     modules = np.array([encode(code) for code in codes])
     digits = np.array([[int(digit) for digit in code] for code in codes])
     kind = rng.random(lines)
+    for k in np.flatnonzero(rng.random(lines) < misprints):
+        _misprint(modules[k], digits[k], rng)
     reverse, bars = kind < empty * 0.6, (kind >= empty * 0.6) & (kind < empty)
     modules[reverse] = modules[reverse, ::-1]
     runs = np.cumsum(rng.random((lines, MODULES)) < 0.55, axis=1) % 2
     modules[bars] = runs[bars]
     return modules, digits, kind >= empty
 
-# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #0569ece0
+# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #48089994
 def simulate_lines(
     lines: int,  # how many
     samples: int,  # of each line
@@ -237,7 +279,8 @@ def simulate_lines(
     margin: float | None = None,  # see `place_lines`
     difficulty: float = 1.0,  # factor on the blur
     empty: float = 0.15,  # share without an upright code
-) -> tuple:  # (lines, samples) float32 brightness; (lines, samples) module coordinates; (lines, 13) digits; (lines,) bool
+    misprints: float = 0.0,  # share in which one place is misprinted
+) -> tuple:  # (lines, samples) float32 brightness; (lines, samples) module coordinates; (lines, 13) digits, see `pattern_targets`; (lines,) bool
     """Scan lines of simulated photographs with their truth.
 
     Raises `ValueError` if a count makes no sense.
@@ -246,7 +289,7 @@ def simulate_lines(
         raise ValueError(
             f"expected at least 1 line of 95 samples, found lines={lines} and samples={samples}"
         )
-    modules, digits, upright = _symbols(lines, empty, rng)
+    modules, digits, upright = _symbols(lines, empty, misprints, rng)
     quiet = rng.uniform(3, 14, (lines, 2))
     seen = photograph(
         reflectance(
@@ -264,11 +307,12 @@ def simulate_lines(
     )
     return line.astype(np.float32), places.astype(np.float32), digits, upright
 
-# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #48089994
+# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #2c876443
 def pattern_targets(
-    digits: np.ndarray,  # (lines, 13)
+    digits: np.ndarray,  # (lines, 13): 0..9, plus 10 if of the other set, -1 if no digit
     upright: np.ndarray,  # (lines,) bool
-) -> tuple:  # (lines, 6) pattern 0..19 on the left, (lines, 6) digit on the right; -100 where there is no code
+) -> tuple:  # (lines, 6) pattern 0..19 on the left, (lines, 6) digit on the right; -1 where a pattern stands for none, -100 where there is no code
     "The patterns that stand in the twelve places: digit plus 10 where the parity says G."
-    left = digits[:, 1:7] + 10 * PARITY[digits[:, 0]]
+    other, left = digits[:, 1:7] > 9, digits[:, 1:7] % 10
+    left = np.where(digits[:, 1:7] < 0, -1, left + 10 * (PARITY[digits[:, 0]] ^ other))
     return np.where(upright[:, None], left, -100), np.where(upright[:, None], digits[:, 7:], -100)

@@ -61,7 +61,7 @@ def show(
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    default=0.965,
+    default=0.98,
     show_default=True,
     help="Least confidence of an answer.",
 )
@@ -79,7 +79,7 @@ def command(
 def read_barcodes(
     place: str,  # what to read
     reader: str = "cascade",  # which readers
-    threshold: float = 0.965,  # least confidence
+    threshold: float = 0.98,  # least confidence
     run: str | None = None,  # which model
     device: str = "cpu",  # makes no difference: the networks that read lines are arrays
     csv: str | None = None,  # file of the table

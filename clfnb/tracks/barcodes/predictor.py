@@ -27,15 +27,7 @@ from ...preprocessing.barcodes.locate import find_bars, quad_iou
 from ...preprocessing.barcodes.markup import CORNERS
 from .examples import pictures_in, read_picture
 from .reader import LineReading, Reading
-from clfnb.tracks.barcodes.verdict import (
-    AGREED,
-    DOUBT,
-    after_twins,
-    doubtful,
-    soundness,
-    twin_quads,
-    wide_quads,
-)
+from .verdict import twin_quads, wide_quads
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #bff799ff
 def build_model(
@@ -50,7 +42,7 @@ def build_model(
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3432b9d5
 READERS = ("cascade", "network", "zxing")
 ZXING_CONFIDENCE = 0.93  # share of its answers that were right on trials, before they are judged
-ECHOED = 0.97  # confidence of an answer that only zxing-cpp gives, in a picture and two twins of it
+ECHOED = 0.98  # confidence of an answer that only zxing-cpp gives, in a picture and two twins of it
 
 
 class MissingReader(ImportError, ValueError):
@@ -59,6 +51,7 @@ class MissingReader(ImportError, ValueError):
 
 def read_zxing(
     image: np.ndarray,  # (height, width) grey, uint8
+    turned: bool = True,  # whether to try it turned by a quarter, which takes as long again
 ) -> list[Reading]:
     """What zxing-cpp reads of EAN-13 and UPC-A, as it is.
 
@@ -72,7 +65,9 @@ def read_zxing(
         ) from error
     found = []
     for answer in zxingcpp.read_barcodes(
-        image, formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA]
+        image,
+        formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA],
+        try_rotate=turned,
     ):
         code, place = answer.text.zfill(13), answer.position
         if answer.valid and is_valid(code):
@@ -88,7 +83,7 @@ class Predictor:
 
     lines: LineReading  # the networks, which also judge what zxing-cpp reads
     reader: str = "cascade"  # one of `READERS`
-    threshold: float = 0.95  # least confidence of an answer
+    threshold: float = 0.98  # least confidence of an answer
     most: int = 4  # candidates looked at first
     many: int = 64  # candidates looked at once two codes have been read
     tile: int = (
@@ -101,7 +96,7 @@ def load(
     cls: Predictor,
     run: str | Path | None = None,  # a model folder; None: the shipped weights
     reader: str = "cascade",  # "cascade", "network" or "zxing"
-    threshold: float = 0.965,  # least confidence of an answer
+    threshold: float = 0.98,  # least confidence of an answer
 ) -> Predictor:
     "A predictor. Raises `ValueError` for an unknown reader or a threshold outside 0..1."
     if reader not in READERS:
@@ -153,7 +148,7 @@ def _quick(self: Predictor, image):
     if self.reader == "network":
         return []
     try:
-        return read_zxing(image)
+        return read_zxing(image, turned=self.reader == "zxing")
     except MissingReader:
         if self.reader == "zxing":
             raise
@@ -209,22 +204,23 @@ def _roomy(corners):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a81f5d72
 @patch
-def _settled(self: Predictor, image, reading, codes=(), twins=None, negative=False):
+def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=False):
     """A reading, or its soundest twin, with the final confidence; None if it may not be answered.
 
-    `codes` are what another reader says; `twins` have been read already, if given.
+    `codes` are what another reader says; `seen` takes what was in doubt, and what is read at the
+    same place later is judged together with it.
     """
     if reading is None:
         return None
-    logit = soundness(reading) + AGREED * (reading.code in codes)
-    if twins is None and logit > _logit(self.threshold) - DOUBT and doubtful(reading, logit):
-        sign, quads = -1 if negative else 1, twin_quads(reading.corners)
-        twins = self.lines.read_all(image, quads[:2], sign)
-        if not all(one and one.code == reading.code and soundness(one) > 4.5 for one in twins):
-            twins += self.lines.read_all(image, quads[2:], sign)
-    if twins is not None:
-        reading, logit = after_twins(reading, twins)
-        logit += AGREED * (reading.code in codes)
+    seen = [] if seen is None else seen
+    verdict, earlier = self.lines.verdict, [one for one in seen if _same_place(one, reading)]
+    logit = verdict.soundness(reading) + verdict.agreed * (reading.code in codes)
+    near = logit > _logit(self.threshold) - verdict.doubt
+    if near and (earlier or verdict.doubtful(reading, logit)):
+        twins = self.lines.read_all(image, twin_quads(reading.corners), -1 if negative else 1)
+        seen += [one for one in (reading, *twins) if one]
+        reading, logit = verdict.after_twins(reading, twins + earlier)
+        logit += verdict.agreed * (reading.code in codes)
     confidence = float(1 / (1 + np.exp(-logit)))
     sure = confidence >= self.threshold and is_valid(reading.code)
     return replace(reading, confidence=confidence) if sure else None
@@ -247,7 +243,7 @@ def _judged(self: Predictor, image, quick):
         elif answer and self.reader == "cascade":
             found.append(answer)
         elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.25):
-            found += _echoed(image, one)
+            found += _echoed(image, one) if self.threshold <= ECHOED else []
     return _merged(found, [])
 
 
@@ -264,33 +260,37 @@ def _echoed(image, one):
 @patch
 def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one a place."
-    bars = find_bars(image, self.most, windows=(5,))
-    fine, found, illegible = [], list(found), []
-    for effort in range(5):
-        if effort == 2 and not found:
-            fine = [
-                quad
-                for quad in find_bars(image, self.most, windows=(3,))
-                if all(quad_iou(quad, other) < 0.8 for other in bars)
-            ]
-        taken = [one.corners for one in found] + (illegible if effort == 3 else [])
-        quads = (
-            bars[:1],
-            bars[:1],
-            fine[:1],
-            bars[1:] + (fine[1:] if not taken else []),
-            bars[1:2] if not found else [],
-        )[effort]
-        quads = [quad for quad in quads if _elsewhere(quad, taken)]
-        sign = -1 if effort in (1, 4) else 1
+    bars, found = find_bars(image, self.most, windows=(5,)), list(found)
+    seen, illegible = [], []
+    for quads, sign in self._efforts(image, bars, illegible):
+        quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
-            answer = self._settled(image, reading, codes, negative=sign < 0)
+            answer = self._settled(image, reading, codes, seen, sign < 0)
             if answer:
                 found = _merged(found, [answer])
             elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
-    found = found or self._once_more(image, codes, bars[:1])
-    return self._beside(image, found) if len(found) > 1 else found
+        if found:
+            return self._beside(image, found, bars)
+    return self._once_more(image, codes, bars[:1], seen)
+
+
+@patch
+def _efforts(self: Predictor, image, bars, illegible):
+    "Rectangles, and the sign with which to read them, as long as nothing has been found."
+    dark = bars and self.lines.on_dark(image, bars[0])
+    yield bars[:1], -1 if dark else 1
+    yield bars[:1], 1 if dark else -1
+    fine, wide = (_others(find_bars(image, self.most, windows=(n,)), bars) for n in (3, 9))
+    yield fine[:1] + _others(wide[:1], fine[:1]), 1
+    quads = bars[1:] + ([] if illegible else fine[1:])
+    yield [quad for quad in quads if _elsewhere(quad, illegible)], 1
+    yield bars[1:2], -1
+
+
+def _others(quads, known):
+    "The rectangles that are not among the known ones."
+    return [quad for quad in quads if all(quad_iou(quad, other) < 0.8 for other in known)]
 
 
 def _elsewhere(quad, settled):
@@ -302,41 +302,40 @@ def _elsewhere(quad, settled):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #02978559
 @patch
-def _once_more(self: Predictor, image, codes, places):
+def _once_more(self: Predictor, image, codes, places, seen):
     "What other rectangles at the same places give."
     for quad in places:
         readings = [one for one in self.lines.read_all(image, wide_quads(quad)) if one]
         best = max(readings, key=lambda one: one.confidence, default=None)
         if best is not None and best.confidence > 0.5:
-            twins = self.lines.read_all(image, twin_quads(best.corners))
-            answer = self._settled(image, best, codes, twins)
+            answer = self._settled(image, best, codes, seen or [best])
             if answer:
                 return [answer]
     return []
 
 
 @patch
-def _beside(self: Predictor, image, found):
-    """What has been read, and what the networks read in other places, of codes about as large; of
-    at most two, unless two codes have been read.
+def _beside(self: Predictor, image, found, bars=None):
+    """What has been read, and what the networks read in other places, of codes about as large: in
+    at most two, but once two codes have been read, in all.
     """
-    if not found:
-        return []
     width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
-    wide = len(found) > 1
+    wide, more = len(found) > 1, []
+    if wide or bars is None:
+        bars = find_bars(image, self.many if wide else self.most, windows=(5,))
     quads = [
         quad
-        for quad in find_bars(image, self.many if wide else self.most, windows=(5,))
+        for quad in bars
         if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
         and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width
         and not any(_covers(quad, reading) for reading in found)
-    ]
-    more = []
-    for start in range(0, len(quads) if wide else min(2, len(quads)), 8):
-        part = quads[start : start + 8] if wide else quads[:2]
+    ][: None if wide else 2]
+    for start in range(0, len(quads), 8):
+        part = quads[start : start + 8]
         answers = [self._settled(image, one) for one in self.lines.read_all(image, part)]
         more = _merged(more, filter(None, answers))
-    return _merged(found, more)
+    more = _merged(found, more)
+    return more if wide or len(more) < 2 else self._beside(image, more)
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #c46ca7b5
 def _covers(quad, reading):

@@ -20,9 +20,16 @@ from ...models.shipped import shipped
 from ...models.scanline.arrays import ArrayFinder, ArrayReader
 from ...preprocessing.barcodes.ean13 import PARITY, log_total, scores, search
 from ...preprocessing.barcodes.crop import scan_lines, straighten
-from ...training.checkpoints import load_model
+from .verdict import Verdict, verdict_of
+from ...training.checkpoints import restore_model
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #4dbb06b8
+def _median(values):
+    "The upper median of an array, without the checks of numpy's."
+    middle = values.size // 2
+    return float(np.partition(values, middle, axis=None)[middle])
+
+
 def _terms(x, b):
     return np.stack([np.ones_like(x), x, x**2, x**3, b, b * x], axis=-1)
 
@@ -51,7 +58,7 @@ def fit_places(
         weighted = terms.T * weight
         found = np.linalg.solve(weighted @ terms + calm, weighted @ position)
         off = np.abs(position - terms @ found)
-        middle = float(np.median(off[sure])) if sure.any() else np.inf
+        middle = _median(off[sure]) if sure.any() else np.inf
         weight = trust / (1 + (off / max(1.0, 1.5 * middle)) ** 2)
     bands = bands or len(votes)
     return (_grid(bands, samples) @ found).reshape(bands, samples), middle
@@ -61,11 +68,14 @@ def rising(
     places: np.ndarray,  # (bands, samples) module coordinates that should rise
 ) -> np.ndarray:  # the same, rising everywhere
     "Limit the steps of a map to between a seventh and six times their median."
-    steps = np.diff(places, axis=1)
-    middle = max(float(np.median(steps)), 1e-3)
-    return places[:, :1] + np.pad(
-        np.cumsum(np.clip(steps, middle / 7, 6 * middle), axis=1), ((0, 0), (1, 0))
-    )
+    steps = places[:, 1:] - places[:, :-1]
+    middle = max(_median(steps[:, ::8]), 1e-3)
+    if steps.min() >= middle / 7 and steps.max() <= 6 * middle:
+        return places
+    found = places.copy()
+    np.cumsum(steps.clip(middle / 7, 6 * middle), axis=1, out=found[:, 1:])
+    found[:, 1:] += places[:, :1]
+    return found
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #34516cb3
 def _standard(lines):
@@ -103,6 +113,7 @@ class Reading:
     evidence: tuple = ()  # what the confidence was computed from
     line: np.ndarray | None = None  # (444,) the averaged line, straightened, that was read
     patterns: tuple = ()  # log-probabilities (6, 20) and (6, 10) of what stands in the twelve places
+    pairs: dict | None = None  # what the reader says about each pair of lines, from top to bottom
     grounds: tuple = ()  # what speaks for it, kept once it has been computed
 
     @property
@@ -150,6 +161,7 @@ class LineReading:
     networks: LineNetworks
     weights: tuple = (0.0,) * 6  # of the logistic regression on the evidence
     bias: float = 0.0
+    verdict: Verdict = Verdict()  # on what is read
     bands: int = 8  # lines across a code, an even number
     samples: int = 512  # of each line before it is straightened
     margin: float = 0.25  # part of the rectangle's width that lines reach beyond it on each side
@@ -210,7 +222,7 @@ def _find(self: LineReading, lines, quads, ends=False):
     tries = []
     for number, own in enumerate(votes):
         fit = fit_places(own, self.samples, lines.shape[1])
-        if fit is not None and fit[1] < self.astray and np.median(np.diff(fit[0][0])) > 0:
+        if fit is not None and fit[1] < self.astray and _median(np.diff(fit[0][0])) > 0:
             tries.append(_Try(number, quads[number], lines[number], rising(fit[0]), fit[1]))
         elif ends:
             along = (np.arange(self.samples) + 0.5) / self.samples * (1 + 2 * self.margin)
@@ -249,12 +261,10 @@ def _moved(places, shift):
     """A map (bands, samples) after displacements at the fifteen windows: (1, 15) for all bands, or
     one row for several of them.
     """
-    shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1).repeat(
-        len(places) // len(shift), axis=0
-    )
-    return rising(
-        places + np.stack([np.interp(u, _KNOTS, s) for u, s in zip(places, shift, strict=True)])
-    )
+    shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1)
+    share = len(places) // len(shift)
+    moved = [np.interp(places[k], _KNOTS, shift[k // share]) for k in range(len(places))]
+    return rising(places + np.stack(moved))
 
 
 def _correction(out):
@@ -284,16 +294,31 @@ def read_all(
     readings = self._read_lines(lines[tried], [quads[i] for i in tried]) if tried else []
     for i, reading in zip(tried, readings, strict=True):
         sure = reading and reading.confidence > 0.5
-        if sure and not self._confirmed(lines[i], quads[i], reading.code):
+        if sure and not self._confirmed(reading):
             reading.confidence = 0.5
         found[i] = reading
     return found
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #44263b6f
 @patch
+def on_dark(
+    self: LineReading,
+    image: np.ndarray,  # (height, width) grey, uint8
+    quad: np.ndarray,  # (4, 2) rectangle that may hold a barcode
+) -> bool:  # whether it may hold a negative: it is darker just beyond its two ends than within
+    "A glimpse, at 144 pixels, of the ground on which a rectangle stands."
+    along = ((np.arange(48) + 0.5) / 48 * (1 + 2 * self.margin) - self.margin)[:, None]
+    upper, lower = (a + along * (b - a) for a, b in (quad[:2], quad[[3, 2]]))
+    points = np.stack([upper + share * (lower - upper) for share in (0.25, 0.5, 0.75)])
+    x, y = np.rint(points).astype(int).transpose(2, 0, 1)
+    height, width = image.shape
+    return bool(self._on_dark(image[y.clip(0, height - 1), x.clip(0, width - 1)]))
+
+
+@patch
 def _on_dark(self: LineReading, lines):
     "Whether the rectangle is darker just beyond its two ends than within."
-    edge = int(self.samples * self.margin / (1 + 2 * self.margin))
+    edge = int(lines.shape[1] * self.margin / (1 + 2 * self.margin))
     rest = edge - edge // 2
     parts = np.split(lines[:, edge // 2 : -(edge // 2)], [rest, -rest], axis=1)
     left, middle, right = (part.mean() for part in parts)
@@ -301,10 +326,17 @@ def _on_dark(self: LineReading, lines):
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #6ce00e26
 @patch
-def _confirmed(self: LineReading, lines, quad, code):
-    "Whether the upper and the lower half of the lines, read apart, give the code."
-    halves = self._read_lines(np.stack(np.split(lines, 2)), [quad, quad])
-    return all(reading and reading.code == code for reading in halves)
+def _confirmed(self: LineReading, reading):
+    "Whether the upper and the lower half of the lines, each by itself, give the code."
+    half = self.bands // 4
+    for part in (slice(half), slice(half, None)):
+        own = {name: value[part] for name, value in reading.pairs.items()}
+        left, right = (
+            join(own[side].mean(0), own[side], own["trust"]) for side in ("left", "right")
+        )
+        if search(left, right, 1)[0][0][0] != reading.code:
+            return False
+    return True
 
 
 @patch
@@ -371,6 +403,7 @@ def _decide(self: LineReading, one, pairs, mean):
         "network",
         evidence,
         patterns=(left, right),
+        pairs=pairs,
     )
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #e41f1665
@@ -399,20 +432,18 @@ def load(
     Raises `FileNotFoundError`, or `ValueError` if it is another kind of model.
     """
     folder = Path(folder) if folder else shipped("barcode_lines")
-    state, config = load_model(folder)
+    networks, config = restore_model(folder, _networks, "barcodes")
+    weights, bias = _confidence(config.get("confidence"), folder)
+    return cls(networks, weights, bias, verdict_of(config, folder / "config.json"))
+
+
+def _networks(config):
+    "The networks that a configuration describes."
     if config.get("architecture") != "LineNetworks":
         raise ValueError(
-            f"{folder / 'config.json'}: expected a model of the kind LineNetworks, found {config.get('architecture')!r}"
+            f"expected a model of the kind LineNetworks, found {config.get('architecture')!r}"
         )
-    weights, bias = _confidence(config.get("confidence"), folder)
-    networks = LineNetworks(**config["arguments"])
-    networks.load_state_dict(
-        {
-            name: value.float() if value.is_floating_point() else value
-            for name, value in state.items()
-        }
-    )
-    return cls(networks.eval(), weights, bias)
+    return LineNetworks(**config["arguments"])
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #809819dc
 def _confidence(found, folder):
