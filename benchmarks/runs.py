@@ -192,6 +192,8 @@ def disturbed(place, kills, source, rates=(0.1, 0.2), seeds=range(4), pause=(0.2
     lost, twice, differ = faults(runs, expected_values(rates, seeds))
     if done.returncode:
         lost.append(f"exit code {done.returncode}")
+    if lost or twice or differ:
+        print((place / "log.txt").read_text()[-3000:], flush=True)
     return hits, lost, twice, differ
 
 
@@ -200,7 +202,7 @@ def measure_kills(kills):
     source, hits, wrong, sweeps = random.Random(0), [], [[], [], []], 0
     while len(hits) < kills:
         with tempfile.TemporaryDirectory() as folder:
-            found, *faulty = disturbed(Path(folder), min(15, kills - len(hits)), source)
+            found, *faulty = disturbed(Path(folder), min(25, kills - len(hits)), source)
             hits, sweeps = hits + found, sweeps + 1
             for all_of_them, new in zip(wrong, faulty, strict=True):
                 all_of_them += new

@@ -140,12 +140,11 @@ def test_dicom_of_several_frames_is_refused(tmp_path):
         read_radiograph(path)
 
 
-def test_a_huge_scan_costs_little_memory(tmp_path):
-    "A JPEG of 12,000 × 12,000 pixels is shrunk while it is decoded."
-    path = tmp_path / "scan.jpg"
-    cv2.imwrite(str(path), np.tile(np.linspace(0, 255, 12000).astype(np.uint8), (12000, 1)))
+def memory_of(path):
+    "Kilobytes that reading a file of its own process costs at most, and the shape that came out."
     script = (
         "import resource, sys\nfrom clfnb.preprocessing.radiographs import read_radiograph\nimport cv2\n"
+        "try: import pydicom.pixels\nexcept ImportError: pass\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "image = read_radiograph(sys.argv[1], 224)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, image.shape)"
@@ -153,7 +152,31 @@ def test_a_huge_scan_costs_little_memory(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout.split()[0]) < 120_000 and "(224, 224)" in done.stdout  # kilobytes
+    return int(done.stdout.split()[0]), done.stdout
+
+
+def test_a_huge_scan_costs_little_memory(tmp_path):
+    "A JPEG of 12,000 × 12,000 pixels is shrunk while it is decoded."
+    path = tmp_path / "scan.jpg"
+    cv2.imwrite(str(path), np.tile(np.linspace(0, 255, 12000).astype(np.uint8), (12000, 1)))
+    kilobytes, said = memory_of(path)
+    assert kilobytes < 120_000 and "(224, 224)" in said
+
+
+@pytest.mark.parametrize("suffix, copies", [("png", 1.6), ("tif", 2.6), ("dcm", 2.6)])
+def test_a_huge_deep_scan_costs_little_more_than_its_pixels(tmp_path, suffix, copies):
+    "16-bit files of 64 million pixels: never a copy of them as floating-point numbers."
+    path, side = tmp_path / f"scan.{suffix}", 8000
+    ramp = np.tile(np.linspace(0, 4000, side).astype(np.uint16), (side, 1))
+    if suffix == "dcm":
+        pytest.importorskip("pydicom")
+        dicom_of(path, ramp, RescaleSlope=1, RescaleIntercept=-5, WindowCenter=2000, WindowWidth=4000)  # fmt: skip
+    else:
+        cv2.imwrite(str(path), ramp)
+    kilobytes, said = memory_of(path)
+    assert kilobytes < copies * ramp.nbytes / 1024 and "(224, 224)" in said
+    row = read_radiograph(path, 224)[100].astype(float)
+    assert np.abs(row - np.linspace(0.5, 254.5, 224)).max() < 4 + 2 * (suffix != "dcm")
 
 
 @pytest.mark.parametrize(
@@ -219,6 +242,38 @@ def test_a_table_of_ones_own(tmp_path):
     assert table.code.tolist() == [0, 1, 1, 0] and squares_of(table).shape == (4, 16, 16)
 
 
+def test_an_unpacked_archive_is_found_inside_its_folder(tmp_path):
+    "The parts two folders down, what macOS adds, names of the third version and copies."
+    inside = tmp_path / "archive" / "chest_xray" / "chest_xray"
+    names = {"NORMAL": ["NORMAL-7-0001", "IM-0115-0001 (1)"], "PNEUMONIA": ["VIRUS-7-0001", "BACTERIA-9-0001"]}  # fmt: skip
+    for part in ("train", "validation"):
+        for label, stems in names.items():
+            (inside / part / label).mkdir(parents=True)
+            for stem in stems:
+                image = np.random.default_rng(abs(hash((part, stem)))).integers(0, 256, (20, 20))
+                cv2.imwrite(str(inside / part / label / f"{stem}.jpeg"), image.astype(np.uint8))
+                (inside / part / label / f"._{stem}.jpeg").write_bytes(b"resource")
+    shadow = tmp_path / "archive" / "__MACOSX" / "chest_xray" / "train" / "NORMAL"
+    shadow.mkdir(parents=True)
+    (shadow / "IM-1-1.jpeg").write_bytes(b"resource")
+    table = load(tmp_path / "archive", size=16, cache_dir=tmp_path / "cache")
+    assert table.attrs["errors"] == [] and table.attrs["notes"] == []
+    assert table.split.value_counts().to_dict() == {"train": 4, "val": 4}
+    assert set(table.group) == {"v3-7", "IM-115", "v3-9"}
+
+
+def test_an_empty_part_of_an_npz_is_an_error_that_is_told(tmp_path):
+    some, rng = tmp_path / "some.npz", np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 28, 28)).astype(np.uint8)
+    empty = {"test_images": images[:0], "test_labels": np.zeros((0, 1), int)}
+    np.savez(some, train_images=images, train_labels=np.array([[0], [1], [0], [1]]), **empty)
+    table = load(some)
+    assert len(table) == 4 and "the part test has no image" in table.attrs["errors"][0]
+    np.savez(some, **empty)
+    done = command("predict", "chest_xray", some, "--device", "cpu", "--csv", tmp_path / "out.csv")
+    assert done.returncode == 1 and "the part test has no image" in done.stderr
+
+
 def test_blocks_and_folds_keep_patients_whole(chests):
     folder, cache = chests
     table = load(folder, size=32, cache_dir=cache)
@@ -265,8 +320,8 @@ def test_shipped_weights_answer_out_of_the_box(shipped_answers):
         "NORMAL",
         "PNEUMONIA",
     }
-    noise = table[table.path.str.endswith("noise.png")].unknown_score.item()
-    assert noise > 0.99
+    scores = table.set_index(table.path.map(lambda path: Path(path).name)).unknown_score
+    assert scores["noise.png"] > 0.5 and scores.idxmax() == "noise.png"
 
 
 def test_an_extremity_is_unlike_a_chest(tmp_path):
@@ -274,8 +329,8 @@ def test_an_extremity_is_unlike_a_chest(tmp_path):
 
     chest, hand = dicom_file("RG1_UNCR.dcm"), dicom_file("RG3_UNCR.dcm")
     table, errors = Predictor.load().predict([chest, hand])
-    assert errors == [] and table.unknown_score[1] > 0.95
-    assert table.unknown_score[1] >= table.unknown_score[0]
+    assert errors == [] and table.unknown_score[1] > 0.75
+    assert table.unknown_score[0] < table.unknown_score[1] - 0.1
 
 
 def test_a_run_trains_and_its_model_predicts(chests, tmp_path):

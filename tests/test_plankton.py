@@ -374,7 +374,7 @@ def test_predict_plankton_names_broken_pictures(tmp_path, folder, model_folder, 
 
 @pytest.mark.parametrize("words, message", [
     (["absent", "--run", "MODEL"], "absent: no such folder or picture"),
-    (["EMPTY", "--run", "MODEL"], "expected pictures"),
+    (["EMPTY", "--run", "MODEL"], "expected images"),
     (["EMPTY", "--run", "nowhere"], "no run of that name"),
 ])  # fmt: skip
 def test_predict_plankton_refuses(tmp_path, model_folder, capsys, monkeypatch, words, message):

@@ -60,7 +60,6 @@ LONG_ROWS = {
     "nbs/lib/tracks/barcodes/predictor.ipynb",
     "nbs/lib/tracks/barcodes/reader.ipynb",
     "nbs/lib/tracks/ecg/delineator.ipynb",
-    "nbs/lib/tracks/ecg/examples.ipynb",
 }
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -123,7 +124,7 @@ def test_failures_retries_and_the_end_of_a_sweep(tmp_path):
     notebook, runs = bench.write_notebook(tmp_path / "walls.ipynb", sources), tmp_path / "runs"
     words = ["-p", "n=2..4", "--workers", "1", "--name", "walls"]
     done = sweep(notebook, runs, *words, "--retries", "1", check=1)
-    assert "failed: n=4: cell 4" in done.stderr and "a wall" in done.stderr
+    assert "failed: n=4: cell 5" in done.stderr and "a wall" in done.stderr
     assert "3 runs: 2 done, 1 failed" in done.stderr and "clfnb results walls" in done.stderr
     done = sweep(notebook, runs, *words, "--dry-run", check=0)
     assert "3 runs: 2 done, 1 will resume" in done.stdout
@@ -137,8 +138,15 @@ def test_failures_retries_and_the_end_of_a_sweep(tmp_path):
     assert "--rerun changed" in done.stderr and "1 done, 2 changed and kept" in done.stderr
     done = sweep(notebook, runs, *words, "--rerun", "changed", check=0)
     assert "3 runs: 3 done" in done.stderr
-    # 2..4 and 5 of the old notebook (4 once as a run that failed), 4, 2 and 3 of the new one
-    assert len(list(runs.glob("walls/*/run.json"))) == 6
+    given = [json.loads(file.read_text())["given"]["n"] for file in runs.glob("walls/*/run.json")]
+    assert sorted(n for n in given if n < 5) == [
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+    ]  # of the old notebook and the new
 
 
 @pytest.mark.parametrize(
@@ -163,11 +171,12 @@ def test_refused_before_anything_begins(tmp_path, notebook, words, said):
     assert "Traceback" not in done.stderr and not list(runs.glob("count/*"))
 
 
-def start(*words, **environment):
+def start(place, *words, **environment):
     "A process of a cluster, as a batch script starts it."
     return subprocess.Popen(
         [sys.executable, "-m", "distributed.cli." + words[0], *map(str, words[1:])],
         env=bench.environment() | environment,
+        cwd=place,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -176,6 +185,8 @@ def start(*words, **environment):
 
 def end(process):
     "End a process and its children."
+    if process.poll() is not None:
+        return
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         try:
             one.kill()
@@ -184,44 +195,79 @@ def end(process):
     process.wait()
 
 
-def test_a_scheduler_with_workers_of_its_own(tmp_path, notebook):
-    """One of two workers is killed; the other finishes. Then one with other code comes: it is refused."""
-    runs, file = tmp_path / "runs", tmp_path / "scheduler.json"
-    worker = ["dask_worker", "--scheduler-file", file, "--nthreads", 1, "--no-dashboard"]
-    cluster = [
-        start("dask_scheduler", "--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard")
+def guide_script(word, place, notebook):
+    "A batch script of the guide to clusters, for this machine and a small notebook."
+    guide = json.loads((ROOT / "nbs" / "guides" / "cluster.ipynb").read_text())
+    text = "\n".join("".join(cell["source"]) for cell in guide["cells"])
+    (script,) = (s for s in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) if word in s)
+    script = script.replace("srun ", "").replace(".venv/bin/", "").replace("/shared", str(place))
+    return re.sub(
+        r"sweep ecg_delineation .*? --sch", f"sweep {notebook} -p seed=0..3 --sch", script
+    )
+
+
+def test_the_scripts_of_the_guide(tmp_path, notebook):
+    """The two batch scripts as processes of this machine: two workers, one of which is killed."""
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "clfnb"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m clfnb "$@"\n')
+    command.chmod(0o755)
+    runs, scripts = tmp_path / "runs", {}
+    for word in ("--array=0-7", "dask scheduler"):
+        scripts[word] = tmp_path / f"{len(scripts)}.sh"
+        scripts[word].write_text(guide_script(word, tmp_path, notebook))
+    path = [str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    options = {
+        "env": bench.environment() | {"PATH": os.pathsep.join(path)},
+        "cwd": tmp_path,
+        "start_new_session": True,
+        "stderr": subprocess.STDOUT,
+    }
+    options["env"].pop("CLFNB_RUNS", None)
+    with open(tmp_path / "sweep.log", "wb") as log, open(tmp_path / "workers.log", "wb") as other:
+        sweeping = subprocess.Popen(["bash", scripts["dask scheduler"]], stdout=log, **options)
+        workers = []
+        try:
+            wait_for((tmp_path / "scheduler.json").exists)
+            start = ["bash", scripts["--array=0-7"]]
+            workers += [subprocess.Popen(start, stdout=other, **options) for _ in range(2)]
+            wait_for(lambda: list(runs.glob("count/*/last.json")))
+            end(workers.pop())
+            code = sweeping.wait(400)
+        finally:
+            for process in [sweeping, *workers]:
+                end(process)
+    said = (tmp_path / "sweep.log").read_text() + (tmp_path / "workers.log").read_text()
+    assert code == 0, said
+    assert bench.faults(runs, {}) == ([], [], []) and len(records(runs)) == 4
+    assert {record["status"] for record in records(runs).values()} == {"finished"}
+
+
+def test_a_worker_with_another_state_of_the_library_is_refused(tmp_path, notebook):
+    runs, file, other = tmp_path / "runs", tmp_path / "scheduler.json", tmp_path / "other"
+    shutil.copytree(ROOT / "clfnb", other / "clfnb", ignore=shutil.ignore_patterns("__pycache__"))
+    with open(other / "clfnb" / "files.py", "a") as source:
+        source.write("\nLARGEST = 2**20\n")
+    scheduler = [
+        "dask_scheduler",
+        "--scheduler-file",
+        file,
+        "--host",
+        "127.0.0.1",
+        "--no-dashboard",
     ]
+    worker = ["dask_worker", "--scheduler-file", file, "--nthreads", 1, "--no-dashboard"]
+    cluster = [start(tmp_path, *scheduler)]
     try:
         wait_for(file.exists)
-        cluster += [start(*worker) for _ in range(2)]
-        words = ["-p", "seed=0..3", "--scheduler", str(file)]
-        sweeping = subprocess.Popen(
-            bench.command(notebook, runs, *words),
-            env=bench.environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        wait_for(lambda: list(runs.glob("count/*/last.json")))
-        end(cluster.pop())
-        said = sweeping.communicate(timeout=400)[1]
-        assert sweeping.returncode == 0, said
-        assert bench.faults(runs, {}) == ([], [], []) and len(records(runs)) == 4
-        # a copy of the library in another state
-        other = tmp_path / "other"
-        shutil.copytree(
-            ROOT / "clfnb", other / "clfnb", ignore=shutil.ignore_patterns("__pycache__")
-        )
-        (other / "clfnb" / "files.py").write_text(
-            (ROOT / "clfnb" / "files.py").read_text() + "\nLARGEST = 1\n"
-        )
-        cluster += [start(*worker, PYTHONPATH=str(other))]
-        time.sleep(0.1)
-        wait_for(lambda: "2 workers" if _workers(file) == 2 else None)
+        cluster += [start(other, *worker, PYTHONPATH=str(other))]
+        wait_for(lambda: _workers(file) == 1)
         done = sweep(notebook, runs, "-p", "seed=7", "--scheduler", str(file))
-        assert done.returncode and "another state of the library" in done.stderr, done.stderr
     finally:
         for process in cluster:
             end(process)
+    assert done.returncode and "another state of the library" in done.stderr, done.stderr
+    assert not records(runs)
 
 
 def _workers(file):

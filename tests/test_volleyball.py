@@ -23,9 +23,20 @@ from clfnb.registry import layout_problem, track
 from clfnb.simulate.volleyball.folder import COUNTS, write, write_rendered
 from clfnb.tracks.volleyball.crops import CropData, CropsNet, crop_probabilities
 from clfnb.tracks.volleyball.examples import PUBLISHED, class_counts, load
-from clfnb.tracks.volleyball.frames import FrameData, class_weights, readable
-from clfnb.tracks.volleyball.noise import compare_labels
-from clfnb.tracks.volleyball.players import PlayersModel, fit_players, labels_of
+from clfnb.tracks.volleyball.frames import (
+    FrameData,
+    class_weights,
+    frame_probabilities,
+    readable,
+    train_frames,
+)
+from clfnb.tracks.volleyball.noise import compare_labels, suspicious
+from clfnb.tracks.volleyball.players import (
+    PlayersModel,
+    fit_players,
+    labels_of,
+    missing_activities,
+)
 from clfnb.tracks.volleyball.predict import command
 from clfnb.tracks.volleyball.predictor import Predictor, VolleyballModel, save_volleyball
 
@@ -272,6 +283,52 @@ def test_a_little_training_on_real_boxes_beats_chance_by_far():
     model, _ = fit_players(train, True, nets=0, tree_options={"max_iter": 30})
     right = model.probabilities(test).argmax(1) == labels_of(test)
     assert right.mean() > 0.7
+
+
+def test_the_studys_resnet_builds_steps_and_goes_on(tmp_path):
+    "ResNet-50 with hidden layers and the study's schedule: an epoch and another after a stop are two epochs, bit for bit."
+    data = FrameData(load(write(tmp_path / "v", videos=3, frames=3)), 73)
+    options = {"lr": 1e-3, "batch_size": 4, "schedule": "step", "seed": 0, "progress": "none"}
+    options |= {"device": "cpu", "precision": "32-true"}
+    options["model"] = {"backbone": "resnet50", "hidden": (16,), "px": 64, "recipe": "study"}
+    once, history = train_frames(data, epochs=2, folder=tmp_path / "a", **options)
+    train_frames(data, epochs=1, folder=tmp_path / "b", **options)
+    twice, rest = train_frames(data, epochs=2, folder=tmp_path / "b", **options)
+    assert sum(p.numel() for p in once.body.parameters()) == 23_508_032  # torchvision's, headless
+    pairs = zip(once.state_dict().values(), twice.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs) and len(history) == len(rest) == 2
+    probs = frame_probabilities(once, data)
+    assert probs.shape == (len(data), 8) and np.allclose(probs.sum(1), 1, atol=1e-5)
+    for folder in "ab":
+        for file in (tmp_path / folder).rglob("*.ckpt"):
+            file.unlink()  # 280 MB each
+
+
+def test_videos_without_an_activity_train_and_never_answer_it(tmp_path):
+    table = load(write(tmp_path / "v", videos=4, frames=30), images=False)
+    some = table[~table.label.isin(["l_set", "r_set"])]
+    assert set(missing_activities(some)) == {"l_set", "r_set"}
+    model, _ = fit_players(some, False, nets=0, tree_options={"max_iter": 5})
+    probs = model.probabilities(table)
+    sets = [ACTIVITIES.index(name) for name in ("l_set", "r_set")]
+    assert probs[:, sets].max() < 1e-6 and np.allclose(probs.sum(1), 1)
+    save_volleyball(tmp_path / "model", VolleyballModel(boxes=model), "# Some")
+    answers, errors = Predictor.load(tmp_path / "model").predict(tmp_path / "v")
+    assert len(answers) == len(table) and not errors
+    with pytest.raises(ValueError, match="three activities or more, found l_set, r_set"):
+        missing_activities(table[table.label.isin(["l_set"])])
+
+
+def test_suspicious_frames_are_in_the_order_of_cleanlab():
+    rank = pytest.importorskip("cleanlab.rank")
+    rng = np.random.default_rng(0)
+    probs, y = rng.dirichlet(np.ones(8), 300), rng.integers(0, 8, 300)
+    table = pd.DataFrame(probs, columns=[f"p_{name}" for name in ACTIVITIES])
+    table.insert(0, "label", np.array(ACTIVITIES)[y])
+    table.insert(0, "id", np.arange(300))
+    theirs = rank.get_label_quality_scores(y, probs, method="normalized_margin")
+    ours = suspicious(table).set_index("id").margin.loc[np.arange(300)].to_numpy()
+    assert np.allclose(ours, 1 - 2 * theirs, atol=1e-9)
 
 
 def test_a_line_may_hold_anything():

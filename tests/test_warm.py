@@ -13,12 +13,12 @@ import nbformat
 import papermill
 import psutil
 import pytest
+from test_runs import gone, lesson, wait_for  # noqa: F401 (a fixture)
 
 from clfnb.runs import provisioner
 from clfnb.runs.execute import RunFailed, run_lesson
 from clfnb.runs.plan import plan_run
 from clfnb.runs.record import read_run
-from tests.test_runs import gone, lesson, wait_for  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 ROOT = Path(__file__).resolve().parent.parent

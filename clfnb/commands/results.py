@@ -88,11 +88,24 @@ OPTIONS = [
     click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs."),
 ]
 
-# %% ../../nbs/lib/commands/results.ipynb #4c1fb311
+# %% ../../nbs/lib/commands/results.ipynb #298afc09
 def _split(text):
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def _report(results, runs_dir, file):
+    "Write the page and say where it is."
+    from clfnb.files import write_file
+    from clfnb.runs.sweep.page import page_html
+
+    check_paths(runs_dir, "folder of runs", file)
+    here = file.absolute().parent
+    inside = here.is_relative_to(Path(runs_dir).absolute())
+    depth = len(here.relative_to(Path(runs_dir).absolute()).parts) if inside else 0
+    say(write_file(file, page_html(results, "../" * depth)))
+    return 0
+
+# %% ../../nbs/lib/commands/results.ipynb #4c1fb311
 @click.command("results", short_help="Many runs as one table.")
 @click.argument(
     "which", required=False, metavar="[SWEEP|LESSON|GLOB]", shell_complete=complete(_words)
@@ -126,17 +139,4 @@ def results_command(
 
     ways = {"as_json": as_json, "as_csv_": as_csv, "as_html": table_html, "as_latex": latex_table}
     say(next((way for name, way in ways.items() if options[name]), as_text)(results))
-    return 0
-
-
-def _report(results, runs_dir, file):
-    "Write the page and say where it is."
-    from clfnb.files import write_file
-    from clfnb.runs.sweep.page import page_html
-
-    check_paths(runs_dir, "folder of runs", file)
-    here = file.absolute().parent
-    inside = here.is_relative_to(Path(runs_dir).absolute())
-    depth = len(here.relative_to(Path(runs_dir).absolute()).parts) if inside else 0
-    say(write_file(file, page_html(results, "../" * depth)))
     return 0

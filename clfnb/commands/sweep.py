@@ -6,9 +6,9 @@ Docs: https://clfnb.github.io/clfnb/lib/commands/sweep.html.md"""
 
 # %% auto #0
 __all__ = ['PLAN', 'meant', 'chosen', 'listed', 'counted', 'prepared', 'carried_out', 'conclude', 'stopping', 'mark', 'searched',
-           'sweep_command', 'nothing_left']
+           'sweep_command', 'reported', 'nothing_left']
 
-# %% ../../nbs/lib/commands/sweep.ipynb #e49650a6
+# %% ../../nbs/lib/commands/sweep.ipynb #b9367e31
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,13 +20,14 @@ from clfnb.console import (
     complete,
     lesson_named,
     lesson_names,
+    message,
     say_rows,
     with_options,
 )
 from ..settings import load_settings
 from ..text import say
 
-# %% ../../nbs/lib/commands/sweep.ipynb #6cb8d9bd
+# %% ../../nbs/lib/commands/sweep.ipynb #302e28d5
 def meant(
     target: str,  # a lesson, a notebook or a YAML file
     options: dict,  # of the command
@@ -114,7 +115,7 @@ def prepared(
 
 PLAN = ("runs_dir", "device", "precision", "timeout", "cell_timeout")
 
-# %% ../../nbs/lib/commands/sweep.ipynb #03daac2e
+# %% ../../nbs/lib/commands/sweep.ipynb #44a0f017
 def carried_out(
     planned: list,  # runs, of `plan_sweep`
     sweep,  # of `sweep_of`
@@ -199,7 +200,7 @@ def mark(
                 with hold(folder):
                     update_record(folder, sweeps=sorted({*sweeps, name}))
 
-# %% ../../nbs/lib/commands/sweep.ipynb #7defac3a
+# %% ../../nbs/lib/commands/sweep.ipynb #f3926233
 def searched(
     lesson,  # as `lesson_named` gives it
     given: list,  # name and values of each parameter
@@ -230,9 +231,9 @@ def searched(
     code = carried_out(planned, sweep, options, search)
     if best := search.best():
         say(f"best of {len(search.known)}: {metric} {best[0]:.4g} with {best[1]}", err=True)
-    return code
+    return reported(code, sweep.name, options)
 
-# %% ../../nbs/lib/commands/sweep.ipynb #c07661b4
+# %% ../../nbs/lib/commands/sweep.ipynb #76ad437e
 @click.command(
     "sweep", short_help="Execute a lesson many times: all values, all cores, GPUs and hosts."
 )
@@ -267,11 +268,29 @@ def sweep_command(
     say(f"{sweep.name}: {counted(planned)}", err=True)
     if any(one.status.startswith("changed") and not one.execute for one in planned):
         say("changed runs are kept as they are; --rerun changed repeats them", err=True)
-    if any(one.execute for one in planned):
-        return carried_out(planned, sweep, options)
-    return nothing_left(planned, sweep, options)
+    end = carried_out if any(one.execute for one in planned) else nothing_left
+    return reported(end(planned, sweep, options), sweep.name, options)
 
-# %% ../../nbs/lib/commands/sweep.ipynb #a21b59b8
+# %% ../../nbs/lib/commands/sweep.ipynb #afa321ab
+def reported(
+    code: int,  # how the sweep ended
+    name: str,  # of the sweep
+    options: dict,  # of the command
+) -> int:  # the same code
+    "Write `report.html` into the folder of a sweep."
+    from clfnb.runs.sweep.files import sweep_folder
+    from clfnb.runs.sweep.page import write_page
+    from clfnb.runs.sweep.results import select
+
+    runs_dir = load_settings(runs_dir=options["runs_dir"]).runs_dir
+    try:
+        file = sweep_folder(runs_dir, name) / "report.html"
+        say(f"report: {write_page(select(runs_dir, name), file, up='../../')}", err=True)
+    except (OSError, ValueError) as error:
+        say(f"no report: {message(error)}", err=True)
+    return code
+
+
 def nothing_left(
     planned: list,  # runs, of `plan_sweep`
     sweep,  # of `sweep_of`

@@ -183,6 +183,7 @@ def fork(
 ) -> WarmKernel:
     "A new kernel. Raises `CannotFork` with the reason."
     with warm.lock:
+        warm.busy()  # forgets the kernels that have ended
         if warm.problem:
             raise CannotFork(warm.problem)
         if not warm.ready:
@@ -241,7 +242,7 @@ def _early(env):
 
 _retired = []  # wait for the end of their last kernel
 
-
+# %% ../../nbs/lib/runs/provisioner.ipynb #7f1c991f
 def warm_process(
     env: dict,  # of the kernel
     anew: bool = False,  # not the one that there is

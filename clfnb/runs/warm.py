@@ -257,7 +257,8 @@ def main() -> None:
         del sys.path[0]  # as ipykernel's launcher does
     left_out = preload()
     warm = Warm(owner)
-    send(owner, {"ready": os.getpid(), "left_out": left_out})
+    with suppress(OSError):  # its owner may have gone meanwhile
+        send(owner, {"ready": os.getpid(), "left_out": left_out})
     if (argv := warm.serve()) is not None:
         from ipykernel.kernelapp import launch_new_instance
 

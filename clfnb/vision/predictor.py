@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from torch import nn
 
 from ..data.images.datasets import SquareData, squares
 from ..data.images.decode import decode
-from ..data.images.files import image_files
+from ..data.images.folders import found_images
 from ..evaluation.calibration.inputs import softmax
 from ..evaluation.calibration.predictions import read_predictions
 from ..evaluation.intervals import draw_weights, percentile_interval
@@ -89,6 +90,9 @@ class ImagePredictor:
     temperature: float  # chosen on the validation split
     energy: np.ndarray  # (101,) from `energy_quantiles`
     device: str = "cpu"  # where to compute
+    prior: np.ndarray | None = None  # (classes,) logarithms of the class frequencies in training
+    balanced: float | None = None  # the share of them that the lesson chose to take out
+    tau: float = 0.0  # the share that is taken out
 
     track = ""  # a name of the registry
     build_model = None  # a static method: classes and arguments to network
@@ -109,24 +113,73 @@ class ImagePredictor:
 
         model, config = restore_model(model_folder(run, cls.track), build, track=cls.track)
         kept = [config[name] for name in ("classes", "size", "temperature")]
-        return cls(model, *kept, np.array(config["energy"]), device)
+        prior = np.array(config["prior"]) if config.get("prior") else None
+        return cls(model, *kept, np.array(config["energy"]), device, prior, config.get("tau"))
 
-    def table(
-        self,
-        logits: np.ndarray,  # (n, classes) from `logits_of`
-        paths,  # (n,) what the rows are called
-        probs: bool = False,  # a column for every class too
-    ) -> pd.DataFrame:
-        "Answers as a table, as `answer_table`."
-        return answer_table(self, logits, paths, probs)
+# %% ../../nbs/lib/vision/predictor.ipynb #c845a5f9
+@patch
+def answer_for(
+    self: ImagePredictor,
+    tau: float | str,  # 0: the frequencies of the training; 1: none; "balanced": as chosen
+) -> "ImagePredictor":
+    "Take frequencies out of all answers. Raises `ValueError` where the model keeps none."
+    if tau == "balanced":
+        if self.balanced is None:
+            raise ValueError("tau: this model keeps no choice of tau; give a number from 0 to 2")
+        tau = self.balanced
+    if tau and self.prior is None:
+        raise ValueError("tau: this model keeps no class frequencies; train it again to have them")
+    self.tau = float(tau)
+    return self
 
-    def predict(
-        self,
-        paths,  # a folder of images, searched to any depth, an image, or a list of images
-        **options,  # of `name_images`
-    ) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
-        "Name all images of a folder. Raises `FileNotFoundError` where there are none."
-        return name_images(self, paths, **options)
+
+@patch
+def probs(
+    self: ImagePredictor,
+    logits: np.ndarray,  # (n, classes) as they come from the network
+) -> np.ndarray:  # (n, classes)
+    "Probabilities with temperature, and without the share of the frequencies that was asked for."
+    taken = self.tau * self.prior if self.tau else 0.0
+    return softmax(logits / self.temperature - taken)
+
+# %% ../../nbs/lib/vision/predictor.ipynb #2e79a411
+@patch
+def data(
+    self: ImagePredictor,
+    images,  # decoded `Pictures`
+) -> SquareData:
+    "The images as the network wants them."
+    return SquareData(squares(images, self.size), images.shapes, np.zeros(len(images)))
+
+
+@patch
+def logits(
+    self: ImagePredictor,
+    data: SquareData,  # of `data`
+) -> np.ndarray:  # (n, classes)
+    "What the network says, the mean over sixteen views."
+    return logits_of(self.model, data, device=self.device)
+
+# %% ../../nbs/lib/vision/predictor.ipynb #93484f8b
+@patch
+def table(
+    self: ImagePredictor,
+    logits: np.ndarray,  # (n, classes) from `logits_of`
+    paths,  # (n,) what the rows are called
+    probs: bool = False,  # a column for every class too
+) -> pd.DataFrame:
+    "Answers as a table, as `answer_table`."
+    return answer_table(self, logits, paths, probs)
+
+
+@patch
+def predict(
+    self: ImagePredictor,
+    paths,  # a folder of images, searched to any depth, an image, or a list of images
+    **options,  # of `name_images`
+) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
+    "Name all images of a folder. Raises `FileNotFoundError` where there are none."
+    return name_images(self, paths, **options)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #4ebb8107
 def answer_table(
@@ -136,7 +189,7 @@ def answer_table(
     probs: bool = False,  # a column for every class too
 ) -> pd.DataFrame:  # path, class, probability, second, third, unknown_score (and p_CLASS ...)
     "Answers as a table."
-    p = softmax(logits / predictor.temperature)
+    p = predictor.probs(logits)
     best = np.argsort(-p, axis=1, kind="stable")
     names = np.array([*predictor.classes, ""])
     third = best[:, 2] if p.shape[1] > 2 else np.full(len(p), -1)
@@ -164,7 +217,7 @@ def name_images(
     chunk: int = 512,  # images held in memory at a time
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
     "Name all images of a folder. Raises `FileNotFoundError` where there are none."
-    paths = image_files(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
+    paths = found_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
     tables = [predictor.table(np.zeros((0, len(predictor.classes))), [], probs)]
     errors = []
     for start in range(0, len(paths), chunk):
@@ -172,9 +225,7 @@ def name_images(
         images, read, broken = decode(batch, on_error)
         errors += broken
         if len(images):
-            fitted = squares(images, predictor.size)
-            data = SquareData(fitted, images.shapes, np.zeros(len(images)))
-            logits = logits_of(predictor.model, data, device=predictor.device)
+            logits = predictor.logits(predictor.data(images))
             named = [path for path, there in zip(batch, read, strict=True) if there]
             tables.append(predictor.table(logits, named, probs))
     return pd.concat(tables[1:] or tables, ignore_index=True), errors

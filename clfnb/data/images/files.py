@@ -57,7 +57,7 @@ def walk(
         else:
             yield from walk(path, notes, (*above, here))
 
-
+# %% ../../../nbs/lib/data/images/files.ipynb #1dcdc944
 def image_files(
     place: str | Path,  # a folder, searched to any depth, or one file
     notes: list[str] | None = None,  # gets a sentence for each kind of thing that is passed over

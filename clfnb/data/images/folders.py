@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/data/images/folders.html.md"""
 
 # %% auto #0
 __all__ = ['PATHS', 'LABELS', 'PARTS', 'label_tables', 'read_table', 'from_table', 'extract_bins', 'image_table',
-           'label_tables_of']
+           'label_tables_of', 'has_bins', 'found_images']
 
 # %% ../../../nbs/lib/data/images/folders.ipynb #c46e3408
 import hashlib
@@ -98,7 +98,7 @@ def from_table(
     made.attrs["notes"] = notes
     return made
 
-
+# %% ../../../nbs/lib/data/images/folders.ipynb #2ab4188c
 def _views(table, notes):
     "Rows with the first image of an object, and a label that somebody has validated."
     columns = {str(name).lower(): name for name in table}
@@ -183,8 +183,8 @@ def image_table(
     if not place.is_dir():
         raise FileNotFoundError(f"{place}: expected images, found no such folder")
     folder = place / "imgs" if (place / "imgs").is_dir() else place
-    if any(name.lower().endswith(".adc") for _, names in walk(folder, []) for name in names):
-        return _bins_table(folder, Path(cache_dir or load_settings().cache_dir))
+    if has_bins(folder):
+        return _bins_table(folder, cache_dir or load_settings().cache_dir)
     if tables := label_tables(folder):
         return _only_table(tables, folder)
     inside = [path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
@@ -236,9 +236,26 @@ def _split_table(folder, inside):
     table.attrs["notes"] = notes
     return table
 
+# %% ../../../nbs/lib/data/images/folders.ipynb #eb4ac75c
+def has_bins(
+    place: Path,  # a folder
+) -> bool:
+    "Whether there are IFCB bins in it, at any depth."
+    return any(name.lower().endswith(".adc") for _, names in walk(place, []) for name in names)
 
-def _bins_table(folder, cache):
-    "IFCB bins, labelled by their folders or by a table of regions."
+
+def found_images(
+    place: str | Path,  # a folder, or one file
+) -> list[Path]:
+    "All images of a place, the regions of IFCB bins too. Raises `FileNotFoundError` where there is none."
+    place = Path(place)
+    if not place.is_dir() or not has_bins(place):
+        return image_files(place)
+    return extract_bins(place, _cached(place, load_settings().cache_dir))
+
+
+def _cached(folder, cache):
+    "Where the regions of the bins in a folder are kept."
     digest = hashlib.sha256(os.fsencode(os.path.realpath(folder)))
     for above, names in walk(folder, []):
         for name in sorted(names):
@@ -247,7 +264,12 @@ def _bins_table(folder, cache):
                 digest.update(
                     f"{name} {entry.st_size} {entry.st_mtime_ns}\n".encode("utf-8", "replace")
                 )
-    target = cache / "ifcb" / digest.hexdigest()[:16]
+    return Path(cache) / "ifcb" / digest.hexdigest()[:16]
+
+# %% ../../../nbs/lib/data/images/folders.ipynb #a35a4c5c
+def _bins_table(folder, cache):
+    "IFCB bins, labelled by their folders or by a table of regions."
+    target = _cached(folder, cache)
     extract_bins(folder, target)
     if tables := label_tables(folder):
         path, rows, where, label = tables[0] if len(tables) == 1 else _only_table(tables, folder)

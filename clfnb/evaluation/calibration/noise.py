@@ -519,7 +519,7 @@ def metric_interval(
         return Estimate(value, float(np.sort(redrawn)[int((1 - level) / 2 * draws)]), value)
     return Estimate(value, *map(float, percentile_interval(redrawn, level)))
 
-
+# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #20092587
 def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
     stated, happened = events(probs, y)
     weights = check_weights(weights, len(stated))

@@ -99,7 +99,7 @@ def read_predictions(
         notes.append(f"columns that are not used: {', '.join(sorted(unused))}")
     return Predictions(probs, numbers, names, table, left_out, notes, scores, weights)
 
-
+# %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #cae27655
 def _place(error):
     "What stands between the name of a table and a message: nothing more than is needed."
     return ", " if str(error).startswith("row ") else ": "

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from .diagram import reliability_diagram
-from .predictions import Predictions, read_predictions
+from .predictions import Predictions
 from .scaling import Temperature
 from .verdict import Verdict, calibration_table, verdict
 from ..intervals import group_codes

@@ -133,7 +133,7 @@ def verdict(
     event, count = "answer" if probs.ndim == 2 else "class 1", int(group.max()) + 1
     return Verdict(answer, gap, p_gap, error, p_error, len(stated), count, event)
 
-
+# %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #6ab4d616
 def _p_of_gap(stated, happened, weights):
     "P-value of the gap of independent examples: exact, or normal where they have weights."
     if weights is None:
@@ -205,7 +205,7 @@ def calibration_table(
     table.attrs["notes"] = notes
     return table
 
-
+# %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #0d3d8f8a
 def _against(value, shown, metric):
     "Floor, its 95th percentile, and whether a value lies above; to either side for the gap."
     middle, most = shown.mean(), np.quantile(shown, 0.95)

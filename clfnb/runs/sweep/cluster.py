@@ -49,7 +49,7 @@ def chosen_gpus(
             raise ValueError(f"GPU {word or 'without a number'}: {why}")
     return wanted
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #2c473feb
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #17d92457
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -76,7 +76,7 @@ def slots(
         for i in range(number)
     ]
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #8c554616
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #11865cc7
 CONFIG = {
     "distributed.scheduler.allowed-failures": 3,  # workers that may die under one run
     "distributed.scheduler.worker-saturation": 1.0,  # a run is handed out when a worker is free
@@ -106,7 +106,7 @@ def _local(environments):
         threads_per_worker=1,
         processes=True,
         memory_limit=0,
-        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0", "dashboard": False},
         security=security,
         silence_logs=50,
     )
@@ -165,7 +165,7 @@ def _client(Client, scheduler, cluster):
         said = " ".join(str(error).split())[:200]
         raise ConnectionError(f"{scheduler}: no scheduler can be reached there ({said})") from error
 
-# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #e7bf35e1
+# %% ../../../nbs/lib/runs/sweep/cluster.ipynb #3ca877c2
 def check_workers(
     client,  # of `connected`
     job: dict,  # any of the sweep

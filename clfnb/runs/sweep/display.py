@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .planning import Planned, said
 from ...text import printable, say
 
-# %% ../../../nbs/lib/runs/sweep/display.ipynb #c923fda5
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #ec10d2d2
 def duration(
     seconds: float,  # 0 or more
 ) -> str:  # e.g. "3 min"
@@ -42,7 +42,7 @@ def time_left(
         return ""
     return f"about {duration(statistics.fmean(seconds) * left / max(1, min(workers, left)))} left"
 
-# %% ../../../nbs/lib/runs/sweep/display.ipynb #1b68220e
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #1223f3df
 class Display:
     "Shows the progress of a sweep."
 
@@ -69,7 +69,7 @@ class Display:
             [*parts, *filter(None, [time_left(progress.seconds, left, progress.workers)])]
         )
 
-# %% ../../../nbs/lib/runs/sweep/display.ipynb #e3bc7af8
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #b5a2d68d
 @patch
 def tell(
     self: Display,
@@ -78,8 +78,8 @@ def tell(
 ) -> None:
     "Show what has happened."
     for failed in progress.errors.keys() - self.said:
-        self.said.add(failed)
-        if len(self.said) == 1 or progress.outcomes.get(failed) == "failed":
+        if not self.said or progress.outcomes.get(failed) == "failed":
+            self.said.add(failed)
             self.write(self.failure(progress, failed))
     if self.terminal:
         return self.draw(self.line(progress))
@@ -132,7 +132,7 @@ def close(self: Display) -> None:
     if self.bar is not None:
         self.bar.close()
 
-# %% ../../../nbs/lib/runs/sweep/display.ipynb #958fa375
+# %% ../../../nbs/lib/runs/sweep/display.ipynb #6dc5178a
 def last_lines(
     progress,  # of the engine
     name: str,  # of the sweep

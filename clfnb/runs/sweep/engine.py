@@ -23,7 +23,7 @@ from ...files import write_file
 from .claims import standing
 from .work import refusal, stop_file, work
 
-# %% ../../../nbs/lib/runs/sweep/engine.ipynb #e15ac8bd
+# %% ../../../nbs/lib/runs/sweep/engine.ipynb #e5e26976
 @dataclass
 class Progress:
     "How far a sweep is."

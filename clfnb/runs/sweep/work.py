@@ -133,7 +133,7 @@ def work(
             outcome, error = "failed", str(problem)
     return {"outcome": outcome, "error": error, "seconds": time.monotonic() - began}
 
-# %% ../../../nbs/lib/runs/sweep/work.ipynb #218584d6
+# %% ../../../nbs/lib/runs/sweep/work.ipynb #82ff67d7
 def _execute(job):
     "Execute a run that is not finished, and that nobody else has."
     folder, plan = Path(job["runs_dir"]) / job["run"], _plan_of(job)
@@ -164,8 +164,9 @@ def _execute(job):
 
 
 def _paths(beside):
-    "Modules beside the notebook are found from its copy; threads as the worker has them."
-    paths = filter(None, [os.environ.get("PYTHONPATH"), str(beside)])
+    "The kernel has the library of this process, and finds modules beside the notebook from a copy."
+    package = str(Path(__file__).parents[3]) if "__file__" in globals() else None
+    paths = filter(None, [package, os.environ.get("PYTHONPATH"), str(beside)])
     changed = {"PYTHONPATH": os.pathsep.join(paths)}
     if os.environ.get("MALLOC_TRIM_THRESHOLD_") == "65536":  # of Dask, for its own arrays
         changed["MALLOC_TRIM_THRESHOLD_"] = str(2**32)

@@ -118,9 +118,11 @@ def twin_grounds(
     sound = [self.soundness(one) if one else -np.inf for one in pool]
     best = pool[int(np.argmax(sound))]
     agree = [bool(one) and one.code == best.code for one in pool]
-    values = [max(value, -3.0) * same - 3 * (not same) for value, same in zip(sound, agree)]
-    rival = max([0.0, *(value for value, same in zip(sound, agree) if not same)])
-    regret = np.mean([grounds(one)[1] for one, same in zip(pool, agree) if same])
+    values = [
+        max(value, -3.0) * same - 3 * (not same) for value, same in zip(sound, agree, strict=False)
+    ]
+    rival = max([0.0, *(value for value, same in zip(sound, agree, strict=False) if not same)])
+    regret = np.mean([grounds(one)[1] for one, same in zip(pool, agree, strict=False) if same])
     return best, (max(sound), rival, float(regret), float(np.mean(values)))
 
 

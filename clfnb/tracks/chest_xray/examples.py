@@ -34,7 +34,8 @@ def radiograph_files(
     if place.is_file():
         return [place]
     found = []
-    for where, _, names in os.walk(place):
+    for where, inside, names in os.walk(place):
+        inside[:] = [name for name in inside if not name.startswith((".", "__MACOSX"))]
         paths = [Path(where, name) for name in names if not name.startswith(".")]
         found += [
             path
@@ -81,13 +82,25 @@ def _class_folders(folder, split):
     return rows
 
 
+_PARTS = {name: name for name in SPLITS} | {"valid": "val", "validation": "val"}
+
+
+def _parts(folder):
+    "Folder → part, here or in the only folder below that has some."
+    for _ in range(3):
+        places = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+        places = [path for path in places if not path.name.startswith((".", "_"))]
+        if found := {path: _PARTS[k] for path in places if (k := path.name.lower()) in _PARTS}:
+            return found
+        if len(places) != 1:
+            break
+        folder = places[0]
+    return {}
+
+
 def _folder_table(folder):
-    parts = [name for name in SPLITS if (folder / name).is_dir()]
-    rows = (
-        [row for name in parts for row in _class_folders(folder / name, name)]
-        if parts
-        else _class_folders(folder, "")
-    )
+    parts = _parts(folder) or {folder: ""}
+    rows = [row for place, name in parts.items() for row in _class_folders(place, name)]
     if not rows:
         raise ValueError(
             f"{folder}: expected {folder}/train/CLASS/IMAGE, an .npz of MedMNIST or a labels.csv, found no class folders"
@@ -152,9 +165,10 @@ def read_npz(
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #daa75c6f
 def _npz_table(files):
-    rows, names = [], np.array(["NORMAL", "PNEUMONIA"])
+    rows, names, empty = [], np.array(["NORMAL", "PNEUMONIA"]), []
     for file in files:
         for part, (images, labels) in read_npz(file).items():
+            empty += [] if len(images) else [f"{file}: the part {part} has no image"]
             path = [f"{file}#{part}/{row}" for row in range(len(images))]
             label = "" if labels is None else names[labels]
             rows.append(
@@ -168,7 +182,9 @@ def _npz_table(files):
                     }
                 )
             )
-    return pd.concat(rows, ignore_index=True)
+    table = pd.concat(rows, ignore_index=True)
+    table.attrs["errors"] = empty
+    return table
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #b0ffd798
 def _with_patients(table):
@@ -226,10 +242,8 @@ def load(
     if inside and inside[0].suffix == ".npz":
         table = _npz_table(inside)
         table = table.assign(series="", number=-1, group=table.path)
-        errors, notes = (
-            [],
-            ["arrays of an .npz say no patient: each image is taken for one of its own"],
-        )
+        errors = table.attrs["errors"]
+        notes = ["arrays of an .npz say no patient: each image is taken for one of its own"]
     else:
         csv = folder if folder.is_file() else folder / "labels.csv"
         table = _csv_table(csv) if csv.is_file() else _folder_table(folder)

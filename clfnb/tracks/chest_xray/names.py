@@ -15,17 +15,20 @@ from typing import NamedTuple
 class Name(NamedTuple):
     "What a file name says."
 
-    series: str  # bacteria, virus, IM or NORMAL2-IM
+    series: str  # bacteria, virus, IM or NORMAL2-IM; in version 3 BACTERIA, VIRUS or NORMAL
     number: int  # of the patient within the series
 
     @property
     def patient(self) -> str:
         "The key that images of one patient share."
-        return f"{self.series}-{self.number}"
+        return f"v3-{self.number}" if self.series in _DRAWN else f"{self.series}-{self.number}"
 
 
+_DRAWN = ("BACTERIA", "VIRUS", "NORMAL")  # series of version 3
 _NAME = re.compile(
-    r"(?:person(?P<person>\d+)_(?P<kind>bacteria|virus)|(?P<prefix>NORMAL2-IM|IM)-(?P<number>\d+))(?:[_-]\d+)+",
+    r"(?:person(?P<person>\d+)_(?P<kind>bacteria|virus)"
+    r"|(?P<prefix>NORMAL2-IM|IM|BACTERIA|VIRUS|NORMAL)-(?P<number>\d+))(?:[_-]\d+)+"
+    r"(?:\s*\(\d+\)|[-_\s]+copy(?:[-_\s]*\d+)?)*",
     re.IGNORECASE,
 )
 

@@ -75,7 +75,7 @@ def build_model(
 
 # %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #5e463377
 class Familiarity(nn.Module):
-    "Distance of features from those of known images, as a share of the known ones."
+    "How far features are from those of known images, beside the farthest of these."
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Familiarity(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("axes", torch.zeros(kept, features))
         self.register_buffer("spread", torch.ones(kept + 1))
-        self.register_buffer("quantiles", torch.linspace(0, 1, 201))
+        self.register_buffer("edge", torch.ones(()))
 
     def distance(
         self,
@@ -103,10 +103,9 @@ class Familiarity(nn.Module):
         self,
         vectors: torch.Tensor,  # (n, features)
     ) -> torch.Tensor:  # (n,) 0..1
-        "The share of known images that are nearer."
-        return torch.searchsorted(self.quantiles, self.distance(vectors).contiguous()) / len(
-            self.quantiles
-        )
+        "0.5 where one known image in a hundred is farther, towards 1 the farther beyond."
+        ratio = (self.distance(vectors) / self.edge.float()).square()
+        return ratio / (1 + ratio)
 
 # %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #8832c2ad
 @patch
@@ -126,10 +125,10 @@ def fit(
     self.axes[: len(axes[:kept])] = axes[:kept]
     rest = (values[kept:] ** 2).sum() / (len(vectors) - 1)
     self.spread = torch.cat([inside.clamp(min=1e-6), rest.sqrt().clamp(min=1e-6)[None]])
-    self.quantiles = torch.quantile(self.distance(vectors), torch.linspace(0, 1, 201))
+    self.edge = torch.quantile(self.distance(vectors), 0.99).clamp(min=1e-3)
     return self
 
-# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #af6ee074
+# %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #d7116c14
 class Ensemble(nn.Module):
     "Members that answer together: (batch, 1, side, side) bytes to (batch,) logits and (batch,) unknown scores."
 
@@ -139,21 +138,31 @@ class Ensemble(nn.Module):
     ):
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.familiar = Familiarity(members[0].features)
+        self.familiar = Familiarity(sum(member.features for member in members))
 
     def forward(
         self,
         images: torch.Tensor,  # (batch, 1, side, side) uint8
     ) -> torch.Tensor:  # (batch,) the members' mean logit over both views
         "The mean logit over members and over an image and its mirrored twin."
-        views = (images, images.flip(3))
-        return torch.stack(
-            [member(view).float() for member in self.members for view in views]
-        ).mean(0)
+        return self.answers(images)[0]
+
+    def answers(
+        self,
+        images: torch.Tensor,  # (batch, 1, side, side) uint8
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # (batch,) logits, (batch, features) of all members
+        "Logits, and the features of the image as it is, each member's as a vector of length 1."
+        logits, vectors = [], []
+        for member in self.members:
+            seen = member.embed(images)
+            logits += [member.head(seen)[:, 0].float(), member(images.flip(3)).float()]
+            seen = seen.float()
+            vectors.append(nn.functional.normalize(seen) if seen.shape[1] > 1 else seen)
+        return torch.stack(logits).mean(0), torch.cat(vectors, dim=1)
 
     def unknown(
         self,
         images: torch.Tensor,  # (batch, 1, side, side) uint8
     ) -> torch.Tensor:  # (batch,) 0..1
-        "How unlike the training images each image is, by the first member's features."
-        return self.familiar(self.members[0].embed(images))
+        "How unlike the training images each image is, by the features of all members."
+        return self.familiar(self.answers(images)[1])

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from ...data.images.datasets import loader
 from ...models.shipped import model_folder
 from .examples import RadiographData, radiograph_files, read_npz
-from .network import Ensemble, build_model
+from .network import Ensemble, Familiarity, build_model
 from .store import decode_squares
 from ...training.checkpoints import restore_model, save_model
 from ...training.inference import infer
@@ -63,7 +63,8 @@ def _chunks(place, size, chunk):
     paths = [inside for path in paths for inside in sorted(Path(path).glob("*.npz")) or [path]]
     for path in [Path(path) for path in paths if str(path).endswith(".npz")]:
         for part, (images, _) in read_npz(path).items():
-            yield [f"{path}#{part}/{row}" for row in range(len(images))], images, []
+            errors = [] if len(images) else [f"{path}: the part {part} has no image"]
+            yield [f"{path}#{part}/{row}" for row in range(len(images))], images, errors
     rest = [path for path in paths if not str(path).endswith(".npz")]
     files = [
         file
@@ -100,7 +101,8 @@ class Predictor:
         def build(found):
             members = [build_model(**found["arguments"]) for _ in range(found["members"])]
             ensemble = Ensemble(members)
-            ensemble.familiar = type(ensemble.familiar)(members[0].features, found["familiar"])
+            features = sum(member.features for member in members)
+            ensemble.familiar = Familiarity(features, found["familiar"])
             return ensemble
 
         folder = model_folder(run, "chest_xray")
@@ -117,9 +119,11 @@ def answers(
     "Probabilities and unknown scores of images in memory."
 
     def both(batch):
-        return self.ensemble(batch), self.ensemble.unknown(batch)
+        logits, vectors = self.ensemble.answers(batch)
+        return logits, self.ensemble.familiar(vectors)
 
-    data = loader(RadiographData(images, np.zeros(len(images))), 128)
+    batch_size = 32 if self.device == "cpu" else 256  # what a processor's cache holds
+    data = loader(RadiographData(images, np.zeros(len(images))), batch_size)
     logits, unknown = infer(self.ensemble, data, self.device, both)
     return 1 / (1 + np.exp(-logits.double().numpy() / self.temperature)), unknown.numpy()
 

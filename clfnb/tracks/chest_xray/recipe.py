@@ -24,7 +24,7 @@ from ...evaluation.operating import operating_point, threshold_for
 from .examples import RadiographData
 from .network import Ensemble, Familiarity, XrayNet, build_model
 from .views import two_views
-from ...training.averaging import EMA
+from ...training.averaging import EMA, SWA
 from ...training.inference import infer
 from ...training.trainer import Trainer
 from ...vision.recipe import choose_precision, trapezoid
@@ -77,6 +77,13 @@ def class_loss(
     return loss
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #1cc1a878
+def _averaged(model, average):
+    "A copy with averaged weights."
+    mean = copy.deepcopy(model)
+    average.copy_to(mean)
+    return mean.eval()
+
+
 def build_optimizer(
     model: XrayNet,  # to be trained
     lr: float,  # of the body; the head takes four times as much
@@ -111,7 +118,8 @@ def train_member(
     resume: bool | str = True,  # as for the trainer's `fit`
     workers: int = 0,  # processes that load data
     progress: str | None = "none",  # as for the trainer
-    kept: dict | None = None,  # is given the networks with the "last" and the "best" weights
+    kept: dict
+    | None = None,  # is given the networks with the "last", the "best" and the "swa" weights
 ) -> tuple[XrayNet, pd.DataFrame]:  # the averaged weights as a network, the history
     "Train one network. Raises `ValueError` where a class is missing."
     loss = loss or class_loss(train.labels.numpy())
@@ -120,21 +128,20 @@ def train_member(
     optimizer = build_optimizer(model, lr)
     rate = trapezoid(steps, max(1, steps // 10), 0.9)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    average = EMA(1 - 1 / max(2.0, 0.04 * steps))  # reaches over 4 % of the steps
+    average, swa = EMA(1 - 1 / max(2.0, 0.04 * steps)), SWA(epochs // 2, evaluate=False)
     trainer = Trainer(
         model, loss, optimizer, schedule, schedule_per="step", clip=2.0, folder=folder,
         device=device, precision=choose_precision(precision, "bf16-mixed", device),
-        seed=seed, progress=progress, callbacks=[average],
+        seed=seed, progress=progress, callbacks=[average] if kept is None else [average, swa],
         freeze=[(0, ["body."]), (head_epochs, [])] if head_epochs else None,
     )  # fmt: skip
     history = trainer.fit(batches, None if val is None else loader(val, 256), epochs, resume=resume)
-    mean = copy.deepcopy(model.cpu())
-    average.copy_to(mean)
+    mean = _averaged(model.cpu(), average)
     if kept is not None:
-        kept["last"] = copy.deepcopy(model).eval()
+        kept |= {"last": copy.deepcopy(model).eval(), "swa": _averaged(model, swa)}
         trainer.restore_best()
         kept["best"] = model.eval()
-    return mean.eval(), history
+    return mean, history
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #cc48585d
 def logits_of(
@@ -222,13 +229,9 @@ def cross_fit(
             )
     ensemble = Ensemble(members).eval()
     every = np.random.default_rng(seed).permutation(len(codes))[:2000]
-    known = infer(
-        ensemble,
-        loader(RadiographData(images[every], codes[every]), 128),
-        "cpu",
-        ensemble.members[0].embed,
-    )
-    ensemble.familiar = Familiarity(members[0].features, min(24, len(every) // 4)).fit(known)
+    few = loader(RadiographData(images[every], codes[every]), 128)
+    known = infer(ensemble, few, "cpu", lambda batch: ensemble.answers(batch)[1])
+    ensemble.familiar = Familiarity(known.shape[1], min(24, len(every) // 4)).fit(known)
     return ensemble, outside, histories
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #2c43d2e3

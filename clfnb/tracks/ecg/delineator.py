@@ -235,7 +235,7 @@ def load(
     decision = waves.PDecision(**config["decision"]) if config.get("decision") else None
     found = cls(model, arguments["scheme"], arguments.get("input_leads", 1), device=device)
     if found.together:
-        found.num, found.overlap, found.batch_size = 12000, model.reach, 1
+        found.num, found.overlap, found.batch_size = 24000, model.reach, 1
         found.model = fused(model)
     found.decision = decision
     return found

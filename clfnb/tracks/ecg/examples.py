@@ -73,7 +73,7 @@ def load(
         )
     return pd.DataFrame(rows)
 
-
+# %% ../../../nbs/lib/tracks/ecg/examples.ipynb #f7a028bd
 def _rows(name, recording: Recording, annotator):
     "A row for each annotation file of a record."
     rows = []

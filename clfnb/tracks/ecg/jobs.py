@@ -73,7 +73,7 @@ def do(
             said = f"{type(error).__name__}: {said}"
         return Outcome(job, said if str(job.record) in said else f"{job.record}: {said}")
 
-
+# %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #46321f57
 def _finish(job, recording, found: Delineation):
     "Write the annotations and make what else is wanted."
     beats = beats_table(found)

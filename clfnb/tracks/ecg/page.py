@@ -38,7 +38,7 @@ class Strip:
     facts: dict  # of `intervals.summary`
     gain: float  # mm a mV
 
-
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #b35e47d1
 def strip(
     recording: Recording,  # open
     found: Delineation,  # of the same recording
@@ -109,7 +109,7 @@ def _paper(ax):
         lines += [[(LEFT, y), (right, y)] for y in range(BOTTOM, top + 1, step)]
         ax.add_collection(LineCollection(lines, colors=colour, linewidths=width, zorder=0))
 
-
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #042623f3
 def _row(ax, page, row, middle, pitch):
     "A lead of ten seconds, its name, its calibration and its waves."
     name, begin, signal = row
@@ -140,7 +140,7 @@ def _row(ax, page, row, middle, pitch):
         color="#555555",
     )
 
-
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #e36a8674
 def _waves(ax, page, trace, first, points, colour, low):
     "The waves of one kind on a row: coloured trace, and strokes at onset and end."
     x, y = trace
@@ -225,7 +225,7 @@ def svg(
         draw(page).savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
 
-
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #f1f8e239
 HTML = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

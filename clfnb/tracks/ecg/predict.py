@@ -59,7 +59,7 @@ OPTIONS = [
     ),
 ]
 
-
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #aadf1c78
 def jobs_of(
     place: str,  # as typed
     out: str | None,  # as typed
@@ -91,7 +91,7 @@ def _name(record, place):
     "What tables call a recording: its path below the folder that was asked for."
     return record.relative_to(place).as_posix() if Path(place).is_dir() else record.name
 
-# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #908bc99d
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #d27ca72d
 def finish(
     outcomes: list,  # of `clfnb.tracks.ecg.jobs.Outcome`
     wanted: dict,  # table -> file or None
@@ -119,7 +119,7 @@ def finish(
             if wanted.get(kind):
                 write_pages(wanted[kind], pages)
 
-
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #da9cb553
 def tell(
     outcome,  # of `clfnb.tracks.ecg.jobs`
 ) -> None:

@@ -9,7 +9,6 @@ __all__ = ['ROWS', 'SLOWEST', 'optional', 'EdfRecord', 'ArrayRecord', 'split_uni
            'Recording', 'open_recording', 'choose_leads', 'bridge']
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #19b69259
-import contextlib
 import importlib
 import tempfile
 from dataclasses import dataclass
@@ -60,28 +59,30 @@ class EdfRecord:
             (n / r for n, r in zip(self._samples, self.rates, strict=True)), default=0
         )
 
-    def read(
-        self,
-        channels: list[int],  # which signals, at least one
-        first: int,  # sample to begin with, at the rate of the fastest of them
-        last: int,  # sample behind the last
-    ) -> np.ndarray:  # (samples, channels) float32 in mV (or the signal's unit)
-        "A piece of some signals."
-        rate = max(self.rates[c] for c in channels)
-        columns = []
-        for c in channels:
-            own = self.rates[c] / rate
-            begin, end = int(np.floor(first * own)), int(np.ceil(last * own)) + 1
-            begin, end = (min(max(at, 0), self._samples[c]) for at in (begin, end))
-            with reading(self.path, "a file whose signals can be read"):
-                values = self._reader.readSignal(c, begin, end - begin)
-            columns.append(_at(np.arange(first, last) * own - begin, values))
-            columns[-1] *= millivolts(self.units[c]) or 1
-        return np.stack(columns, axis=1).astype(np.float32)
-
     def close(self):
         "Close the file."
         self._reader.close()
+
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #0a6ecb1f
+@patch
+def read(
+    self: EdfRecord,
+    channels: list[int],  # which signals, at least one
+    first: int,  # sample to begin with, at the rate of the fastest of them
+    last: int,  # sample behind the last
+) -> np.ndarray:  # (samples, channels) float32 in mV (or the signal's unit)
+    "A piece of some signals."
+    rate = max(self.rates[c] for c in channels)
+    columns = []
+    for c in channels:
+        own = self.rates[c] / rate
+        begin, end = int(np.floor(first * own)), int(np.ceil(last * own)) + 1
+        begin, end = (min(max(at, 0), self._samples[c]) for at in (begin, end))
+        with reading(self.path, "a file whose signals can be read"):
+            values = self._reader.readSignal(c, begin, end - begin)
+        columns.append(_at(np.arange(first, last) * own - begin, values))
+        columns[-1] *= millivolts(self.units[c]) or 1
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _at(places, values):
@@ -152,7 +153,7 @@ def _is_number(word):
     except ValueError:
         return False
 
-
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #87a0cc26
 def read_table(
     path: Path,  # a row a sample, a column a signal
     rate: float,  # Hz
@@ -334,7 +335,7 @@ def _open(path, fs):
         return read_mat(path, fs)
     return read_dicom(path) if kind == ".dcm" else WfdbRecord(path)
 
-# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #2b21d078
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #4688ed04
 def choose_leads(
     source,  # of one of the formats
     path: Path,  # for messages
@@ -365,7 +366,7 @@ def choose_leads(
         raise InputError(f"{path}: expected samples, found a record of length 0")
     return chosen, left_out
 
-
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #63572fe3
 def _named(source, path, leads):
     "The leads of some names, whatever their case."
     places = {name.lower(): place for place, name in reversed(list(enumerate(source.names)))}

@@ -130,7 +130,7 @@ class Found:
     worth: np.ndarray  # (seconds, leads) weights of what is kept
     sums: np.ndarray  # of `lead_sums`, of what is kept
 
-
+# %% ../../../nbs/lib/tracks/ecg/streams.ipynb #2a987d27
 def _one_piece(predictor, recording, piece):
     "The points of a piece, its context included, and the quality of what is kept of it."
     raw = recording.read(piece.first, piece.last)
@@ -249,7 +249,7 @@ class Delineation:
     leads: pd.DataFrame  # lead, unit, used, weight, the columns of `LEAD_COLUMNS`, note
     usable: np.ndarray  # (seconds,) whether any lead was alive
 
-
+# %% ../../../nbs/lib/tracks/ecg/streams.ipynb #8de304ab
 def delineate_recording(
     predictor,  # of `clfnb.tracks.ecg.delineator`
     recording: Recording,  # open

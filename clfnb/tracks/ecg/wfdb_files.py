@@ -60,7 +60,7 @@ def header_lines(
     lines = [line.strip() for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
-
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #1d8d7f2d
 def parse_header(
     path: str | Path,  # record without suffix
 ) -> Header:
@@ -195,53 +195,57 @@ class Segment:
         ):
             self._rename()
 
-    def _rename(self):
-        "Make the record readable under another name."
-        self._folder = tempfile.TemporaryDirectory(prefix="clfnb-wfdb-")
-        place, files = Path(self._folder.name), {}
-        lines = [f"record {len(self.signals)} {self.header.fs} {self.frames}"]
-        for signal in self.signals:
-            name = files.setdefault(signal["file"], f"f{len(files)}.dat")
-            lines.append(name + signal["line"][len(signal["file"]) :])
-        for old, new in files.items():
-            (place / new).symlink_to((self.header.path.parent / old).absolute())
-        (place / "record.hea").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        self._record = str(place / "record")
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #2cb5f471
+@patch
+def _rename(self: Segment):
+    "Make the record readable under another name."
+    self._folder = tempfile.TemporaryDirectory(prefix="clfnb-wfdb-")
+    place, files = Path(self._folder.name), {}
+    lines = [f"record {len(self.signals)} {self.header.fs} {self.frames}"]
+    for signal in self.signals:
+        name = files.setdefault(signal["file"], f"f{len(files)}.dat")
+        lines.append(name + signal["line"][len(signal["file"]) :])
+    for old, new in files.items():
+        (place / new).symlink_to((self.header.path.parent / old).absolute())
+    (place / "record.hea").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    self._record = str(place / "record")
 
-    def read(
-        self,
-        channels: list[int],  # which signals, at least one
-        first: int,  # frame to begin with
-        last: int,  # frame behind the last
-    ) -> list[
-        np.ndarray
-    ]:  # of each signal (frames · its samples in a frame,) float32 in mV or its unit
-        "Samples of some signals; NaN beyond the end of a file. Raises `InputError` naming the record."
-        import wfdb
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #855a1375
+@patch
+def read(
+    self: Segment,
+    channels: list[int],  # which signals, at least one
+    first: int,  # frame to begin with
+    last: int,  # frame behind the last
+) -> list[
+    np.ndarray
+]:  # of each signal (frames · its samples in a frame,) float32 in mV or its unit
+    "Samples of some signals; NaN beyond the end of a file. Raises `InputError` naming the record."
+    import wfdb
 
-        whole = [
-            np.full((last - first) * self.signals[c]["frame"], np.nan, np.float32) for c in channels
-        ]
-        groups = {}
-        for place, channel in enumerate(channels):
-            groups.setdefault(self.ends[channel], []).append((place, channel))
-        for end, members in groups.items():
-            stop = min(last, end)
-            if stop <= first:
-                continue
-            with reading(self.header.path, "a record whose signal can be read"):
-                found = wfdb.rdrecord(
-                    self._record,
-                    sampfrom=first,
-                    sampto=stop,
-                    channels=[channel for _, channel in members],
-                    smooth_frames=False,
-                    return_res=32,
-                )
-            for (place, channel), values in zip(members, found.e_p_signal, strict=True):
-                factor = millivolts(self.signals[channel]["unit"]) or 1
-                whole[place][: len(values)] = values * np.float32(factor)
-        return whole
+    whole = [
+        np.full((last - first) * self.signals[c]["frame"], np.nan, np.float32) for c in channels
+    ]
+    groups = {}
+    for place, channel in enumerate(channels):
+        groups.setdefault(self.ends[channel], []).append((place, channel))
+    for end, members in groups.items():
+        stop = min(last, end)
+        if stop <= first:
+            continue
+        with reading(self.header.path, "a record whose signal can be read"):
+            found = wfdb.rdrecord(
+                self._record,
+                sampfrom=first,
+                sampto=stop,
+                channels=[channel for _, channel in members],
+                smooth_frames=False,
+                return_res=32,
+            )
+        for (place, channel), values in zip(members, found.e_p_signal, strict=True):
+            factor = millivolts(self.signals[channel]["unit"]) or 1
+            whole[place][: len(values)] = values * np.float32(factor)
+    return whole
 
 # %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #47e6eb85
 class WfdbRecord:
@@ -274,25 +278,25 @@ class WfdbRecord:
                 if end < self.frames
             }
 
-    def _join(self):
-        "Where each segment lies, and which signals there are."
-        start, self.parts = 0, []
-        for name, length in self.header.segments:
-            if length:
-                self.parts.append((start, length, name))
-                start += length
-        names = [name for name, _ in self.header.segments if name != "~"]
-        if not names:
-            raise InputError(
-                f"{self.header.path}: expected a segment with signals, found only gaps"
-            )
-        self.signals = parse_header(self.header.path.parent / names[0]).signals
-
     def close(self):
         "Let the segment go that was read last."
         self._open = None
 
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #2c1c0e26
+@patch
+def _join(self: WfdbRecord):
+    "Where each segment lies, and which signals there are."
+    start, self.parts = 0, []
+    for name, length in self.header.segments:
+        if length:
+            self.parts.append((start, length, name))
+            start += length
+    names = [name for name, _ in self.header.segments if name != "~"]
+    if not names:
+        raise InputError(f"{self.header.path}: expected a segment with signals, found only gaps")
+    self.signals = parse_header(self.header.path.parent / names[0]).signals
 
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #fa8cb37c
 def unique(
     names: list[str],  # of signals
 ) -> list[str]:  # as many; the second "II" is "II (2)"

@@ -107,7 +107,7 @@ def parts(
     check(part, groups=examples.table.group.to_numpy(), paths=examples.table.path.tolist())
     return part
 
-
+# %% ../../../nbs/lib/tracks/plankton/examples.ipynb #31c3cebb
 def _given_parts(examples, fractions, seed):
     "The split of the table; a part that it lacks is drawn from the training part, with a note."
     part = examples.table.split.to_numpy().astype(object)

@@ -13,9 +13,12 @@ import torch
 from torch import nn
 
 from ...data.images.augment import PictureInput
+from ...data.images.datasets import CropData, SquareData
 from ...models.convolutional import ResidualNet
+from ...models.pretrained import Transfer
 from ...vision.predictor import ImagePredictor, energy_quantiles
 from ...vision.recipe import muon
+from ...vision.views import logits_of
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #d3913ccc
 class PlanktonNet(nn.Module):
@@ -53,12 +56,16 @@ def build_model(
     widths: tuple[int, ...] = (24, 64, 128, 256),  # channels of each stage
     blocks: tuple[int, ...] = (1, 2, 2, 1),  # residual blocks of each stage
     dropout: float = 0.2,  # share of the last vector switched off in training
+    pyramid: tuple[int, ...] = (),  # levels of spatial pyramid pooling; none: mean and maximum
+    backbone: str = "",  # a network of torchvision instead, without weights, as `Transfer` takes it
     **look,  # arguments of `PictureInput`
-) -> PlanktonNet:
-    "The residual network of lesson 2 with its input layer."
+) -> nn.Module:
+    "The residual network of lesson 2 with its input layer, or the study's network."
+    if backbone:
+        return Transfer(backbone, classes, None, px=px)
     return PlanktonNet(
         PictureInput(px, **look),
-        ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout),
+        ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout, pyramid=tuple(pyramid)),
     )
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #c280ad2a
@@ -101,17 +108,21 @@ def model_config(
     temperature: float,  # by which logits are divided
     val_logits: np.ndarray,  # (n, classes) of the validation split, before the temperature
     size: int = 64,  # side of the stored squares
+    prior=None,  # (classes,) logarithms of the class frequencies; None: not kept
+    tau: float | None = None,  # the share of them that was chosen on the validation split
     **arguments,  # of `build_model`, without the number of classes
 ) -> dict:  # what `Predictor.load` needs
     "The configuration that is saved beside the weights."
     return {
         "track": "plankton",
-        "architecture": "ResidualNet",
+        "architecture": arguments.get("backbone") or "ResidualNet",
         "arguments": arguments,
         "classes": list(classes),
         "size": size,
         "temperature": float(temperature),
         "energy": energy_quantiles(val_logits),
+        "prior": None if prior is None else [round(float(value), 6) for value in prior],
+        "tau": None if tau is None else float(tau),
     }
 
 
@@ -119,3 +130,21 @@ class Predictor(ImagePredictor):
     "A trained network with all that is needed to name new pictures."
 
     track, build_model = "plankton", staticmethod(build_model)
+
+    def data(
+        self,
+        images,  # decoded `Pictures`
+    ) -> SquareData:
+        "Images fitted into squares; for the study's network cut or padded, as it was trained."
+        if not isinstance(self.model, Transfer):
+            return super().data(images)
+        return CropData(images, np.zeros(len(images)), self.size)
+
+    def logits(
+        self,
+        data: SquareData,  # of `data`
+    ) -> np.ndarray:  # (n, classes)
+        "What the network says: over sixteen views, or of the images as they lie for the study's."
+        if not isinstance(self.model, Transfer):
+            return super().logits(data)
+        return logits_of(self.model, data, None, 32, self.device)

@@ -74,6 +74,7 @@ def train_two_phases(
     epochs: tuple[int, int] = (50, 50),  # at most, in each phase; 0 leaves it out
     rates: tuple[float, float] = (0.01, 0.0001),  # of each phase
     patience: int = 5,  # epochs without improvement
+    decay: Callable | None = None,  # of the first phase, from `step_decay`; None: the study's
     folder: Path | None = None,  # for checkpoints: head/ and top/
     **options,  # of `train_phase`
 ) -> pd.DataFrame:  # both histories, with a column `phase`
@@ -83,7 +84,7 @@ def train_two_phases(
         if most == 0:
             continue
         optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
-        decay = step_decay() if phase == "head" else None
+        falling = (decay or step_decay()) if phase == "head" else None
         place = Path(folder) / phase if folder else None
         histories[phase] = train_phase(
             model,
@@ -93,7 +94,7 @@ def train_two_phases(
             optimizer,
             most,
             patience,
-            decay,
+            falling,
             folder=place,
             **options,
         )

@@ -1,0 +1,100 @@
+"""The delineator that ships: what it weighs, what it survives, and that it keeps quiet where there is no P wave."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clfnb.models.shipped import shipped
+from clfnb.simulate.ecg.varied import simulate_rhythm
+from clfnb.tracks.ecg.delineator import CONTEXT_S, Predictor
+
+CASES = Path(os.environ.get("CLFNB_DATA", "no-data")).parent / "cases" / "ecg"
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor.load()
+
+
+@pytest.fixture(scope="module")
+def sinus():
+    return simulate_rhythm("sinus", 60, seed=[4, 1], level=0.5)
+
+
+def found_share(found, true, samples=10):
+    """The share of true points with a found one within some samples."""
+    return (np.abs(np.asarray(true)[:, None] - found).min(axis=1) <= samples).mean()
+
+
+def test_the_weights_are_small_and_their_card_names_the_data():
+    folder = shipped("ecg")
+    assert (folder / "model.safetensors").stat().st_size < 3e6
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "QT Database" in card and "ODC-By" in card and "not a medical device" in card
+
+
+def test_a_simulated_patient_is_delineated(predictor, sinus):
+    signal, beats, _ = sinus
+    found = predictor.delineate(signal)
+    for point in ("p_peak", "qrs_on", "r_peak", "t_end"):
+        true = beats[point][beats[point] >= 0]
+        assert found_share(found[point], true, 15) > 0.95, point
+    for wave in ("p", "t"):
+        assert len({len(found[f"{wave}_{end}"]) for end in ("on", "peak", "end")}) == 1
+
+
+@pytest.mark.parametrize("kind", ["fibrillation", "flutter", "junctional"])
+def test_no_p_wave_where_there_is_none(predictor, kind):
+    alone = total = 0
+    for number in range(3):
+        signal, beats, _ = simulate_rhythm(kind, 30, seed=[4, 2, number])
+        before = beats.qrs_on.to_numpy()[:, None] - predictor.delineate(signal)["p_on"]
+        alone += (~((before > 0) & (before < 75)).any(axis=1)).sum()
+        total += len(beats)
+    assert alone / total > 0.85, f"{alone} of {total} beats were left without a P wave"
+
+
+@pytest.mark.parametrize("harm", ["spike of 100 mV", "dead lead", "lead of noise"])
+def test_one_bad_thing_does_not_destroy_the_record(predictor, sinus, harm):
+    signal = sinus[0].copy()
+    if harm == "spike of 100 mV":
+        signal[7000, 0] += 100
+    elif harm == "dead lead":
+        signal[:, 1] = 3.5
+    else:
+        signal[:, 1] = np.random.default_rng(0).normal(0, 1, len(signal))
+    clean, harmed = predictor.delineate(sinus[0]), predictor.delineate(signal)
+    far = clean["r_peak"][np.abs(clean["r_peak"] - 7000) > 500]
+    assert found_share(harmed["r_peak"], far) > 0.98
+    assert found_share(harmed["t_end"], far + 60, 60) > 0.9
+
+
+def test_the_answer_does_not_depend_on_where_the_record_was_cut(predictor, sinus):
+    signal = sinus[0].copy()
+    signal[9000, 0] += 100
+    whole = predictor.delineate(signal)
+    for cut, points in (
+        (4000, list(whole)),
+        (4007, ["p_on", "p_end", "qrs_on", "r_peak", "qrs_end"]),
+    ):
+        part = predictor.delineate(signal[cut:])
+        for point in points:
+            inside = whole[point][whole[point] > cut + CONTEXT_S * 250]
+            share = found_share(part[point] + cut, inside, 0 if cut % 16 == 0 else 1)
+            assert share > (0.999 if cut % 16 == 0 else 0.9), (cut, point, share)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="no folder cases/ecg beside CLFNB_DATA")
+@pytest.mark.parametrize(("name", "beats"), [("hr140", 0), ("hr180", 0), ("af", 0)])
+def test_cases(predictor, name, beats):
+    import wfdb
+
+    record = wfdb.rdrecord(str(CASES / name / name))
+    found = predictor.delineate(record.p_signal.astype(np.float32), record.fs)
+    rate = 60 * len(found["r_peak"]) / (record.sig_len / record.fs)
+    expected = {"hr140": 140, "hr180": 180}.get(name)
+    assert expected is None or abs(rate - expected) <= 5
+    if name == "af":
+        assert len(found["p_peak"]) <= 0.05 * len(found["r_peak"])
