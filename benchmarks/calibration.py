@@ -12,6 +12,7 @@ from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from clfnb.evaluation.calibration import (
+    calibration_table,
     ece,
     events,
     noise_floor,
@@ -54,6 +55,26 @@ def compare(what: str, ours, theirs: dict) -> None:
         )
 
 
+def large(n: int, classes: int) -> None:
+    "Both bands of 200 draws, and the whole table of measures, once each, beside the bare error of a peer."
+    probs, y = examples(n, classes)
+    tensors = torch.tensor(probs), torch.tensor(y)
+    calls = {
+        "torchmetrics' ECE": lambda: multiclass_calibration_error(*tensors, classes, 15),
+        "both bands, 200 draws": lambda: reliability_curve(probs, y, draws=200),
+        "diagram": lambda: reliability_diagram(probs, y, draws=200),
+        "table of 8 measures, 200 draws": lambda: calibration_table(probs, y, draws=200),
+    }
+    spent = {}
+    for name, call in calls.items():
+        start = time.process_time()
+        call()
+        spent[name] = time.process_time() - start
+    peer = spent["torchmetrics' ECE"]
+    told = (f"{name} {s:.2f} s (ratio {s / peer:.1f})" for name, s in spent.items())
+    print(f"{n} x {classes}: {', '.join(told)}", flush=True)
+
+
 def main() -> None:
     "Print one line a measurement."
     torch.set_num_threads(1)
@@ -88,6 +109,8 @@ def main() -> None:
         )
     except ImportError:
         print("relplot is not installed (extra 'bench')")
+    for n, classes in ((1_000_000, 10), (20_000, 1000)):
+        large(n, classes)
     probs, y = examples(20_000, 10)
     curve, drawn, floor = seconds_of(lambda: reliability_curve(probs, y), lambda: reliability_diagram(probs, y).figure.savefig(io.BytesIO(), dpi=120),
                                      lambda: noise_floor(probs))  # fmt: skip

@@ -132,7 +132,7 @@ def train_one(images, table, fold, seed, how, options):
 
 
 def show(log):
-    "The tables of a log, in Markdown: mean over the seeds, lowest to highest."
+    "The tables of a log: mean over the seeds, lowest to highest."
     rows = pd.DataFrame([json.loads(line) for line in log.read_text().splitlines()])
 
     def cell(values):
@@ -147,7 +147,7 @@ def show(log):
         print(f"\n### {what}, n = {part.groupby('split').n.first().to_dict()}\n")
         for figure in figures:
             table = part.pivot_table(index="name", columns="split", values=figure, aggfunc=cell, sort=False)  # fmt: skip
-            print(f"{figure}\n{table.to_markdown()}\n")
+            print(f"{figure}\n{table.to_string()}\n")
 
 
 def main():

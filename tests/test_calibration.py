@@ -5,16 +5,20 @@ import sys
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import ndtr
 
+from clfnb.cli import main
 from clfnb.evaluation.calibration import (
     Temperature,
+    brier,
     calibration_table,
     classwise_ece,
     debiased_ece,
     ece,
     metric_interval,
+    nll,
     noise_floor,
     prediction_table,
     read_predictions,
@@ -243,6 +247,119 @@ def test_tables_from_elsewhere(form, tmp_path):
     assert found.probs == pytest.approx(probs) and found.names == names and found.left_out == 0
     assert (found.table.split == np.tile(["val", "test"], 300)).all()
     assert found.notes == ["split 'valid' is read as 'val'"]
+
+
+@pytest.mark.parametrize("t", [0.02, 0.1])
+def test_intervals_cover_where_gaps_are_as_large_as_their_noise(t):
+    """A world in which reversed bootstrap intervals begin too high: gaps grow with the confidence."""
+    rng, held, low_missed = np.random.default_rng(3), 0, 0
+    large = rng.uniform(0.5, 1, 400_000)
+    edges = np.linspace(0, 1, 16)
+    gaps = np.histogram(large, edges, weights=t * (large - 0.45))[0]
+    true = np.abs(gaps).sum() / len(large)
+    for study in range(150):
+        stated = rng.uniform(0.5, 1, 1000)
+        y = (rng.random(1000) < stated - t * (stated - 0.45)).astype(int)
+        _, low, high = metric_interval(ece, stated, y, draws=150, seed=study)
+        held, low_missed = held + (low <= true <= high), low_missed + (true < low)
+    assert held / 150 > 0.9 and low_missed / 150 < 0.06
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_every_measure_takes_short_numbers(dtype):
+    """Rows of half precision sum to 1 within their rounding, and all measures know it."""
+    torch = pytest.importorskip("torch")
+    probs, y = model(300, 40, 1.5)
+    short, labels = torch.tensor(probs).to(getattr(torch, dtype)), torch.tensor(y)
+    for metric in (ece, debiased_ece, classwise_ece, smooth_ece, brier, nll):
+        assert metric(short, labels) == pytest.approx(metric(probs, y), rel=0.05, abs=5e-3)
+    assert verdict(short, labels, draws=50).answer == verdict(probs, y, draws=50).answer
+    assert len(calibration_table(short, labels, draws=20)) == 8
+    assert reliability_curve(short, labels, draws=20).table.n.sum() == 300
+    assert noise_floor(short, draws=20).mean > 0
+    names = [str(k) for k in range(40)]
+    assert read_predictions(prediction_table(short, labels, names)).probs.shape == (300, 40)
+
+
+def test_weights_against_netcal_and_scikit_learn():
+    """Weighted scores are those of scikit-learn, and a weighted curve is that of repeated examples."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    probs, y = model(2000, 5, 1.5)
+    times = np.random.default_rng(1).integers(1, 5, 2000)
+    copies = np.repeat(np.arange(2000), times)
+    assert nll(probs, y, times) == pytest.approx(metrics.log_loss(y, probs, sample_weight=times))
+    netcal = pytest.importorskip("netcal.metrics")
+    assert ece(probs, y, weights=times) == pytest.approx(
+        netcal.ECE(15).measure(probs[copies], y[copies]), abs=1e-6
+    )
+    one = reliability_curve(probs, y, weights=times, draws=50).table
+    other = reliability_curve(probs[copies], y[copies], draws=50).table
+    for column in ("confidence", "share", "weight"):
+        np.testing.assert_allclose(one[column], other[column])
+    assert one.n.sum() == 2000
+    grouped = verdict(probs, y, np.arange(2000) // 2, weights=times)
+    assert grouped.gap == pytest.approx(verdict(probs[copies], y[copies]).gap)
+    logits = np.log(probs)
+    assert Temperature().fit(logits, y, weights=times).temperature == pytest.approx(
+        Temperature().fit(logits[copies], y[copies]).temperature, rel=1e-4
+    )
+
+
+def test_curves_of_another_event_do_not_share_axes():
+    stated, y = np.full(100, 0.3), np.arange(100) % 2
+    ax = reliability_diagram(stated, y, draws=20)
+    reliability_diagram(stated, y, draws=20, ax=ax)
+    with pytest.raises(ValueError, match="expected the same event for all curves"):
+        reliability_diagram(np.stack([1 - stated, stated], 1), y, draws=20, ax=ax)
+    with pytest.raises(ValueError, match="expected the same event for all curves"):
+        reliability_diagram({"a": stated, "b": np.stack([1 - stated, stated], 1)}, y, draws=20)
+
+
+@pytest.mark.parametrize("form", ["probabilities", "logits", "one column", "parquet"])
+def test_calibrate_command(form, tmp_path, capsys, monkeypatch):
+    """One's own predictions: verdicts, table, diagram, temperature, recalibrated file."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 1.5, (600, 3))
+    y = (rng.random((600, 1)) > softmax(honest).cumsum(1)).sum(1).clip(max=2)
+    names = ["NA", "None", "diatom"]
+    table = prediction_table(softmax(2 * honest), y, names, group=np.arange(600) // 2, depth=1)
+    if form == "logits":
+        table = table.drop(columns=[f"p_{name}" for name in names])
+        table = table.assign(**{f"logit_{name}": 2 * honest[:, k] for k, name in enumerate(names)})
+    if form == "one column":
+        table = table.drop(columns=["p_None", "p_diatom"])
+        table["label"] = np.where(y == 0, "NA", "other")
+    file = tmp_path / ("mine.parquet" if form == "parquet" else "mine.csv")
+    table.to_parquet(file) if form == "parquet" else table.to_csv(file, index=False)
+    assert main(["calibrate", str(file), "--draws", "30"]) == 0
+    said = capsys.readouterr().out
+    assert "note: columns that are not used: depth" in said
+    assert "no column split: each fifth is judged" in said and "600 examples in 300 groups" in said
+    assert ("the event is the class 'NA'" in said) == (form == "one column")
+    made = tmp_path / "mine-calibration"
+    assert sorted(path.name for path in made.iterdir()) == [
+        "diagram.png", "recalibrated.csv", "table.csv", "temperature.json"
+    ]  # fmt: skip
+    back = read_predictions(made / "recalibrated.csv")
+    assert len(back.y) == 600 and set(back.names) >= {"NA"}
+    if form != "one column":
+        assert back.names == names and "over-confident" in said
+        assert ece(back.probs, back.y) < 0.6 * ece(softmax(2 * honest), y)
+
+
+def test_calibrate_command_refuses(tmp_path, capsys):
+    table = pd.DataFrame({"label": ["a", "b"] * 20, "p_a": 0.4, "p_b": 0.6, "group": [None] * 40})
+    for change, said in (
+        ({}, "groups, row 0: expected a group"),
+        ({"p_a": 3.0}, "apply softmax if these are logits"),
+        ({"group": 1}, "expected at least 10 groups"),
+        ({"group": range(40), "weight": -1}, "weights, row 0: expected a number of at least 0"),
+    ):
+        table.assign(**change).to_csv(tmp_path / "a.csv", index=False)
+        assert main(["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out")]) == 1
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
 
 
 def test_light_to_import():

@@ -30,7 +30,7 @@ from clfnb.data.images.files import class_table
 from clfnb.data.splits import LeakError, check
 from clfnb.models.convolutional import ResidualNet
 from clfnb.models.pretrained import Transfer
-from clfnb.preprocessing.images import crop_or_pad, fit
+from clfnb.preprocessing.images import crop_or_pad, fit, read_image
 from clfnb.simulate.plankton.folder import write
 from clfnb.tracks.plankton.examples import parts, read_examples
 from clfnb.tracks.plankton.network import Predictor, build_model, model_config
@@ -359,6 +359,88 @@ def test_predict_plankton_writes_a_row_a_picture(tmp_path, folder, model_folder,
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-4)
     np.testing.assert_allclose(probs.max(1), table.probability, atol=1e-6)
     assert f"{len(examples)} pictures named, 0 left out" in capsys.readouterr().out
+
+
+def test_predict_plankton_takes_frequencies_out(tmp_path, folder, examples, capsys):
+    """With --tau the ratio of two columns changes by the ratio of their frequencies to that power."""
+    torch.manual_seed(0)
+    arguments = dict(px=16, widths=(8, 16), blocks=(1, 1))
+    model = build_model(len(examples.classes), **arguments)
+    logits = logits_of(model, examples.squares(np.arange(40)))
+    counts = np.bincount(examples.table.code)
+    prior = np.log(counts / counts.sum())
+    config = model_config(examples.classes, 1.3, logits, prior=prior, tau=0.5, **arguments)
+    kept = save_model(tmp_path / "model", model, config, "# untrained")
+    words = ["predict", "plankton", str(folder / "imgs"), "--run", str(kept), "--probs"]
+    tables = {}
+    for tau in ("0", "balanced", "1"):
+        assert main([*words, "--tau", tau, "--csv", str(tmp_path / "t.csv")]) == 0
+        said = capsys.readouterr().err
+        assert ("answers for counting" in said) == (tau == "0")
+        tables[tau] = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    first, second = (f"p_{name}" for name in examples.classes[:2])
+    ratio = {tau: np.log(t[first] / t[second]) for tau, t in tables.items()}
+    for tau, power in (("balanced", 0.5), ("1", 1.0)):
+        np.testing.assert_allclose(
+            ratio["0"] - ratio[tau], power * (prior[0] - prior[1]), atol=1e-3
+        )
+    assert main([*words, "--tau", "3"]) == 2
+
+
+def noise_image(path, high=20):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(abs(hash(path.name)) % 2**32)
+    Image.fromarray(rng.integers(0, 256, (high, 30), dtype=np.uint8)).save(path)
+
+
+def test_folders_with_all_that_people_leave_in_them(tmp_path):
+    """Links, loops, hidden folders, dangling links, unread formats, one picture in two classes."""
+    for name in ("a", "b"):
+        for i in range(4):
+            noise_image(tmp_path / "d" / name / f"{name}{i}.png")
+    for name in ("__MACOSX", ".ipynb_checkpoints"):
+        noise_image(tmp_path / "d" / name / "x.png")
+    (tmp_path / "d" / ".DS_Store").touch()
+    (tmp_path / "d" / "empty").mkdir()
+    (tmp_path / "d" / "a" / "photo.heic").touch()
+    noise_image(tmp_path / "elsewhere" / "c0.png")
+    (tmp_path / "d" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "d" / "b" / "loop").symlink_to(tmp_path / "d")
+    (tmp_path / "d" / "b" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "d" / "b" / "twin.png").write_bytes((tmp_path / "d" / "a" / "a0.png").read_bytes())
+    found = read_examples(tmp_path / "d")
+    assert found.classes == ["a", "b", "c"] and len(found) == 10
+    assert len(found.errors) == 1 and "gone.png: a link to nowhere" in found.errors[0]
+    said = "; ".join(found.notes)
+    for word in ("1 .heic", "empty", "loop: a link to a folder above it", "stands in two classes"):
+        assert word in said, said
+
+
+def test_twelve_bits_in_sixteen(tmp_path):
+    """A camera's 12 bits use the whole scale; true 16 bits are left as they are."""
+    ramp = np.arange(0, 4096, 16, dtype=np.uint16)[None].repeat(4, 0)
+    Image.fromarray(ramp).save(tmp_path / "twelve.png")
+    Image.fromarray(ramp * 16).save(tmp_path / "sixteen.png")
+    with pytest.warns(UserWarning, match="read as 12 bits"):
+        twelve = read_image(tmp_path / "twelve.png")
+    assert abs(twelve.astype(int) - read_image(tmp_path / "sixteen.png")).max() <= 1
+    assert twelve.max() > 250
+
+
+def test_regions_of_an_ifcb_bin_are_named(tmp_path, model_folder, capsys, monkeypatch):
+    monkeypatch.setenv("CLFNB_CACHE", str(tmp_path / "cache"))
+    shapes, data, lines = [(12, 20), (0, 0), (30, 9)], b"", []
+    for high, wide in shapes:
+        lines.append(",".join(["0"] * 15 + [str(wide), str(high), str(len(data)), "0"]))
+        data += bytes(range(256)) * 2 if high else b""
+        data = data[: sum(h * w for h, w in shapes[: len(lines)])]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "D20130526T095207_IFCB013.adc").write_text("\n".join(lines))
+    (tmp_path / "bin" / "D20130526T095207_IFCB013.roi").write_bytes(data)
+    words = ["predict", "plankton", str(tmp_path / "bin"), "--run", str(model_folder)]
+    assert main([*words, "--csv", str(tmp_path / "t.csv")]) == 0
+    names = [Path(path).name for path in pd.read_csv(tmp_path / "t.csv").path]
+    assert names == [f"D20130526T095207_IFCB013_0000{k}.png" for k in (1, 3)]
 
 
 def test_predict_plankton_names_broken_pictures(tmp_path, folder, model_folder, capsys):

@@ -29,7 +29,9 @@ class Pictures:
     shapes: np.ndarray  # (n, 2) heights and widths
 
     def __post_init__(self):
-        self.ends = np.cumsum(self.shapes.prod(axis=1))
+        sizes = self.shapes.prod(axis=1)
+        self.ends = np.cumsum(sizes)
+        self.starts = self.ends - sizes
         if len(self.data) != (self.ends[-1] if len(self.ends) else 0):
             raise ValueError(
                 f"expected {self.ends[-1] if len(self.ends) else 0} bytes for {len(self.shapes)} pictures, found {len(self.data)}"
@@ -39,9 +41,7 @@ class Pictures:
         return len(self.shapes)
 
     def __getitem__(self, i):
-        return self.data[self.ends[i] - self.shapes[i].prod() : self.ends[i]].reshape(
-            self.shapes[i]
-        )
+        return self.data[self.starts[i] : self.ends[i]].reshape(self.shapes[i])
 
 
 def pack(

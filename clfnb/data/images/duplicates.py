@@ -54,11 +54,11 @@ def near_identical(
         alike &= (np.abs(shapes[rows, None] - shapes[None, columns]) <= pixels).all(axis=2)
         i, j = np.nonzero(alike)
         pairs.append(np.stack([rows[i], columns[j]], axis=1))
-    digests = pd.factorize(
-        np.array(
-            [hashlib.sha256(pictures[i]).hexdigest() + str(shapes[i]) for i in range(len(pictures))]
-        )
-    )[0]
+    whole = [
+        f"{hashlib.sha256(pictures[i]).hexdigest()} {high} {wide}"
+        for i, (high, wide) in enumerate(shapes.tolist())
+    ]
+    digests = pd.factorize(np.array(whole, dtype=object))[0]
     i, j = np.concatenate(
         [
             *pairs,

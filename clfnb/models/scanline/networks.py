@@ -127,8 +127,8 @@ class LineReader(nn.Module):
     ):
         super().__init__()
         first = ((CENTRES - HALF + MARGIN) * PER_MODULE).round().long()
-        samples = torch.arange(int(2 * HALF * PER_MODULE), device=first.device)
-        self.register_buffer("index", first[:, None] + samples, persistent=False)
+        window = torch.arange(int(2 * HALF * PER_MODULE), device=first.device)
+        self.register_buffer("index", first[:, None] + window, persistent=False)
         self.embed = nn.Sequential(
             nn.Linear(2 * self.index.shape[1], width), nn.GELU(), nn.Linear(width, width)
         )

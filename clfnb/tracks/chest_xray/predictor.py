@@ -122,7 +122,8 @@ def answers(
         logits, vectors = self.ensemble.answers(batch)
         return logits, self.ensemble.familiar(vectors)
 
-    data = loader(RadiographData(images, np.zeros(len(images))), 128)
+    batch_size = 32 if self.device == "cpu" else 256  # what a processor's cache holds
+    data = loader(RadiographData(images, np.zeros(len(images))), batch_size)
     logits, unknown = infer(self.ensemble, data, self.device, both)
     return 1 / (1 + np.exp(-logits.double().numpy() / self.temperature)), unknown.numpy()
 

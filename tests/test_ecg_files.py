@@ -1,0 +1,272 @@
+"""`clfnb predict ecg` on recordings as they come: layouts, gaps, dead leads, formats, cuts, and a stop in the middle. The model is the one that ships."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+from click.testing import CliRunner
+
+from clfnb.settings import load_settings
+from clfnb.simulate.ecg.records import simulate
+from clfnb.tracks.ecg.predict import command
+from clfnb.tracks.ecg.readers import ArrayRecord, Recording, open_recording
+from clfnb.tracks.ecg.streams import delineate_recording
+
+SHIPPED = Path(__file__).parent.parent / "clfnb" / "weights" / "ecg"
+pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="no weights of the ECG track ship")
+CASES = load_settings().data_dir.parent / "cases" / "ecg"
+# counted by hand: beats, and how many may be missing because they are under a gap or an artefact
+BEATS = {
+    "one_lead_flat": (35, 0),
+    "one_spike_100mV": (35, 1),
+    "monitor_ecg_abp_resp_pleth": (35, 0),
+    "multifreq": (35, 0),
+    "multiseg_fixed": (35, 3),
+    "af": (32, 0),
+    "hr180": (88, 0),
+    "hr140": (69, 0),
+    "inverted_T": (35, 0),
+    "upside_down": (35, 0),
+    "length0": (35, 0),
+    "dotted_name": (35, 0),
+    "subfolders": (35, 0),
+    "csv": (35, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    from clfnb.tracks.ecg.delineator import Predictor
+
+    return Predictor.load()
+
+
+@pytest.fixture
+def predict(monkeypatch, predictor):
+    "Call the command in this process: exit code, what it said."
+    from clfnb.tracks.ecg import delineator
+
+    monkeypatch.setattr(delineator.Predictor, "load", lambda *_: predictor)
+
+    def call(*words):
+        done = CliRunner().invoke(command, list(map(str, words)), standalone_mode=False)
+        if done.exception:
+            raise done.exception
+        return done.return_value, done.output
+
+    return call
+
+
+def put(place, name, leads, fs=250, file=None, units=None, **header):
+    "A WFDB record of leads (name -> mV, NaN where lost), its header written by hand."
+    place.mkdir(parents=True, exist_ok=True)
+    values = np.stack(
+        [np.nan_to_num(np.round(1000 * x), nan=-32768) for x in leads.values()], axis=1
+    )
+    file = file or f"{name}.dat"
+    (place / file).write_bytes(values.clip(-32768, 32767).astype("<i2").tobytes())
+    samples = header.get("samples", len(values))
+    lines = [f"{header.get('called', name)} {len(leads)} {fs:g} {samples}"]
+    for number, lead in enumerate(leads):
+        unit = units[number] if units else "mV"
+        lines.append(f"{file} 16 1000/{unit} 16 0 0 0 0 {lead}")
+    (place / f"{name}.hea").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return place / name
+
+
+def heart(seconds=30, fs=250, seed=11):
+    "Two leads, and the R peaks in seconds."
+    x, beats = simulate(seconds, fs, seed=seed)
+    return {"I": x[:, 0], "II": x[:, 1]}, beats.r_peak[beats.r_peak >= 0].to_numpy() / fs
+
+
+def found_near(path, r, annotator="clf", slack=0.05):
+    "Share of the R peaks that are annotated, and the number of annotated ones."
+    marks = wfdb.rdann(str(path), annotator)
+    beats = marks.sample[np.array(marks.symbol) == "N"] / marks.fs
+    near = np.abs(beats[:, None] - np.asarray(r)[None]).min(axis=0) <= slack
+    return near.mean(), len(beats)
+
+
+@pytest.mark.parametrize("name", BEATS)
+def test_cases(predict, tmp_path, name):
+    if not (CASES / name).is_dir():
+        pytest.skip(f"no {name} in cases/ecg beside CLFNB_DATA")
+    out, table = tmp_path / "out", tmp_path / "beats.csv"
+    options = ["--fs", 250] if name == "csv" else []
+    code, said = predict(
+        CASES / name, "--out", out, "--csv", table, "--json", tmp_path / "s.json", *options
+    )
+    assert code == 0, said
+    beats = pd.read_csv(table)
+    right, missing = BEATS[name]
+    assert right - missing <= len(beats) <= right
+    facts = json.loads((tmp_path / "s.json").read_text())["records"][0]
+    if name == "monitor_ecg_abp_resp_pleth":
+        assert facts["leads"] == ["II"] and set(facts["left_out"]) == {"ABP", "RESP", "PLETH"}
+    if name == "one_lead_flat":
+        assert facts["left_out"] == {"II": "flat"} and "lead II: flat" in said
+    if name == "af":
+        assert beats.p_peak_sample.isna().all()
+    if name == "hr180":
+        assert beats.t_peak_sample.notna().all()
+    if name == "multifreq":
+        assert facts["fs"] == 250
+    file = next(out.rglob("*.clf"))
+    marks = wfdb.rdann(str(file.with_name(file.name.removesuffix(".clf"))), "clf")
+    assert marks.symbol.count("N") == len(beats) and marks.fs == 250
+
+
+def test_marks_count_time_as_they_say():
+    from clfnb.tracks.ecg.examples import load, read_annotated, read_example
+
+    folder = CASES / "train_ann_fs_250_record_500"
+    if not folder.is_dir():
+        pytest.skip("no such case beside CLFNB_DATA")
+    table = load(folder).set_index("record", drop=False)
+    signal, fs, beats = read_annotated(table.loc["odd"])
+    assert fs == 500 and beats.r_peak[:3].tolist() == [678, 1106, 1540]
+    at_250 = read_example(table.loc["odd"]).beats.r_peak[:3]
+    assert np.abs(at_250 - [340, 554, 770]).max() <= 1  # as counted by hand
+
+
+@pytest.mark.parametrize("fs", [100, 128, 257, 360, 1000])
+def test_any_rate(predict, tmp_path, fs):
+    leads, r = heart(fs=fs)
+    path = put(tmp_path, "r", leads, fs)
+    assert predict(path)[0] == 0
+    share, beats = found_near(path, r)
+    assert share > 0.95 and abs(beats - len(r)) <= 1
+
+
+def test_variable_layout_gaps_and_early_ends(predict, tmp_path):
+    leads, r = heart(40)
+    first = {"II": leads["II"][:4000], "PLETH": np.sin(np.arange(4000) / 40)}
+    put(tmp_path, "s1", first, units=["mV", "NU"])
+    put(tmp_path, "s2", {"I": leads["I"][5000:]})
+    layout = [
+        f"~ 0 1000/{unit} 16 0 0 0 0 {n}"
+        for n, unit in (("I", "mV"), ("II", "mV"), ("PLETH", "NU"))
+    ]
+    (tmp_path / "lay.hea").write_text("\n".join(["lay 3 250 0", *layout]) + "\n")
+    (tmp_path / "m.hea").write_text("m/4 3 250 10000\nlay 0\ns1 4000\n~ 1000\ns2 5000\n")
+    code, said = predict(tmp_path, "--json", tmp_path / "s.json")
+    assert code == 0 and "1 of 1 records annotated" in said
+    inside = r[((r > 0.5) & (r < 15.5)) | ((r > 20.5) & (r < 39.5))]
+    assert found_near(tmp_path / "m", inside)[0] == 1
+    marks = wfdb.rdann(str(tmp_path / "m"), "clf")
+    assert not ((marks.sample > 4000) & (marks.sample < 5000)).any()
+    (tmp_path / "lost.dat").write_bytes((tmp_path / "s2.dat").read_bytes()[:6000])
+    (tmp_path / "lost.hea").write_text("lost 1 250 5000\nlost.dat 16 1000/mV 16 0 0 0 0 I\n")
+    code, said = predict(tmp_path / "lost")
+    assert code == 0 and "ends at 12.0 s" in said
+
+
+def test_names_units_and_numbers_of_brackets(predict, tmp_path):
+    leads, r = heart()
+    micro = {name: 1.0 * x for name, x in leads.items()}
+    path = put(
+        tmp_path, "a.b.c", micro, called="abc", file="a.b.c.dat", units=["µV", "µV"], samples=0
+    )
+    code, said = predict(path, "--annotator", "mine")
+    assert code == 0 and "unit or gain may be wrong" in said
+    assert found_near(path, r, "mine")[0] > 0.95
+    marks = wfdb.rdann(str(path), "mine")
+    wave = {"p": 0, "N": 1, "t": 2}
+    for place, symbol in enumerate(marks.symbol):
+        if symbol in wave and place and marks.symbol[place - 1] == "(":
+            assert marks.num[place - 1] == wave[symbol]
+    assert set(np.array(marks.num)[np.isin(marks.symbol, list(wave))]) == {0}
+
+
+def test_what_cannot_be_delineated_is_one_line(predict, tmp_path):
+    put(tmp_path, "empty", {"I": np.array([])})
+    put(tmp_path, "short", {"I": np.zeros(100)})
+    put(tmp_path, "dead", {"I": np.zeros(5000)})
+    put(tmp_path, "pressure", {"ABP": 80 + np.sin(np.arange(5000) / 30)}, units=["mmHg"])
+    put(tmp_path, "good", heart()[0])
+    code, said = predict(tmp_path)
+    assert code == 1 and "1 of 5 records annotated" in said
+    lines = [line for line in said.splitlines() if line.startswith("left out: ")]
+    words = "no beat in 20 s", "length 0", "its unit is mmHg", "at least one second"
+    assert len(lines) == 4 and all(word in line for word, line in zip(words, lines, strict=True))
+
+
+def recording(x, fs=250):
+    names = ["I", "II"][: x.shape[1]]
+    source = ArrayRecord(x.astype(np.float32), names, ["mV"] * len(names), fs)
+    return Recording(
+        Path("r"), fs, len(x), names, source.units, {}, {}, source, list(range(len(names)))
+    )
+
+
+def test_pieces_give_what_the_whole_gives(predictor):
+    "With an artefact, a dead lead and a gap. The cut of the pieces must not show."
+    x, _ = simulate(200, 250, seed=6)
+    x[10000:10010] += 100
+    x[20000:25000, 0] = x[20000, 0]
+    x[30000:30700] = np.nan
+    whole = delineate_recording(predictor, recording(x), piece_s=1e6)
+    parts = delineate_recording(predictor, recording(x), piece_s=30)
+    assert whole.points.keys() == parts.points.keys() and len(whole.points["r_peak"]) > 180
+    for name in whole.points:
+        assert len(whole.points[name]) == len(parts.points[name])
+        assert np.abs(whole.points[name] - parts.points[name]).max() <= 1
+    cut = 8000  # a record that begins there
+    later = delineate_recording(predictor, recording(x[cut:]))
+    for name in whole.points:
+        far = 16 * 250
+        mine, theirs = (
+            at[(at > cut + far)] for at in (whole.points[name], later.points[name] + cut)
+        )
+        assert len(mine) == len(theirs) and np.abs(mine - theirs).max() <= 1
+
+
+def test_workers_give_the_same_tables_and_a_stop_leaves_no_half_file(tmp_path):
+    for seed in range(3):
+        put(tmp_path / "in", f"r{seed}", heart(20, seed=seed)[0])
+    words = [sys.executable, "-m", "clfnb", "predict", "ecg", str(tmp_path / "in")]
+    for workers in "1", "2":
+        table = ["--csv", str(tmp_path / f"{workers}.csv"), "--out", str(tmp_path / workers)]
+        subprocess.run([*words, *table, "--workers", workers], check=True, capture_output=True)
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+    day = {"I": np.tile(heart(20)[0]["I"], 1000)}
+    put(tmp_path / "long", "day", day)
+    out = tmp_path / "out"
+    words[-1] = str(tmp_path / "long")
+    job = subprocess.Popen(
+        [*words, "--out", str(out)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    limit = time.monotonic() + 120
+    while not out.is_dir() and time.monotonic() < limit:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.kill(job.pid, signal.SIGINT)
+    assert job.wait(120) == 130
+    assert list(out.iterdir()) == []
+
+
+def test_edf_of_the_same_heart(predict, tmp_path):
+    edf = pytest.importorskip("pyedflib")
+    leads, r = heart(30)
+    with edf.EdfWriter(str(tmp_path / "n.edf"), 2) as file:
+        for number, name in enumerate(("ECG", "Resp")):
+            head = dict(
+                label=name, dimension="mV", sample_frequency=250, transducer="", prefilter=""
+            )
+            limits = dict(physical_min=-5, physical_max=5, digital_min=-32768, digital_max=32767)
+            file.setSignalHeader(number, head | limits)
+        file.writeSamples([leads["I"], np.sin(np.arange(7500) / 300)])
+    code, said = predict(tmp_path / "n.edf")
+    assert code == 0 and "lead Resp" in said
+    assert found_near(tmp_path / "n", r)[0] > 0.95
+    with open_recording(tmp_path / "n.edf") as one:
+        assert np.abs(one.read()[:, 0] - leads["I"]).max() < 1e-3
