@@ -107,7 +107,7 @@ def update_command(
         for name in names:
             say(f"{what}: {name}")
     if not any(done.values()):
-        say("Nothing new: every notebook is of the installed edition.")
+        say("Nothing new since the edition that you have; what you changed or removed stays so.")
     return 0
 
 

@@ -11,7 +11,9 @@ __all__ = ['THREADS', 'CONFIG', 'gpus_here', 'chosen_gpus', 'slots', 'connected'
 import logging
 import os
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -167,10 +169,26 @@ def connected(
                     cluster.close(10)
 
 # %% ../../../nbs/lib/runs/sweep/cluster.ipynb #12a5e9ee
+def _deaf_to_interrupts():
+    """A plugin of workers: Ctrl-C reaches every process of the terminal, but only the command may
+    act on it; its workers end their runs when the stop file tells them to.
+    """
+    from distributed import WorkerPlugin
+
+    class Deaf(WorkerPlugin):
+        def setup(self, worker):
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Deaf()
+
+
 def _client(Client, scheduler, cluster):
     "A client, or one sentence why there is none."
     if cluster:
-        return Client(cluster, set_as_default=False)
+        client = Client(cluster, set_as_default=False)
+        client.register_plugin(_deaf_to_interrupts())
+        return client
     file = Path(scheduler)
     if scheduler.endswith(".json") and not file.is_file():
         raise FileNotFoundError(f"{scheduler}: no such scheduler file")

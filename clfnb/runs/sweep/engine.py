@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from fastcore.basics import patch
@@ -69,7 +70,7 @@ class Loop:
             queue.SimpleQueue(),
             uuid.uuid4().hex[:8],
         )
-        self.futures, self.held, self.attempts = {}, {}, Counter()
+        self.futures, self.held, self.attempts, self.keys = {}, {}, Counter(), count(1)
         self.progress, self.unfit, self.looked = Progress({}), set(), 0.0
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #88d76479
@@ -82,7 +83,7 @@ def submit(
     "Hand in a job."
     run = job["run"]
     self.attempts[run] += 1
-    key = f"{job['sweep']}-{run}-{self.token}-{self.attempts[run]}"
+    key = f"{job['sweep']}-{run}-{self.token}-{next(self.keys)}"  # Dask gives a known key's old answer
     self.progress.jobs[run] = job
     future = self.client.submit(work, job, key=key, pure=False, retries=0, **options)
     self.futures[run] = future

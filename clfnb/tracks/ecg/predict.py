@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from ...console import predict_options, with_options
-from ...files import writable, write_file, write_json
+from ...files import spare, writable, write_file, write_json
 from ...text import csv_text, printable, say
 from .records import outputs, records_in
 
@@ -73,6 +73,7 @@ def jobs_of(
     for folder in dict.fromkeys(result.parent for result in results):
         writable(folder)
     for file in filter(None, wanted.values()):
+        spare(file, place, *records)
         writable(Path(file).absolute().parent)
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator
