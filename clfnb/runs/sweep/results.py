@@ -220,16 +220,16 @@ def apart(
     level: float = 0.05,  # of the test, two-sided
 ) -> bool | None:  # None where nothing is known about chance
     "Whether two means differ by more than chance explains (Welch 1947)."
-    parts = []
-    for cell in (one, other):
-        sd, df = (cell.sd, cell.n - 1) if cell.sd is not None else pooled or (None, None)
-        if sd is None:
+    if one.sd is None or other.sd is None:
+        if pooled is None:
             return None
-        parts.append((sd**2 / cell.n, df))
-    variance = sum(part for part, _ in parts)
+        variance, df = pooled[0] ** 2 * (1 / one.n + 1 / other.n), pooled[1]
+    else:
+        parts = [(cell.sd**2 / cell.n, cell.n - 1) for cell in (one, other)]
+        variance = sum(part for part, _ in parts)
+        df = variance**2 / sum(part**2 / df for part, df in parts) if variance else 1
     if variance == 0:
         return one.mean != other.mean
-    df = variance**2 / sum(part**2 / df for part, df in parts if part)
     return t_tail((one.mean - other.mean) / math.sqrt(variance), df) < level
 
 
