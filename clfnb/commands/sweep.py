@@ -112,9 +112,6 @@ def prepared(
     said = {word: options[word] for word in IN_FILE if options[word]}
     return planned, sweep_of(name, lesson, planned, said)
 
-
-PLAN = ("runs_dir", "device", "precision", "timeout", "cell_timeout")
-
 # %% ../../nbs/lib/commands/sweep.ipynb #44a0f017
 def carried_out(
     planned: list,  # runs, of `plan_sweep`
