@@ -129,7 +129,7 @@ def test_search_finds_a_function_and_a_term(site, address, context, over):
 
 
 QUERIES = {
-    "install": "index", "own data": "guides/own_data", "my data": "guides/own_data",
+    "install": "guides/installation", "sweep": "lessons/many_runs", "own data": "guides/own_data", "my data": "guides/own_data",
     "confusion matrix": "lessons/plankton_imbalance", "resume": "guides/cluster",
     "learning rate": "lib/training/trainer", "gpu": "guides/gpu", "cuda": "guides/gpu",
     "slurm": "guides/cluster", "seed": "guides/reproducibility", "smote": "lessons/plankton_imbalance",
