@@ -207,7 +207,7 @@ def run_sphinx(book: Book, source: Path, target: Path, origins: dict) -> None:
             None,
             warnings,
         )
-        app.build()
+        app.build(force_all=True)  # else the search loses the words of pages that have not changed
     said = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).strip()
     if app.statuscode or said:
         shutil.rmtree(

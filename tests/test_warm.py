@@ -58,7 +58,13 @@ def executed(*sources, folder=".", **options):
 
 def warm_processes():
     "The warm processes of this process."
-    return [p for p in psutil.Process().children() if "clfnb.runs.warm" in p.cmdline()]
+    children = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in children if "clfnb.runs.warm" in p.cmdline()]
+
+
+def with_path(folder):
+    "PYTHONPATH with a folder before what it holds."
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
 FACTS = """import json, os, sys, random, signal
@@ -93,6 +99,7 @@ def test_a_forked_kernel_is_as_a_fresh_one(warm, tmp_path, monkeypatch):
 
 
 def test_figures_and_what_other_programs_print(warm, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
     cells = (
         "import matplotlib.pyplot as plt\nplt.plot([0, 1])\nplt.show()",
         "import os\ncode = os.system('echo from below')",
@@ -187,7 +194,7 @@ def test_other_early_variables_need_another_one(warm, monkeypatch):
 
 def test_changed_code_is_not_run_from_memory(warm, tmp_path, monkeypatch):
     (tmp_path / "wheel.py").write_text("spokes = 3")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    monkeypatch.setenv("PYTHONPATH", with_path(tmp_path))
     monkeypatch.setenv("CLFNB_WARM_MODULES", "wheel")
     ask = "import os, wheel\n(os.getppid(), wheel.spokes)"
     before = executed(ask)[0]
@@ -202,7 +209,7 @@ def test_another_interpreter_and_a_busy_thread_get_the_usual_kernel(
 ):
     threaded = "import threading, time\nthreading.Thread(target=time.sleep, args=(100,), daemon=True, name='heron').start()"
     (tmp_path / "threaded.py").write_text(threaded)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    monkeypatch.setenv("PYTHONPATH", with_path(tmp_path))
     monkeypatch.setenv("CLFNB_WARM_MODULES", "threaded")
     with pytest.raises(provisioner.CannotFork, match="not ipykernel of this interpreter"):
         provisioner.warm_kernel(["perl", "-e", "1"], dict(os.environ))
