@@ -9,12 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
+import test_runs
 
 pytest.importorskip("distributed", reason="needs the extra clfnb[sweep]")
 
@@ -40,13 +41,7 @@ def sweep(notebook, runs, *words, check=None, **environment):
     return done
 
 
-def wait_for(found, seconds=240):
-    "Look for something until it is there."
-    deadline = time.monotonic() + seconds
-    while not (answer := found()):
-        assert time.monotonic() < deadline, "nothing came"
-        time.sleep(0.1)
-    return answer
+wait_for = partial(test_runs.wait_for, seconds=240)  # a sweep begins with a cluster
 
 
 def records(runs):
