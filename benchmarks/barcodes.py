@@ -1,4 +1,4 @@
-"""Barcode readers side by side, and the preparation of pictures beside the original study's way, in one run on one core.
+"""Barcode readers side by side, and the preparation of images beside the original study's way, in one run on one core.
 
     OMP_NUM_THREADS=1 python benchmarks/barcodes.py [FOLDER_OF_PHOTO_SETS] [--simulated N] [--trials N]
 
@@ -19,7 +19,7 @@ from clfnb.evaluation.intervals import wilson
 from clfnb.preprocessing.barcodes.crop import join_strips, photo_features
 from clfnb.simulate.barcodes.photographs import Camera, light, simulate, take
 from clfnb.simulate.barcodes.trials import KINDS, trial
-from clfnb.tracks.barcodes.examples import load, read_picture
+from clfnb.tracks.barcodes.examples import load, read_photograph
 from clfnb.tracks.barcodes.predictor import Predictor, read_zxing
 
 
@@ -40,7 +40,7 @@ def opencv(image: np.ndarray) -> list[str]:
 
 
 def readers() -> dict:
-    "Name -> function from a grey picture to codes, of all readers that are installed."
+    "Name -> function from a grey image to codes, of all readers that are installed."
     found = {}
     found["zxing"] = lambda image: [reading.code for reading in read_zxing(image)]
     for name in ("network", "cascade"):
@@ -155,7 +155,7 @@ def original_features(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def preparation() -> None:
-    "Pictures a second, ours and the original's way, and the simulator's."
+    "Images a second, ours and the original's way, and the simulator's."
     image, truth = simulate(1, (1200, 1600), difficulty=0.25)
     corners = truth[0][1]
 
@@ -217,7 +217,10 @@ def main() -> None:
         table: pd.DataFrame = load(place, skip_bad=True)
         compare(
             place.name,
-            [(read_picture(path)[0], set(codes)) for path, codes in table.groupby("path")["label"]],
+            [
+                (read_photograph(path)[0], set(codes))
+                for path, codes in table.groupby("path")["label"]
+            ],
             calls,
         )
 

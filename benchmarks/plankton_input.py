@@ -1,8 +1,8 @@
-"""Pictures a second from files to batches, beside the way of the study, and class weights from a million labels; one run, one core.
+"""Images a second from files to batches, beside the way of the study, and class weights from a million labels; one run, one core.
 
     OMP_NUM_THREADS=1 python benchmarks/plankton_input.py [FOLDER OF CLASSES]
 
-The study's way is written out here: a picture at a time with a generic reader (scikit-image where it is installed, else its PNG and JPEG
+The study's way is written out here: an image at a time with a generic reader (scikit-image where it is installed, else its PNG and JPEG
 plugin's library, imageio or Pillow), cut or padded to a square, batches of floats stretched to 0..1. It is measured at the study's 299 pixels and
 at the 64 pixels that the library's network sees, so that the size alone does not decide. Without a folder, simulated plankton is used.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from clfnb.data.balance import class_weights
-from clfnb.data.images.augment import PictureInput
-from clfnb.data.images.cache import load_pictures
+from clfnb.data.images.augment import ImageInput
+from clfnb.data.images.cache import load_images
 from clfnb.data.images.datasets import SquareData, loader, squares
 from clfnb.data.images.decode import decode
 from clfnb.data.images.files import class_table
@@ -37,12 +37,12 @@ except ImportError:
 
     def imread(path):
         "What skimage.io.imread returns for a file: its array."
-        with Image.open(path) as picture:
-            return np.asarray(picture)
+        with Image.open(path) as image:
+            return np.asarray(image)
 
 
 def study(paths: list[str], size: int) -> int:
-    "One epoch in the study's way; number of pictures."
+    "One epoch in the study's way; number of images."
     rng, done = np.random.default_rng(0), 0
     for start in range(0, len(paths), BATCH):
         batch = []
@@ -56,13 +56,13 @@ def study(paths: list[str], size: int) -> int:
     return done
 
 
-def epoch_of(data: SquareData, look: PictureInput) -> int:
-    "One epoch of turned, mirrored and scaled batches from memory; number of pictures."
+def epoch_of(data: SquareData, look: ImageInput) -> int:
+    "One epoch of turned, mirrored and scaled batches from memory; number of images."
     return sum(len(look(*inputs)[0]) for inputs, _ in loader(data, BATCH, shuffle=True))
 
 
 def rate(call) -> float:
-    "Pictures a second, the best of some repeats."
+    "Images a second, the best of some repeats."
     best = 0.0
     for _ in range(REPEATS):
         start = time.perf_counter()
@@ -78,18 +78,16 @@ def main(folder: Path) -> None:
         .path.sample(frac=1, random_state=0)
         .tolist()[:MOST]
     )
-    look = PictureInput(64).train()
+    look = ImageInput(64).train()
 
     def cold() -> int:
-        pictures, _, _ = decode(paths, progress=False)
-        return epoch_of(
-            SquareData(squares(pictures, 64), pictures.shapes, np.zeros(len(pictures))), look
-        )
+        images, _, _ = decode(paths, progress=False)
+        return epoch_of(SquareData(squares(images, 64), images.shapes, np.zeros(len(images))), look)
 
     with tempfile.TemporaryDirectory() as cache:
-        pictures, _, _ = load_pictures(paths, cache, progress=False)
-        mapped = rate(lambda: len(load_pictures(paths, cache, progress=False)[0]))
-        data = SquareData(squares(pictures, 64), pictures.shapes, np.zeros(len(pictures)))
+        images, _, _ = load_images(paths, cache, progress=False)
+        mapped = rate(lambda: len(load_images(paths, cache, progress=False)[0]))
+        data = SquareData(squares(images, 64), images.shapes, np.zeros(len(images)))
     rates = {
         "study, 299 px": rate(lambda: study(paths, 299)),
         "study, 64 px": rate(lambda: study(paths, 64)),
@@ -98,11 +96,11 @@ def main(folder: Path) -> None:
         "opening the cache": mapped,
     }
     print(
-        f"{len(paths)} pictures of {folder.name}, median {int(np.median(pictures.shapes))} px; reader of the study: {READER}; best of {REPEATS}"
+        f"{len(paths)} images of {folder.name}, median {int(np.median(images.shapes))} px; reader of the study: {READER}; best of {REPEATS}"
     )
     for name, value in rates.items():
         print(
-            f"{name:32s} {value:10.0f} pictures/s   {value / rates['study, 299 px']:8.1f} x study at 299 px   {value / rates['study, 64 px']:8.1f} x at 64 px"
+            f"{name:32s} {value:10.0f} images/s   {value / rates['study, 299 px']:8.1f} x study at 299 px   {value / rates['study, 64 px']:8.1f} x at 64 px"
         )
     labels = np.random.default_rng(0).integers(0, 121, 1_000_000)
     part = np.repeat("train", len(labels))
@@ -116,4 +114,4 @@ if __name__ == "__main__":
         main(Path(sys.argv[1]))
     else:
         with tempfile.TemporaryDirectory() as place:
-            main(write(Path(place) / "plankton", pictures=1500))
+            main(write(Path(place) / "plankton", images=1500))

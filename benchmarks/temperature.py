@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from clfnb.data.images.cache import load_pictures
+from clfnb.data.images.cache import load_images
 from clfnb.data.images.duplicates import near_identical
 from clfnb.data.images.folders import image_table
 from clfnb.data.splits import split
@@ -23,11 +23,11 @@ FITTED, CAUTION = 1204, (0.0, 1.0, 2.0)
 def predictions(folder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Logits, labels and groups of half of the images, by a timid linear model of thumbnails."
     table = image_table(folder)
-    pictures, read, _ = load_pictures(table.path, load_settings().cache_dir)
+    images, read, _ = load_images(table.path, load_settings().cache_dir)
     y = pd.factorize(table.label[read], sort=True)[0]
-    thumbs = [cv2.resize(p, (12, 12), interpolation=cv2.INTER_AREA).ravel() for p in pictures]
-    x = np.hstack([1 - np.array(thumbs) / 255, np.log2(pictures.shapes / 64)])
-    groups = near_identical(pictures)
+    thumbs = [cv2.resize(p, (12, 12), interpolation=cv2.INTER_AREA).ravel() for p in images]
+    x = np.hstack([1 - np.array(thumbs) / 255, np.log2(images.shapes / 64)])
+    groups = near_identical(images)
     part = split(len(y), {"train": 0.5, "rest": 0.5}, groups=groups, stratify=y, seed=0)
     model = LogisticRegression(C=0.02, max_iter=60).fit(x[part == "train"], y[part == "train"])
     rest = (part == "rest") & np.isin(y, model.classes_)

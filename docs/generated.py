@@ -53,7 +53,7 @@ def facts(notebook: Notebook, keys: tuple = LESSON_KEYS) -> str:
 
 
 def reduced(png: bytes, width: int = 720) -> bytes:
-    "A picture not wider than a card needs it."
+    "An image not wider than a card needs it."
     image = Image.open(io.BytesIO(png)).convert("RGB")
     image.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -72,7 +72,7 @@ def first_figure(notebook: Notebook) -> tuple[bytes, str] | None:
 
 
 def card_image(notebook: Notebook) -> str:
-    "Where the picture of a lesson's card lies, as seen from the front page."
+    "Where the image of a lesson's card lies, as seen from the front page."
     return f"images/cards/{lesson_number(notebook)}.png"
 
 

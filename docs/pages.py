@@ -48,7 +48,7 @@ def rewrite_links(text: str, cell: int, notebook: str, site: Site) -> str:
         target = resolve_link(match[2], notebook, site)
         if target is None:
             raise Refused(notebook, cell, f"the link to {match[2]!r} leads nowhere")
-        label = LINK.sub(rewrite, match[1])  # a picture in a link
+        label = LINK.sub(rewrite, match[1])  # an image in a link
         return f"{label}({target}{match[3]})"
 
     return "".join(part if code else LINK.sub(rewrite, part) for part, code in prose_parts(text))
@@ -218,16 +218,16 @@ def exported_cells(cell: Cell, module: str) -> list[dict]:
 
 
 def shown_cell(cell: Cell, heading: str) -> dict:
-    "A code cell with its outputs; pictures have their size and a text for those who cannot see them."
+    "A code cell with its outputs; images have their size and a text for those who cannot see them."
     tags = ["remove-input"] if cell.directives.get("echo") == "false" else []
     tags += ["remove-output"] if cell.directives.get("output") == "false" else []
     outputs = [output for output in map(clean_output, cell.outputs) if output]
     mystnb = {}
-    pictures = [o for o in outputs if any(kind.startswith("image/") for kind in o.get("data", {}))]
-    if pictures:
+    images = [o for o in outputs if any(kind.startswith("image/") for kind in o.get("data", {}))]
+    if images:
         widths = [
             meta["width"]
-            for o in pictures
+            for o in images
             for meta in o.get("metadata", {}).values()
             if isinstance(meta, dict) and "width" in meta
         ]

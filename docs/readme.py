@@ -18,7 +18,7 @@ FACTS = ("level", "time", "device", "data")
 
 
 def prose(text: str) -> str:
-    "Markdown of a cell with the paths of links and pictures as seen from the top of the repository."
+    "Markdown of a cell with the paths of links and images as seen from the top of the repository."
 
     def move(match):
         target = match[2]

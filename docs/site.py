@@ -97,7 +97,7 @@ def root_toctrees(book: Book) -> str:
 
 
 def stage_cards(book: Book, target: Path) -> set[Path]:
-    "Write the pictures of the lessons' cards; the files that are there now."
+    "Write the images of the lessons' cards; the files that are there now."
     written = set()
     for lesson in book.lessons:
         if figure := generated.first_figure(lesson):
@@ -217,7 +217,7 @@ def run_sphinx(book: Book, source: Path, target: Path, origins: dict) -> None:
 
 
 def tidy(target: Path, names: list[str]) -> None:
-    "Remove pages that are no longer in the table of contents, and pictures that no page shows any more."
+    "Remove pages that are no longer in the table of contents, and images that no page shows any more."
     pages = {target / f"{name}.html" for name in [*names, "404", "search"]}
     for path in [*target.rglob("*.html"), *target.rglob("*.html.md"), *target.rglob("*.ipynb")]:
         if path not in pages:

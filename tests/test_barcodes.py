@@ -14,13 +14,13 @@ import pytest
 from clfnb.preprocessing.barcodes.ean13 import best_codes, check_digit, encode, is_valid
 from clfnb.preprocessing.barcodes.markup import (
     MarkupError,
-    missing_pictures,
+    missing_images,
     read_markup,
     write_markup,
 )
 from clfnb.simulate.barcodes.photographs import Camera, simulate, take, write
 from clfnb.simulate.barcodes.trials import KINDS, trial
-from clfnb.tracks.barcodes.examples import load, pictures_in, read_picture
+from clfnb.tracks.barcodes.examples import load, images_in, read_photograph
 from clfnb.tracks.barcodes.predictor import Predictor, code_rates
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"
@@ -28,7 +28,7 @@ CASES = DATA.parent.parent / "cases" / "barcodes"
 
 
 def drawn(code, scale=4):
-    """A clean symbol as a picture."""
+    """A clean symbol as an image."""
     row = np.repeat(255 * (1 - np.pad(encode(code), 12)), scale).astype(np.uint8)
     return cv2.copyMakeBorder(
         np.repeat(row[None], 120, 0), 20, 20, 0, 0, cv2.BORDER_CONSTANT, value=255
@@ -47,7 +47,7 @@ def cascade():
 
 
 def case(name):
-    """A picture that once failed; they lie beside the data folder."""
+    """An image that once failed; they lie beside the data folder."""
     if not (CASES / name).is_file():
         pytest.skip(f"no {CASES / name}")
     return CASES / name
@@ -64,23 +64,23 @@ def case(name):
 )
 def test_cases(cascade, name, right):
     """A misread of zxing, a code read twice, rectangles of height 0: the right code alone, or none."""
-    assert {answer.code for answer in cascade.read(read_picture(case(name))[0])} == right
+    assert {answer.code for answer in cascade.read(read_photograph(case(name))[0])} == right
 
 
 def test_case_of_a_strip_eight_pixels_high(cascade):
     """Bars eight pixels high are read or not, but never raise and never give another code."""
-    found = cascade.read(read_picture(case("crash_strip_8px_high_mod4.png"))[0])
+    found = cascade.read(read_photograph(case("crash_strip_8px_high_mod4.png"))[0])
     assert {answer.code for answer in found} <= {"4006381333931"}
 
 
 def test_case_of_twelve_blurred_codes(cascade):
     """All twelve of a sheet are read."""
-    found = cascade.read(read_picture(case("many_12_blurred.png"))[0])
+    found = cascade.read(read_photograph(case("many_12_blurred.png"))[0])
     assert {answer.code for answer in found} == set(case("many_12.txt").read_text().split())
 
 
 def test_case_of_a_small_code_in_fifty_megapixels(cascade):
-    """A code with modules of two pixels in a picture that is reduced at first."""
+    """A code with modules of two pixels in an image that is reduced at first."""
     table, failed = cascade.predict([case("mp50_small_code_2px.jpg")])
     assert not failed and len(table) == 1 and table.code.item() == "4006381333931"
 
@@ -99,16 +99,16 @@ def test_sheet_of_blurred_labels(network, turn):
     assert sorted(answer.code for answer in network.read(sheet)) == codes
 
 
-def test_plots_and_flat_pictures_never_raise(cascade):
+def test_plots_and_flat_images_never_raise(cascade):
     """Lines, combs and rectangles one cell high: no answer and no exception."""
     rng = np.random.default_rng(0)
     for k in range(12):
-        picture = np.full((480, 640), 255, np.uint8)
+        image = np.full((480, 640), 255, np.uint8)
         wave = 240 + 150 * np.sin(np.arange(640) / (3 + k)) * rng.random(640)
         points = np.stack([np.arange(640), wave], 1).astype(np.int32)
-        cv2.polylines(picture, [points], False, 0, 1)
-        picture[470 : 471 + k % 4, :: 2 + k] = 0
-        assert cascade.read(picture) == []
+        cv2.polylines(image, [points], False, 0, 1)
+        image[470 : 471 + k % 4, :: 2 + k] = 0
+        assert cascade.read(image) == []
 
 
 def test_hardly_a_wrong_answer_on_trials(cascade):
@@ -118,8 +118,8 @@ def test_hardly_a_wrong_answer_on_trials(cascade):
     wrong, clear = 0, 0
     for kind in KINDS:
         for number in range(900_000, 900_010):
-            picture, truth = trial(kind, number)
-            found = {answer.code for answer in cascade.read(picture)}
+            image, truth = trial(kind, number)
+            found = {answer.code for answer in cascade.read(image)}
             wrong += not found <= {code for code, _ in truth}
             clear += kind == "clear" and bool(found)
     assert wrong <= 1 and clear >= 9
@@ -132,8 +132,8 @@ MISREAD = [("illegal", 10018), ("check", 10130), ("focus, large", 10195), ("beyo
 @pytest.mark.parametrize("kind, number", MISREAD)
 def test_trials_that_were_misread(cascade, kind, number):
     """Misprints corrected into a valid code, blur and bends that made two to four digits wrong: the right code or none."""
-    picture, truth = trial(kind, number)
-    assert {answer.code for answer in cascade.read(picture)} <= {code for code, _ in truth}
+    image, truth = trial(kind, number)
+    assert {answer.code for answer in cascade.read(image)} <= {code for code, _ in truth}
 
 
 def hazy(seed, modules):
@@ -160,10 +160,10 @@ def test_codes_out_of_focus(network):
 
 def test_a_negative_is_read_as_one(network):
     """Light bars on a dark ground, as on a can: read, and only as what they are."""
-    picture = cv2.copyMakeBorder(
+    image = cv2.copyMakeBorder(
         drawn("0049000042566", 3), 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=255
     )
-    (answer,) = network.read(255 - picture)
+    (answer,) = network.read(255 - image)
     assert answer.code == "0049000042566"
 
 
@@ -203,10 +203,10 @@ def test_model_folders_of_barcodes(tmp_path):
 
 def test_confidence_of_a_quick_answer_is_judged(cascade):
     """zxing-cpp and the networks agree on a clear code; the confidence says so, and who read it."""
-    picture = cv2.copyMakeBorder(
+    image = cv2.copyMakeBorder(
         drawn("4006381333931", 3), 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=255
     )
-    (answer,) = cascade.read(picture)
+    (answer,) = cascade.read(image)
     assert (answer.code, answer.reader) == ("4006381333931", "zxing") and answer.confidence > 0.99
 
 
@@ -236,8 +236,8 @@ def test_files_that_cannot_be_read_are_counted_and_named(tmp_path):
     cv2.imwrite(str(tmp_path / "cut.png"), label)
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:300])
     done = command(tmp_path, "--reader", "network")
-    assert done.returncode == 1 and "1 codes in 1 of 3 pictures, 2 left out" in done.stdout
-    assert "phone.heic: pictures of the kind .heic are not read" in done.stderr
+    assert done.returncode == 1 and "1 codes in 1 of 3 images, 2 left out" in done.stdout
+    assert "phone.heic: images of the kind .heic are not read" in done.stderr
     assert "cut.png: a truncated PNG file" in done.stderr
 
 
@@ -260,17 +260,17 @@ def test_encoding_is_what_zxing_reads(seed):
 
 @pytest.mark.parametrize("turns", range(4))
 def test_network_reads_a_clean_code_any_way_up(network, turns):
-    picture = cv2.copyMakeBorder(
+    image = cv2.copyMakeBorder(
         drawn("4006381333931", 2), 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=200
     )
-    answers = network.read(np.ascontiguousarray(np.rot90(picture, turns)))
+    answers = network.read(np.ascontiguousarray(np.rot90(image, turns)))
     assert [answer.code for answer in answers] == ["4006381333931"]
     assert answers[0].confidence > 0.97 and answers[0].corners.shape == (4, 2)
 
 
 @pytest.mark.parametrize("blur", [0.0, 2.0])
 def test_cascade_reads_a_second_label_that_the_quick_path_does_not_see(blur):
-    """Two labels in one picture, the second too blurred for zxing: neither hides the other."""
+    """Two labels in one image, the second too blurred for zxing: neither hides the other."""
     pytest.importorskip("zxingcpp")
     sharp, other = (
         drawn("4006381333931", 3),
@@ -278,10 +278,10 @@ def test_cascade_reads_a_second_label_that_the_quick_path_does_not_see(blur):
         if blur
         else drawn("9780201379624", 3),
     )
-    picture = cv2.copyMakeBorder(
+    image = cv2.copyMakeBorder(
         np.concatenate([sharp, other]), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=255
     )
-    answers = Predictor.load(reader="cascade").read(picture)
+    answers = Predictor.load(reader="cascade").read(image)
     assert sorted(answer.code for answer in answers) == ["4006381333931", "9780201379624"]
 
 
@@ -317,21 +317,21 @@ def test_only_valid_codes_come_out():
 def test_silent_without_a_code(network):
     """Scenes without a code, with stripes and text in some of them: no answer."""
     for seed in range(15):
-        picture, truth = simulate([77, seed], (240, 320), codes=0)
-        assert truth == [] and network.read(picture) == []
+        image, truth = simulate([77, seed], (240, 320), codes=0)
+        assert truth == [] and network.read(image) == []
 
 
 def test_simulated_photographs(network):
     """At the original's difficulty most codes are read, and none is wrong."""
     pairs = [simulate([78, seed], (480, 640), difficulty=0.25) for seed in range(12)]
-    answers = [network.read(picture) for picture, _ in pairs]
+    answers = [network.read(image) for image, _ in pairs]
     codes = [truth[0][0] for _, truth in pairs]
     measured = code_rates(codes, [a[0].code if a else None for a in answers])
     assert measured["right"] >= 10 and measured["wrong"] == 0
 
 
 def test_command(tmp_path):
-    folder = write(tmp_path / "labels", pictures=3, seed=11, difficulty=0.2)
+    folder = write(tmp_path / "labels", images=3, seed=11, difficulty=0.2)
     (folder / "zero.png").write_bytes(b"")
     (folder / "words.jpg").write_text("these are words")
     cv2.imwrite(str(folder / "dot.png"), np.zeros((1, 1), np.uint8))
@@ -347,7 +347,7 @@ def test_command(tmp_path):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (
         "zero.png: an empty file" in done.stderr
-        and "words.jpg: not a picture" in done.stderr
+        and "words.jpg: not an image" in done.stderr
         and "none found" in done.stdout
     )
     table = pd.read_csv(tmp_path / "out.csv", dtype={"code": str})
@@ -387,14 +387,14 @@ def test_hundred_megapixels(tmp_path, network):
         small, (10000, 10000 * small.shape[0] // small.shape[1]), interpolation=cv2.INTER_NEAREST
     )
     cv2.imwrite(str(tmp_path / "large.jpg"), large)
-    image, factor = read_picture(tmp_path / "large.jpg", 4000)
+    image, factor = read_photograph(tmp_path / "large.jpg", 4000)
     assert max(image.shape) == 4000 and factor == 2.5
     table, failed = network.predict([tmp_path / "large.jpg"])
     assert not failed and table.code.tolist() == ["4006381333931"] and table.x3.item() > 5000
 
 
 def test_markup_with_bad_rows_names_them(tmp_path):
-    folder = write(tmp_path / "labels", pictures=2, seed=1)
+    folder = write(tmp_path / "labels", images=2, seed=1)
     text = (
         (folder / "markup.csv").read_text(encoding="utf-16")
         + "x.png,5901234123450,0,0,9,0,9,4,0,4\n"
@@ -404,8 +404,8 @@ def test_markup_with_bad_rows_names_them(tmp_path):
     with pytest.raises(MarkupError, match="row 3: wrong check digit"):
         read_markup(folder / "markup.csv")
     good, bad = read_markup(folder / "markup.csv", skip_bad=True)
-    assert len(good) == 3 and len(bad) == 1 and missing_pictures(good, folder) == ["y.png"]
-    with pytest.raises(ValueError, match="y.png: in markup.csv, but no such picture"):
+    assert len(good) == 3 and len(bad) == 1 and missing_images(good, folder) == ["y.png"]
+    with pytest.raises(ValueError, match="y.png: in markup.csv, but no such image"):
         load(folder)
 
 
@@ -439,11 +439,11 @@ def test_real_photographs(network, name, least):
     if not (DATA / "zxing" / name).is_dir():
         pytest.skip(f"no {DATA / 'zxing' / name}")
     table = load(DATA / "zxing" / name)
-    answers = [network.read(read_picture(path)[0]) for path in table["path"]]
+    answers = [network.read(read_photograph(path)[0]) for path in table["path"]]
     measured = code_rates(table["label"], [a[0].code if a else None for a in answers])
     assert measured["right"] >= least and measured["wrong"] == 0
 
 
-def test_folder_without_pictures(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no pictures in this folder"):
-        pictures_in(tmp_path)
+def test_folder_without_images(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no images in this folder"):
+        images_in(tmp_path)

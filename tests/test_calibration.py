@@ -369,7 +369,7 @@ def test_light_to_import():
     assert done.stdout.strip() == "False", done.stderr
 
 
-def test_picture_keeps_its_room(tmp_path):
+def test_image_keeps_its_room(tmp_path):
     """Nothing of the diagram is cut off at the edges of the figure it makes, with and without title, curves laid over each other, in print size."""
     probs, y = model(800, 4, 1.8)
     for given, title in (

@@ -363,7 +363,7 @@ def test_simulated_data_are_made_once(course, clfnb):
 
 def test_barcodes_are_simulated_too(course, clfnb):
     code, out, error = clfnb(
-        "data", "simulate", "barcodes", "--pictures", "3", "--side", "160", "--difficulty", "0.5"
+        "data", "simulate", "barcodes", "--images", "3", "--side", "160", "--difficulty", "0.5"
     )
     assert code == 0, error
     assert sorted(path.name for path in Path(out.strip()).iterdir()) == [

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from clfnb.cli import main
-from clfnb.data.images.cache import load_pictures
+from clfnb.data.images.cache import load_images
 from clfnb.data.images.decode import decode
 from clfnb.data.images.files import class_table
 from clfnb.runs.record import open_run, update_record
@@ -80,7 +80,7 @@ def model(tmp_path):
     return save_model(tmp_path / "model", build_model(3, **ARGUMENTS), CONFIG, "# A model")
 
 
-def images(folder, count=3, size=(20, 30)):
+def image_folder(folder, count=3, size=(20, 30)):
     "A folder of small images."
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -119,7 +119,7 @@ def fill(value):
 )
 def test_weights_that_are_none(model, tmp_path, clfnb, change, said):
     change_weights(model, change)
-    code, out, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    code, out, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
     assert code == 1 and out == "" and said in one_line(error) and str(model) in error
 
 
@@ -152,7 +152,7 @@ def test_descriptions_that_no_model_has(model, tmp_path, clfnb, entries, said):
     config = json.loads((model / "config.json").read_text()) | entries
     config = {name: value for name, value in config.items() if value is not ...}
     (model / "config.json").write_text(json.dumps(config))
-    code, out, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    code, out, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
     assert code == 1 and out == "" and said in one_line(error)
     assert str(model / "config.json") in error or str(model / "model.safetensors") in error
 
@@ -160,7 +160,7 @@ def test_descriptions_that_no_model_has(model, tmp_path, clfnb, entries, said):
 @pytest.mark.parametrize("text", ['{"a":' * 100_000, "[]", "", "nan", '{"track": '])
 def test_descriptions_that_are_no_json(model, tmp_path, clfnb, text):
     (model / "config.json").write_text(text)
-    code, _, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    code, _, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
     assert code == 1 and f"{model / 'config.json'}: " in one_line(error)
 
 
@@ -169,12 +169,12 @@ def test_weights_of_another_training(model, tmp_path, clfnb):
     torch.manual_seed(1)
     other = save_model(tmp_path / "other", build_model(3, **ARGUMENTS), CONFIG, "# Another")
     (model / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
-    code, _, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    code, _, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
     assert code == 1 and "expected weights of SHA-256" in one_line(error)
 
 
 def test_a_good_model_answers(model, tmp_path, clfnb):
-    code, out, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", model)
+    code, out, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
     assert code == 0 and error == "" and len(out.splitlines()) == 4
     change_weights(model, lambda state: None)  # one from before the digest
     assert clfnb("predict", "plankton", tmp_path / "new", "--run", model)[1] == out
@@ -197,7 +197,7 @@ def test_an_ecg_model_is_checked_too(tmp_path):
 
 @pytest.mark.parametrize("folder", cases("plankton_model_*"), ids=lambda p: p and p.name)
 def test_model_folders_of_the_cases(folder, tmp_path, clfnb):
-    code, out, error = clfnb("predict", "plankton", images(tmp_path / "new"), "--run", folder)
+    code, out, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", folder)
     assert code == 1 and out == "" and str(folder) in one_line(error)
 
 
@@ -249,7 +249,7 @@ def test_headers_that_are_none(tmp_path, text):
 @PIPES
 def test_pipes_and_devices_are_not_waited_for(model, tmp_path, clfnb):
     "A folder may hold what is read without end, or never answers."
-    new = images(tmp_path / "new")
+    new = image_folder(tmp_path / "new")
     os.mkfifo(new / "pipe.png")
     (new / "zero.png").symlink_to("/dev/zero")
     code, out, error = clfnb("predict", "plankton", new, "--run", model)
@@ -281,16 +281,16 @@ def test_pipes_and_devices_are_not_waited_for(model, tmp_path, clfnb):
 def test_folders_of_classes(tmp_path):
     "Names of any kind become text; links are followed, hidden folders are none, loops end."
     for name in ("egg", "price_$5_to_$9", ".ipynb_checkpoints"):
-        images(tmp_path / name)
+        image_folder(tmp_path / name)
     if os.name == "posix":
-        images(tmp_path / os.fsdecode(b"caf\xe9\x1b[2J"))
+        image_folder(tmp_path / os.fsdecode(b"caf\xe9\x1b[2J"))
         (tmp_path / "linked").symlink_to(tmp_path / "egg")
         (tmp_path / "egg" / "up").symlink_to(tmp_path)
     table = class_table(tmp_path)
     names = {r"caf\xe9\x1b[2J", "linked"} if os.name == "posix" else set()
     assert set(table.label) == {"egg", "price_$5_to_$9"} | names
-    pictures, read, errors = load_pictures(table.path, tmp_path / "cache")
-    assert read.all() and not errors and len(pictures) == len(table)
+    images, read, errors = load_images(table.path, tmp_path / "cache")
+    assert read.all() and not errors and len(images) == len(table)
     assert table.drop(columns="path").to_parquet()
 
 
@@ -298,8 +298,8 @@ def test_large_images_are_read_small(tmp_path, model):
     "A hundred photographs of twelve megapixels are no gigabyte."
     photograph = np.tile(np.linspace(0, 255, 4000).astype(np.uint8), (3000, 1))
     Image.fromarray(photograph).save(tmp_path / "large.jpg")
-    pictures, _, _ = decode([tmp_path / "large.jpg"] * 3)
-    assert pictures.data.size == 3 * 768 * 1024
+    images, _, _ = decode([tmp_path / "large.jpg"] * 3)
+    assert images.data.size == 3 * 768 * 1024
     table, errors = name_images(Predictor.load(model), [tmp_path / "large.jpg"] * 5, chunk=2)
     assert len(table) == 5 and not errors
 
@@ -337,9 +337,9 @@ BROKEN = {
 def test_every_broken_image_is_named(tmp_path):
     for name, content in BROKEN.items():
         (tmp_path / name).write_bytes(content)
-    good = images(tmp_path / "good", 1)
-    pictures, read, errors = decode([tmp_path / name for name in BROKEN] + [good / "0.png"])
-    assert len(pictures) == 1 and read.tolist() == [False] * 8 + [True]
+    good = image_folder(tmp_path / "good", 1)
+    images, read, errors = decode([tmp_path / name for name in BROKEN] + [good / "0.png"])
+    assert len(images) == 1 and read.tolist() == [False] * 8 + [True]
     for name, error in zip(BROKEN, errors, strict=True):
         assert str(tmp_path / name) in error
 

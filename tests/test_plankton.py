@@ -1,4 +1,4 @@
-"""Plankton beyond what its notebooks test: interrupted workers, the command line, the simulation's difficulty, and real pictures.
+"""Plankton beyond what its notebooks test: interrupted workers, the command line, the simulation's difficulty, and real images.
 
 Tests with real data need CLFNB_DATA/plankton; the test of pretrained weights also needs CLFNB_WEIGHTS, a folder with squeezenet1_1_imagenet.npz.
 """
@@ -22,8 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from clfnb.cli import main
-from clfnb.data.images.augment import PictureInput
-from clfnb.data.images.cache import load_pictures
+from clfnb.data.images.augment import ImageInput
+from clfnb.data.images.cache import load_images
 from clfnb.data.images.datasets import NaturalData, SizeBatches, SquareData, loader
 from clfnb.data.images.duplicates import near_identical
 from clfnb.data.images.files import class_table
@@ -44,7 +44,7 @@ DATA = Path(os.environ.get("CLFNB_DATA", "")) / "plankton"
 WEIGHTS = Path(os.environ.get("CLFNB_WEIGHTS", "")) / "squeezenet1_1_imagenet.npz"
 real = pytest.mark.skipif(
     not (DATA / "imgs").is_dir(),
-    reason="needs CLFNB_DATA/plankton/imgs, the pictures of the National Data Science Bowl",
+    reason="needs CLFNB_DATA/plankton/imgs, the images of the National Data Science Bowl",
 )
 pretrained = pytest.mark.skipif(
     not WEIGHTS.is_file(), reason="needs CLFNB_WEIGHTS/squeezenet1_1_imagenet.npz"
@@ -54,7 +54,7 @@ pretrained = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder of simulated plankton in the real layout."""
-    return write(tmp_path_factory.mktemp("sim") / "plankton", pictures=400)
+    return write(tmp_path_factory.mktemp("sim") / "plankton", images=400)
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +66,13 @@ def examples(folder):
 
 
 def test_a_linear_model_on_thumbnails_stays_below_70_percent(tmp_path):
-    """As the issue asks: on the folder as it is written, long tail and all, trained and tested on different pictures."""
-    pictures = read_examples(write(tmp_path / "more", pictures=1600, seed=3), progress=False)
+    """As the issue asks: on the folder as it is written, long tail and all, trained and tested on different images."""
+    images = read_examples(write(tmp_path / "more", images=1600, seed=3), progress=False)
     small = [
-        cv2.resize(pictures.pictures[i], (8, 8), interpolation=cv2.INTER_AREA).ravel() / 255
-        for i in range(len(pictures))
+        cv2.resize(images.images[i], (8, 8), interpolation=cv2.INTER_AREA).ravel() / 255
+        for i in range(len(images))
     ]
-    part, y = parts(pictures, {"train": 0.7, "test": 0.3}), pictures.table.code.to_numpy()
+    part, y = parts(images, {"train": 0.7, "test": 0.3}), images.table.code.to_numpy()
     x, train = np.array(small), part == "train"
     scores = []
     for c in (0.01, 0.1, 1.0):
@@ -84,9 +84,9 @@ def test_a_linear_model_on_thumbnails_stays_below_70_percent(tmp_path):
     assert max(scores) > np.bincount(y).max() / len(y)
 
 
-def test_same_seed_same_bytes_other_seed_other_pictures(tmp_path):
+def test_same_seed_same_bytes_other_seed_other_images(tmp_path):
     a, b, c = (
-        write(tmp_path / name, pictures=200, seed=seed)
+        write(tmp_path / name, images=200, seed=seed)
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     files = sorted(p.relative_to(a) for p in a.rglob("*.jpg"))
@@ -97,8 +97,8 @@ def test_same_seed_same_bytes_other_seed_other_pictures(tmp_path):
 # Reading and splitting
 
 
-def test_two_files_of_one_picture_stay_on_one_side(tmp_path, folder):
-    """The same picture in two classes, once re-compressed, as in the real data."""
+def test_two_files_of_one_image_stay_on_one_side(tmp_path, folder):
+    """The same image in two classes, once re-compressed, as in the real data."""
     import shutil
 
     copy = tmp_path / "copy"
@@ -126,23 +126,23 @@ def test_every_class_stands_in_every_part(examples):
     assert (counts >= 1).all().all()
 
 
-def test_the_cache_is_read_without_the_pictures_being_opened(tmp_path, folder, monkeypatch):
+def test_the_cache_is_read_without_the_images_being_opened(tmp_path, folder, monkeypatch):
     paths = class_table(folder / "imgs").path
-    first, _, _ = load_pictures(paths, tmp_path, progress=False)
+    first, _, _ = load_images(paths, tmp_path, progress=False)
     monkeypatch.setattr(
         "clfnb.data.images.decode.read_image", lambda path: pytest.fail(f"decoded {path} again")
     )
-    again, _, _ = load_pictures(paths, tmp_path, progress=False)
+    again, _, _ = load_images(paths, tmp_path, progress=False)
     assert np.array_equal(first.data, again.data) and isinstance(again.data, np.memmap)
 
 
 # Training
 
 
-def test_pictures_of_any_size_train_in_batches_of_similar_size(examples):
+def test_images_of_any_size_train_in_batches_of_similar_size(examples):
     """Spatial pyramid pooling end to end with the trainer: two classes that a small network can tell apart."""
     rows = np.flatnonzero(examples.table.label.isin(["pellet", "diatom_chain"]))
-    images = [examples.pictures[i] for i in rows]
+    images = [examples.images[i] for i in rows]
     from clfnb.data.images.datasets import as_it_is
     from clfnb.data.images.decode import pack
 
@@ -160,7 +160,7 @@ def test_pictures_of_any_size_train_in_batches_of_similar_size(examples):
 
     torch.manual_seed(0)
     model = AnySize()
-    batches = SizeBatches(data.pictures.shapes, 8, shuffle=True)
+    batches = SizeBatches(data.images.shapes, 8, shuffle=True)
     train = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=as_it_is)
     trainer = Trainer(
         model,
@@ -179,15 +179,15 @@ def test_torchvision_transforms_follow_the_input_layer(examples):
     """Any v2 transform of a batch, in training only, and seeded like the rest."""
     from torchvision.transforms import v2
 
-    look = PictureInput(
+    look = ImageInput(
         32, more=v2.Compose([v2.GaussianBlur(5, sigma=2.0), v2.RandomErasing(p=1.0, value=9.0)])
     )
-    (pictures, sizes), _ = examples.squares(np.arange(6)).__getitems__(range(6))
+    (shown, sizes), _ = examples.squares(np.arange(6)).__getitems__(range(6))
     torch.manual_seed(0)
-    first = look.train()(pictures, sizes)[0]
+    first = look.train()(shown, sizes)[0]
     torch.manual_seed(0)
-    assert torch.equal(first, look(pictures, sizes)[0])
-    assert (first == 9).any() and not (look.eval()(pictures, sizes)[0] == 9).any()
+    assert torch.equal(first, look(shown, sizes)[0])
+    assert (first == 9).any() and not (look.eval()(shown, sizes)[0] == 9).any()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -328,7 +328,7 @@ def model_folder(tmp_path_factory, examples):
     )
 
 
-def test_predict_plankton_writes_a_row_a_picture(tmp_path, folder, model_folder, examples, capsys):
+def test_predict_plankton_writes_a_row_a_image(tmp_path, folder, model_folder, examples, capsys):
     assert (
         main(
             [
@@ -358,7 +358,7 @@ def test_predict_plankton_writes_a_row_a_picture(tmp_path, folder, model_folder,
     probs = table[[f"p_{name}" for name in examples.classes]].to_numpy()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-4)
     np.testing.assert_allclose(probs.max(1), table.probability, atol=1e-6)
-    assert f"{len(examples)} pictures named, 0 left out" in capsys.readouterr().out
+    assert f"{len(examples)} images named, 0 left out" in capsys.readouterr().out
 
 
 def test_predict_plankton_takes_frequencies_out(tmp_path, folder, examples, capsys):
@@ -394,7 +394,7 @@ def noise_image(path, high=20):
 
 
 def test_folders_with_all_that_people_leave_in_them(tmp_path):
-    """Links, loops, hidden folders, dangling links, unread formats, one picture in two classes."""
+    """Links, loops, hidden folders, dangling links, unread formats, one image in two classes."""
     for name in ("a", "b"):
         for i in range(4):
             noise_image(tmp_path / "d" / name / f"{name}{i}.png")
@@ -443,7 +443,7 @@ def test_regions_of_an_ifcb_bin_are_named(tmp_path, model_folder, capsys, monkey
     assert names == [f"D20130526T095207_IFCB013_0000{k}.png" for k in (1, 3)]
 
 
-def test_predict_plankton_names_broken_pictures(tmp_path, folder, model_folder, capsys):
+def test_predict_plankton_names_broken_images(tmp_path, folder, model_folder, capsys):
     some = tmp_path / "some"
     some.mkdir()
     good = next((folder / "imgs" / "egg").iterdir())
@@ -451,11 +451,11 @@ def test_predict_plankton_names_broken_pictures(tmp_path, folder, model_folder, 
     (some / "cut.jpg").write_bytes(good.read_bytes()[:-300])
     assert main(["predict", "plankton", str(some), "--run", str(model_folder)]) == 1
     shown = capsys.readouterr()
-    assert "cut.jpg: not a readable picture" in shown.err and "good.jpg" in shown.out
+    assert "cut.jpg: not a readable image" in shown.err and "good.jpg" in shown.out
 
 
 @pytest.mark.parametrize("words, message", [
-    (["absent", "--run", "MODEL"], "absent: no such folder or picture"),
+    (["absent", "--run", "MODEL"], "absent: no such folder or image"),
     (["EMPTY", "--run", "MODEL"], "expected images"),
     (["EMPTY", "--run", "nowhere"], "no run of that name"),
 ])  # fmt: skip
@@ -491,18 +491,18 @@ def test_unknown_score_is_high_for_what_was_never_seen(examples):
     assert predictor.table(logits_of(model, empty), range(40)).unknown_score.median() > 0.6
 
 
-# Real pictures
+# Real images
 
 
 def some_real(classes, each, square):
-    """The first pictures of the most frequent classes in squares, and which of them are for training: two of three."""
+    """The first images of the most frequent classes in squares, and which of them are for training: two of three."""
     table = class_table(DATA / "imgs")
     names = table.label.value_counts().index[:classes]
     table = pd.concat([table[table.label == name].iloc[:each] for name in names], ignore_index=True)
-    pictures, _, _ = load_pictures(table.path, progress=False)
+    images, _, _ = load_images(table.path, progress=False)
     data = SquareData(
-        np.stack([square(pictures[i]) for i in range(len(pictures))]),
-        pictures.shapes,
+        np.stack([square(images[i]) for i in range(len(images))]),
+        images.shapes,
         pd.factorize(table.label)[0],
     )
     return data, np.arange(len(table)) % each < 2 * each // 3
@@ -511,11 +511,11 @@ def some_real(classes, each, square):
 @real
 def test_real_folder_is_read_whole_and_split_without_leaks(tmp_path):
     found = read_examples(DATA, progress=False)
-    assert len(found.classes) == 121 and len(found) == len(found.pictures) and not found.errors
+    assert len(found.classes) == 121 and len(found) == len(found.images) and not found.errors
     same = found.table.groupby("group").size()
     assert (
         2 <= (same > 1).sum() < 200 and same.max() < 10
-    )  # a few twins, no chains of unlike pictures
+    )  # a few twins, no chains of unlike images
     part = parts(found)
     counts = pd.crosstab(found.table.label, part)
     assert (counts[["train", "val", "test"]] >= 1).all().all()
@@ -530,20 +530,20 @@ def test_real_twins_show_the_same(tmp_path):
         for name in ("chaetognath_other", "chaetognath_non_sagitta")
         for path in sorted((DATA / "imgs" / name).glob("*.jpg"))
     ]
-    pictures, _, _ = load_pictures(paths, progress=False)
-    groups = near_identical(pictures)
+    images, _, _ = load_images(paths, progress=False)
+    groups = near_identical(images)
     twins = [np.flatnonzero(groups == g) for g in np.flatnonzero(np.bincount(groups) > 1)]
     assert twins
     for rows in twins:
-        small = [cv2.resize(pictures[i], (32, 32)).astype(float) for i in rows]
+        small = [cv2.resize(images[i], (32, 32)).astype(float) for i in rows]
         assert all(np.corrcoef(small[0].ravel(), other.ravel())[0, 1] > 0.98 for other in small[1:])
 
 
 @real
 @pretrained
 def test_pretrained_weights_are_worth_something_on_real_plankton():
-    """The same head on the same frozen body: ImageNet's weights against random ones, on pictures that neither has seen."""
-    data, train = some_real(classes=12, each=60, square=lambda picture: fit(picture, 96))
+    """The same head on the same frozen body: ImageNet's weights against random ones, on images that neither has seen."""
+    data, train = some_real(classes=12, each=60, square=lambda image: fit(image, 96))
     codes = data.labels.numpy()
     scores = {}
     for kind, weights in {"random": None, "imagenet": WEIGHTS}.items():
@@ -561,8 +561,8 @@ def test_pretrained_weights_are_worth_something_on_real_plankton():
 
 @real
 def test_inception_trains_in_the_two_phases_of_the_study():
-    """InceptionV3 on real pictures at 299 pixels, padded with white: the head, then the top two blocks, and nothing else moves."""
-    data, train = some_real(classes=4, each=12, square=lambda picture: crop_or_pad(picture, 299))
+    """InceptionV3 on real images at 299 pixels, padded with white: the head, then the top two blocks, and nothing else moves."""
+    data, train = some_real(classes=4, each=12, square=lambda image: crop_or_pad(image, 299))
     torch.manual_seed(0)
     model = Transfer("inception_v3", 4, px=299)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -590,7 +590,7 @@ def test_inception_trains_in_the_two_phases_of_the_study():
 @pretrained
 def test_two_phases_from_imagenet_weights_on_real_plankton():
     """SqueezeNet as the study trained its network: the second phase begins with the best of the first and must not lose it."""
-    data, train = some_real(classes=12, each=60, square=lambda picture: fit(picture, 96))
+    data, train = some_real(classes=12, each=60, square=lambda image: fit(image, 96))
     torch.manual_seed(0)
     model = Transfer("squeezenet1_1", 12, weights=WEIGHTS, hidden=(256,), px=96)
     batches = (

@@ -92,8 +92,8 @@ def test_an_installed_clfnb_teaches_in_an_empty_folder(installed):
 
 
 def test_an_installed_clfnb_reads_a_barcode(installed):
-    folder = installed("-m", "clfnb", "data", "simulate", "barcodes", "--pictures", "2").strip()
-    assert "of 2 pictures" in installed("-m", "clfnb", "predict", "barcodes", folder)
+    folder = installed("-m", "clfnb", "data", "simulate", "barcodes", "--images", "2").strip()
+    assert "of 2 images" in installed("-m", "clfnb", "predict", "barcodes", folder)
 
 
 @pytest.mark.slow

@@ -423,19 +423,19 @@ def test_a_shared_data_folder_is_only_read(lesson, tmp_path, monkeypatch):
     monkeypatch.setenv("CLFNB_DATA", str(shared))
     monkeypatch.setenv("CLFNB_CACHE", str(tmp_path / "cache"))
     body = (
-        "from clfnb.data.catalog import resolve\nfrom clfnb.data.images.cache import load_pictures\n"
+        "from clfnb.data.catalog import resolve\nfrom clfnb.data.images.cache import load_images\n"
         "from clfnb.data.images.files import class_table\nfrom clfnb.runs.record import open_run\n"
         "from clfnb.settings import load_settings",
-        'run = open_run("tiny", out_dir, {})\nfolder = resolve("simulated", "plankton", pictures=300)\n'
+        'run = open_run("tiny", out_dir, {})\nfolder = resolve("simulated", "plankton", images=300)\n'
         'run.note_data(folder)\npaths = class_table(folder / "imgs").path\n'
-        "images, _, _ = load_pictures(paths, load_settings().cache_dir)\n"
+        "images, _, _ = load_images(paths, load_settings().cache_dir)\n"
         'run.save_metrics({"images": len(images.shapes)})',
     )
     quick = write_lesson(tmp_path, COMPUTING, *body, name="03_quick")
     found = read_run(run_lesson(plan_run(quick), progress=False))
     assert found.metrics["images"] > 200
     assert Path(found.record["data_folder"]).is_relative_to(tmp_path / "cache")
-    assert list((tmp_path / "cache").glob("pictures-*")) and list(shared.iterdir()) == []
+    assert list((tmp_path / "cache").glob("images-*")) and list(shared.iterdir()) == []
     shared.chmod(0o755)
 
 

@@ -20,8 +20,8 @@ from clfnb.runs.plan import find_lessons
 
 SMALL = {
     "ecg": {"records": 3, "seconds": 20},
-    "plankton": {"pictures": 130},
-    "barcodes": {"pictures": 4},
+    "plankton": {"images": 130},
+    "barcodes": {"images": 4},
     "volleyball": {"videos": 3, "frames": 3},
     "chest_xray": {"images": 24, "test": 8, "size": 64},
 }

@@ -83,8 +83,8 @@ def class_weights(
 def resample(
     labels,  # (n,) class numbers or names
     part,  # (n,) the name of each example's part, all "train"
-    at_least: int | None = None,  # pictures of each class; None leaves the rare alone
-    at_most: int | None = None,  # pictures of each class; None leaves the frequent alone
+    at_least: int | None = None,  # images of each class; None leaves the rare alone
+    at_most: int | None = None,  # images of each class; None leaves the frequent alone
     seed: int = 0,  # decides every draw
 ) -> np.ndarray:  # (m,) row numbers, sorted; rare ones several times
     """Rows after random over- and undersampling.

@@ -83,12 +83,12 @@ DATASETS = {
 DATASETS["plankton"] = Dataset(
     name="plankton",
     title="National Data Science Bowl 2015 (PlanktonSet 1.0)",
-    task="121 classes of plankton in grey pictures of a towed camera, 30,336 labelled ones of any size",
+    task="121 classes of plankton in grey images of a towed camera, 30,336 labelled ones of any size",
     track="plankton",
     licence="Kaggle competition rules; PlanktonSet 1.0 (NOAA): public",
     source="https://www.kaggle.com/competitions/datasciencebowl/data",
-    size="30,336 pictures",
-    layout="imgs/CLASS/*.jpg  the pictures of a class\ntaxonomy.csv      class, then ranks from coarse to fine; need not be there",
+    size="30,336 images",
+    layout="imgs/CLASS/*.jpg  the images of a class\ntaxonomy.csv      class, then ranks from coarse to fine; need not be there",
     citation="Cowen RK, Sponaugle S, Robinson K, Luo J. PlanktonSet 1.0: Plankton imagery data collected from F.G. Walton Smith in Straits of Florida "
     "from 2014-06-03 to 2014-06-06 and used in the 2015 National Data Science Bowl. NOAA National Centers for Environmental Information, 2015.",
     by_hand="accept the rules on Kaggle, download train.zip there and unpack its class folders into imgs/ in this folder",
@@ -104,7 +104,7 @@ DATASETS["zxing"] = Dataset(
     source="https://github.com/zxing/zxing/tree/master/core/src/test/resources/blackbox",
     size="some hundred photographs",
     layout="SET/N.png or .jpg  a photograph\nSET/N.txt          its code, 13 or 12 digits",
-    citation='ZXing authors. Test pictures of the ZXing ("Zebra Crossing") project, core/src/test/resources/blackbox.',
+    citation='ZXing authors. Test images of the ZXing ("Zebra Crossing") project, core/src/test/resources/blackbox.',
     by_hand="copy the folders ean13-* and upca-* of the source page into this folder",
     folder="barcodes/zxing",
 )

@@ -1,4 +1,4 @@
-"""Pictures of training, of labels on a signal, of confusion, and of a hundred examples at once
+"""Images of training, of labels on a signal, of confusion, and of a hundred examples at once
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/plots.html.md"""
 
@@ -180,7 +180,7 @@ def plot_labels(
     names: Sequence[str],  # (k,) class names; class 0 is not coloured
     fs: float,  # samples in a second
     predicted: np.ndarray | None = None,  # (n,) int predicted class of each sample
-    title: str = "",  # above the picture
+    title: str = "",  # above the image
     ax: Axes | None = None,  # where to draw; none makes a figure
 ) -> Axes:  # leads above each other, labels behind them, strips of truth and prediction below
     "Signal with label spans. Raises `ValueError` if the lengths differ or a class has no name."

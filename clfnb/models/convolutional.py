@@ -1,4 +1,4 @@
-"""A small residual network that learns in an hour on two processor cores, and pooling for pictures of any size
+"""A small residual network that learns in an hour on two processor cores, and pooling for images of any size
 
 Docs: https://clfnb.github.io/clfnb/lib/models/convolutional.html.md"""
 
@@ -94,15 +94,15 @@ WIDTHS = (24, 64, 128, 256)
 
 
 class ResidualNet(nn.Module):
-    "A residual network for small pictures and, beside them, a few numbers such as their size."
+    "A residual network for small images and, beside them, a few numbers such as their size."
 
     def __init__(
         self,
         classes: int,  # scores that come out
         widths: tuple[int, ...] = WIDTHS,  # channels a stage; every stage but the first halves
         blocks: tuple[int, ...] = (1, 2, 2, 1),  # residual blocks of each stage
-        channels: int = 1,  # of the pictures
-        sizes: int = 2,  # numbers beside each picture; 0 for none
+        channels: int = 1,  # of the images
+        sizes: int = 2,  # numbers beside each image; 0 for none
         dropout: float = 0.2,  # share of the last vector switched off in training
         pyramid: tuple[int, ...] = (),  # levels of spatial pyramid pooling; none: mean and maximum
     ):
@@ -135,10 +135,10 @@ class ResidualNet(nn.Module):
 @patch
 def embed(
     self: ResidualNet,
-    pictures: torch.Tensor,  # (batch, channels, height, width)
+    images: torch.Tensor,  # (batch, channels, height, width)
     sizes: torch.Tensor | None = None,  # (batch, sizes)
 ) -> torch.Tensor:  # (batch, features)
-    """The vector of each picture before the last layer.
+    """The vector of each image before the last layer.
 
     Raises `ValueError` where the sizes are missing.
     """
@@ -146,15 +146,15 @@ def embed(
         raise ValueError(
             f"sizes: the network was built {'without' if self.size is None else 'with'} them, found {sizes}"
         )
-    pooled = self.pool(self.body(pictures))
+    pooled = self.pool(self.body(images))
     return pooled if sizes is None else torch.cat([pooled, self.size(sizes)], dim=1)
 
 # %% ../../nbs/lib/models/convolutional.ipynb #f53b6f3f
 @patch
 def forward(
     self: ResidualNet,
-    pictures: torch.Tensor,  # (batch, channels, height, width)
+    images: torch.Tensor,  # (batch, channels, height, width)
     sizes: torch.Tensor | None = None,  # (batch, sizes)
 ) -> torch.Tensor:  # (batch, classes) logits
     "Class scores."
-    return self.head(self.embed(pictures, sizes))
+    return self.head(self.embed(images, sizes))

@@ -90,12 +90,12 @@ class ImageNetInput(nn.Module):
 
     def forward(
         self,
-        pictures: torch.Tensor,  # (batch, 1 or 3, height, width) uint8
+        images: torch.Tensor,  # (batch, 1 or 3, height, width) uint8
     ) -> torch.Tensor:  # (batch, 3, px, px) float32
-        "Normalised pictures. Raises `TypeError` for anything but bytes."
-        if pictures.dtype != torch.uint8:
-            raise TypeError(f"pictures: expected uint8, found {pictures.dtype}")
-        x = pictures.float() / 255
+        "Normalised images. Raises `TypeError` for anything but bytes."
+        if images.dtype != torch.uint8:
+            raise TypeError(f"images: expected uint8, found {images.dtype}")
+        x = images.float() / 255
         if self.px and x.shape[-2:] != (self.px, self.px):
             x = nn.functional.interpolate(
                 x, size=(self.px, self.px), mode="bilinear", antialias=True
@@ -232,7 +232,7 @@ class Transfer(nn.Module):
 def _set_aux(self: Transfer, name, classes, px, aux):
     """Give the auxiliary head the right number of outputs, or take it out.
 
-    Raises `ValueError` where there is none or the picture is too small.
+    Raises `ValueError` where there is none or the image is too small.
     """
     there = hasattr(self.body, "AuxLogits")
     if aux and not there:
@@ -254,20 +254,20 @@ def _count_features(self: Transfer, px):
 @patch
 def embed(
     self: Transfer,
-    pictures: torch.Tensor,  # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
+    images: torch.Tensor,  # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
 ) -> torch.Tensor:  # (batch, features)
-    "The body's vector of each picture."
-    found = self.body(self.look(pictures[0] if isinstance(pictures, (tuple, list)) else pictures))
+    "The body's vector of each image."
+    found = self.body(self.look(images[0] if isinstance(images, (tuple, list)) else images))
     return found.logits if hasattr(found, "aux_logits") else found
 
 # %% ../../nbs/lib/models/pretrained.ipynb #8fac1477
 @patch
 def forward(
     self: Transfer,
-    pictures: torch.Tensor,  # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
+    images: torch.Tensor,  # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
 ):  # (batch, classes) logits; in training with `aux` a pair of such
     "Class scores."
-    found = self.body(self.look(pictures[0] if isinstance(pictures, (tuple, list)) else pictures))
+    found = self.body(self.look(images[0] if isinstance(images, (tuple, list)) else images))
     return (
         (self.head(found.logits), found.aux_logits)
         if hasattr(found, "aux_logits")

@@ -1,4 +1,4 @@
-"""A picture in, a mask of the same size out
+"""An image in, a mask of the same size out
 
 Docs: https://clfnb.github.io/clfnb/lib/models/unet.html.md"""
 
@@ -29,11 +29,11 @@ def _double(inputs, outputs):
 
 # %% ../../nbs/lib/models/unet.ipynb #12392e68
 class UNet(nn.Module):
-    "Scores for every pixel of a picture whose sides are multiples of `2 ** (depth + 1)`."
+    "Scores for every pixel of an image whose sides are multiples of `2 ** (depth + 1)`."
 
     def __init__(
         self,
-        channels: int = 1,  # of the picture
+        channels: int = 1,  # of the image
         width: int = 12,  # channels at half resolution; doubled with each halving, up to 8 times as many
         depth: int = 4,  # halvings after the first
         classes: int = 1,  # scores a pixel
@@ -77,7 +77,7 @@ def mask_loss(
     logits: torch.Tensor,  # (n, 1, height, width)
     masks: torch.Tensor,  # (n, 1, height, width) 0..1
 ) -> torch.Tensor:  # a number
-    "Cross-entropy plus one minus the Dice coefficient, averaged over pictures."
+    "Cross-entropy plus one minus the Dice coefficient, averaged over images."
     p = logits.sigmoid()
     both, sizes = (p * masks).sum((1, 2, 3)), (p + masks).sum((1, 2, 3))
     return (

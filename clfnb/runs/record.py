@@ -300,9 +300,9 @@ def save_figure(
             f"figure {name!r}: expected a plain file name without suffix, as in 'worst_errors'"
         )
     show_as_text(figure)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=dpi)
-    return write_file(self.folder / "figures" / f"{name}.png", picture.getvalue())
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=dpi)
+    return write_file(self.folder / "figures" / f"{name}.png", image.getvalue())
 
 
 @patch

@@ -35,7 +35,7 @@ def probability_metrics(
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # index metric; value, low, high, n
     """Accuracy, balanced accuracy, macro-F1, kappa, MCC and log loss with 95 % intervals over
-    pictures. Raises `ValueError` if lengths differ.
+    images. Raises `ValueError` if lengths differ.
     """
     if len(probs) != len(y):
         raise ValueError(
@@ -146,7 +146,7 @@ def probs(
 @patch
 def data(
     self: ImagePredictor,
-    images,  # decoded `Pictures`
+    images,  # decoded `PackedImages`
 ) -> SquareData:
     "The images as the network wants them."
     return SquareData(squares(images, self.size), images.shapes, np.zeros(len(images)))

@@ -87,11 +87,11 @@ def fit_stages(
 # %% ../../nbs/lib/vision/recipe.ipynb #af72b228
 def shorten(
     plan: list[tuple[int, int]],  # from `read_plan`
-    pictures: int,  # of the training part
+    images: int,  # of the training part
     meant: int | None,  # for how many the plan was made; None for any number
 ) -> list[tuple[int, int]]:  # (resolution, epochs), at least one epoch each
     "A plan of no more steps than it was meant to have."
-    factor = min(1.0, meant / pictures) if meant else 1.0
+    factor = min(1.0, meant / images) if meant else 1.0
     return [(px, max(1, int(epochs * factor))) for px, epochs in plan]
 
 # %% ../../nbs/lib/vision/recipe.ipynb #8d637fe2

@@ -199,7 +199,7 @@ def lighten(app, pagename: str, templatename: str, context: dict, doctree) -> No
 
 
 def describe_page(app, pagename: str, templatename: str, context: dict, doctree) -> None:
-    "What a search engine or a message with a link shows of a page: its title, a sentence and a picture."
+    "What a search engine or a message with a link shows of a page: its title, a sentence and an image."
     site = app.config.html_baseurl
     text = app.config.clfnb_descriptions.get(pagename) or app.config.clfnb_description
     image = app.config.clfnb_cards.get(pagename, "_images/ecg_delineation.png")

@@ -13,23 +13,23 @@ import signal
 import numpy as np
 from fastcore.basics import patch
 
-from .decode import Pictures
+from .decode import PackedImages
 from ...preprocessing.images import crop_or_pad, fit, size_input
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #84bb8591
 def squares(
-    pictures: Pictures,  # of any size
+    images: PackedImages,  # of any size
     size: int,  # side in pixels
 ) -> np.ndarray:  # (n, size, size) uint8
-    "All pictures fitted into squares."
-    found = np.empty((len(pictures), size, size), np.uint8)
-    for i in range(len(pictures)):
-        found[i] = fit(pictures[i], size)
+    "All images fitted into squares."
+    found = np.empty((len(images), size, size), np.uint8)
+    for i in range(len(images)):
+        found[i] = fit(images[i], size)
     return found
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #21c4065c
 class SquareData:
-    """A torch data set of ((pictures (b, 1, size, size) uint8, sizes (b, 2) float32), labels (b,)),
+    """A torch data set of ((images (b, 1, size, size) uint8, sizes (b, 2) float32), labels (b,)),
     read batch by batch.
     """
 
@@ -43,7 +43,7 @@ class SquareData:
 
         if not len(images) == len(shapes) == len(labels):
             raise ValueError(
-                f"expected equally many pictures, shapes and labels, found {len(images)}, {len(shapes)} and {len(labels)}"
+                f"expected equally many images, shapes and labels, found {len(images)}, {len(shapes)} and {len(labels)}"
             )
         self.images, self.sizes = (
             torch.from_numpy(images)[:, None],
@@ -77,9 +77,9 @@ def quiet_worker(
 
 def loader(
     dataset,  # gives whole batches
-    batch_size: int,  # pictures a step
+    batch_size: int,  # images a step
     shuffle: bool = False,  # in a new order each epoch
-    sampler=None,  # draws the pictures instead, such as a balanced one
+    sampler=None,  # draws the images instead, such as a balanced one
     workers: int = 0,  # processes that read ahead
 ):  # a torch DataLoader
     "A loader of batches whose workers end silently."
@@ -103,15 +103,15 @@ class CropData:
 
     def __init__(
         self,
-        pictures,  # of any size: `Pictures`, or a list of (height, width) uint8
+        images,  # of any size: `PackedImages`, or a list of (height, width) uint8
         labels: np.ndarray,  # (n,) class numbers
         size: int,  # side of the squares, in pixels
         anew: bool = False,  # at a random place each time; False: in the middle
     ):
         import torch
 
-        shapes = np.array([image.shape for image in pictures]).reshape(-1, 2)
-        self.pictures, self.size, self.anew = pictures, size, anew
+        shapes = np.array([image.shape for image in images]).reshape(-1, 2)
+        self.images, self.size, self.anew = images, size, anew
         self.sizes = torch.from_numpy(size_input(shapes))
         self.labels = torch.from_numpy(np.asarray(labels, np.int64))
 
@@ -119,19 +119,19 @@ class CropData:
         return len(self.labels)
 
     def __getitem__(self, i):
-        (pictures, sizes), labels = self.__getitems__([i])
-        return (pictures[0], sizes[0]), labels[0]
+        (images, sizes), labels = self.__getitems__([i])
+        return (images[0], sizes[0]), labels[0]
 
     def __getitems__(self, rows):
         import torch
 
         rng = np.random.default_rng(int(torch.randint(2**62, ()))) if self.anew else None
-        cut = [crop_or_pad(self.pictures[i], self.size, rng=rng) for i in rows]
+        cut = [crop_or_pad(self.images[i], self.size, rng=rng) for i in rows]
         return (torch.from_numpy(np.stack(cut))[:, None], self.sizes[rows]), self.labels[rows]
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #40d85436
 class SizeBatches:
-    """Batches of pictures of similar size, in a random order of batches if `shuffle`.
+    """Batches of images of similar size, in a random order of batches if `shuffle`.
 
     For `DataLoader(batch_sampler=...)`.
     """
@@ -139,7 +139,7 @@ class SizeBatches:
     def __init__(
         self,
         shapes: np.ndarray,  # (n, 2) heights and widths
-        batch_size: int,  # pictures a batch, at most
+        batch_size: int,  # images a batch, at most
         shuffle: bool = False,  # draw order and composition from torch's global generator
     ):
         if batch_size < 1:
@@ -165,31 +165,31 @@ class SizeBatches:
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #ed8f8908
 class NaturalData:
-    """A torch data set of pictures in their own size, padded with white to the largest of a batch:
+    """A torch data set of images in their own size, padded with white to the largest of a batch:
     the same items as `SquareData`.
     """
 
     def __init__(
         self,
-        pictures: Pictures,  # of any size
+        images: PackedImages,  # of any size
         labels: np.ndarray,  # (n,) class numbers
         largest: int = 256,  # a longer side is scaled down to this
         multiple: int = 8,  # batches are as high and wide as a multiple of this
     ):
         import torch
 
-        self.pictures, self.largest, self.multiple = pictures, largest, multiple
+        self.images, self.largest, self.multiple = images, largest, multiple
         self.sizes, self.labels = (
-            torch.from_numpy(size_input(pictures.shapes)),
+            torch.from_numpy(size_input(images.shapes)),
             torch.from_numpy(np.asarray(labels, np.int64)),
         )
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, i):
-        (pictures, sizes), labels = self.__getitems__([i])
-        return (pictures[0], sizes[0]), labels[0]
+        (images, sizes), labels = self.__getitems__([i])
+        return (images[0], sizes[0]), labels[0]
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #8aaf1294
 @patch
@@ -198,7 +198,7 @@ def __getitems__(self: NaturalData, rows):
     import torch
 
     images = []
-    for image in (self.pictures[i] for i in rows):
+    for image in (self.images[i] for i in rows):
         factor = self.largest / max(image.shape)
         new = [max(1, round(side * factor)) for side in image.shape]
         images.append(

@@ -13,17 +13,17 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from .decode import Pictures
+from .decode import PackedImages
 
 # %% ../../../nbs/lib/data/images/duplicates.ipynb #6fca2216
-def _thumbnails(pictures, side):
-    "(n, side²) thumbnails with mean 0 and length 1; a picture of one value becomes zeros."
+def _thumbnails(images, side):
+    "(n, side²) thumbnails with mean 0 and length 1; an image of one value becomes zeros."
     import cv2
 
     small = np.stack(
         [
-            cv2.resize(pictures[i], (side, side), interpolation=cv2.INTER_AREA)
-            for i in range(len(pictures))
+            cv2.resize(images[i], (side, side), interpolation=cv2.INTER_AREA)
+            for i in range(len(images))
         ]
     )
     small = small.reshape(len(small), -1).astype(np.float32)
@@ -33,16 +33,16 @@ def _thumbnails(pictures, side):
 
 # %% ../../../nbs/lib/data/images/duplicates.ipynb #749ec032
 def near_identical(
-    pictures: Pictures,  # of any size
-    correlation: float = 0.995,  # of the thumbnails, above which two pictures are one
+    images: PackedImages,  # of any size
+    correlation: float = 0.995,  # of the thumbnails, above which two images are one
     pixels: int = 2,  # by how much their sizes may differ
     side: int = 16,  # of the thumbnails
-) -> np.ndarray:  # (n,) int, the number of each picture's group
-    "Groups of pictures that show the same. Compares only pictures of similar size."
+) -> np.ndarray:  # (n,) int, the number of each image's group
+    "Groups of images that show the same. Compares only images of similar size."
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    thumbs, shapes, pairs = _thumbnails(pictures, side), pictures.shapes, [np.zeros((0, 2), int)]
+    thumbs, shapes, pairs = _thumbnails(images, side), images.shapes, [np.zeros((0, 2), int)]
     order = np.argsort(shapes[:, 0], kind="stable")
     last = np.searchsorted(shapes[order, 0], shapes[order, 0] + pixels, side="right")
     for start in range(0, len(order), 256):
@@ -55,7 +55,7 @@ def near_identical(
         i, j = np.nonzero(alike)
         pairs.append(np.stack([rows[i], columns[j]], axis=1))
     whole = [
-        f"{hashlib.sha256(pictures[i]).hexdigest()} {high} {wide}"
+        f"{hashlib.sha256(images[i]).hexdigest()} {high} {wide}"
         for i, (high, wide) in enumerate(shapes.tolist())
     ]
     digests = pd.factorize(np.array(whole, dtype=object))[0]

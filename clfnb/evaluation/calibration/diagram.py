@@ -328,7 +328,7 @@ def reliability_diagram(
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # decides every draw
-    title: str = "",  # above the picture
+    title: str = "",  # above the image
     ax: Axes | None = None,  # where to draw; none makes a figure
     weights=None,  # (n,) how much each example counts; None counts each once
 ) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`

@@ -92,12 +92,12 @@ def strip_features(
 ) -> np.ndarray:  # (strips, width) uint8, 1 where dark
     """Ten binary scan lines of a crop.
 
-    Raises `ValueError` for a picture that is not grey or a share outside 0..1.
+    Raises `ValueError` for an image that is not grey or a share outside 0..1.
     """
     crop = np.asarray(crop)
     if crop.ndim != 2 or crop.dtype != np.uint8 or not crop.size:
         raise ValueError(
-            f"crop: expected a grey picture (height, width) of uint8, found {crop.dtype} {crop.shape}"
+            f"crop: expected a grey image (height, width) of uint8, found {crop.dtype} {crop.shape}"
         )
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected a number in 0..1, found {share}")

@@ -39,7 +39,7 @@ def fill_quads(
 
 def mask_quads(
     mask: np.ndarray,  # (height, width) probabilities, or 0 and 1
-    least: float = 0.002,  # share of the picture that a region must cover
+    least: float = 0.002,  # share of the image that a region must cover
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2), the largest first
     "Rotated rectangles around the regions of a mask."
     contours, _ = cv2.findContours(
@@ -53,7 +53,7 @@ def mask_quads(
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #44be8e74
 @dataclass
 class Bars:
-    "How much each cell of a picture looks like part of a barcode."
+    "How much each cell of an image looks like part of a barcode."
 
     score: np.ndarray  # (height, width) float32, 0..1
     cosine: (
@@ -67,15 +67,15 @@ class Bars:
 def gradient_cells(
     image: np.ndarray,  # (height, width) grey, uint8
     side: int = 320,  # the longer side is reduced to this
-    cell: int = 3,  # pixels of the reduced picture in a cell, each way
+    cell: int = 3,  # pixels of the reduced image in a cell, each way
 ) -> np.ndarray:  # (6, rows, columns) float32: a cell's means of gx, gy, gx², gy², gx·gy and |g|
     """Products of the brightness gradient, averaged over cells.
 
-    Raises `ValueError` for a picture that is not grey.
+    Raises `ValueError` for an image that is not grey.
     """
     if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 1:
         raise ValueError(
-            f"image: expected a grey picture (height, width) of uint8, found {image.dtype} {image.shape}"
+            f"image: expected a grey image (height, width) of uint8, found {image.dtype} {image.shape}"
         )
     scale = max(1.0, max(image.shape) / side)
     size = (max(1, round(image.shape[1] / scale)), max(1, round(image.shape[0] / scale)))
@@ -191,7 +191,7 @@ def find_bars(
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2) float32 in the photograph's pixels, likeliest first
     """Candidates for barcodes; the first side of each runs across the bars.
 
-    Raises `ValueError` for a picture that is not grey.
+    Raises `ValueError` for an image that is not grey.
     """
     cells, found, kept, most_bars = gradient_cells(image, side), [], [], 0.0
     for window in windows:

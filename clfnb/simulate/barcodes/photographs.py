@@ -45,7 +45,7 @@ def print_bars(
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #a377412c
 def _text(canvas, rng, x0, x1, y, size, value):
-    "A line of letters from x0 to about x1, on a picture of uint8."
+    "A line of letters from x0 to about x1, on an image of uint8."
     words = "".join(
         rng.choice(
             list("ABCDEFGHIJKLMNOPRSTUVWabcdeghilmnoprstu 0123456789"),
@@ -194,13 +194,13 @@ def bend(
 def pose(
     label: np.ndarray,  # (height, width)
     corners: np.ndarray,  # (4, 2) of the bars on it
-    shape: tuple,  # (height, width) of the picture
+    shape: tuple,  # (height, width) of the image
     rng: np.random.Generator,  # of all that is drawn
     width: float,  # of the bars in pixels
     angle: float,  # by which the label is turned, in radians
-    tilt: float,  # standard deviation of the change of depth across the picture
+    tilt: float,  # standard deviation of the change of depth across the image
 ) -> np.ndarray:  # (3, 3)
-    "Homography that puts the label's bars, `width` pixels wide, at a random place of the picture."
+    "Homography that puts the label's bars, `width` pixels wide, at a random place of the image."
     height, across = shape
     centre = corners.mean(0)
     scale = width / (corners[1, 0] - corners[0, 0])
@@ -222,7 +222,7 @@ def pose(
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #7777a16c
 @dataclass
 class Camera:
-    "How a picture is taken. All lengths are in pixels of the result."
+    "How an image is taken. All lengths are in pixels of the result."
 
     disc: float = 0.0  # diameter of the defocus disc
     motion: float = 0.0  # length of the smear
@@ -239,7 +239,7 @@ def draw_camera(
     module: float,  # size of a module in pixels
     difficulty: float = 1.0,  # factor on blur and noise; 0.25 is the original study's phone, in good light
 ) -> Camera:
-    "A camera for one picture: mostly out of focus by one to three modules at difficulty 1."
+    "A camera for one image: mostly out of focus by one to three modules at difficulty 1."
     disc = (
         module
         * difficulty
@@ -286,7 +286,7 @@ def take(
     camera: Camera,  # settings
     rng: np.random.Generator,  # of the noise
 ) -> np.ndarray:  # (height, width) uint8
-    "The picture that a camera stores. Raises `ValueError` for a JPEG quality outside 1..100."
+    "The image that a camera stores. Raises `ValueError` for a JPEG quality outside 1..100."
     if not 1 <= camera.quality <= 100:
         raise ValueError(f"quality: expected 1..100, found {camera.quality}")
     seen = cv2.filter2D(
@@ -363,10 +363,10 @@ def _cover(scene, quad, rng):
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #ec66ab25
 def simulate(
     seed,  # decides everything: an integer or a list of integers
-    shape: tuple = (240, 320),  # (height, width) of the picture
+    shape: tuple = (240, 320),  # (height, width) of the image
     codes: int = 1,  # how many barcodes, 0 or more; they do not overlap
     difficulty: float = 1.0,  # factor on blur, noise and mishaps; 0.25 is like the original study
-    turn: float = 0.5,  # share of pictures in which the code is turned by any angle; else nearly upright
+    turn: float = 0.5,  # share of images in which the code is turned by any angle; else nearly upright
 ) -> tuple[np.ndarray, list]:  # (height, width) uint8; a list of (code, corners (4, 2) in pixels)
     "A photograph of labels and its truth. Raises `ValueError` for a shape below 32 pixels."
     if min(shape) < 32 or codes < 0:
@@ -402,7 +402,7 @@ def simulate(
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #13493739
 def _place(rng, shape, codes, turn, taken):
-    "A label and where it goes, or None if it would leave the picture or cover another."
+    "A label and where it goes, or None if it would leave the image or cover another."
     code = random_code(rng)
     texture, corners = print_label(code, rng)
     if rng.random() < 0.4:
@@ -418,7 +418,7 @@ def _place(rng, shape, codes, turn, taken):
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #4e352f99
 def write(
     folder: str | Path,  # must not exist yet
-    pictures: int = 200,  # how many
+    images: int = 200,  # how many
     side: int = 320,  # width in pixels; the height is three quarters of it
     difficulty: float = 0.25,  # factor on blur, noise and mishaps
     turn: float = 0.2,  # share of codes turned by any angle; the others are nearly upright
@@ -428,23 +428,23 @@ def write(
 
     Raises `FileExistsError` or, for counts that make no sense, `ValueError`.
     """
-    if pictures < 1 or side < 64:
+    if images < 1 or side < 64:
         raise ValueError(
-            f"expected at least 1 picture of 64 pixels, found pictures={pictures} and side={side}"
+            f"expected at least 1 image of 64 pixels, found images={images} and side={side}"
         )
     with new_folder(folder) as aside:
-        _fill(aside, pictures, (side * 3 // 4, side), difficulty, turn, seed)
+        _fill(aside, images, (side * 3 // 4, side), difficulty, turn, seed)
     return Path(folder)
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #02ad5d19
-def _fill(folder, pictures, shape, difficulty, turn, seed):
-    "Write the pictures and their markup."
+def _fill(folder, images, shape, difficulty, turn, seed):
+    "Write the images and their markup."
     rows, number = [], 0
-    while len(rows) < pictures:
-        picture, truth = simulate([seed, number], shape, 1, difficulty, turn)
+    while len(rows) < images:
+        image, truth = simulate([seed, number], shape, 1, difficulty, turn)
         number += 1
         if truth:
             name = f"{len(rows):05d}.png"
-            cv2.imwrite(str(folder / name), picture)
+            cv2.imwrite(str(folder / name), image)
             rows.append([name, truth[0][0], *truth[0][1].ravel().round(2).tolist()])
     write_markup(pd.DataFrame(rows, columns=["path", "code", *CORNERS]), folder / "markup.csv")

@@ -74,8 +74,8 @@ class Kind:
     tall: tuple = (25, 95)  # height of the bars in modules
     difficulty: tuple = (0.0, 1.0)  # see `draw_camera`
     disc: tuple | None = None  # diameter of the defocus disc in modules; None: by the difficulty
-    shape: tuple = (240, 320)  # of the picture, (height, width)
-    cut: bool = False  # the picture ends within the code
+    shape: tuple = (240, 320)  # of the image, (height, width)
+    cut: bool = False  # the image ends within the code
     negative: bool = False  # light bars on a dark ground
 
 
@@ -154,7 +154,7 @@ def _camera(how, corners, difficulty, rng):
 
 
 def _cut(image, corners, rng):
-    "The picture without 13 to 50 % of the code's width, on one side."
+    "The image without 13 to 50 % of the code's width, on one side."
     left, right = np.sort(corners[:, 0])[[0, 3]]
     share = rng.uniform(0.13, 0.5)
     if rng.random() < 0.5:

@@ -17,21 +17,21 @@ from .model import TAXA, draw
 
 # %% ../../../nbs/lib/simulate/plankton/folder.ipynb #087d4a82
 def tail_counts(
-    pictures: int,  # in total, about
+    images: int,  # in total, about
     classes: int,  # how many
-    imbalance: float = 30.0,  # the first class has that many times the pictures of the last
-    least: int = 8,  # pictures of the rarest class
+    imbalance: float = 30.0,  # the first class has that many times the images of the last
+    least: int = 8,  # images of the rarest class
 ) -> np.ndarray:  # (classes,) falling
     """Counts that fall by the same factor from class to class.
 
-    Raises `ValueError` for too few pictures.
+    Raises `ValueError` for too few images.
     """
-    if pictures < least * classes or imbalance < 1:
+    if images < least * classes or imbalance < 1:
         raise ValueError(
-            f"expected at least {least} pictures for each of {classes} classes and imbalance >= 1, found {pictures} and {imbalance}"
+            f"expected at least {least} images for each of {classes} classes and imbalance >= 1, found {images} and {imbalance}"
         )
     shares = imbalance ** -np.linspace(0, 1, classes)
-    return np.maximum(least, np.round(pictures * shares / shares.sum())).astype(int)
+    return np.maximum(least, np.round(images * shares / shares.sum())).astype(int)
 
 # %% ../../../nbs/lib/simulate/plankton/folder.ipynb #842de8eb
 TREE = """class,domain,group,order
@@ -53,24 +53,22 @@ sea_urchin_larva,living,echinoderm,echinoidea
 # %% ../../../nbs/lib/simulate/plankton/folder.ipynb #cd487250
 def write(
     folder: Path,  # must not exist yet
-    pictures: int = 900,  # in total, about
-    imbalance: float = 30.0,  # the most frequent class has that many times the pictures of the rarest
+    images: int = 900,  # in total, about
+    imbalance: float = 30.0,  # the most frequent class has that many times the images of the rarest
     seed: int = 0,  # decides everything
 ) -> Path:  # the folder, with imgs/CLASS/NUMBER.jpg and taxonomy.csv
     """Write simulated plankton.
 
-    Raises `FileExistsError` if the folder exists, `ValueError` for too few pictures.
+    Raises `FileExistsError` if the folder exists, `ValueError` for too few images.
     """
     from PIL import Image
 
-    counts = tail_counts(pictures, len(TAXA), imbalance)
+    counts = tail_counts(images, len(TAXA), imbalance)
     with new_folder(folder) as aside:
         for kind, (name, count) in enumerate(zip(TAXA, counts, strict=True)):
             (aside / "imgs" / name).mkdir(parents=True)
             for number in range(count):
-                picture = draw(name, np.random.default_rng([seed, kind, number]))
-                Image.fromarray(picture).save(
-                    aside / "imgs" / name / f"{number:04d}.jpg", quality=92
-                )
+                image = draw(name, np.random.default_rng([seed, kind, number]))
+                Image.fromarray(image).save(aside / "imgs" / name / f"{number:04d}.jpg", quality=92)
         (aside / "taxonomy.csv").write_text(TREE, encoding="utf-8")
     return Path(folder)

@@ -287,7 +287,7 @@ def render(
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #c44d963e
 def _expose(canvas, half, rng, blur):
-    "Ink to a picture: dirt, focus, light and noise."
+    "Ink to an image: dirt, focus, light and noise."
     import cv2
 
     height, width = canvas.shape
@@ -302,20 +302,20 @@ def _expose(canvas, half, rng, blur):
         )
     canvas = cv2.GaussianBlur(canvas, (0, 0), 0.6 + blur * half)
     light = rng.uniform(0.3, 1.0)
-    picture = 252 - 245 * light * canvas + rng.normal(0, 3, canvas.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    image = 252 - 245 * light * canvas + rng.normal(0, 3, canvas.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def draw(
     name: str,  # one of `TAXA`
     rng: np.random.Generator,  # decides everything
 ) -> np.ndarray:  # (height, width) uint8, longer side 20..400
-    "A picture of a creature. Raises `ValueError` for an unknown name."
+    "An image of a creature. Raises `ValueError` for an unknown name."
     if name not in TAXA:
         raise ValueError(f"expected one of {', '.join(TAXA)}, found {name!r}")
     function, typical = TAXA[name]
     half = np.clip(typical * np.exp(rng.normal(0, 0.45)), 10, 160)
-    picture = render(
+    image = render(
         function(rng), half, rng, blur=rng.uniform(0.06, 0.14) if rng.random() < 0.1 else 0.0
     )
-    return picture[:400, :400]
+    return image[:400, :400]

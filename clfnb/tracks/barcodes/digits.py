@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 from ...preprocessing.barcodes.ean13 import PARITY, best_codes, is_valid
 from ...preprocessing.barcodes.crop import join_strips, photo_features
 from ...preprocessing.barcodes.markup import CORNERS
-from .examples import read_picture
+from .examples import read_photograph
 from ...training.inference import infer
 
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #9e1a13a1
@@ -33,7 +33,7 @@ def strip_table(
     "The strips of all photographs, straightened by their marked corners."
     found = []
     for row in rows.to_dict("records"):
-        image, factor = read_picture(row["path"])
+        image, factor = read_photograph(row["path"])
         corners = np.reshape([row[name] for name in CORNERS], (4, 2)) / factor
         found.append(
             join_strips(

@@ -32,10 +32,10 @@ def write_tables(
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #786c7694
 def show(
-    path: Path,  # the picture
+    path: Path,  # the image
     answer,  # its readings, or the error
 ) -> None:
-    "Print what was found in one picture; what cannot be read goes to the error stream."
+    "Print what was found in one image; what cannot be read goes to the error stream."
     if isinstance(answer, Exception):
         say(f"left out: {answer}", err=True)
     for reading in [] if isinstance(answer, Exception) else answer:
@@ -85,14 +85,14 @@ def read_barcodes(
     csv: str | None = None,  # file of the table
     answer: str | None = None,  # file in the study's layout
 ) -> int:  # exit code: 1 if a file was left out
-    "What the command does. Raises `OSError` or `ValueError` before the first picture is read."
+    "What the command does. Raises `OSError` or `ValueError` before the first image is read."
     check_paths(place, "file or folder", csv, answer)
     from clfnb.runs.record import model_of
 
     folder = None if run is None else model_of(run, "barcodes")
-    from clfnb.tracks.barcodes.predictor import Predictor, pictures_in
+    from clfnb.tracks.barcodes.predictor import Predictor, images_in
 
-    paths = pictures_in(place)
+    paths = images_in(place)
     base = place if Path(place).is_dir() else ""
     table, failed = Predictor.load(folder, reader=reader, threshold=threshold).predict(
         paths, base, show
@@ -100,5 +100,5 @@ def read_barcodes(
     write_tables(table, csv, answer)
     codes = table.dropna(subset="code")
     read = codes["path"].nunique()
-    say(f"{len(codes)} codes in {read} of {len(paths)} pictures, {len(failed)} left out")
+    say(f"{len(codes)} codes in {read} of {len(paths)} images, {len(failed)} left out")
     return 1 if failed else 0

@@ -25,7 +25,7 @@ from ...preprocessing.barcodes.ean13 import is_valid
 from ...preprocessing.barcodes.explain import misfit
 from ...preprocessing.barcodes.locate import find_bars, quad_iou
 from ...preprocessing.barcodes.markup import CORNERS
-from .examples import pictures_in, read_picture
+from .examples import images_in, read_photograph
 from .reader import LineReading, Reading
 from .verdict import twin_quads, wide_quads
 
@@ -42,7 +42,7 @@ def build_model(
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3432b9d5
 READERS = ("cascade", "network", "zxing")
 ZXING_CONFIDENCE = 0.93  # share of its answers that were right on trials, before they are judged
-ECHOED = 0.98  # confidence of an answer that only zxing-cpp gives, in a picture and two twins of it
+ECHOED = 0.98  # confidence of an answer that only zxing-cpp gives, in an image and two twins of it
 
 
 class MissingReader(ImportError, ValueError):
@@ -87,7 +87,7 @@ class Predictor:
     most: int = 4  # candidates looked at first
     many: int = 64  # candidates looked at once two codes have been read
     tile: int = (
-        1600  # side of the parts in which a larger picture is searched, where nothing was read
+        1600  # side of the parts in which a larger image is searched, where nothing was read
     )
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #eac3c963
@@ -111,15 +111,15 @@ def read(
     self: Predictor,
     image: np.ndarray,  # (height, width) grey, uint8
 ) -> list[Reading]:  # one for each code, the surest first; empty if there is none
-    """All barcodes of a picture.
+    """All barcodes of an image.
 
-    Raises `ValueError` for a picture that is not grey, `MissingReader` if the reader "zxing" is
+    Raises `ValueError` for an image that is not grey, `MissingReader` if the reader "zxing" is
     not installed.
     """
     image = np.asarray(image)
     if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
         raise ValueError(
-            f"image: expected a grey picture (height, width) of uint8, found {image.dtype} {image.shape}"
+            f"image: expected a grey image (height, width) of uint8, found {image.dtype} {image.shape}"
         )
     if min(image.shape) < 8:
         return []
@@ -131,7 +131,7 @@ def read(
 
 @patch
 def _read_part(self: Predictor, image):
-    "All barcodes of a picture that are not tiny in it."
+    "All barcodes of an image that are not tiny in it."
     quick = self._quick(image)
     codes = {reading.code for reading in quick}
     found = self._judged(image, quick) if quick else []
@@ -157,7 +157,7 @@ def _quick(self: Predictor, image):
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #507f1eef
 @patch
 def _by_parts(self: Predictor, image):
-    "All barcodes of the parts of a large picture."
+    "All barcodes of the parts of a large image."
     found, step = [], self.tile * 3 // 4
     height, width = image.shape
     for top in range(0, max(1, height - self.tile // 4), step):
@@ -248,7 +248,7 @@ def _judged(self: Predictor, image, quick):
 
 
 def _echoed(image, one):
-    "A quick answer that zxing-cpp gives again, and no other, in an enlarged and a softened picture."
+    "A quick answer that zxing-cpp gives again, and no other, in an enlarged and a softened image."
     twins = (
         cv2.resize(image, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC),
         cv2.GaussianBlur(image, (0, 0), 0.7),
@@ -349,18 +349,18 @@ TABLE = ["path", "code", "confidence", *CORNERS, "reader"]
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder, searched to any depth, a picture, or a list of pictures
+    paths,  # a folder, searched to any depth, an image, or a list of images
     base: str | Path = "",  # folder to which the paths in the table are relative; "": as they are
-    report=None,  # called with (path, readings or error) after each picture
+    report=None,  # called with (path, readings or error) after each image
 ) -> tuple[pd.DataFrame, list[str]]:  # path, code, confidence, x1 … y4, reader; what was left out
-    "Read many pictures. One that is not a picture is named and left out."
-    paths = pictures_in(paths) if isinstance(paths, (str, Path)) else paths
+    "Read many images. One that is not an image is named and left out."
+    paths = images_in(paths) if isinstance(paths, (str, Path)) else paths
     rows, failed = [], []
     for path in map(Path, paths):
         inside = base and path.is_relative_to(base)
         name = path.relative_to(base).as_posix() if inside else str(path)
         try:
-            image, factor = read_picture(path, 10000)
+            image, factor = read_photograph(path, 10000)
             answer = self._read_large(image)
             rows += [_row(name, reading, factor) for reading in answer]
             rows += [] if answer else [[name, None, *[np.nan] * 9, ""]]
@@ -374,7 +374,7 @@ def predict(
 
 @patch
 def _read_large(self: Predictor, image, most=4000):
-    "Readings of a picture of any size: first of the reduced one, then of the whole."
+    "Readings of an image of any size: first of the reduced one, then of the whole."
     factor = max(image.shape) / most
     if factor <= 1:
         return self.read(image)

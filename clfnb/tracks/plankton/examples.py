@@ -16,26 +16,26 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ...data.images.cache import load_pictures
+from ...data.images.cache import load_images
 from ...data.images.datasets import SquareData
 from ...data.images.datasets import squares as fit_squares
-from ...data.images.decode import Pictures, decode
+from ...data.images.decode import PackedImages, decode
 from ...data.images.duplicates import near_identical
 from ...data.images.folders import image_table
 from ...data.splits import check, split
-from ...preprocessing.images import UnreadablePicture
+from ...preprocessing.images import UnreadableImage
 from ...text import printable
 
 # %% ../../../nbs/lib/tracks/plankton/examples.ipynb #44ec4629
 @dataclass
 class Examples:
-    "The pictures of a folder of classes."
+    "The images of a folder of classes."
 
-    # one row a picture: path, file, label, code (class number), group, height, width; split if given
+    # one row an image: path, file, label, code (class number), group, height, width; split if given
     table: pd.DataFrame
-    pictures: Pictures  # in the order of the table
+    images: PackedImages  # in the order of the table
     classes: list[str]  # names in the order of the class numbers
-    errors: list[str]  # pictures that were left out, and why
+    errors: list[str]  # images that were left out, and why
     notes: list[str] = field(default_factory=list)  # what was found, passed over or looks odd
 
     def __len__(self):
@@ -44,45 +44,45 @@ class Examples:
 # %% ../../../nbs/lib/tracks/plankton/examples.ipynb #fe10f50c
 def read_examples(
     folder: str | Path,  # in one of the shapes of `clfnb.data.images.folders`
-    cache_dir: str | Path | None = None,  # keeps the decoded pictures; None keeps nothing
-    on_error: str = "skip",  # a broken picture: "skip" or "raise"
+    cache_dir: str | Path | None = None,  # keeps the decoded images; None keeps nothing
+    on_error: str = "skip",  # a broken image: "skip" or "raise"
     **options,  # of `clfnb.data.images.decode.decode`
 ) -> Examples:
     """Read labelled images.
 
-    Raises `FileNotFoundError` without pictures, `ValueError` without two classes or six
-    pictures, `UnreadablePicture` if asked to.
+    Raises `FileNotFoundError` without images, `ValueError` without two classes or six
+    images, `UnreadableImage` if asked to.
     """
     table = image_table(folder, cache_dir)
     notes = list(table.attrs["notes"])
     dangling = ~table.path.map(os.path.exists).to_numpy(dtype=bool)
     errors = [f"{printable(path)}: a link to nowhere" for path in table.path[dangling]]
     if errors and on_error == "raise":
-        raise UnreadablePicture(errors[0])
+        raise UnreadableImage(errors[0])
     table = table[~dangling].reset_index(drop=True)
-    pictures, read, broken = load_pictures(table.path, cache_dir, on_error, **options)
+    images, read, broken = load_images(table.path, cache_dir, on_error, **options)
     table, errors = table[read].reset_index(drop=True), errors + broken
     if table.label.nunique() < 2 or len(table) < FEWEST:
         there = f"{len(table)} of {table.label.unique().tolist()[:5]}; {len(errors)} broken"
-        expected = f"at least {FEWEST} readable pictures of two classes"
+        expected = f"at least {FEWEST} readable images of two classes"
         raise ValueError(f"{folder}: expected {expected}, found {there}")
     codes, classes = pd.factorize(table.label, sort=True)
-    high, wide = pictures.shapes.T
-    table = table.assign(code=codes, group=near_identical(pictures), height=high, width=wide)
-    return Examples(table, pictures, list(classes), errors, notes + _twins(table))
+    high, wide = images.shapes.T
+    table = table.assign(code=codes, group=near_identical(images), height=high, width=wide)
+    return Examples(table, images, list(classes), errors, notes + _twins(table))
 
 
-FEWEST = 6  # pictures: two for each of three parts
+FEWEST = 6  # images: two for each of three parts
 
 
 def _twins(table):
-    "A sentence on near-identical pictures that are called by different names."
+    "A sentence on near-identical images that are called by different names."
     labels = table.groupby("group").label.nunique()
     if not (labels > 1).any():
         return []
     first = table[table.group == labels.index[labels > 1][0]].drop_duplicates("label")
     such = " and ".join(first.file[:2])
-    return [f"{(labels > 1).sum()} times the same picture stands in two classes, such as {such}"]
+    return [f"{(labels > 1).sum()} times the same image stands in two classes, such as {such}"]
 
 # %% ../../../nbs/lib/tracks/plankton/examples.ipynb #b9ef94ca
 def parts(
@@ -90,7 +90,7 @@ def parts(
     fractions: dict[str, float] | None = None,  # by default 0.8 train, 0.1 val, 0.1 test
     seed: int = 0,  # decides every draw
 ) -> np.ndarray:  # (n,) "train", "val" or "test"
-    """A stratified split that shares no near-identical pictures, or the one that is given.
+    """A stratified split that shares no near-identical images, or the one that is given.
 
     Raises `LeakError` if a drawn one shares some.
     """
@@ -127,11 +127,11 @@ def _given_parts(examples, fractions, seed):
     untaught = set(examples.table.label) - set(examples.table.label[part == "train"])
     if untaught:
         names = ", ".join(sorted(untaught)[:5])
-        raise ValueError(f"split: expected a training picture of each class, found none of {names}")
+        raise ValueError(f"split: expected a training image of each class, found none of {names}")
     both = pd.Series(part).groupby(examples.table.group.to_numpy()).nunique() > 1
     if both.any():
         examples.notes.append(
-            f"{both.sum()} near-identical pictures stand in two parts of the given split"
+            f"{both.sum()} near-identical images stand in two parts of the given split"
         )
     return part.astype(str)
 
@@ -145,7 +145,7 @@ def squares(
     "The torch data set of some rows."
     rows = np.arange(len(self)) if rows is None else np.asarray(rows)
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-    chosen = [self.pictures[i] for i in rows]
+    chosen = [self.images[i] for i in rows]
     shapes = np.array([image.shape for image in chosen]).reshape(-1, 2)
     return SquareData(fit_squares(chosen, size), shapes, self.table.code.to_numpy()[rows])
 
@@ -162,9 +162,9 @@ def load(
 
 def dataset(
     table: pd.DataFrame,  # rows of what `load` gave
-    train: bool = False,  # makes no difference: the network's input layer varies the pictures
+    train: bool = False,  # makes no difference: the network's input layer varies the images
     size: int = 64,  # side of the stored squares, in pixels
 ) -> SquareData:
-    "The torch data set of some rows. Raises `UnreadablePicture` for one that has been damaged since."
-    pictures, _, _ = decode(table.path, on_error="raise")
-    return SquareData(fit_squares(pictures, size), pictures.shapes, table.code.to_numpy())
+    "The torch data set of some rows. Raises `UnreadableImage` for one that has been damaged since."
+    images, _, _ = decode(table.path, on_error="raise")
+    return SquareData(fit_squares(images, size), images.shapes, table.code.to_numpy())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...data.images.augment import PictureInput
+from ...data.images.augment import ImageInput
 from ...data.images.datasets import CropData, SquareData
 from ...models.convolutional import ResidualNet
 from ...models.pretrained import Transfer
@@ -28,7 +28,7 @@ class PlanktonNet(nn.Module):
 
     def __init__(
         self,
-        look: PictureInput,  # bytes to ink, varied in training
+        look: ImageInput,  # bytes to ink, varied in training
         net: nn.Module,  # ink and sizes to logits; has `embed`
     ):
         super().__init__()
@@ -36,17 +36,17 @@ class PlanktonNet(nn.Module):
 
     def forward(
         self,
-        inputs: tuple,  # pictures as bytes, and their sizes
-        turn: float = 0.0,  # degrees by which pictures are turned in evaluation mode
+        inputs: tuple,  # images as bytes, and their sizes
+        turn: float = 0.0,  # degrees by which images are turned in evaluation mode
     ) -> torch.Tensor:  # (batch, classes) logits
         "Class scores."
         return self.net(*self.look(*inputs, turn))
 
     def embed(
         self,
-        inputs: tuple,  # pictures as bytes, and their sizes
+        inputs: tuple,  # images as bytes, and their sizes
     ) -> torch.Tensor:  # (batch, features)
-        "The vector of each picture before the last layer."
+        "The vector of each image before the last layer."
         return self.net.embed(*self.look(*inputs))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #6515931d
@@ -58,13 +58,13 @@ def build_model(
     dropout: float = 0.2,  # share of the last vector switched off in training
     pyramid: tuple[int, ...] = (),  # levels of spatial pyramid pooling; none: mean and maximum
     backbone: str = "",  # a network of torchvision instead, without weights, as `Transfer` takes it
-    **look,  # arguments of `PictureInput`
+    **look,  # arguments of `ImageInput`
 ) -> nn.Module:
     "The residual network of lesson 2 with its input layer, or the study's network."
     if backbone:
         return Transfer(backbone, classes, None, px=px)
     return PlanktonNet(
-        PictureInput(px, **look),
+        ImageInput(px, **look),
         ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout, pyramid=tuple(pyramid)),
     )
 
@@ -78,7 +78,7 @@ RECIPES = {
         "lr": 0.005,
         "val": 0.1,
         "precision": "auto",
-        "pictures": None,
+        "images": None,
     },
     "hour": {
         "plan": "32x8 48x10 64x22",
@@ -88,7 +88,7 @@ RECIPES = {
         "lr": 0.007,
         "val": 0.05,
         "precision": "bf16-mixed",
-        "pictures": 21000,
+        "images": 21000,
     },
 }
 
@@ -127,13 +127,13 @@ def model_config(
 
 
 class Predictor(ImagePredictor):
-    "A trained network with all that is needed to name new pictures."
+    "A trained network with all that is needed to name new images."
 
     track, build_model = "plankton", staticmethod(build_model)
 
     def data(
         self,
-        images,  # decoded `Pictures`
+        images,  # decoded `PackedImages`
     ) -> SquareData:
         "Images fitted into squares; for the study's network cut or padded, as it was trained."
         if not isinstance(self.model, Transfer):

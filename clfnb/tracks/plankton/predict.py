@@ -1,4 +1,4 @@
-"""`clfnb predict plankton`: a folder of pictures in, a table of names out
+"""`clfnb predict plankton`: a folder of images in, a table of names out
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/plankton/predict.html.md"""
 
@@ -16,7 +16,7 @@ from ...text import say
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #8ecf82c7
 @click.command("plankton")
-@click.argument("place", metavar="FOLDER|PICTURE", type=click.Path())
+@click.argument("place", metavar="FOLDER|IMAGE", type=click.Path())
 @click.option("--probs", is_flag=True, help="One more column a class, with its probability.")
 @click.option("--tau", default="0", show_default=True, metavar="T|balanced",
               help="Share of the class frequencies that is taken out: 0 for counting; balanced, or up to 2, "
@@ -30,10 +30,10 @@ def command(
     device: str,  # where to compute
     csv: str | None,  # file of the table
 ) -> int:
-    """Name the pictures of a folder, searched to any depth: class, calibrated probability,
+    """Name the images of a folder, searched to any depth: class, calibrated probability,
     runners-up, unknown_score.
     """
-    check_paths(place, "folder or picture", csv)
+    check_paths(place, "folder or image", csv)
     share = tau_of(tau)
     from clfnb.runs.record import model_of
 
@@ -44,7 +44,7 @@ def command(
     answers, errors = predictor.predict(place, probs=probs)
     if predictor.balanced is not None:
         say(use_of(predictor), err=True)
-    return end_prediction(answers, errors, csv, "pictures named", float_format="%.6g")
+    return end_prediction(answers, errors, csv, "images named", float_format="%.6g")
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #aaf65321
 def use_of(

@@ -18,7 +18,7 @@ from torch import nn
 
 from ...data.images.datasets import loader
 from ...files import regular
-from ...preprocessing.images import UnreadablePicture
+from ...preprocessing.images import UnreadableImage
 from ...preprocessing.volleyball.players import find_net
 from .frames import class_weights
 from .players import labels_of
@@ -31,7 +31,7 @@ def cut_players(
     boxes: np.ndarray,  # (n, 4) pixels of the full resolution
     size: tuple[int, int] = (64, 48),  # height and width of a crop
 ) -> np.ndarray:  # (n, height, width, 3) uint8: red, green, blue
-    "The players of a frame. Raises `UnreadablePicture` naming a file that is broken or truncated."
+    "The players of a frame. Raises `UnreadableImage` naming a file that is broken or truncated."
     import cv2
     from PIL import Image
 
@@ -39,7 +39,7 @@ def cut_players(
         with Image.open(regular(path)) as image:
             frame = np.asarray(image.convert("RGB"))
     except Exception as error:  # a broken file raises whatever its decoder stumbles over
-        raise UnreadablePicture(f"{path}: not a readable frame: {error}") from error
+        raise UnreadableImage(f"{path}: not a readable frame: {error}") from error
     crops = []
     for x, y, w, h in boxes:
         scale = np.array([[1.2 * w / size[1], 0, x - 0.1 * w], [0, 1.2 * h / size[0], y - 0.1 * h]])
@@ -63,7 +63,7 @@ class CropData:
         ):
             try:
                 own = cut_players(path, boxes[:seats], size) if path else None
-            except UnreadablePicture as error:
+            except UnreadableImage as error:
                 self.errors.append(str(error))
                 continue
             if own is None:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from ...data.images.datasets import loader
 from ...files import regular, write_atomic
 from ...models.pretrained import load_body_weights, make_body
-from ...preprocessing.images import UnreadablePicture
+from ...preprocessing.images import UnreadableImage
 from ...preprocessing.volleyball.annotations import ACTIVITIES, mirror_label
 from ...training.inference import infer
 from ...training.trainer import Trainer
@@ -40,7 +40,7 @@ def read_frame(
     path: str | Path,  # a JPEG or PNG file
     height: int = 256,  # of the result, pixels; the width follows
 ) -> np.ndarray:  # (height, width, 3) uint8: red, green, blue
-    "One frame. Raises `UnreadablePicture` naming a file that is broken, truncated or not there."
+    "One frame. Raises `UnreadableImage` naming a file that is broken, truncated or not there."
     from PIL import Image
 
     high, wide = frame_shape(height)
@@ -53,7 +53,7 @@ def read_frame(
                 )
             )
     except Exception as error:  # a broken file raises whatever its decoder stumbles over
-        raise UnreadablePicture(f"{path}: not a readable frame: {error}") from error
+        raise UnreadableImage(f"{path}: not a readable frame: {error}") from error
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #07371c7b
 def readable(
@@ -67,7 +67,7 @@ def readable(
     def attempt(path):
         try:
             return read_frame(path, height)
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             return str(error)
 
     there = table[table.path != ""]
