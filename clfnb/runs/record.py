@@ -128,9 +128,9 @@ class Run:
     @property
     def resume(self) -> bool | str:
         """How its trainings go on, for the trainer's `fit`: under a runner `True`, and other values
-        are refused; by hand "or_anew", and other values are trained anew in a folder of their own.
+        are refused; by hand "or_restart", and other values are trained anew in a folder of their own.
         """
-        return True if read_json(self.folder / "run.json").get("runner") else "or_anew"
+        return True if read_json(self.folder / "run.json").get("runner") else "or_restart"
 
 # %% ../../nbs/lib/runs/record.ipynb #07226cd8
 def new_run_folder(

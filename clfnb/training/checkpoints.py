@@ -91,7 +91,7 @@ FOOTER = len(MARK) + 64
 SPARE = {"last": "previous.ckpt", "best": "best-copy.ckpt"}  # where to look next
 
 
-def _seal(path):
+def _append_digest(path):
     "Append the digest of a file to it."
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -113,7 +113,7 @@ def save_checkpoint(
 
     def write(temporary):
         torch.save(state, temporary)
-        _seal(temporary)
+        _append_digest(temporary)
         if name == "last" and path.exists():
             os.replace(path, path.with_name("previous.ckpt"))
 

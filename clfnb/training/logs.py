@@ -109,7 +109,7 @@ class GradientNorm(Callback):
         self.total, self.count, self.largest, self.pending = 0.0, 0, 0.0, []
 
     def on_fit_start(self, trainer):
-        trainer.watch_norm = True
+        trainer.track_grad_norm = True
 
     def on_epoch_start(self, trainer):
         if trainer.step == 0:
