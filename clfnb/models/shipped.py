@@ -1,4 +1,4 @@
-"""Weights that come with clfnb, and what to do where there are none
+"""The weights that come with clfnb, and what to do where there are none
 
 Docs: https://clfnb.github.io/clfnb/lib/models/shipped.html.md"""
 
@@ -17,24 +17,21 @@ from ..registry import track
 def shipped_weights(
     name: str,  # of a model, e.g. "barcode_lines"
 ) -> Path:  # its folder
-    """The folder of weights that comes with clfnb.
-
-    Raises `FileNotFoundError` with the names there are.
-    """
+    "The folder of a model that comes with clfnb. Raises `FileNotFoundError` naming those there are."
     folder = Path(clfnb.__file__).parent / "weights"
     if not (folder / name).is_dir():
-        there = ", ".join(sorted(path.name for path in folder.glob("*"))) or "none"
-        raise FileNotFoundError(f"{folder / name}: no such model; there is {there}")
+        names = ", ".join(sorted(path.name for path in folder.glob("*"))) or "none"
+        raise FileNotFoundError(f"{folder / name}: no such model; there is {names}")
     return folder / name
 
 # %% ../../nbs/lib/models/shipped.ipynb #9e09d695
 def model_folder(
     run: str | Path | None,  # a run folder or a model folder; None: the shipped weights
     name: str,  # of the track
-) -> Path:  # a folder, which may still turn out to hold no model
-    """Where a predictor finds its model.
+) -> Path:  # a folder, not checked for a model yet
+    """The folder from which a predictor loads its model.
 
-    Raises `FileNotFoundError` with the command that trains one, where no weights are shipped.
+    Raises `FileNotFoundError` with the training command where no weights are shipped.
     """
     if run is not None:
         return Path(run)

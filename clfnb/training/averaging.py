@@ -1,4 +1,4 @@
-"""Weights that are a mean over the training, and steadier than its last step
+"""Weights averaged over the training, steadier than those of its last step
 
 Docs: https://clfnb.github.io/clfnb/lib/training/averaging.html.md"""
 
@@ -8,6 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/training/averaging.html.md"""
 __all__ = ['ema_decay', 'swap_weights', 'SwappedAverage', 'WeightAverage', 'EMA', 'SWA']
 
 # %% ../../nbs/lib/training/averaging.ipynb #39e70760
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -25,35 +28,40 @@ def ema_decay(
 
 @torch.no_grad()
 def swap_weights(
-    one: nn.Module,  # any
-    other: nn.Module,  # of the same architecture, on the same device
+    first: nn.Module,  # any
+    second: nn.Module,  # of the same architecture, on the same device
 ):
     "Exchange the parameters and buffers of two models in place."
-    for parts in ("parameters", "buffers"):
-        for a, b in zip(getattr(one, parts)(), getattr(other, parts)(), strict=True):
-            kept = a.clone()
+    for kind in ("parameters", "buffers"):
+        for a, b in zip(getattr(first, kind)(), getattr(second, kind)(), strict=True):
+            copy_of_a = a.clone()
             a.copy_(b)
-            b.copy_(kept)
+            b.copy_(copy_of_a)
 
 # %% ../../nbs/lib/training/averaging.ipynb #59fd363d
 class SwappedAverage(Callback):
-    "An averaged model that takes the trained one's place while an epoch is measured."
+    "An averaged model that replaces the trained one during evaluation."
 
-    buffers = False  # whether running averages are averaged too, or taken from the trained model
+    average_buffers = False  # whether running averages are averaged too, or copied
 
     def __init__(
         self,
-        evaluate: bool = True,  # whether epochs are measured, chosen and kept by the averaged weights
+        evaluate: bool = True,  # whether the averaged weights are evaluated and kept
     ):
-        self.evaluate, self.average, self.loaded, self.swapped = evaluate, None, None, False
+        self.evaluate, self.swapped = evaluate, False
+        self.average: Any = None  # torch's AveragedModel, once training has started
+        self.loaded: dict | None = None  # the state of a checkpoint, until then
 
-    def average_function(self):
+    def average_function(self) -> Callable | None:
         "AveragedModel's function for the next average; None for the plain mean."
+        return None
 
     def on_fit_start(self, trainer):
         if self.average is None or (trainer.epoch, trainer.step) == (0, 0):
             self.average = AveragedModel(
-                trainer.model, multi_avg_fn=self.average_function(), use_buffers=self.buffers
+                trainer.model,
+                multi_avg_fn=self.average_function(),
+                use_buffers=self.average_buffers,
             )
         if self.loaded is not None:
             self.average.load_state_dict(self.loaded)
@@ -74,24 +82,24 @@ class SwappedAverage(Callback):
 
 # %% ../../nbs/lib/training/averaging.ipynb #4cf29461
 class WeightAverage(SwappedAverage):
-    "What the averages below share: the averaged model, its exchange, its place in a checkpoint."
+    "What the averages below share: the averaged model, the swap, the state in a checkpoint."
 
     def state_dict(self) -> dict:  # tensors
-        "The averaged weights, and over how many steps they are averaged."
+        "The averaged weights, and the number of steps they are averaged over."
         return self.loaded or (dict(self.average.state_dict()) if self.average else {})
 
     def load_state_dict(
         self,
-        state: dict,  # as `state_dict` gave it
+        state: dict,  # as returned by `state_dict`
     ):
-        "Take back what `state_dict` gave."
+        "Restore what `state_dict` returned."
         self.loaded, self.swapped = state, False
 
     def copy_to(
         self,
         model: nn.Module,  # of the same architecture
     ):
-        "Put the averaged weights into a model. Raises `ValueError` before there are any."
+        "Load the averaged weights into a model. Raises `ValueError` before there are any."
         state = self.state_dict()
         if not state or state["n_averaged"] == 0:
             raise ValueError("copy_to: nothing has been averaged yet")
@@ -118,12 +126,12 @@ class _EMAStep:
 
 
 class EMA(WeightAverage):
-    "An exponential moving average of the weights, one step after another."
+    "An exponential moving average of the weights, updated at each step."
 
     def __init__(
         self,
-        decay: float = 0.999,  # how much of it a step keeps, 0 .. 1
-        evaluate: bool = True,  # whether epochs are measured, chosen and kept by the averaged weights
+        decay: float = 0.999,  # share of the average that a step keeps, 0 .. 1
+        evaluate: bool = True,  # whether the averaged weights are evaluated and kept
     ):
         if not 0 <= decay < 1:
             raise ValueError(f"EMA: decay: expected 0 <= decay < 1, found {decay}")
@@ -134,7 +142,7 @@ class EMA(WeightAverage):
         "The choices that change the training."
         return {"decay": self.decay, "evaluate": self.evaluate}
 
-    def average_function(self):
+    def average_function(self) -> Callable:
         "The moving average."
         return _EMAStep(self.decay)
 
@@ -144,7 +152,7 @@ class EMA(WeightAverage):
 # %% ../../nbs/lib/training/averaging.ipynb #b7f35709
 @torch.no_grad()
 def _plain_mean(averaged, current, steps):
-    "One more term of the mean, as AveragedModel calls it; counters are taken over."
+    "One more term of the mean, as AveragedModel calls it; counters are copied."
     if averaged[0].is_floating_point():
         torch._foreach_lerp_(averaged, current, 1 / (int(steps) + 1))
     else:
@@ -155,12 +163,12 @@ def _plain_mean(averaged, current, steps):
 class SWA(WeightAverage):
     "The mean of the weights at the ends of all epochs from `first` on."
 
-    buffers = True
+    average_buffers = True
 
     def __init__(
         self,
         first: int,  # the first epoch that is averaged, from 0
-        evaluate: bool = True,  # whether epochs are measured, chosen and kept by the averaged weights
+        evaluate: bool = True,  # whether the averaged weights are evaluated and kept
     ):
         super().__init__(evaluate)
         self.first = first
@@ -169,7 +177,7 @@ class SWA(WeightAverage):
         "The choices that change the training."
         return {"first": self.first, "evaluate": self.evaluate}
 
-    def average_function(self):
+    def average_function(self) -> Callable:
         "The plain mean."
         return _plain_mean
 

@@ -1,4 +1,4 @@
-"""In which order a trainer reads its data, and which process reads what
+"""The order in which a trainer reads its data, and which process reads what
 
 Docs: https://clfnb.github.io/clfnb/lib/training/batches.html.md"""
 
@@ -14,6 +14,7 @@ import io
 import random
 import types
 import weakref
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -68,7 +69,7 @@ def epoch_batches(
 def count_batches(
     loader: DataLoader,  # as given to the trainer
 ) -> int:  # 0 or more
-    """How many batches an epoch has; without building their order where torch's own sampler can tell.
+    """The number of batches in an epoch, without building their order if the sampler is torch's own.
 
     Raises `ValueError` for a loader that cannot tell its order.
     """
@@ -79,13 +80,14 @@ def count_batches(
 
 
 def check_loader(
-    loader: DataLoader,  # as given to the trainer, or None
+    loader: DataLoader | None,  # as given to the trainer
     name: str,  # of the parameter, for the message
 ):
     "Raise `ValueError` for a loader that has no batches or cannot tell their order."
     if loader is not None and not count_batches(loader):
         raise ValueError(
-            f"{name}: expected at least one batch, found none of {len(loader.dataset)} examples (drop_last={loader.drop_last})"
+            f"{name}: expected at least one batch, found none of {len(loader.dataset)} examples "  # type: ignore[arg-type]
+            f"(drop_last={loader.drop_last})"
         )
 
 
@@ -101,8 +103,10 @@ def shard_batches(
     rank: int,  # this process, 0 .. world - 1
     world_size: int,  # number of processes
 ) -> tuple[list[list[int]], list[bool]]:  # this process's batches, and which of them count
-    """Deal the batches out in turn, dividing the last round so that every example is read once and
-    every process has as many batches.
+    """The batches of one process, dealt out in turn.
+
+    The last round is divided, so that every example is read once and all processes have the same
+    number of batches.
     """
     mine = []
     for start in range(0, len(batches), world_size):
@@ -118,7 +122,7 @@ def shard_batches(
 
 # %% ../../nbs/lib/training/batches.ipynb #e2f53a66
 class _Pickler(cloudpickle.Pickler):
-    "Knows modules of a class of their own, such as torch.backends.cudnn, by their names too."
+    "Also sends modules with a class of their own, such as torch.backends.cudnn, by name."
 
     def reducer_override(self, obj):
         if isinstance(obj, types.ModuleType) and type(obj) is not types.ModuleType:
@@ -127,9 +131,9 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def to_bytes(
-    content,  # anything that cloudpickle can send
+    content: Any,  # anything that cloudpickle can send
 ) -> bytes:  # for `cloudpickle.loads` in another process of this program
-    """Content with the code of what is defined in the main program or a notebook.
+    """Content as bytes, with the code of what the main program or a notebook defines.
 
     Raises `TypeError` where something cannot be sent.
     """
@@ -139,13 +143,11 @@ def to_bytes(
 
 # %% ../../nbs/lib/training/batches.ipynb #932ecd9d
 class ByValue:
-    """Stands for a data set or a function on its way to another process, where the content itself
-    arrives, even if it was defined in a notebook.
-    """
+    "Wraps a data set or a function so that another process gets it with its code."
 
     def __init__(
         self,
-        content,  # what is to arrive
+        content: Any,  # what is to be sent
     ):
         self.content = content
 
@@ -160,9 +162,7 @@ class ByValue:
 
 # %% ../../nbs/lib/training/batches.ipynb #4b0678fc
 class _SeededBatches(torch.utils.data.Dataset):
-    """A data set whose keys are lists `[seed, index, index, …]`: seeds the worker, then reads the
-    examples.
-    """
+    "A data set with keys `[seed, index, index, …]`: seeds the worker, then reads the examples."
 
     def __init__(self, dataset):
         self.dataset = dataset
@@ -175,7 +175,7 @@ class _SeededBatches(torch.utils.data.Dataset):
 
 # %% ../../nbs/lib/training/batches.ipynb #d2ae4bb1
 def _loader_like(loader, keys):
-    "A loader that reads the batches in `keys` as another one would."
+    "A loader that reads the batches in `keys` with the settings of another loader."
     dataset, collate, start, options = loader.dataset, loader.collate_fn, loader.worker_init_fn, {}
     if loader.num_workers:
         dataset, collate = ByValue(_SeededBatches(dataset)), ByValue(collate)
@@ -198,23 +198,22 @@ def _loader_like(loader, keys):
     )
 
 # %% ../../nbs/lib/training/batches.ipynb #3aaca7cb
-_READERS = weakref.WeakKeyDictionary()  # loader -> the one that reads for it, while it lives
+_READERS = weakref.WeakKeyDictionary()  # loader -> the loader that reads for it
 
 
 def read_batches(
-    loader: DataLoader,  # how to read: data set, workers, collation
+    loader: DataLoader,  # data set, workers and collation to read with
     batches: list[list[int]],  # what to read
-    seed: int = 0,  # from which the workers' seeds follow
-    first: int = 0,  # leave out that many batches without reading them
-) -> DataLoader:  # yields batches[first:]
+    seed: int = 0,  # the workers' seeds are derived from it
+    skip: int = 0,  # batches to leave out, without reading them
+) -> DataLoader:  # yields batches[skip:]
     """A loader for these batches.
 
-    Its use leaves the global random generator alone, and what workers draw does not depend on
-    `first`.
+    It leaves the global random generator alone, and what workers draw does not depend on `skip`.
     """
-    keys = batches[first:]
+    keys = batches[skip:]
     if loader.num_workers:
-        keys = [[derive_seed(seed, number), *batch] for number, batch in enumerate(batches)][first:]
+        keys = [[derive_seed(seed, number), *batch] for number, batch in enumerate(batches)][skip:]
     if not loader.persistent_workers:
         return _loader_like(loader, keys)
     if loader not in _READERS:

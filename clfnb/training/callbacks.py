@@ -1,4 +1,4 @@
-"""What happens around the training loop, one object for each habit
+"""What happens around the training loop, one object per concern
 
 Docs: https://clfnb.github.io/clfnb/lib/training/callbacks.html.md"""
 
@@ -10,6 +10,7 @@ __all__ = ['HOOKS', 'Callback', 'used_hooks', 'callbacks_by_name', 'callback_sta
 
 # %% ../../nbs/lib/training/callbacks.ipynb #eca1de31
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,17 +26,17 @@ HOOKS = (
 
 
 class Callback:
-    "A base for callbacks: nothing to remember and nothing that changes the training."
+    "A base for callbacks: no state, and no choices that change the training."
 
     def state_dict(self) -> dict:  # tensors and plain values
-        "What must survive a kill."
+        "What must survive when the process is killed."
         return {}
 
     def load_state_dict(
         self,
-        state: dict,  # as `state_dict` gave it
+        state: dict,  # as returned by `state_dict`
     ):
-        "Take back what `state_dict` gave."
+        "Restore what `state_dict` returned."
 
     def config(self) -> dict:  # plain values
         "The choices that change the training."
@@ -45,14 +46,14 @@ class Callback:
 def used_hooks(
     callbacks: list,  # any objects
 ) -> set[str]:  # names of hooks
-    "The hooks that at least one of the callbacks has."
+    "The hooks that at least one of the callbacks implements."
     return {hook for hook in HOOKS if any(hasattr(callback, hook) for callback in callbacks)}
 
 # %% ../../nbs/lib/training/callbacks.ipynb #e0ea3654
 def callbacks_by_name(
     callbacks: list,  # in their order
 ) -> dict:  # name -> callback
-    "Callbacks by the names of their classes; the second of a class is called `Name-2`."
+    "Callbacks by the names of their classes; the second of a class is `Name-2`."
     names = {}
     for callback in callbacks:
         kind = type(callback).__name__
@@ -65,19 +66,19 @@ def callback_states(
     callbacks: list,  # in their order
     method: str = "state_dict",  # or "config"
 ) -> dict:  # name -> what the method returns, where it returns something
-    "What callbacks have to remember, or their choices."
-    told = {
+    "The states of callbacks, or their choices."
+    returned = {
         name: getattr(one, method, dict)() for name, one in callbacks_by_name(callbacks).items()
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in returned.items() if value}
 
 # %% ../../nbs/lib/training/callbacks.ipynb #dfc9d0d1
 class Freeze(Callback):
-    "Keeps parameters still for some epochs."
+    "Freezes parameters for some epochs."
 
     def __init__(
         self,
-        phases: list,  # [(first epoch, [prefixes of parameter names that stand still]), …]
+        phases: list,  # [(first epoch, [prefixes of frozen parameters' names]), …]
     ):
         self.phases, self.always_frozen = sorted(phases, key=lambda phase: phase[0]), None
 
@@ -98,12 +99,12 @@ class Freeze(Callback):
                 )
 
     def on_epoch_start(self, trainer):
-        begun = [prefixes for first, prefixes in self.phases if first <= trainer.epoch]
-        frozen = tuple(begun[-1]) if begun else ()
+        started = [prefixes for first, prefixes in self.phases if first <= trainer.epoch]
+        frozen = tuple(started[-1]) if started else ()
         for name, value in trainer.model.named_parameters():
-            learns = name not in self.always_frozen and not name.startswith(frozen)
-            if value.requires_grad != learns:
-                value.requires_grad_(learns)
+            trainable = name not in self.always_frozen and not name.startswith(frozen)
+            if value.requires_grad != trainable:
+                value.requires_grad_(trainable)
                 trainer.wrapped = None
         for name, module in trainer.model.named_modules():
             norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -122,8 +123,8 @@ def is_better(
     return score < best["score"] if mode == "min" else score > best["score"]
 
 # %% ../../nbs/lib/training/callbacks.ipynb #1333f18f
-class _Best(Callback):
-    "Keeps the weights of the best epoch, and files of the best few."
+class _TopCheckpoints(Callback):
+    "Keeps files of the best few epochs."
 
     def __init__(
         self,
@@ -131,7 +132,35 @@ class _Best(Callback):
     ):
         if top_k < 1:
             raise ValueError(f"BestWeights: top_k: expected at least 1, found {top_k}")
-        self.top_k, self.top_epochs = top_k, []
+        self.top_k = top_k
+        self.top_epochs: list = []  # [epoch, score], the best first
+
+    def save_candidate(
+        self,
+        trainer: Any,  # whose weights are saved
+        score: float,  # of this epoch
+    ):
+        "Write a file for an epoch that is among the best, and remove the one that no longer is."
+        sign = 1 if trainer.mode == "min" else -1
+        earlier = [entry for entry in self.top_epochs if entry[0] != trainer.epoch]
+        ranked = [*earlier, [trainer.epoch, score]]
+        ranked.sort(key=lambda entry: (sign * entry[1], entry[0]))
+        self.top_epochs, dropped = (
+            ranked[: self.top_k],
+            [epoch for epoch, _ in ranked[self.top_k :]],
+        )
+        if not trainer.fabric.is_global_zero:
+            return
+        if trainer.epoch not in dropped:
+            about = {"epoch": trainer.epoch, "score": score, "monitor": trainer.monitor}
+            state = {"model": trainer.model.state_dict(), **about, "config": trainer.description}
+            save_checkpoint(trainer.folder, state, f"epoch-{trainer.epoch}")
+        for epoch in dropped:
+            (trainer.folder / f"epoch-{epoch}.ckpt").unlink(missing_ok=True)
+
+# %% ../../nbs/lib/training/callbacks.ipynb #8f0aebd6
+class BestWeights(_TopCheckpoints):
+    "Keeps the weights of the best epoch, and files of the best few."
 
     def on_validation_end(self, trainer, row):
         score = row[trainer.monitor]
@@ -147,49 +176,23 @@ class _Best(Callback):
             state = {"model": trainer.best_weights, **trainer.best, "config": trainer.description}
             save_checkpoint(trainer.folder, state, "best")
 
-# %% ../../nbs/lib/training/callbacks.ipynb #8f0aebd6
-class BestWeights(_Best):
-    "Keeps the weights of the best epoch, and files of the best few."
-
-    def save_candidate(
-        self,
-        trainer,  # whose weights are kept
-        score: float,  # of this epoch
-    ):
-        "Write a file for an epoch that is among the best, and remove the one that no longer is."
-        sign = 1 if trainer.mode == "min" else -1
-        self.top_epochs = [one for one in self.top_epochs if one[0] != trainer.epoch] + [
-            [trainer.epoch, score]
-        ]
-        self.top_epochs = sorted(self.top_epochs, key=lambda one: (sign * one[1], one[0]))
-        out = [epoch for epoch, _ in self.top_epochs[self.top_k :]]
-        self.top_epochs = self.top_epochs[: self.top_k]
-        if not trainer.fabric.is_global_zero:
-            return
-        if trainer.epoch not in out:
-            about = {"epoch": trainer.epoch, "score": score, "monitor": trainer.monitor}
-            state = {"model": trainer.model.state_dict(), **about, "config": trainer.description}
-            save_checkpoint(trainer.folder, state, f"epoch-{trainer.epoch}")
-        for epoch in out:
-            (trainer.folder / f"epoch-{epoch}.ckpt").unlink(missing_ok=True)
-
     def state_dict(self) -> dict:  # plain values
         "The epochs that have files, and their scores."
         return {"top_epochs": self.top_epochs} if self.top_epochs else {}
 
     def load_state_dict(
         self,
-        state: dict,  # as `state_dict` gave it
+        state: dict,  # as returned by `state_dict`
     ):
-        "Take back what `state_dict` gave."
+        "Restore what `state_dict` returned."
         self.top_epochs = state["top_epochs"]
 
-# %% ../../nbs/lib/training/callbacks.ipynb #45a8f78a
+# %% ../../nbs/lib/training/callbacks.ipynb #efe13da3
 class EarlyStopping(Callback):
     "Ends the training after `trainer.patience` epochs without a new best one."
 
     def on_fit_start(self, trainer):
-        "A run that had already ended does not begin again."
+        "A training that early stopping has ended is not continued."
         if trainer.patience is not None and trainer.best is not None:
             trainer.stop = trainer.epoch - 1 - trainer.best["epoch"] >= trainer.patience
 
@@ -198,7 +201,7 @@ class EarlyStopping(Callback):
 
 # %% ../../nbs/lib/training/callbacks.ipynb #22ebf832
 class Interrupted(KeyboardInterrupt):
-    "Ctrl-C, obeyed where the state of the training is whole."
+    "Ctrl-C, raised where the state of the training is consistent."
 
 
 class Checkpoints(Callback):
@@ -206,7 +209,7 @@ class Checkpoints(Callback):
 
     def __init__(
         self,
-        every_steps: int | None = None,  # within an epoch too, after so many steps
+        every_steps: int | None = None,  # write within an epoch too, after so many steps
     ):
         if every_steps is not None and every_steps < 1:
             raise ValueError(f"every_steps: expected at least 1, found {every_steps!r}")
@@ -229,14 +232,14 @@ class Checkpoints(Callback):
 
 # %% ../../nbs/lib/training/callbacks.ipynb #73602f6b
 class Mix(Callback):
-    "Mixup and CutMix of torchvision, one of both drawn for each batch of (images, class numbers)."
+    "torchvision's mixup or CutMix, drawn anew for each batch of (images, class numbers)."
 
     def __init__(
         self,
         classes: int,  # number of classes; every target must be one of them
-        mixup: float = 0.2,  # Beta parameter of mixup; 0 leaves it out
-        cutmix: float = 1.0,  # Beta parameter of CutMix; 0 leaves it out
-        probability: float = 1.0,  # of the batches that are mixed, 0 .. 1
+        mixup: float = 0.2,  # Beta parameter of mixup; 0 disables it
+        cutmix: float = 1.0,  # Beta parameter of CutMix; 0 disables it
+        probability: float = 1.0,  # that a batch is mixed, 0 .. 1
     ):
         if not (mixup > 0 or cutmix > 0) or not 0 <= probability <= 1:
             raise ValueError(
@@ -254,19 +257,19 @@ class Mix(Callback):
         return {key: getattr(self, key) for key in ("classes", "mixup", "cutmix", "probability")}
 
     def on_train_batch_start(self, trainer, batches):
-        batches[:] = [self.mixed(*batch) for batch in batches]
+        batches[:] = [self.mix_batch(*batch) for batch in batches]
 
-    def mixed(
+    def mix_batch(
         self,
-        images,  # (n, channels, height, width), or a tuple or list that begins with them
+        images: Any,  # (n, channels, height, width), or a tuple or list that begins with them
         targets: torch.Tensor,  # (n) class numbers
     ) -> tuple:  # images, and probabilities (n, classes)
-        "A batch with its images mixed; probabilities of one class each where the draw says not to mix."
+        "The batch, mixed or with one-hot targets, as the draw decides."
         from torchvision.transforms import v2
 
         if self.probability < 1 and float(torch.rand(())) >= self.probability:
             return images, nn.functional.one_hot(targets, self.classes).float()
         kinds = [(v2.MixUp, self.mixup), (v2.CutMix, self.cutmix)]
-        ways = [kind(alpha=alpha, num_classes=self.classes) for kind, alpha in kinds if alpha > 0]
-        way = ways[int(torch.randint(len(ways), ()))] if len(ways) > 1 else ways[0]
-        return tuple(way(images, targets))
+        mixers = [kind(alpha=alpha, num_classes=self.classes) for kind, alpha in kinds if alpha > 0]
+        mixer = mixers[int(torch.randint(len(mixers), ()))] if len(mixers) > 1 else mixers[0]
+        return tuple(mixer(images, targets))

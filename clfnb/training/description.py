@@ -1,4 +1,4 @@
-"""Whether a checkpoint and a run belong together
+"""Whether a run may resume from a checkpoint
 
 Docs: https://clfnb.github.io/clfnb/lib/training/description.html.md"""
 
@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,14 +23,14 @@ PLAIN_TYPES = (bool, int, float, str, type(None))
 
 
 def _captured(function):
-    "The values that a function carries with it: what it closes over, and its defaults."
+    "The values that a function captures: its closure and its defaults."
     cells = function.__closure__ or ()
     closed = [cell.cell_contents for cell in cells if cell != type(cell)()]
     return [*closed, *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
 
 
 def _attributes(value):
-    "The plain attributes of an object and the tensors of a module, unless it is one that learns."
+    "The plain attributes of an object and the tensors of a module, unless it is trainable."
     if isinstance(value, nn.Module) and any(p.requires_grad for p in value.parameters()):
         return {}
     own = getattr(value, "__dict__", {})
@@ -39,10 +40,10 @@ def _attributes(value):
 
 
 def describe(
-    value,  # anything
-    depth: int = 4,  # how far into what carries something
-):  # plain values, equal for what is the same
-    "What something is."
+    value: Any,  # anything
+    depth: int = 4,  # levels of nesting to follow
+) -> Any:  # plain values, equal for equal choices
+    "A value in plain values, for comparison."
     if isinstance(value, PLAIN_TYPES) or depth < 0:
         return value if isinstance(value, PLAIN_TYPES) else type(value).__name__
     if isinstance(value, torch.Tensor):
@@ -55,8 +56,8 @@ def describe(
     if isinstance(value, functools.partial):
         return describe([value.func, value.args, value.keywords], depth)
     if callable(value) and hasattr(value, "__qualname__"):
-        carried = _captured(value) if hasattr(value, "__closure__") else []
-        return [value.__qualname__, *([describe(carried, depth - 1)] if carried else [])]
+        captured = _captured(value) if hasattr(value, "__closure__") else []
+        return [value.__qualname__, *([describe(captured, depth - 1)] if captured else [])]
     return {"class": type(value).__name__} | describe(_attributes(value), depth - 1)
 
 # %% ../../nbs/lib/training/description.ipynb #4de8d264
@@ -68,9 +69,9 @@ SCHEDULED_KEYS = {"params", "initial_lr", "max_lr", "min_lr", "base_momentum", "
 
 
 def describe_optimizer(
-    optimizer: torch.optim.Optimizer,  # perhaps with a schedule
-) -> dict:  # choice -> value, or a list of one value a group where groups differ
-    "The choices of an optimizer as they were given."
+    optimizer: torch.optim.Optimizer,  # with or without a schedule
+) -> dict:  # choice -> value, or a list of one value per group where groups differ
+    "The choices of an optimizer, as they were given."
     groups = []
     for group in optimizer.param_groups:
         cycled = {"momentum", "betas"} if "max_momentum" in group else set()
@@ -82,9 +83,9 @@ def describe_optimizer(
 
 
 def describe_schedule(
-    schedule,  # of torch.optim.lr_scheduler, or None
-):  # plain values
-    "The choices of a learning-rate schedule as they were given."
+    schedule: Any,  # of torch.optim.lr_scheduler, or None
+) -> dict | None:  # plain values
+    "The choices of a learning-rate schedule, as they were given."
     if schedule is None:
         return None
     parts = [describe_schedule(part) for part in getattr(schedule, "_schedulers", ())]
@@ -97,44 +98,44 @@ def describe_schedule(
         and key != "_schedulers"
     }
     values.pop("lr_lambdas", None)
-    extra = {"parts": parts} if parts else {"functions": functions} if functions else {}
+    extra: dict = {"parts": parts} if parts else {"functions": functions} if functions else {}
     return {"class": type(schedule).__name__} | values | extra
 
 # %% ../../nbs/lib/training/description.ipynb #ec463970
 def differences(
-    found: dict,  # the description in the checkpoint
-    expected: dict,  # the description of the run that wants to go on
+    saved: dict,  # the description in the checkpoint
+    current: dict,  # the description of the run that resumes
 ) -> list[str]:  # a sentence for each
-    "In what a checkpoint and a run differ."
-    said = []
-    for key in {**expected, **found}:
-        one, other = found.get(key), expected.get(key)
-        if key in ("given", "callbacks") and "given" not in found:
+    "The entries in which a checkpoint and a run differ."
+    lines: list[str] = []
+    for key in {**current, **saved}:
+        old, new = saved.get(key), current.get(key)
+        if key in ("given", "callbacks") and "given" not in saved:
             continue
-        if key == "given":
-            said += differences(one, other or {})
-        elif one != other and isinstance(one, dict) and isinstance(other, dict):
-            said.append(f"{key}: {', '.join(differences(one, other))}")
-        elif one != other:
-            said.append(f"{key}: the checkpoint has {one!r}, this run has {other!r}")
-    return said
+        if key == "given" and isinstance(old, dict):
+            lines += differences(old, new or {})
+        elif old != new and isinstance(old, dict) and isinstance(new, dict):
+            lines.append(f"{key}: {', '.join(differences(old, new))}")
+        elif old != new:
+            lines.append(f"{key}: the checkpoint has {old!r}, this run has {new!r}")
+    return lines
 
 
 def check_config(
-    found: dict,  # the description in the checkpoint
-    expected: dict,  # the description of the run that wants to go on
+    saved: dict,  # the description in the checkpoint
+    current: dict,  # the description of the run that resumes
     path: Path,  # the file, for the message
 ):
     "Raise `ValueError` naming every entry in which a checkpoint and a run differ."
-    if differ := differences(found, expected):
+    if changed := differences(saved, current):
         raise ValueError(
-            f"{path} belongs to another run ({'; '.join(differ)}). Use another folder, or resume=False to start anew."
+            f"{path} belongs to another run ({'; '.join(changed)}). Use another folder, or resume=False to start anew."
         )
 
 
 def short_hash(
     description: dict,  # plain values
 ) -> str:  # eight hexadecimal digits
-    "A name for a description: the same values, the same name."
+    "A short name for a description, the same for the same values."
     text = json.dumps(description, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

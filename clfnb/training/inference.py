@@ -1,4 +1,4 @@
-"""What a trained model says about data, computed one way everywhere
+"""The outputs of a trained model, computed in one way everywhere
 
 Docs: https://clfnb.github.io/clfnb/lib/training/inference.html.md"""
 
@@ -10,6 +10,7 @@ __all__ = ['evaluation_mode', 'join_outputs', 'batch_outputs', 'batch_inputs', '
 # %% ../../nbs/lib/training/inference.ipynb #3e01be6c
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from lightning_fabric.utilities import move_data_to_device
@@ -25,7 +26,7 @@ from .processes import choose_device, choose_precision
 def evaluation_mode(
     model: nn.Module,  # any
 ):
-    "Within this context all parts of a model are in evaluation mode; afterwards each is as before."
+    "Within this context all modules of a model are in evaluation mode; then each is as before."
     before = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -36,7 +37,9 @@ def evaluation_mode(
 
 # %% ../../nbs/lib/training/inference.ipynb #2fe70477
 def join_outputs(
-    outputs: list,  # one entry a batch: tensors, or tuples, lists or dicts of them, all alike
+    outputs: list,  # one entry per batch: tensors, or tuples, lists or dicts of them, all alike
+) -> (
+    Any
 ):  # the same structure with tensors over all batches; a list of tensors where their shapes differ
     "Join the outputs of batches along their first axis."
     first = outputs[0]
@@ -51,16 +54,16 @@ def join_outputs(
 
 # %% ../../nbs/lib/training/inference.ipynb #ca889f28
 def _to_cpu(output):
-    "An output on the CPU, one of reduced precision as float32."
+    "An output on the CPU; half precision becomes float32."
     return (output.float() if output.dtype in (torch.bfloat16, torch.float16) else output).cpu()
 
 
 def batch_outputs(
     batches: Iterable,  # on the device already
-    call: Callable,  # what is asked: call(batch) -> outputs
-    context=nullcontext,  # context() is entered around each call, such as autocast
-) -> list:  # outputs on the CPU, one entry a batch
-    "Ask for the outputs of each batch, without gradients. The model must be in evaluation mode."
+    call: Callable,  # call(batch) -> outputs
+    context: Callable = nullcontext,  # context() is entered around each call, such as autocast
+) -> list:  # outputs on the CPU, one entry per batch
+    "The outputs of each batch, without gradients. The model must be in evaluation mode."
     outputs = []
     for batch in batches:
         with torch.inference_mode(), context():
@@ -69,8 +72,8 @@ def batch_outputs(
 
 # %% ../../nbs/lib/training/inference.ipynb #ac10cc93
 def batch_inputs(
-    batch,  # inputs, or a tuple or list that begins with them
-):  # what the model gets
+    batch: Any,  # inputs, or a tuple or list that begins with them
+) -> Any:  # what the model gets
     "The inputs of a batch: the first entry of a tuple or list, else the batch itself."
     return batch[0] if isinstance(batch, (tuple, list)) else batch
 
@@ -79,9 +82,10 @@ def infer(
     model: nn.Module,  # trained; it stays on the device
     batches: Iterable,  # a loader or any iterable of inputs, or of tuples and lists that begin with them
     device: str = "cpu",  # "auto", "cpu", "cuda", "cuda:N" or "mps"
-    call=None,  # what is asked instead of the model, such as model.embed: call(inputs) -> outputs
+    call: Callable
+    | None = None,  # called instead of the model, such as model.embed: call(inputs) -> outputs
     precision: str = "32-true",  # "auto", "32-true", "bf16-mixed" or "16-mixed"
-):  # (examples, ...) on the CPU, float32 unless `call` makes float64 or whole numbers; a list where shapes differ
+) -> Any:  # (examples, ...) on the CPU, float32 unless `call` makes float64 or integers; a list where shapes differ
     """The outputs of a model for all batches, in their order.
 
     Raises `ValueError` for a loader that shuffles, no batches, or a device that is absent.
@@ -89,20 +93,20 @@ def infer(
     if isinstance(batches, DataLoader) and is_shuffled(batches):
         raise ValueError("batches: expected a loader with shuffle=False, found one that shuffles")
     kind, number = choose_device(device)
-    place = torch.device(kind) if number is None else torch.device(kind, number)
-    number_format = choose_precision(precision, kind)
+    target = torch.device(kind) if number is None else torch.device(kind, number)
+    chosen = choose_precision(precision, kind)
     formats = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if number_format not in formats:
+    if chosen not in formats:
         raise ValueError(
             f"precision: expected auto or one of {', '.join(formats)}, found {precision!r}"
         )
 
     def context():
-        dtype = formats[number_format]
+        dtype = formats[chosen]
         return torch.autocast(kind, dtype=dtype) if dtype else nullcontext()
 
-    model.to(place)
-    moved = (move_data_to_device(batch_inputs(batch), place) for batch in batches)
+    model.to(target)
+    moved = (move_data_to_device(batch_inputs(batch), target) for batch in batches)
     with evaluation_mode(model):
         outputs = batch_outputs(moved, call or model, context)
     if not outputs:

@@ -1,4 +1,4 @@
-"""What is averaged over an epoch, and by what
+"""The loss of a batch, and the number of targets it is averaged over
 
 Docs: https://clfnb.github.io/clfnb/lib/training/losses.html.md"""
 
@@ -17,10 +17,8 @@ IGNORE_INDEX = -100  # a target that does not count, as in torch.nn.CrossEntropy
 
 def count_targets(
     targets: torch.Tensor,  # class numbers or -100 (...), or floating-point targets (examples, ...)
-):  # an int, or a tensor of one
-    """Number of targets that count: for class numbers those that are not -100, otherwise the number
-    of examples.
-    """
+) -> int | torch.Tensor:  # an int, or a tensor of one
+    "The number of class numbers that are not -100, or of examples for floating-point targets."
     return len(targets) if targets.is_floating_point() else (targets != IGNORE_INDEX).sum()
 
 

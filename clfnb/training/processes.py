@@ -1,4 +1,4 @@
-"""The hardware, several processes, and being interrupted
+"""Devices, several processes, and interruption
 
 Docs: https://clfnb.github.io/clfnb/lib/training/processes.html.md"""
 
@@ -17,8 +17,10 @@ import sys
 import tempfile
 import threading
 import types
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import torch
@@ -29,14 +31,14 @@ from .batches import ByValue, to_bytes
 
 # %% ../../nbs/lib/training/processes.ipynb #d5ce7a84
 def launched_externally() -> bool:
-    "Whether `torchrun` or Slurm has started this process as one of several."
+    "Whether `torchrun` or Slurm has launched this process as one of several."
     return not {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LOCAL_RANK"}.isdisjoint(os.environ)
 
 
 def choose_device(
     device: str = "auto",  # "auto", "cpu", "cuda", "cuda:N" or "mps"
     devices: int = 1,  # processes that share the work on this host
-) -> tuple[str, int | None]:  # "cpu", "cuda" or "mps", and the number where one was given
+) -> tuple[str, int | None]:  # "cpu", "cuda" or "mps", and its number where one is given
     "The kind of device to compute on. Raises `ValueError` for one that is unknown or absent."
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     kind, _, number = device.partition(":")
@@ -50,9 +52,9 @@ def choose_device(
 
 
 def choose_precision(
-    precision: str,  # "auto", or what it is to be
-    kind: str,  # of device
-) -> str:  # "bf16-mixed" where "auto" meets a GPU that can (Ampere or later), else "32-true"
+    precision: str,  # "auto", or a precision of Fabric
+    kind: str,  # of the device, from `choose_device`
+) -> str:  # for "auto" "bf16-mixed" on GPUs that can (Ampere or later), else "32-true"
     "The number format to compute in."
     if precision != "auto":
         return precision
@@ -65,8 +67,8 @@ def make_fabric(
     precision: str = "auto",  # "auto" (bf16-mixed where the GPU can), "32-true", "bf16-mixed" or "16-mixed"
     devices: int = 1,  # processes on each host
     nodes: int = 1,  # hosts
-    callbacks=None,  # whose hooks `fabric.call` calls
-    loggers=None,  # to which `fabric.log_dict` writes
+    callbacks: list | None = None,  # whose hooks `fabric.call` calls
+    loggers: list | None = None,  # to which `fabric.log_dict` writes
 ) -> Fabric:
     "Choose the hardware. Raises `ValueError` for a device that is unknown or absent."
     kind, number = choose_device(device, devices)
@@ -83,10 +85,10 @@ def make_fabric(
 # %% ../../nbs/lib/training/processes.ipynb #d9cd8edf
 @contextmanager
 def numerics(
-    tf32: bool | None = None,  # whether float32 products may be rounded; None leaves it as it is
+    tf32: bool | None = None,  # whether float32 products may be rounded; None: as it is set
     deterministic: bool = False,  # whether only algorithms are used that repeat bit for bit
 ):
-    "Within this context products and algorithms are as asked for."
+    "Within this context, the rounding of products and the choice of algorithms are as set."
     cudnn = torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     strict = torch.are_deterministic_algorithms_enabled()
@@ -95,7 +97,7 @@ def numerics(
             torch.set_float32_matmul_precision("high" if tf32 else "highest")
             cudnn.allow_tf32 = tf32
         if deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS
             torch.use_deterministic_algorithms(True)
             cudnn.benchmark = False
         yield
@@ -106,7 +108,7 @@ def numerics(
 
 # %% ../../nbs/lib/training/processes.ipynb #b69da56a
 def _worker_main(number, call, environment, method, folder):
-    "What process `number` does: take its place, make the call, write down the result or the error."
+    "Run the call in process `number`, and write its result or its error to a file."
     os.environ.update(environment, RANK=str(number), LOCAL_RANK=str(number))
     multiprocessing.set_start_method(method, force=True)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(environment["WORLD_SIZE"])))
@@ -133,10 +135,10 @@ def _hidden_main():
         sys.modules["__main__"] = main
 
 
-def _join(context, folder):
-    """Wait for all processes.
+def _wait_for(context, folder):
+    """Wait for all processes, and leave none running.
 
-    Raises the error of the first that failed; none of them is left behind, whatever happens.
+    Raises the error of the first that failed.
     """
     try:
         while not context.join():
@@ -150,7 +152,7 @@ def _join(context, folder):
 
 # %% ../../nbs/lib/training/processes.ipynb #2703eba5
 def _rendezvous(count):
-    "The variables by which that many processes of this host find each other, as under torchrun."
+    "The environment variables through which `count` processes of this host find each other."
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "clfnb"}
@@ -159,17 +161,17 @@ def _rendezvous(count):
 
 
 def run_processes(
-    function,  # called in every process
+    function: Callable,  # called in every process
     arguments: tuple,  # with these
     count: int,  # number of processes
-):  # what the first process returned: tensors and plain values
-    """Call a function in new processes that work together.
+) -> Any:  # what the first process returned: tensors and plain values
+    """Call a function in several new processes that can communicate.
 
-    Raises what it raised there, `TypeError` for arguments that cannot be sent.
+    Raises what the function raised there, `TypeError` for arguments that cannot be sent.
     """
     try:
         call = to_bytes((function, arguments))
-    except Exception as error:  # whatever the content's own __reduce__ may raise
+    except Exception as error:  # __reduce__ of any class may raise anything
         raise TypeError(
             f"devices={count}: what is trained must be sent to {count} processes, and a part of it cannot be: {error}. "
             "Start the program with torchrun, or use devices=1."
@@ -188,42 +190,42 @@ def run_processes(
                 join=False,
                 start_method=method,
             )
-        _join(context, folder)
+        _wait_for(context, folder)
         return torch.load(folder / "answer.pt", weights_only=True)
 
 # %% ../../nbs/lib/training/processes.ipynb #facaf686
 def gather(
     fabric: Fabric,  # knows how many processes there are
-    value,  # this process's part, a plain value
-) -> list:  # one part a process
+    value: Any,  # this process's part, a plain value
+) -> list:  # one part per process
     "The values of all processes, in their order."
     if fabric.world_size == 1:
         return [value]
-    values = [None] * fabric.world_size
+    values: list = [None] * fabric.world_size
     torch.distributed.all_gather_object(values, value)
     return values
 
 # %% ../../nbs/lib/training/processes.ipynb #cecc635d
 @contextmanager
 def deferred_interrupt(
-    noted: list,  # empty; gets an entry at the first Ctrl-C
+    signals: list,  # empty; gets an entry at the first Ctrl-C
 ):
-    """Within this context the first Ctrl-C appends to `noted`; the second raises at once.
+    """Within this context the first Ctrl-C only adds to `signals`; the second raises at once.
 
-    Only in the main thread.
+    It has no effect outside the main thread, which alone receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def note(number, frame):
-        if noted:
+        if signals:
             raise KeyboardInterrupt
-        noted.append(number)
+        signals.append(number)
 
     before = signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-        noted.clear()
+        signals.clear()

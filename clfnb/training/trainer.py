@@ -1,4 +1,4 @@
-"""The training loop that survives being killed
+"""A training loop that survives being killed
 
 Docs: https://clfnb.github.io/clfnb/lib/training/trainer.html.md"""
 
@@ -12,7 +12,9 @@ __all__ = ['DescribedLoop', 'StatefulLoop', 'RestorableLoop', 'ResumableLoop', '
 import copy
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -20,15 +22,16 @@ from fastcore.basics import store_attr
 from torch import nn
 from torch.utils.data import DataLoader
 
+# %% ../../nbs/lib/training/trainer.ipynb #ff187f10
 from .batches import check_loader, count_batches, is_shuffled
 from clfnb.training.callbacks import (
     BestWeights,
     Checkpoints,
     EarlyStopping,
     Freeze,
-    used_hooks,
-    callbacks_by_name,
     callback_states,
+    callbacks_by_name,
+    used_hooks,
 )
 from .checkpoints import load_checkpoint, rng_state, save_checkpoint
 from clfnb.training.description import (
@@ -39,29 +42,30 @@ from clfnb.training.description import (
     differences,
     short_hash,
 )
-from .inference import batch_outputs, evaluation_mode, batch_inputs, join_outputs
+from .inference import batch_inputs, batch_outputs, evaluation_mode, join_outputs
 from .logs import HistoryFile, LogHistory, Progress
-from .loop import CallbackLoop, forward_pair
+from .loop import CallbackLoop, LossSum, forward_pair
 from .losses import count_targets
 from .metrics import wrap_metrics
 from clfnb.training.processes import (
-    launched_externally,
-    numerics,
     gather,
+    launched_externally,
     make_fabric,
+    numerics,
     run_processes,
 )
 
 # %% ../../nbs/lib/training/trainer.ipynb #f89db2b2
 class DescribedLoop(CallbackLoop):
-    "Act four: what must be the same when a training goes on."
+    "What must be the same for a training to resume."
 
-    description, inside = None, False  # the latter: whether this process shares the work already
-    given, identity = None, None
+    description: dict | None = None  # of this run, made when it begins
+    choices: dict | None = None  # as they were given
+    identity: dict | None = None  # what else identifies the run
 
-    def _note_given(self):
-        "Describe the choices, before a schedule or a step changes anything."
-        self.given = describe_optimizer(self.optimizer) | {
+    def _describe_choices(self):
+        "Describe what the trainer was given, before a schedule or a step changes it."
+        self.choices = describe_optimizer(self.optimizer) | {
             "loss": describe(self.loss),
             "schedule": describe_schedule(self.schedule),
             "schedule_per": self.schedule_per,
@@ -70,9 +74,9 @@ class DescribedLoop(CallbackLoop):
         }
 
     def _describe(self, loader):
-        "What must be the same when a training goes on."
+        "The description of a run on the data of a loader."
         shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
-        choices = callback_states(self.callbacks, "config")
+        callbacks = callback_states(self.callbacks, "config")
         return {
             "model": type(self.model).__name__,
             "weights": shapes,
@@ -82,24 +86,24 @@ class DescribedLoop(CallbackLoop):
             "batches": count_batches(loader),
             "accumulate": self.accumulate,
             "processes": self.fabric.world_size,
-            "given": (self.given or {}) | {"batch_size": loader.batch_size},
-        } | ({"callbacks": choices} if choices else {})
+            "given": (self.choices or {}) | {"batch_size": loader.batch_size},
+        } | ({"callbacks": callbacks} if callbacks else {})
 
-# %% ../../nbs/lib/training/trainer.ipynb #8f0e7b1e
+# %% ../../nbs/lib/training/trainer.ipynb #de661df4
 class StatefulLoop(DescribedLoop):
-    "Act four, continued: what changes, as a state that can be written."
+    "The state of a training."
 
     def state(self) -> dict:  # tensors and plain values
-        "All that changes while training. Every process must call it."
+        "All that changes during training. Every process must call it."
         self.sum_losses()
-        running = [*self.running, self.seconds, self.rate]
-        own = gather(self.fabric, {"rng": rng_state(), "running": running})
+        running = [*self.loss_sum, self.seconds, self.learning_rate]
+        processes = gather(self.fabric, {"rng": rng_state(), "running": running})
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule is not None else None,
             "precision": self.fabric.strategy.precision.state_dict(),
-            "processes": own,
+            "processes": processes,
             "callbacks": callback_states(self.callbacks),
         }
         for key in ("epoch", "step", "history", "best"):
@@ -109,23 +113,23 @@ class StatefulLoop(DescribedLoop):
 
 # %% ../../nbs/lib/training/trainer.ipynb #d7ca8bd5
 class RestorableLoop(StatefulLoop):
-    "Act four, continued: the way to the file and back."
+    "From a state to a file, and back."
+
+    launched = False  # whether this process shares the work with others already
 
     def _restore(self, state, path):
-        "Put a state back. Raises `ValueError` where it belongs to another run."
+        "Restore a state. Raises `ValueError` where it belongs to another run."
         check_config(state["config"], self.description, path)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        own = state["processes"][self.fabric.global_rank if self.inside else 0]
-        self.rng, (*running, self.seconds, self.rate) = own["rng"], own["running"]
-        self.running = tuple(running)
+        own = state["processes"][self.fabric.global_rank if self.launched else 0]
+        self.rng, (*loss_sum, self.seconds, self.learning_rate) = own["rng"], own["running"]
+        self.loss_sum = LossSum(*loss_sum)
         if state["best"] != self.best:
-            self.best_weights = (
-                None  # those in memory are of another epoch; best.ckpt has the right ones
-            )
+            self.best_weights = None  # those in memory are of another epoch: best.ckpt is read
         for key in ("epoch", "step", "history", "best"):
             setattr(self, key, state[key])
         for name, callback in callbacks_by_name(self.callbacks).items():
@@ -141,33 +145,33 @@ class RestorableLoop(StatefulLoop):
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder, state)
 
-# %% ../../nbs/lib/training/trainer.ipynb #385a824a
+# %% ../../nbs/lib/training/trainer.ipynb #58cc4496
 class ResumableLoop(RestorableLoop):
-    "Act four, continued: beginning, or going on."
+    "Starting, or resuming."
 
     def _begin(self, loader, resume):
-        "Move to the device, and go on from the folder or from memory, or start anew."
+        "Move to the device, and resume from the folder or from memory, or start anew."
         self.model.to(self.fabric.device)
         self.description, self.stop = self._describe(loader), False
         state = load_checkpoint(self.folder) if self.folder and resume else None
         if state is not None and resume == "or_restart":
-            state = self._beside(state)
+            state = self._matching_state(state)
         if state is not None:
             self._restore(state, self.folder / "last.ckpt")
         elif not resume or not (self.history or self.step):
             self.history, self.best, self.best_weights, self.rng = [], None, None, None
-            self.epoch, self.step, self.running, self.seconds = 0, 0, (0.0, 0.0), 0.0
+            self.epoch, self.step, self.loss_sum, self.seconds = 0, 0, LossSum(), 0.0
         if self.best and self.best["monitor"] != self.monitor:
             warnings.warn(f"monitor: the best epoch is now chosen by {self.monitor}", stacklevel=2)
             self.best, self.best_weights = None, None
 
-    def _beside(self, state):
-        "Where a checkpoint is of other values: a folder beside it, named by those of this run."
-        if not (differ := differences(state["config"], self.description)):
+    def _matching_state(self, state):
+        "The state if it has this run's choices, else that of the folder for these choices."
+        if not (changed := differences(state["config"], self.description)):
             return state
         folder = self.folder.with_name(f"{self.folder.name}-{short_hash(self.description)}")
         if self.fabric.is_global_zero:
-            print(f"other values ({'; '.join(differ)}): training anew in {folder.name}")
+            print(f"other values ({'; '.join(changed)}): training anew in {folder.name}")
         self.folder = folder
         return load_checkpoint(folder)
 
@@ -177,36 +181,32 @@ class ResumableLoop(RestorableLoop):
         self._run_epochs(train_loader, val_loader, epochs)
         return str(self.folder) if self.folder else None
 
-# %% ../../nbs/lib/training/trainer.ipynb #f63208e2
+# %% ../../nbs/lib/training/trainer.ipynb #70593b8f
 def _in_process(trainer, work, arguments):
-    "What a process that was started for it does; returns what the starting process must know."
-    trainer.starts = False
+    "Run some work in a process started for it; returns what the starting process must know."
+    trainer.spawns_processes = False
     for callback in trainer.callbacks:
         if isinstance(callback, Progress) and callback.kind == "curve":
             callback.kind = "lines"
     trainer.fabric = make_fabric(
-        *trainer.place, callbacks=trainer.callbacks, loggers=trainer.loggers
+        *trainer.hardware, callbacks=trainer.callbacks, loggers=trainer.loggers
     )
     trainer.model.to(trainer.fabric.device)
-    warnings.filterwarnings(
-        "ignore", "Seems like `optimizer.step"
-    )  # a mark that a schedule leaves on its optimizer stays behind
-    trainer.optimizer.load_state_dict(
-        trainer.optimizer.state_dict()
-    )  # its memory follows the weights to the device
+    # Without this a schedule warns: the mark it left on its optimizer was not sent.
+    warnings.filterwarnings("ignore", "Seems like `optimizer.step")
+    # Loading its own state moves the optimizer's state to the device of the weights.
+    trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())
     result = trainer._launch(work, *arguments)
-    fitted = work == "_fit_here"
-    return {
-        "result": result,
-        "state": trainer.state() if fitted else None,
-        "best": trainer.best_weights,
-    }
+    state = trainer.state() if work == "_fit_here" else None
+    return {"result": result, "state": state, "best": trainer.best_weights}
 
-# %% ../../nbs/lib/training/trainer.ipynb #9756e23c
+# %% ../../nbs/lib/training/trainer.ipynb #514fa7e1
 class DistributedLoop(ResumableLoop):
-    "Act four, continued: in this process, or in several that are started for it."
+    "Work in this process, or in several that are started for it."
 
-    starts, tf32, deterministic = False, None, False
+    spawns_processes, deterministic = False, False
+    tf32: bool | None = None
+    devices = 1
 
     def _launch(self, work, *arguments):
         """Do some work in all processes and return the result of the first.
@@ -216,16 +216,15 @@ class DistributedLoop(ResumableLoop):
         names = ("train_loader", "val_loader") if work == "_fit_here" else ("loader",)
         for name, loader in zip(names, arguments, strict=False):
             check_loader(loader, name)
-        if not self.starts:
-            if not self.inside:
+        if not self.spawns_processes:
+            if not self.launched:
                 self.fabric.launch()
-                self.inside = True
+                self.launched = True
             with numerics(self.tf32, self.deterministic):
                 return getattr(self, work)(*arguments)
         sent = copy.copy(self)
-        sent.fabric = sent.wrapped = sent.active_optimizer = sent.active_model = sent.backward = (
-            None
-        )
+        sent.fabric = sent.wrapped = None
+        sent.active_model = sent.active_optimizer = sent.backward = None
         answer = run_processes(_in_process, (sent, work, arguments), self.devices)
         if answer["state"]:
             self.folder = self.folder and Path(answer["result"])
@@ -234,21 +233,22 @@ class DistributedLoop(ResumableLoop):
             self.best_weights = answer["best"]
         return answer["result"]
 
-# %% ../../nbs/lib/training/trainer.ipynb #ac54afd7
+# %% ../../nbs/lib/training/trainer.ipynb #f1d0731f
 class FitLoop(DistributedLoop):
-    "Act four, continued: fitting."
+    "Training as it is called."
 
     def fit(
         self,
         train_loader: DataLoader,  # batches of (inputs, targets), or what forward_batch takes
-        val_loader: DataLoader | None = None,  # the same for validation
+        val_loader: DataLoader | None = None,  # the same, for validation
         epochs: int = 1,  # passes over the data in total, those of earlier calls included
-        monitor: str = "val_loss",  # column that decides which epoch is best; without validation data "train_loss"
-        mode: str = "min",  # whether low ("min") or high ("max") is good
+        monitor: str = "val_loss",  # column that chooses the best epoch; without val_loader "train_loss"
+        mode: str = "min",  # whether low ("min") or high ("max") values of it are good
         patience: int | None = None,  # stop after so many epochs without a new best
-        resume: bool
-        | str = True,  # go on from `folder`, or from the last call; "or_restart", see below
-    ) -> pd.DataFrame:  # a row an epoch: epoch, lr, train_loss, val_loss, val_<metric> …, seconds
+        resume: bool | str = True,  # from `folder` or the last call; "or_restart": see above
+    ) -> (
+        pd.DataFrame
+    ):  # one row per epoch: epoch, lr, train_loss, val_loss, val_<metric> …, seconds
         """Train.
 
         Raises `ValueError` for an unknown `monitor` or a checkpoint of another run, `LossNotFinite`
@@ -268,63 +268,59 @@ class FitLoop(DistributedLoop):
         self._launch("_fit_here", train_loader, val_loader, epochs, resume)
         return pd.DataFrame(self.history)
 
-# %% ../../nbs/lib/training/trainer.ipynb #f1d0731f
+# %% ../../nbs/lib/training/trainer.ipynb #3f66e1d7
 class InferenceLoop(FitLoop):
-    "Act four, continued: asking a trained model."
+    "Evaluation and prediction."
 
     def evaluate(
         self,
         loader: DataLoader,  # batches as for validation
     ) -> dict:  # "loss" and every metric, as floats
         "Mean loss and metrics over all examples, each counted once."
-        return self._launch("_measure_all", loader)
+        return self._launch("_evaluate_here", loader)
 
     def predict(
         self,
         loader: DataLoader,  # batches of inputs, or of (inputs, targets); not shuffled
-    ):  # outputs on the CPU, joined; a list of batches where their shapes differ
+    ) -> Any:  # outputs on the CPU, joined; a list of batches where their shapes differ
         """The model's outputs for all examples, in their order.
 
         Raises `ValueError` for a loader that shuffles.
         """
         if is_shuffled(loader):
             raise ValueError(
-                "predict: expected a loader with shuffle=False, found one that shuffles: outputs could not be told apart"
+                "predict: expected a loader with shuffle=False, found one that shuffles: "
+                "its outputs could not be matched to the examples"
             )
         return self._launch("_predict_here", loader)
 
     def _predict_here(self, loader):
         "The outputs for all batches, in each process."
-        plain = self.forward_batch is forward_pair
+        pairs = self.forward_batch is forward_pair
 
         def call(batch):
-            return (
-                self.model(batch_inputs(batch))
-                if plain
-                else self.forward_batch(self.model, batch)[0]
-            )
+            if pairs:
+                return self.model(batch_inputs(batch))
+            return self.forward_batch(self.model, batch)[0]
 
         with evaluation_mode(self.model):
-            shares = gather(
-                self.fabric, batch_outputs(self._read(loader), call, self.fabric.autocast)
-            )
-        rounds = range(len(shares[0]))
-        return join_outputs([one[k] for k in rounds for one in shares if k < len(one)])
+            outputs = batch_outputs(self._read(loader), call, self.fabric.autocast)
+            shards = gather(self.fabric, outputs)
+        rounds = range(len(shards[0]))
+        return join_outputs([shard[k] for k in rounds for shard in shards if k < len(shard)])
 
-# %% ../../nbs/lib/training/trainer.ipynb #9f5d5bd8
+# %% ../../nbs/lib/training/trainer.ipynb #d06fe49b
 class BestEpochLoop(InferenceLoop):
-    "Act four, continued: the best epoch."
+    "The weights of the best epoch."
 
     def restore_best(self):
         """Load the weights of the best epoch into the model.
 
         Raises `ValueError` before the first epoch has ended.
         """
-        stored = (
-            load_checkpoint(self.folder, "best")
-            if self.folder and self.best_weights is None
-            else None
-        )
+        stored = None
+        if self.folder and self.best_weights is None:
+            stored = load_checkpoint(self.folder, "best")
         if stored:
             self.best_weights = stored["model"]
             self.best = {key: stored[key] for key in ("epoch", "score", "monitor")}
@@ -337,85 +333,86 @@ class BestEpochLoop(InferenceLoop):
         "The epoch with the best monitored value, or None."
         return self.best and self.best["epoch"]
 
-# %% ../../nbs/lib/training/trainer.ipynb #d06fe49b
+# %% ../../nbs/lib/training/trainer.ipynb #40aafe1b
 class ConfiguredLoop(BestEpochLoop):
-    "Act four, continued: the choices, checked."
+    "The choices, checked, and the default callbacks."
 
-    def _habits(self, callbacks, freeze, every_steps, progress):
-        "The callbacks that were given, and around them what every trainer does."
-        own = [Freeze(freeze)] if freeze else []
-        usual = [BestWeights(), EarlyStopping()]
-        usual += [Checkpoints(every_steps), HistoryFile()] if self.folder else []
-        usual += [LogHistory()] if self.loggers else []
-        usual += [] if progress == "none" else [Progress(progress)]
+    loggers: list | None = None
+    hardware: tuple = ()  # device, precision, devices, nodes
+
+    def _with_defaults(self, callbacks, freeze, every_steps, progress):
+        "The given callbacks, and around them those that every trainer has."
+        first = [Freeze(freeze)] if freeze else []
+        defaults: list = [BestWeights(), EarlyStopping()]
+        defaults += [Checkpoints(every_steps), HistoryFile()] if self.folder else []
+        defaults += [LogHistory()] if self.loggers else []
+        defaults += [] if progress == "none" else [Progress(progress)]
         given = {type(callback) for callback in callbacks}
-        return [*own, *callbacks, *(one for one in usual if type(one) not in given)]
+        return [*first, *callbacks, *(new for new in defaults if type(new) not in given)]
 
-    def _make_ready(self, callbacks, freeze, every_steps, progress, device, precision, nodes):
+    def _configure(self, callbacks, freeze, every_steps, progress, device, precision, nodes):
         "Check the choices and choose the hardware. Raises `ValueError` naming the parameter."
         if self.schedule_per not in ("epoch", "step"):
             raise ValueError(
                 f"schedule_per: expected 'epoch' or 'step', found {self.schedule_per!r}"
             )
-        for name, least in {"accumulate": 1, "clip": 0, "devices": 1}.items():
+        for name, minimum in {"accumulate": 1, "clip": 0, "devices": 1}.items():
             value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ValueError(f"{name}: expected at least {least}, found {value!r}")
+            if value is not None and not value >= minimum:
+                raise ValueError(f"{name}: expected at least {minimum}, found {value!r}")
         if nodes > 1 and not launched_externally():
             raise ValueError(
                 f"nodes: {nodes} hosts need a program on each of them; start it with torchrun or Slurm's srun"
             )
         wrap_metrics(self.metrics)
-        self.callbacks = self._habits(callbacks, freeze, every_steps, progress)
+        self.callbacks = self._with_defaults(callbacks, freeze, every_steps, progress)
         self.history, self.interrupted, self.used_hooks = [], [], used_hooks(self.callbacks)
-        self.starts = (
-            not launched_externally() and self.devices > 1
-        )  # whether it must start processes
-        self.place = (device, precision, self.devices, nodes)
-        place = self.place[:2] if self.starts else self.place
-        self.fabric = make_fabric(*place, callbacks=self.callbacks, loggers=self.loggers)
-        self._note_given()
+        self.spawns_processes = self.devices > 1 and not launched_externally()
+        self.hardware = (device, precision, self.devices, nodes)
+        hardware = self.hardware[:2] if self.spawns_processes else self.hardware
+        self.fabric = make_fabric(*hardware, callbacks=self.callbacks, loggers=self.loggers)
+        self._describe_choices()
         self.call("on_init")
 
-# %% ../../nbs/lib/training/trainer.ipynb #40aafe1b
+# %% ../../nbs/lib/training/trainer.ipynb #07ddcbd5
 class Trainer(ConfiguredLoop):
-    "Trains a model and can go on after any interruption. The example further down shows its use."
+    "Trains a model, and resumes after any interruption."
 
     def __init__(
         self,
         model: nn.Module,  # returns outputs for inputs
-        loss,  # loss(outputs, targets) -> mean over the targets that count
-        optimizer: torch.optim.Optimizer,  # made for the model's parameters
-        schedule=None,  # a torch learning-rate schedule of this optimizer
+        loss: Callable,  # loss(outputs, targets) -> mean over the targets that count
+        optimizer: torch.optim.Optimizer,  # of the model's parameters
+        schedule: Any = None,  # a learning-rate schedule of torch, of this optimizer
         *,
         metrics: dict
-        | None = None,  # name -> function(outputs, targets) -> (sum, count), or a torchmetrics metric
-        folder: Path | None = None,  # for checkpoints and history.csv; None keeps nothing on disk
+        | None = None,  # name -> function(outputs, targets) -> (sum, count), or torchmetrics
+        folder: str | Path | None = None,  # for checkpoints and history.csv; None writes nothing
         callbacks: list | None = None,  # see `callbacks`, `averaging` and `logs`
         loggers: list | None = None,  # of Fabric; each gets every row of the history
-        forward_batch=None,  # forward_batch(model, batch) -> (outputs, targets); None: batches are pairs
+        forward_batch: Callable
+        | None = None,  # (model, batch) -> (outputs, targets); None: batches are pairs
         device: str = "auto",  # "auto", "cpu", "cuda", "cuda:N" or "mps"
         precision: str = "auto",  # "auto" (bf16-mixed where the GPU can), "32-true", "bf16-mixed" or "16-mixed"
         devices: int = 1,  # processes on each host
         nodes: int = 1,  # hosts
-        accumulate: int = 1,  # batches that make one step
+        accumulate: int = 1,  # batches per step
         clip: float | None = None,  # largest norm of the gradient
-        freeze: list
-        | None = None,  # [(first epoch, [prefixes of parameter names that stand still]), …]
+        freeze: list | None = None,  # [(first epoch, [prefixes of frozen parameters' names]), …]
         schedule_per: str = "epoch",  # or "step"
         seed: int = 0,  # for the order of the data and for dropout
-        every_steps: int | None = None,  # write a checkpoint within the epoch too
-        count=count_targets,  # count(targets): the weight of a batch's mean loss
+        every_steps: int
+        | None = None,  # write a checkpoint within the epoch too, after so many steps
+        count: Callable = count_targets,  # count(targets): the weight of a batch's mean loss
         progress: str | None = None,  # "curve", "bar", "lines" or "none"; None chooses
         compile: bool = False,  # whether torch.compile makes the model faster
         tf32: bool
         | None = None,  # whether GPUs may round float32 products to 10 bits; None: as it is set
         deterministic: bool = False,  # whether only algorithms are used that repeat bit for bit
-        identity: dict
-        | None = None,  # what else a run must share to go on, such as its data_fingerprint
+        identity: dict | None = None,  # what else identifies the run, such as its data_fingerprint
     ):
         super().__init__(model, loss, optimizer, None, forward_batch, count)
         store_attr("schedule,schedule_per,loggers,accumulate,clip,seed,identity")
         store_attr("devices,compile,tf32,deterministic")
-        self.metrics, self.folder = metrics or {}, folder and Path(folder)
-        self._make_ready(callbacks or [], freeze, every_steps, progress, device, precision, nodes)
+        self.metrics, self.folder = metrics or {}, Path(folder) if folder else None
+        self._configure(callbacks or [], freeze, every_steps, progress, device, precision, nodes)
