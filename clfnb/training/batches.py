@@ -73,10 +73,10 @@ def count_batches(
 
     Raises `ValueError` for a loader that cannot tell its order.
     """
-    plain = isinstance(loader, DataLoader) and type(loader.batch_sampler) is BatchSampler
-    if not plain or isinstance(loader.dataset, IterableDataset):
+    sampler = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    if type(sampler) is not BatchSampler or isinstance(loader.dataset, IterableDataset):
         return len(epoch_batches(loader, 0))
-    return len(loader.batch_sampler)
+    return len(sampler)
 
 
 def check_loader(
@@ -198,7 +198,8 @@ def _loader_like(loader, keys):
     )
 
 # %% ../../nbs/lib/training/batches.ipynb #3aaca7cb
-_READERS = weakref.WeakKeyDictionary()  # loader -> the loader that reads for it
+# loader -> the loader that reads for it
+_READERS: weakref.WeakKeyDictionary[DataLoader, Any] = weakref.WeakKeyDictionary()
 
 
 def read_batches(

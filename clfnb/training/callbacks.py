@@ -10,6 +10,7 @@ __all__ = ['HOOKS', 'Callback', 'used_hooks', 'callbacks_by_name', 'callback_sta
 
 # %% ../../nbs/lib/training/callbacks.ipynb #eca1de31
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,17 +45,17 @@ class Callback:
 
 
 def used_hooks(
-    callbacks: list,  # any objects
+    callbacks: Sequence,  # any objects
 ) -> set[str]:  # names of hooks
     "The hooks that at least one of the callbacks implements."
     return {hook for hook in HOOKS if any(hasattr(callback, hook) for callback in callbacks)}
 
 # %% ../../nbs/lib/training/callbacks.ipynb #e0ea3654
 def callbacks_by_name(
-    callbacks: list,  # in their order
+    callbacks: Sequence,  # in their order
 ) -> dict:  # name -> callback
     "Callbacks by the names of their classes; the second of a class is `Name-2`."
-    names = {}
+    names: dict = {}
     for callback in callbacks:
         kind = type(callback).__name__
         same = sum(name.split("-")[0] == kind for name in names)
@@ -63,11 +64,11 @@ def callbacks_by_name(
 
 
 def callback_states(
-    callbacks: list,  # in their order
+    callbacks: Sequence,  # in their order
     method: str = "state_dict",  # or "config"
 ) -> dict:  # name -> what the method returns, where it returns something
     "The states of callbacks, or their choices."
-    returned = {
+    returned: dict = {
         name: getattr(one, method, dict)() for name, one in callbacks_by_name(callbacks).items()
     }
     return {name: value for name, value in returned.items() if value}

@@ -22,6 +22,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ from ..files import InputError, read_json, reading, write_atomic, write_file
 def rng_state() -> dict:  # plain values and tensors
     "The state of the random generators of Python, NumPy, PyTorch and every GPU."
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = numpy_state
     gpus = (
         torch.cuda.get_rng_state_all()
         if torch.cuda.is_available() and torch.cuda.is_initialized()
@@ -200,7 +202,7 @@ class Config(dict):
         raise InputError(f"{self.file}: expected an entry {name!r}, found none")
 
 
-def _model_folder(folder):
+def _model_folder(folder) -> Path:
     "The model folder, also where the run folder that contains it is given."
     return Path(folder) / "model" if (Path(folder) / "model").is_dir() else Path(folder)
 
@@ -258,8 +260,8 @@ def load_model(
     Raises `FileNotFoundError` naming the missing file, `ValueError` for one that cannot be read
     or trusted, or of another track.
     """
-    folder = _model_folder(folder)
-    file, config_file = folder / "model.safetensors", folder / "config.json"
+    root = _model_folder(folder)
+    file, config_file = root / "model.safetensors", root / "config.json"
     for path in (config_file, file):
         if not path.is_file():
             raise FileNotFoundError(
@@ -293,8 +295,8 @@ def restore_model(
     Raises what `load_model` raises, `ValueError` for a description that does not fit the weights.
     """
     weights, config = load_model(folder, track)
-    folder = _model_folder(folder)
-    with reading(folder / "config.json", "the description of a model"):
+    root = _model_folder(folder)
+    with reading(root / "config.json", "the description of a model"):
         with torch.device("meta"):
             expected = {name: value.shape for name, value in build(config).state_dict().items()}
     shapes = {name: value.shape for name, value in weights.items()}
@@ -302,9 +304,9 @@ def restore_model(
         if expected.get(name) != shapes.get(name):
             sizes = [list(each[name]) if name in each else None for each in (expected, shapes)]
             raise InputError(
-                f"{folder / 'model.safetensors'}: {name}: config.json asks for {sizes[0]}, found {sizes[1]}"
+                f"{root / 'model.safetensors'}: {name}: config.json asks for {sizes[0]}, found {sizes[1]}"
             )
-    with reading(folder, "a model"):
+    with reading(root, "a model"):
         model = build(config)
         model.load_state_dict(weights)
     return model.eval(), config

@@ -48,7 +48,8 @@ def describe(
         return value if isinstance(value, PLAIN_TYPES) else type(value).__name__
     if isinstance(value, torch.Tensor):
         array = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-        return [str(value.dtype), list(value.shape), hashlib.sha256(array).hexdigest()[:16]]
+        digest = hashlib.sha256(array.tobytes()).hexdigest()
+        return [str(value.dtype), list(value.shape), digest[:16]]
     if isinstance(value, dict):
         return {str(key): describe(part, depth - 1) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

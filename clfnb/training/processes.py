@@ -72,11 +72,12 @@ def make_fabric(
 ) -> Fabric:
     "Choose the hardware. Raises `ValueError` for a device that is unknown or absent."
     kind, number = choose_device(device, devices)
+    number_format: Any = choose_precision(precision, kind)
     return Fabric(
         accelerator=kind,
         devices=devices if number is None else [number],
         strategy="ddp" if devices * nodes > 1 else "auto",
-        precision=choose_precision(precision, kind),
+        precision=number_format,
         num_nodes=nodes,
         callbacks=callbacks,
         loggers=loggers,

@@ -63,7 +63,9 @@ class Bar(Lines):
     ):
         "Open a bar."
         self.bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", leave=False)
-        self.step = self.bar.update
+
+    def step(self):
+        self.bar.update()
 
     def end_epoch(self, history):
         self.bar.close()
@@ -86,7 +88,7 @@ class Curve(Silent):
         figure = plt.figure(figsize=(6, 2.5), layout="constrained")
         plt.close(figure)
         axes = figure.add_subplot(xlabel="epoch", ylabel="loss", title=format_row(history[-1]))
-        axes.title.set_size(8)
+        axes.title.set_fontsize(8)
         for key in [key for key in history[-1] if key.endswith("loss")]:
             axes.plot(
                 [row["epoch"] for row in history],

@@ -331,7 +331,7 @@ class BestEpochLoop(InferenceLoop):
     @property
     def best_epoch(self) -> int | None:
         "The epoch with the best monitored value, or None."
-        return self.best and self.best["epoch"]
+        return self.best["epoch"] if self.best else None
 
 # %% ../../nbs/lib/training/trainer.ipynb #40aafe1b
 class ConfiguredLoop(BestEpochLoop):
