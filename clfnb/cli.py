@@ -13,11 +13,17 @@ __all__ = ['PLACES', 'FOLDER', 'SECONDS', 'RUN_OPTIONS', 'cli', 'main', 'complet
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import io
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from . import __version__
+from .commands.gc import gc_command
+from .commands.results import results_command
+from .commands.sweep import sweep_command
+from .commands.watch import watch_command
 from clfnb.console import (
     Commands,
     Mistyped,
@@ -38,10 +44,6 @@ from clfnb.console import (
     table,
     with_options,
 )
-from .commands.gc import gc_command
-from .commands.results import results_command
-from .commands.sweep import sweep_command
-from .commands.watch import watch_command
 from .course.commands import COMMANDS
 from .files import write_file
 from .registry import Track
@@ -150,7 +152,7 @@ def report(
 
 # %% ../nbs/lib/cli.ipynb #fdee5b7a
 def execute(
-    start,  # function without arguments that executes a lesson and returns its run folder
+    start: Callable,  # function without arguments that executes a lesson and returns its run folder
 ) -> int:  # exit code: 0 finished, 1 a cell failed
     """Carry out a run and report it.
 
@@ -536,7 +538,7 @@ def calibrate_command(
 
 # %% ../nbs/lib/cli.ipynb #6ee5dca6
 def say_calibration(
-    answer,  # a `Calibrated`
+    answer: Any,  # a `Calibrated`
     files: list[Path],  # that were written
     as_json: bool,  # for programs
 ) -> int:
