@@ -9,6 +9,7 @@ __all__ = ['OPTIONS', 'sweep_names', 'as_csv', 'as_json', 'as_text', 'results_co
 
 # %% ../../nbs/lib/commands/results.ipynb #65876dce
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,7 +41,7 @@ def _words(ctx):
 
 # %% ../../nbs/lib/commands/results.ipynb #0661a3b1
 def as_csv(
-    results,  # of `results_table`
+    results: Any,  # of `results_table`
 ) -> str:  # one line a row, one column a number
     "A table for spreadsheets."
     import pandas as pd
@@ -51,7 +52,7 @@ def as_csv(
 
 
 def as_json(
-    results,  # of `results_table`
+    results: Any,  # of `results_table`
 ) -> str:
     "A table for programs, with the number of runs of each status and what was left out."
     from clfnb.runs.sweep.results import records
@@ -62,7 +63,7 @@ def as_json(
 
 
 def as_text(
-    results,  # of `results_table`
+    results: Any,  # of `results_table`
 ) -> str:
     "A table for people."
     from clfnb.runs.sweep.results import header_and_rows, notes

@@ -11,6 +11,7 @@ __all__ = ['PLAN', 'meant', 'chosen', 'listed', 'counted', 'prepared', 'carried_
 # %% ../../nbs/lib/commands/sweep.ipynb #b9367e31
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,7 +38,8 @@ def meant(
     from clfnb.runs.parameters import written
     from clfnb.runs.sweep.combinations import read_sweep_file
 
-    given, options = [], dict(options)
+    options = dict(options)
+    given: list = []
     if target.endswith((".yaml", ".yml")):
         target, given, said = read_sweep_file(target, IN_FILE)
         checked = {o.name: o for o in sweep_command.params}
@@ -55,7 +57,7 @@ def meant(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #4062becc
 def chosen(
-    lesson,  # as `lesson_named` gives it
+    lesson: Any,  # as `lesson_named` gives it
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> list[dict]:  # name -> value
@@ -94,7 +96,7 @@ PLAN = ("runs_dir", "device", "precision", "timeout", "cell_timeout")
 
 
 def prepared(
-    lesson,  # as `lesson_named` gives it
+    lesson: Any,  # as `lesson_named` gives it
     many: list[dict],  # the combinations
     options: dict,  # of the command
 ):  # planned runs, and their sweep
@@ -115,9 +117,9 @@ def prepared(
 # %% ../../nbs/lib/commands/sweep.ipynb #44a0f017
 def carried_out(
     planned: list,  # runs, of `plan_sweep`
-    sweep,  # of `sweep_of`
+    sweep: Any,  # of `sweep_of`
     options: dict,  # of the command
-    search=None,  # of `runs.sweep.search`, which proposes further runs
+    search: Any = None,  # of `runs.sweep.search`, which proposes further runs
 ) -> int:  # exit code: 1 if a run has not finished
     "Execute the runs of a sweep, and say how it went."
     from clfnb.runs.process import interruptible
@@ -154,7 +156,7 @@ def carried_out(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #325ac6a6
 def conclude(
-    progress,  # of the engine
+    progress: Any,  # of the engine
     name: str,  # of the sweep
     others: list[str],  # how the runs stand that were not executed
 ) -> None:
@@ -166,8 +168,8 @@ def conclude(
 
 
 def stopping(
-    loop,  # of the engine
-    stop,  # what was told
+    loop: Any,  # of the engine
+    stop: Any,  # what was told
     error: KeyboardInterrupt,  # as it was raised
 ) -> None:
     "End the runs under way, wait a little for their words, and raise `click.Abort`."
@@ -199,7 +201,7 @@ def mark(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #f3926233
 def searched(
-    lesson,  # as `lesson_named` gives it
+    lesson: Any,  # as `lesson_named` gives it
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> int:  # exit code
@@ -290,7 +292,7 @@ def reported(
 
 def nothing_left(
     planned: list,  # runs, of `plan_sweep`
-    sweep,  # of `sweep_of`
+    sweep: Any,  # of `sweep_of`
     options: dict,  # of the command
 ) -> int:
     "Keep a sweep whose runs are all there."

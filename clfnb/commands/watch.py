@@ -26,7 +26,8 @@ class Screen:
         self,
         terminal: bool,  # whether a line can be drawn anew
     ):
-        self.terminal, self.shown, self.named = terminal, "", set()
+        self.terminal, self.shown = terminal, ""
+        self.named: set = set()
 
     def show(
         self,
