@@ -14,8 +14,10 @@ __all__ = ['json_option', 'dataset_argument', 'message', 'Mistyped', 'Commands',
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -92,7 +94,7 @@ def table(
 
 # %% ../nbs/lib/console.ipynb #6ef4f10f
 def json_text(
-    values,  # plain values, nested; what is none becomes text, NaN null
+    values: Any,  # plain values, nested; what is none becomes text, NaN null
 ) -> str:
     "Values as JSON that every reader takes."
 
@@ -135,7 +137,7 @@ def did_you_mean(
 
 # %% ../nbs/lib/console.ipynb #7ea1e6ae
 def complete(
-    names,  # function (click context) -> the names that could stand here
+    names: Callable,  # function (click context) -> the names that could stand here
 ):  # what click wants as `shell_complete`
     "Make a completion from a function that lists names. Errors propose nothing."
 
@@ -241,7 +243,7 @@ def pairs_to_values(
 
 # %% ../nbs/lib/console.ipynb #799f1b1c
 def parameter_help(
-    lesson,  # as `lesson_named` returns it
+    lesson: Any,  # as `lesson_named` returns it
 ) -> str:  # a table: name, type with the allowed values, default, help
     "The parameters of a lesson as text."
     from clfnb.runs.parameters import read_parameters
@@ -273,7 +275,8 @@ class TrackCommands(click.Group):
         self,
         *args,  # as for `click.Group`
         part: str,  # of a track: those that have it get a command
-        make=None,  # function: entry of the registry to command; None: the part is the command
+        make: Callable
+        | None = None,  # function: entry of the registry to command; None: the part is the command
         **kwargs,  # as for `click.Group`
     ):
         super().__init__(*args, **kwargs)
@@ -363,7 +366,7 @@ def predict_options(
 
 # %% ../nbs/lib/console.ipynb #6a525a1b
 def end_prediction(
-    table,  # answers, a pandas table
+    table: Any,  # answers, a pandas table
     errors: list[str],  # a sentence for each file that was left out
     csv: str | None,  # where the table goes; None: to the terminal
     noun: str,  # what the rows are, such as "images named"
