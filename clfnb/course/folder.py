@@ -54,7 +54,7 @@ def start(
     folder = Path(folder).expanduser().absolute()
     writable(folder)
     known = read_json(folder / COURSE).get("files", {})
-    done = {"copied": [], "left alone": []}
+    done: dict = {"copied": [], "left alone": []}
     for name, content in edition(KINDS if solutions else KINDS[:2]).items():
         if (folder / name).exists():
             done["left alone"].append(name)
@@ -83,7 +83,8 @@ def update(
     """
     folder = started(folder)
     record = read_json(folder / COURSE)
-    known, done = dict(record.get("files", {})), {"replaced": [], "beside": [], "added": []}
+    known = dict(record.get("files", {}))
+    done: dict = {"replaced": [], "beside": [], "added": []}
     kinds = tuple(kind for kind in KINDS if any(name.startswith(kind + "/") for name in known))
     for name, content in edition(kinds or KINDS[:2]).items():
         path, new = folder / name, digest(content)

@@ -8,11 +8,13 @@ Docs: https://clfnb.github.io/clfnb/lib/course/many_runs.html.md"""
 __all__ = ['check', 'combinations', 'paired_difference', 'best_setting', 'claims', 'optimism_table']
 
 # %% ../../nbs/lib/course/many_runs.ipynb #d4e2f5e9
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ check = Exercises("many_runs")
 # %% ../../nbs/lib/course/many_runs.ipynb #436e7bd7
 @check.of("7.1")
 def combinations(
-    grid,  # the learner's function
+    grid: Callable,  # the learner's function
 ):
     "All combinations."
     yield callable(grid), "Give a function: def grid(axes): ..."
@@ -46,7 +48,7 @@ def combinations(
 # %% ../../nbs/lib/course/many_runs.ipynb #6978c7a1
 @check.of("7.2")
 def paired_difference(
-    paired,  # the learner's function
+    paired: Callable,  # the learner's function
 ):
     "Is it better, or luckier?"
     yield callable(paired), "Give a function: def paired(a, b): ..."
@@ -75,7 +77,7 @@ def paired_difference(
 # %% ../../nbs/lib/course/many_runs.ipynb #22d1d1e8
 @check.of("7.3")
 def best_setting(
-    report_best,  # the learner's function
+    report_best: Callable,  # the learner's function
 ):
     "The best one's figure."
     yield callable(report_best), "Give a function: def report_best(val, test): ..."
@@ -97,7 +99,7 @@ def best_setting(
 # %% ../../nbs/lib/course/many_runs.ipynb #d5d1ce17
 @check.of("7.4")
 def claims(
-    claim,  # the learner's function
+    claim: Callable,  # the learner's function
 ):
     "Only one may have it."
     yield callable(claim), "Give a function: def claim(folder, name): ..."
@@ -121,7 +123,7 @@ def claims(
 # %% ../../nbs/lib/course/many_runs.ipynb #27ffbe53
 @check.of("7.5")
 def optimism_table(
-    runs,  # the learner's table
+    runs: Any,  # the learner's table
 ):
     "The price of choosing."
     wanted = ["k", "n", "draws", "optimism"]
