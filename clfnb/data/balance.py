@@ -9,6 +9,8 @@ __all__ = ['NotTraining', 'check_training', 'class_counts', 'class_weights', 're
            'informed_rows', 'FocalLoss', 'log_prior', 'adjust_logits', 'AdjustedLoss']
 
 # %% ../../nbs/lib/data/balance.ipynb #c80c3d48
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ class NotTraining(ValueError):
 
 
 def check_training(
-    part,  # (n,) the name of each example's part
+    part: Any,  # (n,) the name of each example's part
     n: int,  # examples that are to be balanced
 ) -> None:
     'Raise `NotTraining`, naming the first row, unless every example is in the part "train".'
@@ -36,7 +38,7 @@ def check_training(
 
 # %% ../../nbs/lib/data/balance.ipynb #0375150a
 def class_counts(
-    labels,  # (n,) class numbers 0..classes-1
+    labels: Any,  # (n,) class numbers 0..classes-1
     classes: int,  # how many there are
 ) -> np.ndarray:  # (classes,) int
     """How many examples each class has.
@@ -57,8 +59,8 @@ def class_counts(
 
 # %% ../../nbs/lib/data/balance.ipynb #2725bb94
 def class_weights(
-    labels,  # (n,) class numbers 0..classes-1
-    part,  # (n,) the name of each example's part, all "train"
+    labels: Any,  # (n,) class numbers 0..classes-1
+    part: Any,  # (n,) the name of each example's part, all "train"
     classes: int,  # how many there are
     how: str = "inverse",  # "inverse" frequency or "effective" number
     beta: float = 0.999,  # of the effective number, 0..1
@@ -81,8 +83,8 @@ def class_weights(
 
 # %% ../../nbs/lib/data/balance.ipynb #dffb3b7c
 def resample(
-    labels,  # (n,) class numbers or names
-    part,  # (n,) the name of each example's part, all "train"
+    labels: Any,  # (n,) class numbers or names
+    part: Any,  # (n,) the name of each example's part, all "train"
     at_least: int | None = None,  # images of each class; None leaves the rare alone
     at_most: int | None = None,  # images of each class; None leaves the frequent alone
     seed: int = 0,  # decides every draw
@@ -118,8 +120,8 @@ def resample(
 
 # %% ../../nbs/lib/data/balance.ipynb #9669146b
 def balanced_sampler(
-    labels,  # (n,) class numbers 0..classes-1
-    part,  # (n,) the name of each example's part, all "train"
+    labels: Any,  # (n,) class numbers 0..classes-1
+    part: Any,  # (n,) the name of each example's part, all "train"
     power: float = 1.0,  # 0 leaves the frequencies, 1 makes them equal
 ):  # a torch `WeightedRandomSampler` with a generator, for a `DataLoader`
     "Draw rare classes more often. Raises `NotTraining`, and `ValueError` for a power outside 0..1."
@@ -135,8 +137,8 @@ def balanced_sampler(
 # %% ../../nbs/lib/data/balance.ipynb #0ab10a50
 def smote(
     vectors: np.ndarray,  # (n, features) embeddings of the training part
-    labels,  # (n,) class numbers
-    part,  # (n,) the name of each example's part, all "train"
+    labels: Any,  # (n,) class numbers
+    part: Any,  # (n,) the name of each example's part, all "train"
     at_least: int,  # vectors of each class afterwards
     neighbours: int = 5,  # among which the second vector is drawn
     seed: int = 0,  # decides every draw
@@ -171,8 +173,8 @@ def smote(
 # %% ../../nbs/lib/data/balance.ipynb #f8710df4
 def informed_rows(
     vectors: np.ndarray,  # (n, features) embeddings of the training part
-    labels,  # (n,) class numbers
-    part,  # (n,) the name of each example's part, all "train"
+    labels: Any,  # (n,) class numbers
+    part: Any,  # (n,) the name of each example's part, all "train"
     how: str = "tomek",  # "tomek" or "nearmiss"
     at_most: int | None = None,  # examples of each class after NearMiss
 ) -> np.ndarray:  # (m,) row numbers, sorted
@@ -229,8 +231,8 @@ class FocalLoss(nn.Module):
 
 # %% ../../nbs/lib/data/balance.ipynb #1f887efa
 def log_prior(
-    labels,  # (n,) class numbers 0..classes-1
-    part,  # (n,) the name of each example's part, all "train"
+    labels: Any,  # (n,) class numbers 0..classes-1
+    part: Any,  # (n,) the name of each example's part, all "train"
     classes: int,  # how many there are
 ) -> torch.Tensor:  # (classes,) float32
     """Logarithms of the class frequencies.
@@ -243,8 +245,8 @@ def log_prior(
 
 
 def adjust_logits(
-    logits,  # (n, classes) tensor or array
-    prior,  # (classes,) from `log_prior`
+    logits: Any,  # (n, classes) tensor or array
+    prior: Any,  # (classes,) from `log_prior`
     tau: float = 1,  # 0 leaves them as they are, 1 takes the frequencies out
 ):  # the same shape and kind
     "Logits as if all classes were equally frequent (Menon 2021, 2007.07314)."

@@ -11,6 +11,7 @@ __all__ = ['THREE_PARTS', 'part_sizes', 'split', 'folds', 'fixed', 'LeakError', 
 import hashlib
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,10 +112,10 @@ def _column(values, examples, n, what):
 
 # %% ../../nbs/lib/data/splits.ipynb #7aa2ab79
 def split(
-    examples,  # how many examples there are, or their table (one row an example)
+    examples: Any,  # how many examples there are, or their table (one row an example)
     fractions: dict[str, float] | None = None,  # part -> share; none: 0.7 train, 0.15 val and test
-    groups=None,  # (n,) what must stay together, or a column of the table
-    stratify=None,  # (n,) the class to spread evenly, or a column of the table
+    groups: Any = None,  # (n,) what must stay together, or a column of the table
+    stratify: Any = None,  # (n,) the class to spread evenly, or a column of the table
     seed: int = 0,  # decides every draw
 ) -> np.ndarray:  # (n,) str, the name of each example's part
     """Parts for examples: by example, by group, stratified or both.
@@ -142,10 +143,10 @@ def split(
 
 # %% ../../nbs/lib/data/splits.ipynb #247da016
 def folds(
-    groups,  # (n,) what must stay together; give `range(n)` where every example is on its own
+    groups: Any,  # (n,) what must stay together; give `range(n)` where every example is on its own
     k: int = 5,  # number of folds, at least 2
     seed: int = 0,  # decides every draw
-    stratify=None,  # (n,) the class to spread evenly over the folds
+    stratify: Any = None,  # (n,) the class to spread evenly over the folds
 ) -> np.ndarray:  # (n,) int, the fold 0..k-1 in which each example is tested
     """Folds of whole groups, for cross-validation.
 
@@ -163,7 +164,7 @@ def folds(
 
 # %% ../../nbs/lib/data/splits.ipynb #8784892c
 def fixed(
-    groups,  # (n,) the group of each example
+    groups: Any,  # (n,) the group of each example
     lists: dict[str, list],  # part name -> its groups
     rest: str | None = None,  # part of groups that no list names; none: they are an error
 ) -> np.ndarray:  # (n,) str, the name of each example's part
@@ -171,7 +172,7 @@ def fixed(
 
     Raises `LeakError` for a group in two lists, `ValueError` for one in none.
     """
-    part_of = {}
+    part_of: dict = {}
     for part, members in lists.items():
         for member in map(str, members):
             if part_of.setdefault(member, part) != part:
@@ -207,7 +208,7 @@ def _two_sides(keys, split, what, say=str, most=5):
 
 # %% ../../nbs/lib/data/splits.ipynb #edd740fc
 def content_keys(
-    paths,  # (n,) path of each example's file
+    paths: Any,  # (n,) path of each example's file
 ) -> list[str]:  # (n,) SHA-256 of the content; the path where no other file is as long
     """Keys that are equal for files with equal content, reading only files of equal size.
 
@@ -228,9 +229,9 @@ def content_keys(
 
 # %% ../../nbs/lib/data/splits.ipynb #f0c54ef2
 def check(
-    split,  # (n,) the name of each example's part
-    groups=None,  # (n,) what must stay together
-    paths=None,  # (n,) path of each example's file
+    split: Any,  # (n,) the name of each example's part
+    groups: Any = None,  # (n,) what must stay together
+    paths: Any = None,  # (n,) path of each example's file
 ) -> None:
     """Raises `LeakError`, naming sides and examples, if a group or an identical file stands on two
     sides of a split.

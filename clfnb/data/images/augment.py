@@ -10,6 +10,7 @@ __all__ = ['random_affine', 'ImageInput', 'symmetries']
 # %% ../../../nbs/lib/data/images/augment.ipynb #c1798c15
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from fastcore.basics import patch
@@ -22,7 +23,7 @@ def random_affine(
     zoom: float = 0.12,  # standard deviation of the logarithm of the size
     stretch: float = 0.08,  # the same for height against width
     shift: float = 0.1,  # greatest shift, as a share of half a side
-    device=None,  # where
+    device: Any = None,  # where
 ) -> torch.Tensor:  # (n, 2, 3) from places in the new image to places in the old one, both -1..1
     "Random affine maps, from torch's global generator."
     angle = torch.rand(n, device=device) * 2 * math.pi * turn

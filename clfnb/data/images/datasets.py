@@ -9,6 +9,7 @@ __all__ = ['squares', 'SquareData', 'as_it_is', 'quiet_worker', 'loader', 'CropD
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #dcb9ad26
 import signal
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -62,7 +63,7 @@ class SquareData:
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #7653ff7e
 def as_it_is(
-    batch,  # what a data set's `__getitems__` gave
+    batch: Any,  # what a data set's `__getitems__` gave
 ):  # the same
     "A `collate_fn` for data sets that give whole batches."
     return batch
@@ -76,10 +77,10 @@ def quiet_worker(
 
 
 def loader(
-    dataset,  # gives whole batches
+    dataset: Any,  # gives whole batches
     batch_size: int,  # images a step
     shuffle: bool = False,  # in a new order each epoch
-    sampler=None,  # draws the images instead, such as a balanced one
+    sampler: Any = None,  # draws the images instead, such as a balanced one
     workers: int = 0,  # processes that read ahead
 ):  # a torch DataLoader
     "A loader of batches whose workers end silently."
@@ -103,7 +104,7 @@ class CropData:
 
     def __init__(
         self,
-        images,  # of any size: `PackedImages`, or a list of (height, width) uint8
+        images: Any,  # of any size: `PackedImages`, or a list of (height, width) uint8
         labels: np.ndarray,  # (n,) class numbers
         size: int,  # side of the squares, in pixels
         anew: bool = False,  # at a random place each time; False: in the middle

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -70,7 +71,7 @@ def _read_some(paths, largest):
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #a6edc0a3
 def decode(
-    paths,  # (n,) image files
+    paths: Any,  # (n,) image files
     on_error: str = "skip",  # a broken image: "skip" or "raise"
     threads: int | None = None,  # that read at the same time; none: as many as the processor has
     progress: bool = True,  # show a bar
