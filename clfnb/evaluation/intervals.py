@@ -9,6 +9,7 @@ __all__ = ['KINDS', 'wilson', 'draw_weights', 'percentile_interval', 'group_code
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #7227e2bc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,8 @@ from scipy.stats import norm
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #142ce637
 def wilson(
-    successes,  # how often it went well: a number, or an array of any shape
-    n,  # out of how many: a number, or an array of the same shape
+    successes: Any,  # how often it went well: a number, or an array of any shape
+    n: Any,  # out of how many: a number, or an array of the same shape
     level: float = 0.95,  # coverage, between 0 and 1
 ) -> tuple:  # lower and upper bound, each a float or an array; NaN where `n` is 0
     """Score interval of Wilson (1927, J. Am. Stat. Assoc. 22:209) for a share.
@@ -70,7 +71,7 @@ def percentile_interval(
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #5c7263ee
 def group_codes(
-    groups,  # (n,) what is drawn as a whole: numbers, names or times; None: each example by itself
+    groups: Any,  # (n,) what is drawn as a whole: numbers, names or times; None: each example by itself
     n: int,  # number of examples
 ) -> np.ndarray:  # (n,) int, 0..number of groups - 1
     """Numbers for groups, in the order of their names.
@@ -92,7 +93,7 @@ def group_codes(
 def bootstrap(
     statistic: Callable[[np.ndarray], float],  # (m,) int rows of a new test set to the number
     n: int,  # number of examples
-    groups=None,  # (n,) what is drawn as a whole, such as the record; none draws single examples
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the record; none draws single examples
     draws: int = 1000,  # how many new test sets
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # decides every draw
@@ -117,7 +118,7 @@ def bootstrap(
 def bootstrap_sums(
     statistic: Callable[[np.ndarray], np.ndarray],  # (draws, terms) sums to (draws, ...)
     terms: np.ndarray,  # (n, terms) what each example adds to the sums
-    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    groups: Any = None,  # (n,) what is drawn as a whole; none draws single examples
     draws: int = 1000,  # how many new test sets
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # decides every draw

@@ -9,6 +9,8 @@ __all__ = ['rates', 'group_weights', 'curve_band', 'plot_curves', 'threshold_for
            'net_benefit', 'plot_net_benefit']
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #1ad855d0
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -29,9 +31,9 @@ def _checked(y, score):
 
 
 def rates(
-    y,  # (n,) 0 for well, 1 for ill
-    score,  # (n,) higher for ill
-    weights=None,  # (n,) or (draws, n) how often each example counts; none: once
+    y: Any,  # (n,) 0 for well, 1 for ill
+    score: Any,  # (n,) higher for ill
+    weights: Any = None,  # (n,) or (draws, n) how often each example counts; none: once
 ) -> (
     tuple
 ):  # thresholds (k,) falling; sensitivity, false positive rate and precision, each (..., k)
@@ -49,7 +51,7 @@ def rates(
 
 
 def group_weights(
-    groups,  # (n,) the patient of each example; none: each on its own
+    groups: Any,  # (n,) the patient of each example; none: each on its own
     n: int,  # how many examples
     draws: int,  # how many new test sets
     rng: np.random.Generator,  # source of chance
@@ -62,9 +64,9 @@ def group_weights(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #00fbd17b
 def curve_band(
-    y,  # (n,) 0 for well, 1 for ill
-    score,  # (n,) higher for ill
-    groups=None,  # (n,) the patient of each example
+    y: Any,  # (n,) 0 for well, 1 for ill
+    score: Any,  # (n,) higher for ill
+    groups: Any = None,  # (n,) the patient of each example
     kind: str = "roc",  # "roc": sensitivity at false positive rates; "pr": precision at sensitivities
     draws: int = 300,  # bootstrap draws
     level: float = 0.95,  # coverage of the band, point by point
@@ -120,10 +122,10 @@ def plot_curves(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #8b43f4de
 def threshold_for(
-    y,  # (n,) 0 for well, 1 for ill, of the validation part
-    score,  # (n,) higher for ill
+    y: Any,  # (n,) 0 for well, 1 for ill, of the validation part
+    score: Any,  # (n,) higher for ill
     sensitivity: float,  # wanted, above 0 and at most 1
-    groups=None,  # (n,) the patient of each example
+    groups: Any = None,  # (n,) the patient of each example
     draws: int = 500,  # bootstrap draws
     level: float = 0.95,  # coverage
     seed: int = 0,  # decides every draw
@@ -150,8 +152,8 @@ def threshold_for(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #52023e5e
 def operating_point(
-    y,  # (n,) 0 for well, 1 for ill
-    score,  # (n,) higher for ill
+    y: Any,  # (n,) 0 for well, 1 for ill
+    score: Any,  # (n,) higher for ill
     threshold: float,  # positive from here on
     level: float = 0.95,  # coverage
 ) -> pd.DataFrame:  # metric, value, low, high, n
@@ -175,7 +177,7 @@ def operating_point(
 def at_prevalence(
     sensitivity: float,  # share of the ill that are found
     specificity: float,  # share of the well that are left in peace
-    prevalence,  # (k,) share of the ill among those who come, each 0..1
+    prevalence: Any,  # (k,) share of the ill among those who come, each 0..1
 ) -> pd.DataFrame:  # prevalence, ppv, npv, alarms_per_1000, false_alarms_per_1000, missed_per_1000
     "Predictive values at other prevalences (Bayes). Raises `ValueError` for a share outside 0..1."
     pi = np.atleast_1d(np.asarray(prevalence, dtype=float))
@@ -201,9 +203,9 @@ def at_prevalence(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #1584575f
 def net_benefit(
-    y,  # (n,) 0 for well, 1 for ill
-    p,  # (n,) probability of ill
-    at=None,  # (k,) probabilities at which to act, below 1; none: 0.01 .. 0.99
+    y: Any,  # (n,) 0 for well, 1 for ill
+    p: Any,  # (n,) probability of ill
+    at: Any = None,  # (k,) probabilities at which to act, below 1; none: 0.01 .. 0.99
 ) -> pd.DataFrame:  # at, model, everybody (nobody is 0)
     "Decision curve (Vickers and Elkin 2006, Med. Decis. Making 26:565). Raises `ValueError` for values that are no probabilities."
     y, p = _checked(y, p)

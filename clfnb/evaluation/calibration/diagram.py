@@ -10,6 +10,7 @@ __all__ = ['INK', 'CURVES', 'OVER', 'UNDER', 'FEW', 'Reliability', 'reliability_
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #1646b96e
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,16 +65,16 @@ class Reliability:
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #a829c17d
 def reliability_curve(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
     label: int | None = None,  # the class in question; none asks whether the answer is right
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights: Any = None,  # (n,) how much each example counts; None counts each once
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
     stated, happened = events(probs, y, label)
@@ -318,19 +319,19 @@ def _legend(ax, curves, names, colours):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #8a766f4f
 def reliability_diagram(
-    probs,  # (n, C) probabilities, or (n,) of class 1; or name → such, to be laid over each other
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1; or name → such, to be laid over each other
+    y: Any,  # (n,) int class numbers
     label: int | None = None,  # the class in question; none asks whether the answer is right
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
     names: Sequence[str] | None = None,  # (C,) class names, for the axes
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # decides every draw
     title: str = "",  # above the image
     ax: Axes | None = None,  # where to draw; none makes a figure
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights: Any = None,  # (n,) how much each example counts; None counts each once
 ) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
     """Reliability diagram with bands, gaps, counts, interval and noise floor.
 
@@ -404,15 +405,15 @@ def _draw(ax, curves, colours, x_label, y_label, small):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #2cc37b8d
 def reliability_grid(
-    probs,  # (n, C) probabilities
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities
+    y: Any,  # (n,) int class numbers
     names: Sequence[str] | None = None,  # (C,) class names
     classes: Sequence[int] | None = None,  # which classes; none takes those with the largest errors
     most: int = 12,  # number of classes at most, if none are given
     columns: int = 4,  # diagrams beside each other
     n_bins: int = 10,  # number of bins
     bins: str = "width",  # "width" or "mass"
-    groups=None,  # (n,) what is drawn as a whole
+    groups: Any = None,  # (n,) what is drawn as a whole
     draws: int = 500,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # decides every draw
 ) -> np.ndarray:  # of Axes, one for each class shown

@@ -8,11 +8,13 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/inputs.html.md"""
 __all__ = ['to_numpy', 'check_probabilities', 'check_labels', 'events', 'check_weights', 'check_logits', 'softmax']
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #2c271b1d
+from typing import Any
+
 import numpy as np
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #f3b36aba
 def to_numpy(
-    values,  # array, list, table column, or torch tensor of any precision and on any device
+    values: Any,  # array, list, table column, or torch tensor of any precision and on any device
 ) -> np.ndarray:  # the same values on the CPU; bfloat16, which numpy has not, as float32
     "An array without importing torch: a tensor brings its own methods."
     if hasattr(values, "detach"):
@@ -22,7 +24,7 @@ def to_numpy(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #488354d4
 def check_probabilities(
-    probs,  # (n, C) one probability for each class, or (n,) the probability of class 1 of two
+    probs: Any,  # (n, C) one probability for each class, or (n,) the probability of class 1 of two
 ) -> np.ndarray:  # the same shape, float32 or float64, within 0..1
     """Checked probabilities.
 
@@ -75,7 +77,7 @@ def _name_bad_row(probs, bad):
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #0d8ea4d3
 def check_labels(
-    y,  # (n,) int class numbers 0..C-1; 0/1 or booleans for two classes
+    y: Any,  # (n,) int class numbers 0..C-1; 0/1 or booleans for two classes
     probs: np.ndarray,  # (n, C) or (n,), checked
 ) -> np.ndarray:  # (n,) int
     """Checked labels.
@@ -100,8 +102,8 @@ def check_labels(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #e0517dee
 def events(
-    probs,  # (n, C) or (n,) probabilities
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) or (n,) probabilities
+    y: Any,  # (n,) int class numbers
     label: int | None = None,  # the class in question; none asks whether the answer is right
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,) stated, float64; (n,) whether it happened, bool
     """Stated probability and outcome of one event an example.
@@ -123,7 +125,7 @@ def events(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #ab8d1d76
 def check_weights(
-    weights,  # (n,) how much each example counts; None counts each once
+    weights: Any,  # (n,) how much each example counts; None counts each once
     n: int,  # number of examples
 ) -> np.ndarray | None:  # (n,) float64 with mean 1; None as given
     "Checked weights. Raises `ValueError` naming the first row that is negative or no number."
@@ -145,7 +147,7 @@ def check_weights(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #a8099873
 def check_logits(
-    logits,  # (n, C) real numbers, or (n,) the log odds of class 1
+    logits: Any,  # (n, C) real numbers, or (n,) the log odds of class 1
 ) -> np.ndarray:  # (n, C) float64; for (n,) the columns are 0 and the log odds
     """Checked logits in double precision.
 

@@ -13,7 +13,7 @@ __all__ = ['POOLS', 'MANY', 'pools', 'resampled_sums', 'calibrated_sums', 'signe
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,10 @@ from clfnb.evaluation.calibration.errors import (
     bin_sums,
     class_bins,
     class_sums,
-    debiased_ece,
-    debiased_from_sums,
     classwise_ece,
     confidence_gap,
+    debiased_ece,
+    debiased_from_sums,
     ece,
     error_from_sums,
     gap_from_sums,
@@ -76,7 +76,7 @@ def resampled_sums(
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins, the same in every draw
     draws: int,  # number of bootstrap draws
     rng: np.random.Generator,  # source of chance
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
 ) -> np.ndarray:  # (draws, 3, n_bins) examples, sum of stated, how often it happened
     "The sums of redrawn test sets. Raises `ValueError` for too few or too many groups."
@@ -182,7 +182,7 @@ def draw_labels(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #2c9d41f0
 def check_request(
-    metric,  # what should be a function of `(probs, y)`
+    metric: Any,  # what should be a function of `(probs, y)`
     draws: int,  # how many test sets
 ):
     "Raise `ValueError` for a measure that is no function, or fewer than one draw."
@@ -212,11 +212,11 @@ class NoiseFloor(NamedTuple):
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #4be8a017
 def floor_values(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    metric: Any = ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
     seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights: Any = None,  # (n,) how much each example counts; None counts each once
     **options,  # of the measure, such as `n_bins`
 ) -> np.ndarray:  # (draws,) what calibrated models show
     "The measure on test sets of a calibrated model. Raises `ValueError` for bad input."
@@ -342,11 +342,11 @@ def _classwise_cells(probs, draws, rng, n_bins=15, norm=1, bins="width"):
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #ded499db
 def noise_floor(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    metric: Any = ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
     seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights: Any = None,  # (n,) how much each example counts; None counts each once
     **options,  # of the measure, such as `n_bins`
 ) -> NoiseFloor:  # mean and 95th percentile
     """What the measure would be if the model were calibrated (Bröcker and Smith 2007, Weather
@@ -365,13 +365,13 @@ class Estimate(NamedTuple):
 
 
 def bootstrap_values(
-    metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    metric: Any,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) what is drawn as a whole; none draws single examples
     draws: int = 1000,  # number of draws
     seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights: Any = None,  # (n,) how much each example counts; None counts each once
     **options,  # of the measure
 ) -> np.ndarray:  # (draws,) the measure on redrawn test sets
     "The measure on redrawn test sets. Raises `ValueError` for bad input."
@@ -485,15 +485,15 @@ def binned_interval(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #ec966436
 def metric_interval(
-    metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    metric: Any,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
     draws: int = 1000,  # number of bootstrap draws
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # decides every draw
     kind: str | None = None,  # "mean" or "distance"; None asks the value of the measure
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights: Any = None,  # (n,) how much each example counts; None counts each once
     **options,  # of the measure, such as `n_bins`
 ) -> Estimate:  # the measure with its interval
     """A measure with its bootstrap interval: reversed for distances, percentiles for means.

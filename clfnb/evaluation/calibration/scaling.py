@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/scaling.html.md""
 __all__ = ['LIMIT', 'Recalibration', 'Temperature', 'VectorScaling', 'Isotonic', 'recalibration']
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #71ce95fd
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
@@ -35,11 +37,11 @@ class Recalibration:
 
     def fit(
         self,
-        logits,  # (n, C) logits, or (n,) log odds of class 1
-        y,  # (n,) int class numbers
-        groups=None,  # (n,) group of each example, remembered
-        index=None,  # (n,) identity of each example, remembered
-        weights=None,  # (n,) how much each example counts; None counts each once
+        logits: Any,  # (n, C) logits, or (n,) log odds of class 1
+        y: Any,  # (n,) int class numbers
+        groups: Any = None,  # (n,) group of each example, remembered
+        index: Any = None,  # (n,) identity of each example, remembered
+        weights: Any = None,  # (n,) how much each example counts; None counts each once
     ):
         """Learn from validation examples; gives the object itself.
 
