@@ -95,7 +95,8 @@ class Exercises:
         self,
         lesson: str,  # name, as in `clfnb run LESSON`
     ):
-        self.lesson, self.checks = lesson, {}
+        self.lesson = lesson
+        self.checks: dict = {}
 
     def of(
         self,
