@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/models/trees.html.md"""
 __all__ = ['LARGEST', 'UNSEEN', 'FIELDS', 'BoostedTrees', 'from_sklearn']
 
 # %% ../../nbs/lib/models/trees.ipynb #f3f4eb48
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -58,7 +60,7 @@ class BoostedTrees(nn.Module):
 
 # %% ../../nbs/lib/models/trees.ipynb #2b05a1f1
 def from_sklearn(
-    fitted,  # a `HistGradientBoostingClassifier` of three classes or more, without categories
+    fitted: Any,  # a `HistGradientBoostingClassifier` of three classes or more, without categories
     classes: int
     | None = None,  # how many the answer has, where `fitted` saw only some of their numbers
 ) -> BoostedTrees:
