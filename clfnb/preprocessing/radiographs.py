@@ -12,6 +12,7 @@ __all__ = ['COLOUR_LIMIT', 'LARGEST', 'MUCH', 'DEEP', 'UnreadableRadiograph', 't
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -77,7 +78,7 @@ def _strip(image, low, high):
 
 
 def shrink(
-    image,  # a Pillow image, or an array (height, width)
+    image: Any,  # a Pillow image, or an array (height, width)
     least: int,  # side of the square that is wanted; 0 keeps the image as it is
 ):  # the same, or a smaller one: numbers of more than 8 bits as float32
     "Mean values, computed strip by strip, of an image of more than `MUCH` pixels; its shorter side stays four times as long as wanted."

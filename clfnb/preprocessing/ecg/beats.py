@@ -91,7 +91,8 @@ def parse_beats(
             f"expected marks in the order of time, found one going back at number {int(np.argmax(np.diff(samples) < 0)) + 1}"
         )
     waves, left_out = parse_waves(samples, symbols)
-    beats, waiting = [], None
+    waiting = None
+    beats: list = []
     for wave in waves:
         near = beats and wave["peak"] - beats[-1]["r_peak"] <= fs
         if wave["kind"] == "p":

@@ -246,7 +246,7 @@ def points_from_labels(
     waves = waves_from_labels(labels, scheme, round(min_ms * fs / 1000))
     waves = plausible_waves(waves, fs) if plausible else waves
     begins = {wave: begin for _, wave, begin, _ in reversed(get_scheme(scheme).segments)}
-    points = {}
+    points: dict = {}
     for wave, begin in begins.items():
         mine = waves[waves.wave == wave]
         on, peak, end = WAVE_POINTS[wave]

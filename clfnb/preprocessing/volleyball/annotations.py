@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def split_of(
 
 
 def mirror_label(
-    codes,  # activity numbers 0..7, any shape; a number or an array
+    codes: Any,  # activity numbers 0..7, any shape; a number or an array
 ):  # the same activities on the other side
     "The activity as it is called when the image is mirrored."
     return (codes + 4) % 8
@@ -215,7 +216,8 @@ def read_annotations(
     path = Path(path)
     video = path.absolute().parent.name
     text = path.read_bytes().decode("utf-8", "replace")
-    frames, faults, seen = [], [], {}
+    frames, faults = [], []
+    seen: dict = {}
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
         if not line.strip():

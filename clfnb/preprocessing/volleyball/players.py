@@ -9,6 +9,7 @@ __all__ = ['COLUMNS', 'Geometry', 'fit_geometry', 'find_net', 'measure', 'side_f
 
 # %% ../../../nbs/lib/preprocessing/volleyball/players.ipynb #f36eea08
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,7 @@ def _by_action(values, actions):
 
 def side_features(
     values: np.ndarray,  # (players, 6) of one side, from `measure`
-    actions=None,  # (players,) of `ACTIONS` or ""; None leaves them out
+    actions: Any = None,  # (players,) of `ACTIONS` or ""; None leaves them out
 ) -> np.ndarray:  # (147,) or with actions (201,), NaN where there is nothing to measure
     "A team as a row of numbers that does not depend on the order of its players."
     order = np.lexsort(values.round(9).T)
@@ -158,7 +159,7 @@ def side_features(
 def hand_features(
     boxes: np.ndarray,  # (n, 4), in widths of the image
     geometry: Geometry,  # of the video
-    actions=None,  # (n,) of `ACTIONS` or ""; None leaves them out
+    actions: Any = None,  # (n,) of `ACTIONS` or ""; None leaves them out
 ) -> np.ndarray:  # the frame, the left team, the right team
     "A frame as a row of numbers. Another order of the players gives the same row."
     values, left = measure(boxes, geometry)
