@@ -17,12 +17,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from fastcore.basics import patch
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from fastcore.basics import patch
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
@@ -75,7 +77,7 @@ class CellFailed(CellError):
 
 # %% ../../nbs/lib/runs/engine.ipynb #4f7d564e
 def title_of(
-    notebook,  # as nbformat reads it
+    notebook: Any,  # as nbformat reads it
     index: int,  # of a code cell, from 0
 ) -> str:  # one line
     "What a cell is about: the heading above it; without one, its first line of code."
@@ -88,7 +90,7 @@ def title_of(
 
 
 def failure_of(
-    cell,  # a code cell that raised
+    cell: Any,  # a code cell that raised
 ) -> str | None:  # one line, or None where it only left by `sys.exit()`
     "What a cell says of its own failure; what went to the error output where there is nothing else."
     errors = [output for output in cell.outputs if output.output_type == "error"]
@@ -121,10 +123,10 @@ class Lines:
 
     def __init__(
         self,
-        tell,  # called with each line
+        tell: Callable,  # called with each line
         most: int = 10,  # lines that pass at once
         pause: float = 1.0,  # seconds between two lines after them
-        clock=time.monotonic,  # what tells the time
+        clock: Callable = time.monotonic,  # what tells the time
     ):
         self.tell, self.most, self.pause, self.clock = tell, most, pause, clock
         self.begin()
@@ -152,10 +154,10 @@ class Client(_OurKernel):
 
     def __init__(
         self,
-        nb_man,  # papermill's notebook manager
-        report=None,  # called after each code cell
-        started=None,  # called with the kernel's pid
-        line=None,  # called with lines that a cell prints while it runs
+        nb_man: Any,  # papermill's notebook manager
+        report: Any = None,  # called after each code cell
+        started: Callable | None = None,  # called with the kernel's pid
+        line: Callable | None = None,  # called with lines that a cell prints while it runs
         **kw,  # for papermill's client
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
@@ -171,7 +173,7 @@ class Client(_OurKernel):
 
     def execute_cell(
         self,
-        cell,  # the cell
+        cell: Any,  # the cell
         cell_index: int,  # its number from 0
         **kw,  # for papermill's client
     ):
@@ -290,13 +292,13 @@ class LimitedEngine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
         cls,
-        nb_man,  # papermill's notebook manager
+        nb_man: Any,  # papermill's notebook manager
         kernel_name: str,  # any
         execution_timeout: float | None = None,  # seconds a cell
         limit: float | None = None,  # seconds for the whole notebook
-        report=None,  # called after each code cell
-        started=None,  # called with the kernel's pid
-        line=None,  # called with lines that a cell prints while it runs
+        report: Any = None,  # called after each code cell
+        started: Callable | None = None,  # called with the kernel's pid
+        line: Callable | None = None,  # called with lines that a cell prints while it runs
         log: str | Path | None = None,  # file for the kernel's own output
         warm: bool = False,  # fork the kernel from a process that has imported everything
         **kwargs,  # not used

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,8 @@ from unittest import mock
 import psutil
 
 from ..files import read_json
-from .plan import LIMITS, Plan, lesson_from, plan_run
 from ..registry import track_of_lesson
+from .plan import LIMITS, Plan, lesson_from, plan_run
 from clfnb.runs.process import (
     RunHeld,
     alive,
@@ -380,7 +381,7 @@ def run_in(
     progress: bool = False,  # a line a cell
     force: bool = False,  # the other host that the run was on is known to be gone
     warm: bool = False,  # as of `run_lesson`
-    asked=None,  # gives "stop" or "lost" when it is time to stop
+    asked: Callable | None = None,  # gives "stop" or "lost" when it is time to stop
     **entries,  # further entries of run.json
 ) -> Path:  # the same
     """Execute a plan in a given folder: begin there, or go on with the run that is there.

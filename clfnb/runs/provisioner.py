@@ -120,7 +120,8 @@ class WarmProcess:
         self,
         env: dict,  # the environment that it imports under
     ):
-        self.owner, self.lock, self.ready, self.kernels = os.getpid(), threading.Lock(), False, []
+        self.owner, self.lock, self.ready = os.getpid(), threading.Lock(), False
+        self.kernels: list = []
         self.problem = None  # why it cannot be used any more
         self.words = tempfile.TemporaryFile()  # noqa: SIM115 (read when it dies)
         self.socket, theirs = socket.socketpair()
@@ -232,7 +233,8 @@ EARLY += (
     "VIRTUAL_",
 )
 EARLY += ("PATH", "CLFNB_WARM")
-_known, _guard = {}, threading.Lock()
+_guard = threading.Lock()
+_known: dict = {}
 
 
 def _early(env):
@@ -240,7 +242,7 @@ def _early(env):
     return tuple(sorted((name, env[name]) for name in env if name.startswith(EARLY)))
 
 
-_retired = []  # wait for the end of their last kernel
+_retired: list = []  # wait for the end of their last kernel
 
 # %% ../../nbs/lib/runs/provisioner.ipynb #7f1c991f
 def warm_process(

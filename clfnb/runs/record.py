@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from fastcore.basics import patch
 
@@ -250,7 +251,7 @@ def save_metrics(
 @patch
 def save_history(
     self: Run,
-    history,  # pandas table, one row an epoch
+    history: Any,  # pandas table, one row an epoch
 ) -> Path:
     "Write `history.csv`."
     return write_file(self.folder / "history.csv", history.to_csv(index=False))
@@ -259,7 +260,7 @@ def save_history(
 @patch
 def save_predictions(
     self: Run,
-    predictions,  # pandas table, one row an example, in the layout of `clfnb.contract`
+    predictions: Any,  # pandas table, one row an example, in the layout of `clfnb.contract`
 ) -> Path:
     """Write `predictions.parquet`, or `predictions.csv` where pandas has nothing to write Parquet
     with. Raises `ValueError` for a table in another layout, or with rows without an id.
@@ -284,7 +285,7 @@ def save_predictions(
 @patch
 def save_figure(
     self: Run,
-    figure,  # a matplotlib figure
+    figure: Any,  # a matplotlib figure
     name: str,  # file name without suffix: letters, digits, and " ._-" between them
     dpi: int = 120,  # resolution, pixels an inch
 ) -> Path:

@@ -168,7 +168,8 @@ class Warm:
         self,
         owner: socket.socket,  # whom it works for
     ):
-        self.owner, self.parent, self.kernels = owner, os.getppid(), {}
+        self.owner, self.parent = owner, os.getppid()
+        self.kernels: dict = {}
         self.known = sources()
         self.woken, wake = socket.socketpair()
         self.waker = wake

@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -201,7 +202,7 @@ def _client(Client, scheduler, cluster):
 
 # %% ../../../nbs/lib/runs/sweep/cluster.ipynb #e09dd8f8
 def check_workers(
-    client,  # of `connected`
+    client: Any,  # of `connected`
     job: dict,  # any of the sweep
     patience: float = 60.0,  # seconds to wait for the first worker
 ) -> int:  # how many there are

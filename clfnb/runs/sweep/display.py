@@ -11,6 +11,7 @@ __all__ = ['duration', 'time_left', 'Display', 'last_lines']
 import statistics
 import sys
 import time
+from typing import Any
 
 from fastcore.basics import patch
 
@@ -53,11 +54,12 @@ class Display:
     ):
         self.names = {one.run: said(one.given) for one in planned}
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
-        self.said, self.shown, self.bar = set(), 0.0, None
+        self.shown, self.bar = 0.0, None
+        self.said: set = set()
 
     def line(
         self,
-        progress,  # of the engine
+        progress: Any,  # of the engine
     ) -> str:
         "Where the sweep stands."
         count, total = progress.count(), len(progress.jobs)
@@ -73,7 +75,7 @@ class Display:
 @patch
 def tell(
     self: Display,
-    progress,  # of the engine
+    progress: Any,  # of the engine
     run: str | None,  # the one that has come to an end; None: time has passed
 ) -> None:
     "Show what has happened."
@@ -91,7 +93,7 @@ def tell(
 @patch
 def failure(
     self: Display,
-    progress,  # of the engine
+    progress: Any,  # of the engine
     run: str,  # that failed
 ) -> str:
     "What went wrong in a run, in one line."
@@ -134,7 +136,7 @@ def close(self: Display) -> None:
 
 # %% ../../../nbs/lib/runs/sweep/display.ipynb #6dc5178a
 def last_lines(
-    progress,  # of the engine
+    progress: Any,  # of the engine
     name: str,  # of the sweep
     before: int,  # runs that were done when it began
     kept: int = 0,  # changed runs that are kept as they are

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from fastcore.basics import patch
 
@@ -57,7 +58,7 @@ class Loop:
 
     def __init__(
         self,
-        client,  # of `connected`
+        client: Any,  # of `connected`
         tell: Callable,  # called with (progress, run or None) when something has happened
         *,
         retries: int = 0,  # further attempts for a run that failed
@@ -70,8 +71,12 @@ class Loop:
             queue.SimpleQueue(),
             uuid.uuid4().hex[:8],
         )
-        self.futures, self.held, self.attempts, self.keys = {}, {}, Counter(), count(1)
-        self.progress, self.unfit, self.looked = Progress({}), set(), 0.0
+        self.keys = count(1)
+        self.futures: dict = {}
+        self.held: dict = {}
+        self.attempts: Counter = Counter()
+        self.progress, self.looked = Progress({}), 0.0
+        self.unfit: set = set()
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #88d76479
 @patch

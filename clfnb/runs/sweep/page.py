@@ -179,7 +179,7 @@ def curves_svg(
     names = [n for n in names if n not in NOT_CURVES][-most:]
     means = [row.cells[0].mean if row.cells else None for row in results.rows]
     good = _goodness(means, bool(results.metrics) and results.metrics[0].smaller)
-    panels = []
+    panels: list = []
     for name in names:
         groups = []
         for row, runs, share in zip(results.rows, read, good, strict=True):

@@ -143,7 +143,7 @@ def plan_sweep(
     Raises what `plan_runs` raises, and `ParameterError` for two combinations that are the same run.
     """
     plans = plan_runs(lesson, many, **options)
-    seen = {}
+    seen: dict = {}
     for plan, given in zip(plans, many, strict=True):
         if (first := seen.setdefault(plan.identity, given)) is not given:
             raise ParameterError(f"{said(given)}: the same run as {said(first)}")
@@ -182,7 +182,7 @@ def sweep_of(
 ) -> Sweep:
     "The sweep of planned runs. The same runs have the same name by default."
     every = [one.given for one in planned]
-    values = {}
+    values: dict = {}
     for given in every:
         for key, value in given.items():
             if value not in values.setdefault(key, []):

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from ...registry import near
 from ..record import RunInfo, headline, read_run
@@ -277,7 +278,8 @@ def results_table(
         if name not in there:
             raise ValueError(f"no parameter {printable(name)!r}: {near(name, list(there))}")
     names = list(by) or [name for name in selection.parameters if not is_seed(name)]
-    columns, groups = metrics_of(runs, metrics), {}
+    columns = metrics_of(runs, metrics)
+    groups: dict = {}
     for run in runs:
         values = tuple(run.parameters.get(name) for name in names)
         groups.setdefault(repr(values), Row(values, [])).runs.append(run)
@@ -312,7 +314,7 @@ def _sorted(rows, names, columns, sort):
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #807a2afc
 def number_text(
-    value,  # of a parameter, or a mean without a deviation
+    value: Any,  # of a parameter, or a mean without a deviation
 ) -> str:
     "A value in few characters, nothing of a text lost."
     if isinstance(value, float):

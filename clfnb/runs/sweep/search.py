@@ -13,6 +13,7 @@ import math
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from fastcore.basics import patch
 
@@ -87,15 +88,19 @@ class Search:
         self.spaces = distributions(axes)
         self.fixed = {k: v[0] for k, v in axes.items() if k not in self.spaces}
         self.lesson, self.metric, self.number, self.options = lesson, metric, number, options
-        self.direction, self.trials, self.epochs, self.known = direction, {}, {}, []
-        spaces = {k: repr(v) for k, v in self.spaces.items()}
+        self.direction = direction
+        self.trials: dict = {}
+        self.epochs: dict = {}
+        self.known: list = []
+        spaces: dict = {k: repr(v) for k, v in self.spaces.items()}
         self.name = name or sweep_name(lesson, spaces, self.fixed, metric, direction)
         sampler = optuna.samplers.TPESampler(seed=0, constant_liar=True, n_startup_trials=8)
         pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
         self.study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         self.plan = plan_run(lesson, self._example(), **options)
         self.runs_dir = Path(self.plan.settings.runs_dir)
-        self.members, self.looked, self.loop = [], 0.0, None
+        self.looked, self.loop = 0.0, None
+        self.members: list = []
         self._tell_known()
 
     def _example(self):
@@ -169,8 +174,8 @@ def open_runs(self: Search) -> tuple[list[Planned], object]:
 @patch
 def begin(
     self: Search,
-    loop,  # of the engine
-    display,  # of the sweep
+    loop: Any,  # of the engine
+    display: Any,  # of the sweep
     number: int,  # of workers
 ) -> list[dict]:  # jobs, of `job_of`
     "The first proposals: one a worker, fewer where runs go on."
