@@ -11,6 +11,7 @@ __all__ = ['print_bars', 'print_label', 'background', 'bend', 'pose', 'Camera', 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #9c54c6e2
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -362,7 +363,7 @@ def _cover(scene, quad, rng):
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #ec66ab25
 def simulate(
-    seed,  # decides everything: an integer or a list of integers
+    seed: Any,  # decides everything: an integer or a list of integers
     shape: tuple = (240, 320),  # (height, width) of the image
     codes: int = 1,  # how many barcodes, 0 or more; they do not overlap
     difficulty: float = 1.0,  # factor on blur, noise and mishaps; 0.25 is like the original study
@@ -374,7 +375,8 @@ def simulate(
             f"expected at least 32 pixels a side and codes >= 0, found shape={shape} and codes={codes}"
         )
     rng, big = np.random.default_rng(seed), (shape[0] * 2, shape[1] * 2)
-    scene, truth, module = background(big, rng), [], 2.0
+    scene, module = background(big, rng), 2.0
+    truth: list = []
     for _ in range(4 * codes):
         label = (
             _place(rng, big, codes, turn, [corners for _, corners in truth])

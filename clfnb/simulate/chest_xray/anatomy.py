@@ -10,7 +10,7 @@ __all__ = ['FIRST', 'SECOND', 'Anatomy', 'anatomy', 'chest', 'opacity', 'Scanner
 
 # %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #7e07d1ec
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ def _soft(distance, sharpness):
 def chest(
     patient: Anatomy,  # whose chest
     size: int = 224,  # side of the image, in pixels
-    shift=(0.0, 0.0),  # how far the patient stands off the middle, right and down
+    shift: Any = (0.0, 0.0),  # how far the patient stands off the middle, right and down
 ) -> tuple[np.ndarray, np.ndarray]:  # (size, size) float32 brightness 0..1 and lungs 0..1
     "A healthy chest: dark lungs between bright ribs, spine, heart and diaphragm. Raises `ValueError` below 16 pixels."
     if size < 16:

@@ -10,12 +10,13 @@ __all__ = ['TAXA', 'stroke', 'blob', 'oval', 'curve', 'copepod', 'arrow_worm', '
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #0673c4eb
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #d9464ac1
 def stroke(
-    points,  # (n, 2) x and y
+    points: Any,  # (n, 2) x and y
     width: float,  # in units of the half length
     ink: float = 0.8,  # darkness, 0..1
 ) -> tuple:  # a primitive for `render`
@@ -24,7 +25,7 @@ def stroke(
 
 
 def blob(
-    points,  # (n, 2) outline
+    points: Any,  # (n, 2) outline
     ink: float = 0.8,  # darkness, 0..1
 ) -> tuple:  # a primitive for `render`
     "A filled outline."
