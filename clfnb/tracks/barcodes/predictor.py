@@ -9,8 +9,10 @@ __all__ = ['READERS', 'ZXING_CONFIDENCE', 'ECHOED', 'TABLE', 'build_model', 'Mis
            'code_rates', 'prediction_rows', 'evaluate']
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #11537d05
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -158,7 +160,8 @@ def _quick(self: Predictor, image):
 @patch
 def _by_parts(self: Predictor, image):
     "All barcodes of the parts of a large image."
-    found, step = [], self.tile * 3 // 4
+    step = self.tile * 3 // 4
+    found: list = []
     height, width = image.shape
     for top in range(0, max(1, height - self.tile // 4), step):
         for left in range(0, max(1, width - self.tile // 4), step):
@@ -261,9 +264,10 @@ def _echoed(image, one):
 def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one a place."
     bars, found = find_bars(image, self.most, windows=(5,)), list(found)
-    seen, illegible = [], []
+    seen: list = []
+    illegible: list = []
     for quads, sign in self._efforts(image, bars, illegible):
-        quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
+        quads: list = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
             answer = self._settled(image, reading, codes, seen, sign < 0)
             if answer:
@@ -320,7 +324,8 @@ def _beside(self: Predictor, image, found, bars=None):
     at most two, but once two codes have been read, in all.
     """
     width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
-    wide, more = len(found) > 1, []
+    wide = len(found) > 1
+    more: list = []
     if wide or bars is None:
         bars = find_bars(image, self.many if wide else self.most, windows=(5,))
     quads = [
@@ -349,9 +354,9 @@ TABLE = ["path", "code", "confidence", *CORNERS, "reader"]
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder, searched to any depth, an image, or a list of images
     base: str | Path = "",  # folder to which the paths in the table are relative; "": as they are
-    report=None,  # called with (path, readings or error) after each image
+    report: Callable | None = None,  # called with (path, readings or error) after each image
 ) -> tuple[pd.DataFrame, list[str]]:  # path, code, confidence, x1 … y4, reader; what was left out
     "Read many images. One that is not an image is named and left out."
     paths = images_in(paths) if isinstance(paths, (str, Path)) else paths
@@ -392,8 +397,8 @@ def _row(name, reading, factor):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #552f4f42
 def code_rates(
-    labels,  # (n,) the right codes
-    predicted,  # (n,) the answers: codes, or None where there is none
+    labels: Any,  # (n,) the right codes
+    predicted: Any,  # (n,) the answers: codes, or None where there is none
 ) -> dict:  # n, right, wrong, silent; shares with bounds
     """Full-code accuracy, digit accuracy and the share of wrong codes.
 

@@ -10,6 +10,7 @@ __all__ = ['Verdict', 'grounds', 'twin_quads', 'wide_quads', 'verdict_of']
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #900013c5
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -37,7 +38,7 @@ def _logit(share):
 
 
 def grounds(
-    reading,  # a `Reading` of the networks
+    reading: Any,  # a `Reading` of the networks
 ) -> tuple:  # four numbers of moderate size
     "What speaks for a reading; computed once."
     if not reading.grounds:
@@ -54,7 +55,7 @@ def grounds(
 @patch
 def soundness(
     self: Verdict,
-    reading,  # a `Reading` of the networks
+    reading: Any,  # a `Reading` of the networks
 ) -> float:  # logit of the probability that the code is right
     "What the grounds of one reading amount to."
     return self.bias + float(np.dot(self.weights, grounds(reading)))
@@ -101,7 +102,7 @@ def wide_quads(
 @patch
 def doubtful(
     self: Verdict,
-    reading,  # a `Reading` of the networks
+    reading: Any,  # a `Reading` of the networks
     logit: float,  # its soundness, with what others said added
 ) -> bool:  # whether twins are to be asked
     "Whether a reading that looks right may still be wrong: where blur or noise left much unexplained."
@@ -129,7 +130,7 @@ def twin_grounds(
 @patch
 def after_twins(
     self: Verdict,
-    reading,  # in doubt
+    reading: Any,  # in doubt
     twins: list,  # what was read from its twins: readings or None
 ) -> tuple:  # the soundest, and the logit of the probability that its code is right
     "What a reading and its twins amount to."

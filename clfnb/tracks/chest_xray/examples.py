@@ -10,6 +10,7 @@ __all__ = ['SUFFIXES', 'SPLITS', 'radiograph_files', 'two_classes', 'read_npz', 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #5131c704
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,8 +50,8 @@ def radiograph_files(
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #fb7f6624
 def two_classes(
-    labels,  # names of the classes that were found
-    place,  # for the message
+    labels: Any,  # names of the classes that were found
+    place: Any,  # for the message
 ) -> tuple[str, str]:  # what is normal, what is looked for
     "The two classes in order. Raises `ValueError` unless there are two."
     names = sorted(set(labels))
@@ -267,7 +268,7 @@ class RadiographData(torch.utils.data.Dataset):
     def __init__(
         self,
         images: np.ndarray,  # (n, side, side) uint8
-        codes,  # (n,) 0 or 1
+        codes: Any,  # (n,) 0 or 1
     ):
         if len(images) != len(codes) or images.ndim != 3:
             raise ValueError(

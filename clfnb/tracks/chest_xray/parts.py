@@ -9,6 +9,8 @@ __all__ = ['RATIOS', 'patient_parts', 'patient_folds', 'block_folds', 'simple_fe
            'with_names', 'seen_wider']
 
 # %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #e481c560
+from typing import Any
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -83,8 +85,8 @@ def simple_features(
 # %% ../../../nbs/lib/tracks/chest_xray/parts.ipynb #87d85b91
 def visibility(
     features: np.ndarray,  # (n, k) of the images
-    which,  # (n,) bool, the set that is to be told from the others
-    groups,  # (n,) patients
+    which: Any,  # (n,) bool, the set that is to be told from the others
+    groups: Any,  # (n,) patients
     seed: int = 0,  # decides the folds and the control
 ) -> dict:  # auc of "which set?", control: the same for randomly chosen patients
     "Cross-validated AUC of a linear classifier of membership. Raises `ValueError` unless both sides have five patients."
@@ -140,7 +142,7 @@ def _thumbnails(images, ratio, side):
 def match_thumbnails(
     small: np.ndarray,  # (n, side, side) uint8 squares out of the middle, such as MedMNIST's
     large: np.ndarray,  # (m, size, size) uint8 squeezed originals
-    ratios=RATIOS,  # shapes of originals that are tried
+    ratios: Any = RATIOS,  # shapes of originals that are tried
 ) -> (
     pd.DataFrame
 ):  # a row per small image: row (of the large ones), correlation, ratio (width over height)

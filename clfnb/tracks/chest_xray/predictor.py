@@ -11,6 +11,7 @@ __all__ = ['WARNING', 'save_ensemble', 'Predictor']
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -131,7 +132,7 @@ def answers(
 @patch
 def table(
     self: Predictor,
-    names,  # (n,) what the rows are called
+    names: Any,  # (n,) what the rows are called
     p: np.ndarray,  # (n,) probability of pneumonia
     unknown: np.ndarray,  # (n,) unknown scores
 ) -> pd.DataFrame:
@@ -151,7 +152,7 @@ def table(
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder of X-rays, searched to any depth, or of .npz files, a file, an .npz, or a list of these
+    paths: Any,  # a folder of X-rays, searched to any depth, or of .npz files, a file, an .npz, or a list of these
     chunk: int = 2048,  # files held in memory at a time
 ) -> tuple[
     pd.DataFrame, list[str]

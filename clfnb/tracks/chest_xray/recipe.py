@@ -10,7 +10,9 @@ __all__ = ['RECIPES', 'recipe_for', 'class_loss', 'build_optimizer', 'train_memb
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #26f8b872
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +56,7 @@ def recipe_for(
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #0b490dd2
 def class_loss(
-    codes,  # (n,) 0 or 1, of the training part
+    codes: Any,  # (n,) 0 or 1, of the training part
     balance: bool = True,  # both classes count the same
     smoothing: float = 0.05,  # share of each label that goes to the other class
     focus: float = 0.0,  # gamma of the focal loss; 0 is the plain one
@@ -110,7 +112,7 @@ def train_member(
     head_epochs: int = 0,  # the first of them, in which only the head learns
     batch: int = 64,  # images a step
     lr: float = 1e-3,  # highest rate
-    loss=None,  # of `class_loss`; none: balanced and smoothed
+    loss: Any = None,  # of `class_loss`; none: balanced and smoothed
     seed: int = 0,  # for order, augmentation and dropout
     device: str = "auto",  # where to compute
     precision: str = "auto",  # number format; on a processor that has it, bfloat16
@@ -209,7 +211,7 @@ def cross_fit(
     recipe: dict,  # of `recipe_for`
     weights: str = "",  # of the body, as for `build_model`
     seed: int = 0,  # of weights and order; members take the next ones
-    say=None,  # function of one line, called for each member
+    say: Callable | None = None,  # function of one line, called for each member
     **options,  # folder for checkpoints; device, precision and progress
 ) -> tuple[
     Ensemble, np.ndarray, list[pd.DataFrame]
@@ -236,9 +238,9 @@ def cross_fit(
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #2c43d2e3
 def decide(
-    codes,  # (n,) 0 or 1
-    outside,  # (n,) logits of images that their network had not seen
-    groups=None,  # (n,) patients
+    codes: Any,  # (n,) 0 or 1
+    outside: Any,  # (n,) logits of images that their network had not seen
+    groups: Any = None,  # (n,) patients
     sensitivity: float = 0.96,  # wanted
     seed: int = 0,  # of the bootstrap
 ) -> dict:  # temperature, threshold (a probability), low and high of it, specificity seen

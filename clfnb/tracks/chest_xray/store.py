@@ -14,6 +14,7 @@ import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def _read_some(paths, size):
 
 
 def decode_squares(
-    paths,  # (n,) image or DICOM files
+    paths: Any,  # (n,) image or DICOM files
     size: int = 224,  # side, in pixels
     threads: int | None = None,  # that decode at the same time; none: as many as the processor has
 ) -> tuple:  # (read, size, size) uint8, (n,) bool which were read, list of errors
@@ -70,7 +71,7 @@ def _save_aside(folder, name, write):
 
 
 def stored_squares(
-    paths,  # (n,) image or DICOM files
+    paths: Any,  # (n,) image or DICOM files
     cache_dir: str | Path,  # folder of the store; made if it is not there
     size: int = 224,  # side, in pixels
     **options,  # of `decode_squares`

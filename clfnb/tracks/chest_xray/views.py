@@ -9,6 +9,7 @@ __all__ = ['AUGMENTATIONS', 'MEAN', 'STD', 'random_maps', 'soften', 'vary_tone',
 
 # %% ../../../nbs/lib/tracks/chest_xray/views.ipynb #34db9abc
 import math
+from typing import Any
 
 import torch
 from fastcore.basics import patch
@@ -22,7 +23,7 @@ def random_maps(
     turn: float = 10.0,  # degrees, either way
     shear: float = 0.0,  # sideways shift per height, either way
     flip: float = 0.5,  # chance of a mirrored image
-    device=None,  # where
+    device: Any = None,  # where
 ) -> torch.Tensor:  # (n, 2, 3) from places in the new image to places in the old one, both -1..1
     "Random crops, from torch's global generator. Raises `ValueError` for an area outside (0, 1] or a ratio below 1."
     if not 0 < area[0] <= area[1] <= 1 or ratio < 1:

@@ -12,6 +12,7 @@ __all__ = ['SCALE', 'CONTEXT_S', 'vary', 'mix_leads', 'read_pieces', 'WindowData
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #6f402933
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from ...models.shipped import model_folder
 from ...preprocessing.ecg.beats import stretches
 from ...preprocessing.ecg.labels import UNKNOWN, get_scheme, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
+from . import waves
 from clfnb.tracks.ecg.examples import (
     FS,
     Windows,
@@ -35,7 +37,6 @@ from clfnb.tracks.ecg.examples import (
     prepare,
     read_annotated,
 )
-from . import waves
 from .output import POINT_COLUMNS, points_table, write_annotations
 from .readers import open_recording
 from .records import record_name, record_path, records_in
@@ -395,7 +396,7 @@ def annotate(
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder of records, a record, or a list of records
+    paths: Any,  # a folder of records, a record, or a list of records
 ) -> tuple[pd.DataFrame, list[str]]:  # record, sample, seconds, point, symbol; what was left out
     "The points of whole records. Raises `FileNotFoundError` where there are none."
     records = records_in(paths) if isinstance(paths, (str, Path)) else list(map(record_path, paths))
@@ -467,7 +468,7 @@ def prediction_rows(
 ) -> pd.DataFrame:  # id, group, split, label, confidence, right; record, lead, point, kind, ...
     "Predictions in the layout of every lesson, one row per point."
     errors = delineation_errors(found)
-    sure = {}
+    sure: dict = {}
     for entry in found:
         for point, samples in entry["predicted"].items():
             key = (entry["record"], str(entry["lead"]), point)

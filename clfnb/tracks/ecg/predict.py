@@ -8,7 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/predict.html.md"""
 __all__ = ['OPTIONS', 'jobs_of', 'finish', 'tell', 'watched', 'command']
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #db30d274
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -122,7 +124,7 @@ def finish(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #da9cb553
 def tell(
-    outcome,  # of `clfnb.tracks.ecg.jobs`
+    outcome: Any,  # of `clfnb.tracks.ecg.jobs`
 ) -> None:
     "Say what is wrong with a recording or its leads."
     if outcome.error:
@@ -134,7 +136,7 @@ def tell(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def watched(
-    load,  # makes the predictor
+    load: Callable,  # makes the predictor
     arguments: tuple,  # of `load`
     jobs: list,  # of `jobs_of`
     workers: int,  # processes

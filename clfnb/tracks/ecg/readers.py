@@ -13,6 +13,7 @@ import importlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -46,7 +47,8 @@ class EdfRecord:
         path: Path,  # the file
     ):
         edf = optional("pyedflib", path)
-        self.path, self.notes = path, {}
+        self.path = path
+        self.notes: dict = {}
         with reading(path, "a readable EDF or BDF file"):
             self._reader = edf.EdfReader(str(regular(path)))
             labels = [label.strip() for label in self._reader.getSignalLabels()]
@@ -101,9 +103,10 @@ class ArrayRecord:
         names: list[str],  # of the signals
         units: list[str],  # as spelt
         rate: float,  # Hz
-        folder=None,  # a temporary folder to keep as long as the values
+        folder: Any = None,  # a temporary folder to keep as long as the values
     ):
-        self.names, self.units, self.notes = unique(names), units, {}
+        self.names, self.units = unique(names), units
+        self.notes: dict = {}
         self.rates, self.seconds = [rate] * len(names), len(values) / rate
         self._values, self._folder = values, folder
         self._factors = np.array([millivolts(unit) or 1 for unit in units], np.float32)
@@ -337,7 +340,7 @@ def _open(path, fs):
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #4688ed04
 def choose_leads(
-    source,  # of one of the formats
+    source: Any,  # of one of the formats
     path: Path,  # for messages
     leads: list[str] | None = None,  # names that are wanted; None: whatever is an ECG
 ) -> tuple[list[int], dict[str, str]]:  # places of the leads; name -> why, for the others

@@ -137,7 +137,8 @@ def outputs(
     out: str | Path | None,  # a folder; None: beside each record
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."
-    root, taken, found = Path(place), {}, []
+    root, found = Path(place), []
+    taken: dict = {}
     for record in records:
         folder = record.parent
         if out is not None:

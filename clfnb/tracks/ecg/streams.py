@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -226,7 +227,8 @@ def between(
     end: float,  # sample
 ) -> tuple[dict, dict]:  # points and confidences of the waves whose peak, or last point, lies there
     "The waves between two samples."
-    kept, sure = {}, {}
+    kept: dict = {}
+    sure: dict = {}
     for names in WAVE_POINTS.values():
         mine = [name for name in names if name in points]
         anchor = next((name for name in (names[1], *reversed(mine)) if name in points), None)
@@ -251,7 +253,7 @@ class Delineation:
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #8de304ab
 def delineate_recording(
-    predictor,  # of `clfnb.tracks.ecg.delineator`
+    predictor: Any,  # of `clfnb.tracks.ecg.delineator`
     recording: Recording,  # open
     piece_s: float = PIECE_S,  # about how much is kept of a piece, in seconds
     progress: Callable[[float], object]

@@ -200,7 +200,8 @@ class Segment:
 def _rename(self: Segment):
     "Make the record readable under another name."
     self._folder = tempfile.TemporaryDirectory(prefix="clfnb-wfdb-")
-    place, files = Path(self._folder.name), {}
+    place = Path(self._folder.name)
+    files: dict = {}
     lines = [f"record {len(self.signals)} {self.header.fs} {self.frames}"]
     for signal in self.signals:
         name = files.setdefault(signal["file"], f"f{len(files)}.dat")
@@ -226,7 +227,7 @@ def read(
     whole = [
         np.full((last - first) * self.signals[c]["frame"], np.nan, np.float32) for c in channels
     ]
-    groups = {}
+    groups: dict = {}
     for place, channel in enumerate(channels):
         groups.setdefault(self.ends[channel], []).append((place, channel))
     for end, members in groups.items():
@@ -301,7 +302,7 @@ def unique(
     names: list[str],  # of signals
 ) -> list[str]:  # as many; the second "II" is "II (2)"
     "Names that tell the signals of a record apart."
-    seen = {}
+    seen: dict = {}
     return [
         name
         if (n := seen.setdefault(name, []).append(0) or len(seen[name])) == 1

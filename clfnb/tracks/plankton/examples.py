@@ -11,6 +11,7 @@ __all__ = ['FEWEST', 'Examples', 'read_examples', 'parts', 'load', 'dataset']
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -139,7 +140,7 @@ def _given_parts(examples, fractions, seed):
 @patch
 def squares(
     self: Examples,
-    rows=None,  # which rows of the table, as numbers or booleans; None for all
+    rows: Any = None,  # which rows of the table, as numbers or booleans; None for all
     size: int = 64,  # side of the stored squares, in pixels
 ) -> SquareData:
     "The torch data set of some rows."

@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/plankton/network.html.md"""
 __all__ = ['RECIPES', 'PlanktonNet', 'build_model', 'build_optimizer', 'model_config', 'Predictor']
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #da2680da
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -108,7 +110,7 @@ def model_config(
     temperature: float,  # by which logits are divided
     val_logits: np.ndarray,  # (n, classes) of the validation split, before the temperature
     size: int = 64,  # side of the stored squares
-    prior=None,  # (classes,) logarithms of the class frequencies; None: not kept
+    prior: Any = None,  # (classes,) logarithms of the class frequencies; None: not kept
     tau: float | None = None,  # the share of them that was chosen on the validation split
     **arguments,  # of `build_model`, without the number of classes
 ) -> dict:  # what `Predictor.load` needs
@@ -133,7 +135,7 @@ class Predictor(ImagePredictor):
 
     def data(
         self,
-        images,  # decoded `PackedImages`
+        images: Any,  # decoded `PackedImages`
     ) -> SquareData:
         "Images fitted into squares; for the study's network cut or padded, as it was trained."
         if not isinstance(self.model, Transfer):

@@ -11,6 +11,7 @@ __all__ = ['RECIPES', 'SCHEDULES', 'frame_shape', 'read_frame', 'readable', 'Fra
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #73bfc7db
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,7 +105,7 @@ class FrameLook(nn.Module):
     def boxes(
         self,
         n: int,  # frames
-        device,  # of the result
+        device: Any,  # of the result
     ) -> (
         torch.Tensor
     ):  # (n, 5): middle and half sizes in −1..1 of the frame, and the angle (radians)
@@ -258,7 +259,7 @@ class FrameData:
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #95db8d29
 def class_weights(
-    labels,  # (n,) class numbers; negative are not counted
+    labels: Any,  # (n,) class numbers; negative are not counted
     classes: int = 8,  # how many
 ) -> (
     torch.Tensor

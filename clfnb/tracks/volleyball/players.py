@@ -10,7 +10,9 @@ __all__ = ['TREES', 'scaled_boxes', 'geometries', 'labels_of', 'PlayersData', 'd
            'fit_players', 'video_folds', 'cross_validate']
 
 # %% ../../../nbs/lib/tracks/volleyball/players.ipynb #b0669f28
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -311,7 +313,7 @@ def fit_players(
 
 # %% ../../../nbs/lib/tracks/volleyball/players.ipynb #4f814f6c
 def video_folds(
-    groups,  # (n,) the video of each frame
+    groups: Any,  # (n,) the video of each frame
     folds: int = 5,  # how many parts, 2 or more
     seed: int = 0,  # of the shuffle
 ) -> np.ndarray:  # (n,) number of the fold in which a frame is hidden
@@ -328,7 +330,7 @@ def video_folds(
 
 def cross_validate(
     table: pd.DataFrame,  # frames with labels
-    fit,  # fit(table) → something with `probabilities(table)`
+    fit: Callable,  # fit(table) → something with `probabilities(table)`
     folds: int = 5,  # parts of the videos
     seed: int = 0,  # of the folds
 ) -> pd.DataFrame:  # predictions of all frames, each by a model that had not seen its video
