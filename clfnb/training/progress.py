@@ -65,9 +65,14 @@ class Bar(Lines):
         self.bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", leave=False)
 
     def step(self):
+        "Advance the bar."
         self.bar.update()
 
-    def end_epoch(self, history):
+    def step(self):
+        "Advance the bar."
+        self.bar.update()
+
+    def end_epoch(self, history: Any):
         self.bar.close()
         super().end_epoch(history)
 
@@ -99,7 +104,7 @@ class Curve(Silent):
         axes.legend(frameon=False)
         return figure
 
-    def end_epoch(self, history):
+    def end_epoch(self, history: Any):
         from IPython.display import display
 
         figure = self.draw(history)
