@@ -11,6 +11,7 @@ __all__ = ['probability_metrics', 'evaluate', 'energy_quantiles', 'unknown_score
 # %% ../../nbs/lib/vision/predictor.ipynb #e7fb75c2
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def probs(
 @patch
 def data(
     self: ImagePredictor,
-    images,  # decoded `PackedImages`
+    images: Any,  # decoded `PackedImages`
 ) -> SquareData:
     "The images as the network wants them."
     return SquareData(squares(images, self.size), images.shapes, np.zeros(len(images)))
@@ -165,7 +166,7 @@ def logits(
 def table(
     self: ImagePredictor,
     logits: np.ndarray,  # (n, classes) from `logits_of`
-    paths,  # (n,) what the rows are called
+    paths: Any,  # (n,) what the rows are called
     probs: bool = False,  # a column for every class too
 ) -> pd.DataFrame:
     "Answers as a table, as `answer_table`."
@@ -175,7 +176,7 @@ def table(
 @patch
 def predict(
     self: ImagePredictor,
-    paths,  # a folder of images, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
     **options,  # of `name_images`
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
     "Name all images of a folder. Raises `FileNotFoundError` where there are none."
@@ -185,7 +186,7 @@ def predict(
 def answer_table(
     predictor: ImagePredictor,  # knows the classes, the temperature and the energies
     logits: np.ndarray,  # (n, classes) from `logits_of`
-    paths,  # (n,) what the rows are called
+    paths: Any,  # (n,) what the rows are called
     probs: bool = False,  # a column for every class too
 ) -> pd.DataFrame:  # path, class, probability, second, third, unknown_score (and p_CLASS ...)
     "Answers as a table."
@@ -211,7 +212,7 @@ def answer_table(
 # %% ../../nbs/lib/vision/predictor.ipynb #91c7ed80
 def name_images(
     predictor: ImagePredictor,  # ready to use
-    paths,  # a folder of images, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
     probs: bool = False,  # a column for every class too
     on_error: str = "skip",  # a broken image: "skip" or "raise"
     chunk: int = 512,  # images held in memory at a time

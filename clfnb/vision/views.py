@@ -10,6 +10,7 @@ __all__ = ['sixteen_views', 'logits_of', 'embeddings_of']
 # %% ../../nbs/lib/vision/views.ipynb #0346d24c
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def sixteen_views(
 # %% ../../nbs/lib/vision/views.ipynb #ade9b312
 def logits_of(
     model: nn.Module,  # takes inputs, gives (batch, classes) logits
-    data,  # a data set of whole batches ((images, sizes), labels)
+    data: Any,  # a data set of whole batches ((images, sizes), labels)
     views: Callable | None = sixteen_views,  # inputs to tuples of arguments; None: as it lies
     batch_size: int = 256,  # images at a time
     device: str = "cpu",  # where to compute
@@ -45,7 +46,7 @@ def logits_of(
 # %% ../../nbs/lib/vision/views.ipynb #336087c4
 def embeddings_of(
     model: nn.Module,  # has `embed`
-    data,  # a data set of whole batches
+    data: Any,  # a data set of whole batches
     batch_size: int = 256,  # images at a time
     device: str = "cpu",  # where to compute
 ) -> np.ndarray:  # (n, features) float32
