@@ -101,7 +101,8 @@ def completion(
     """
     from click.shell_completion import get_completion_class
 
-    source = get_completion_class(shell)(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
+    kind: Any = get_completion_class(shell)
+    source = kind(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
     say(f"# to have it in every shell: {PLACES[shell]}\n{source}")
     return 0
 
@@ -344,7 +345,7 @@ def runs_command(
 
     folder = load_settings(runs_dir=runs_dir).runs_dir
     runs = [run for run in list_runs(folder) if lesson in (None, run.lesson)]
-    rows = [
+    rows: list[tuple] = [
         (*(run.name, run.lesson, run.status, run.started, run.seconds), headline(run))
         for run in runs
     ]
