@@ -42,7 +42,7 @@ def meant(
     given: list = []
     if target.endswith((".yaml", ".yml")):
         target, given, said = read_sweep_file(target, IN_FILE)
-        checked = {o.name: o for o in sweep_command.params}
+        checked: dict = {o.name: o for o in sweep_command.params}
         for name in said.keys() - typed:
             options[name] = checked[name].type_cast_value(None, said[name])
     for pair in (*options["pairs"], *options["sets"]):
@@ -170,7 +170,7 @@ def conclude(
 def stopping(
     loop: Any,  # of the engine
     stop: Any,  # what was told
-    error: KeyboardInterrupt,  # as it was raised
+    error: Any,  # the `KeyboardInterrupt`, as it was raised
 ) -> None:
     "End the runs under way, wait a little for their words, and raise `click.Abort`."
     say("stopping: what is under way is kept, and goes on with the same command", err=True)
@@ -250,7 +250,8 @@ def sweep_command(
     """
     from clfnb.runs.sweep.cluster import chosen_gpus
 
-    sources = {name for name in options if ctx.get_parameter_source(name).name == "COMMANDLINE"}
+    typed = click.core.ParameterSource.COMMANDLINE
+    sources = {name for name in options if ctx.get_parameter_source(name) is typed}
     try:
         found, given, options = meant(lesson, options, sources)
         options["gpus"] = [] if options["scheduler"] else chosen_gpus(str(options["gpus"]))
@@ -263,7 +264,9 @@ def sweep_command(
         raise Mistyped(str(error)) from error
     if options["dry_run"]:
         listed(planned, options["as_json"])
-        return 0 if options["as_json"] else say(counted(planned)) or 0
+        if not options["as_json"]:
+            say(counted(planned))
+        return 0
     say(f"{sweep.name}: {counted(planned)}", err=True)
     if any(one.status.startswith("changed") and not one.execute for one in planned):
         say("changed runs are kept as they are; --rerun changed repeats them", err=True)
