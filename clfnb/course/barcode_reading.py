@@ -82,7 +82,9 @@ def homographies(
     yield (off < 1e-6).any(), "No corner lands where it should."
     yield (off < 1e-6).all(), f"Corner {off.argmax()} lands {off.max():.1f} pixels beside its target: a stretch without perspective fits three corners, not four."  # fmt: skip
     inner = source.mean(axis=0)[None]
-    with_cv2 = cv2.getPerspectiveTransform(np.float32(source), np.float32(target))
+    with_cv2 = cv2.getPerspectiveTransform(
+        np.asarray(source, np.float32), np.asarray(target, np.float32)
+    )
     middle = cv2.perspectiveTransform(inner[None], with_cv2)[0]
     yield np.allclose(applied(inner), middle, atol=1e-3), "The corners fit, the middle does not."
 

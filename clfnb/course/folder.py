@@ -138,6 +138,6 @@ def progress(
     for number, (lesson, title) in exercise_titles().items():
         one = kept.get(number)
         one = one if isinstance(one, dict) else {}
-        state = {True: "right", False: "not yet"}.get(one.get("right"), "-")
+        state = {True: "right", False: "not yet"}.get(one.get("right"), "-")  # type: ignore[arg-type]
         rows.append((lesson, number, state, one.get("attempts", 0), title))
     return rows
