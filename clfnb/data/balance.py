@@ -217,6 +217,7 @@ class FocalLoss(nn.Module):
         if gamma < 0:
             raise ValueError(f"gamma: expected at least 0, found {gamma}")
         self.gamma = gamma
+        self.weight: Any
         self.register_buffer("weight", weight)
 
     def forward(
@@ -266,6 +267,7 @@ class AdjustedLoss(nn.Module):
     ):
         super().__init__()
         self.tau = tau
+        self.prior: torch.Tensor
         self.register_buffer("prior", prior)
 
     def forward(

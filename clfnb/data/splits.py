@@ -123,7 +123,7 @@ def split(
     Raises `ValueError` where there are fewer groups than parts.
     """
     fractions = THREE_PARTS if fractions is None else fractions
-    n = int(examples) if np.isscalar(examples) else len(examples)
+    n = int(examples) if np.isscalar(examples) else len(examples)  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     classes = (
         np.zeros(n, dtype=int)

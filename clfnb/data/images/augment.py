@@ -88,7 +88,7 @@ def forward(
         random_affine(n, **self.affine, device=device) if self.training else still
     )
     with torch.autocast(device.type, enabled=False):
-        grid = nn.functional.affine_grid(maps, (n, 1, self.px, self.px), align_corners=False)
+        grid = nn.functional.affine_grid(maps, [n, 1, self.px, self.px], align_corners=False)
         ink = nn.functional.grid_sample((255 - images).float() / 128, grid, align_corners=False)
     if self.training:
         ink = ink * torch.exp(self.contrast * torch.randn(n, 1, 1, 1, device=device))

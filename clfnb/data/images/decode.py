@@ -51,8 +51,9 @@ def pack(
     "Images laid end to end. No two copies of all of them are held at a time."
     shapes = np.array([image.shape for image in images], np.int64).reshape(-1, 2)
     data, start = np.empty(shapes.prod(axis=1).sum(), np.uint8), 0
+    nothing: Any = None
     for row in range(len(images)):
-        image, images[row] = images[row], None
+        image, images[row] = images[row], nothing
         data[start : start + image.size] = image.ravel()
         start += image.size
     images.clear()
