@@ -112,7 +112,8 @@ def bootstrap(
                 np.concatenate([m for m, w in zip(members, weights, strict=True) for _ in range(w)])
             )
         )
-    return float(statistic(np.arange(n))), *map(float, percentile_interval(np.array(values), level))
+    low, high = percentile_interval(np.array(values), level)
+    return float(statistic(np.arange(n))), float(low), float(high)
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #4d0d7361
 def bootstrap_sums(
@@ -151,12 +152,17 @@ KINDS = ("mean", "distance")
 class Measure(float):
     "A measured number that carries its kind of interval. Raises `ValueError` for another kind."
 
+    kind: str
+    centre: float | None
+    power: int | str
+    reason: str
+
     def __new__(
         cls,
-        value: float,  # the number
+        value: Any,  # the number
         kind: str = "mean",  # "mean": percentiles; "distance": reversed percentiles, from 0 on
         centre: float | None = None,  # true distance of redrawn test sets; None: the value itself
-        power: int = 1,  # in which the shift from truth to estimate is taken
+        power: int | str = 1,  # in which the shift from truth to estimate is taken
         reason: str = "",  # why the number is NaN
     ):
         if kind not in KINDS:

@@ -270,7 +270,7 @@ def classification_table(
         truth, predicted, names, groups, **kwargs
     )
     right, support, answered = _parts(counts)
-    ranges = {
+    ranges: dict = {
         name: percentile_interval(values, level) for name, values in _per_class(tables).items()
     }
     if groups is None:

@@ -101,7 +101,7 @@ def plot_curves(
     "ROC or precision-recall curves of some models with their bands."
     ax = new_axes(4.2, 4)[0] if ax is None else ax
     for number, (name, data) in enumerate(curves.items()):
-        band = curve_band(*data, kind=kind, **options)
+        band = curve_band(*data, kind=kind, **options)  # type: ignore[misc]
         ax.plot(band.x, band.value, color=PALETTE[number % len(PALETTE)], label=name)
         ax.fill_between(
             band.x,

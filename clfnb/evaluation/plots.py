@@ -107,7 +107,7 @@ def plot_history(
     if monitor in history and history[monitor].notna().any():
         _mark_best(ax, history, monitor, mode)
     ax.set(xlabel="epoch", ylabel="loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     ax.figure.legend(loc="outside upper center", ncols=4, fontsize="small")
     return ax
 

@@ -349,13 +349,7 @@ def reliability_diagram(
         raise ValueError(f"ax: expected the same event for all curves, {found}")
     rows, colours = max(2, len(curves) + (len(curves) > 1)), CURVES[: len(curves)][::-1]
     ax = _page(1, 1, 3.7, 0.62, 0.1 + 0.19 * rows + (0.28 if title else 0))[0] if ax is None else ax
-    _draw(
-        ax,
-        curves,
-        colours,
-        *words,
-        small=False,
-    )
+    _draw(ax, curves, colours, *words, small=False)  # type: ignore[misc]
     _legend(ax, curves, list(given), colours)
     ax.set_title(title, color=INK, fontsize=11, loc="left", fontweight="bold", pad=6 + 13.5 * rows)
     return ax

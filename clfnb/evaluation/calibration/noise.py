@@ -152,7 +152,7 @@ def shared_sums(
     order = np.lexsort((stated, place, group))
     cells = np.stack([group, place])[:, order]
     starts = np.flatnonzero(np.diff(cells, prepend=-1).any(0))
-    chance, last = None, -1
+    chance, last = np.empty(0), -1
     for at, part in zip(starts, np.split(stated[order], starts[1:]), strict=True):
         one, where = cells[:, at]
         if one != last:
@@ -195,7 +195,7 @@ def check_request(
 
 
 def unwrapped(
-    metric: Callable,  # a measure, perhaps within `partial`
+    metric: Any,  # a measure, perhaps within `partial`
     options: dict,  # of the measure; they go before those of the partial
 ) -> tuple[Callable, dict]:  # the measure itself, and all its options
     "A measure without the partials around it."

@@ -10,6 +10,7 @@ __all__ = ['FOLDS', 'sides', 'Calibrated', 'calibrate', 'write_calibration', 'di
 # %% ../../../nbs/lib/evaluation/calibration/report.ipynb #28bfe826
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,12 +90,13 @@ def calibrate(
         fit = Temperature(caution).fit(found.logits, found.y, **of(every))
     judged = np.sort(np.concatenate([rows for _, rows in pairs]))
     probs = {"as they are": found.probs[judged], "with a temperature": after[judged]}
-    options = dict(of(judged), n_bins=n_bins, draws=draws, seed=seed)
-    verdicts = [verdict(p, found.y[judged], **options) for p in probs.values()]
+    options: dict = dict(of(judged), n_bins=n_bins, draws=draws, seed=seed)
+    before, after_it = (verdict(p, found.y[judged], **options) for p in probs.values())
     tables = {n: calibration_table(p, found.y[judged], **options) for n, p in probs.items()}
     notes += _said(found, given, fit, tables)
     table = pd.concat(tables, names=["when", "measure"]).reset_index()
-    return Calibrated(*verdicts, table, fit, probs, judged, found.names, [*found.notes, *notes])
+    notes = [*found.notes, *notes]
+    return Calibrated(before, after_it, table, fit, probs, judged, found.names, notes)
 
 # %% ../../../nbs/lib/evaluation/calibration/report.ipynb #e42ecda2
 def _said(found, given, fit, tables):
@@ -126,7 +128,7 @@ def write_calibration(
     learned = answer.temperature.config() | {"log_error": answer.temperature.log_error}
     if not np.isfinite(learned["log_error"]):
         learned["log_error"] = None
-    figure = diagram_of(answer, found, draws, seed).figure
+    figure: Any = diagram_of(answer, found, draws, seed).figure
     return [
         write_atomic(folder / "diagram.png", lambda p: figure.savefig(p, dpi=150, format="png")),
         write_file(folder / "table.csv", csv_text(answer.table, float_format="%.6g")),
@@ -147,5 +149,5 @@ def diagram_of(
     rows = answer.judged
     group = found.table["group"].to_numpy()[rows] if "group" in found.table else None
     weights = None if found.weights is None else found.weights[rows]
-    options = dict(groups=group, weights=weights, draws=draws, seed=seed, names=answer.names)
+    options: dict = dict(groups=group, weights=weights, draws=draws, seed=seed, names=answer.names)
     return reliability_diagram(answer.probs, found.y[rows], **options)

@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/scaling.html.md""
 __all__ = ['LIMIT', 'Recalibration', 'Temperature', 'VectorScaling', 'Isotonic', 'recalibration']
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #71ce95fd
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,10 @@ class Recalibration:
     Not to be used by itself.
     """
 
-    names = ()  # what the fit finds
+    names: tuple[str, ...] = ()  # what the fit finds
+    transform: Callable  # the recalibrated probabilities of logits, from `_transform`
+    config: Callable  # what was learned, from `_config`
+    _learn: Callable  # of each kind: finds the `names` from checked logits and labels
 
     def __init__(self):
         self._seen = {"groups": set(), "index": set()}

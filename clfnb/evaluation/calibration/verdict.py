@@ -182,7 +182,7 @@ def calibration_table(
     """All calibration measures with interval and noise floor; `attrs["notes"]` says why one is
     NaN. Raises `ValueError` for bad input.
     """
-    measures = {
+    measures: dict[str, tuple] = {
         "accuracy gap": (confidence_gap, {}),
         "ECE": (ece, {"n_bins": n_bins}),
         "ECE, equal mass": (ece, {"n_bins": n_bins, "bins": "mass"}),
