@@ -15,6 +15,7 @@ import numbers
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -152,7 +153,7 @@ def judge(
 
 # %% ../nbs/lib/exercises.ipynb #810c6cdf
 def is_number(
-    value: object,  # the learner's
+    value: Any,  # the learner's
     low: float = float("-inf"),  # smallest
     high: float = float("inf"),  # largest
 ) -> bool:
