@@ -25,14 +25,15 @@ class ResidualBlock(nn.Module):
         stride: int = 1,  # 2 halves height and width
     ):
         super().__init__()
+        last = nn.BatchNorm2d(after)
         self.body = nn.Sequential(
             nn.Conv2d(before, after, 3, stride, 1, bias=False),
             nn.BatchNorm2d(after),
             nn.ReLU(inplace=True),
             nn.Conv2d(after, after, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(after),
+            last,
         )
-        nn.init.zeros_(self.body[-1].weight)
+        nn.init.zeros_(last.weight)
         pool = [nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []
         same = before == after and stride == 1
         self.shortcut = (
@@ -113,7 +114,7 @@ class ResidualNet(nn.Module):
             )
         self.body = nn.Sequential(*self._stages(channels, widths, blocks))
         self.pool = SpatialPyramidPooling(pyramid) if pyramid else MeanMaxPooling()
-        self.size = None
+        self.size: nn.Module | None = None
         if sizes:
             self.size = nn.Sequential(nn.Linear(sizes, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
         self.features = widths[-1] * self.pool.parts + (32 if sizes else 0)
@@ -147,7 +148,7 @@ def embed(
             f"sizes: the network was built {'without' if self.size is None else 'with'} them, found {sizes}"
         )
     pooled = self.pool(self.body(images))
-    return pooled if sizes is None else torch.cat([pooled, self.size(sizes)], dim=1)
+    return pooled if self.size is None else torch.cat([pooled, self.size(sizes)], dim=1)
 
 # %% ../../nbs/lib/models/convolutional.ipynb #f53b6f3f
 @patch
