@@ -120,7 +120,7 @@ def crop_or_pad(
 
     Raises `ValueError` for an image, a size or a padding that cannot be.
     """
-    wanted = (size, size) if np.isscalar(size) else tuple(size)
+    wanted: tuple = (size, size) if np.isscalar(size) else tuple(size)  # type: ignore[arg-type]
     if image.ndim not in (2, 3) or 0 in image.shape[:2]:
         raise ValueError(
             f"expected an image (height, width) or (height, width, channels), found shape {image.shape}"

@@ -87,7 +87,8 @@ def shrink(
     scale = 4 * least / min(width, height)
     if width * height <= MUCH or not 0 < scale < 1:
         return image
-    wide, high, small = round(width * scale), round(height * scale), None
+    wide, high = round(width * scale), round(height * scale)
+    small: Any = None
     for row in range(high):
         top, bottom = row * height / high, (row + 1) * height / high
         low = int(top)

@@ -150,7 +150,7 @@ def decode_runs(
             colour for k, length in enumerate(lengths) for colour in [dark ^ (k % 2)] * length
         ]
         dark ^= len(part) % 2
-    return decode_modules(modules) if len(modules) == MODULES else None
+    return decode_modules(np.array(modules)) if len(modules) == MODULES else None
 
 
 def run_lengths(

@@ -171,8 +171,7 @@ def measure(
     clipped = np.zeros_like(flat)
     for edge in (high, low):
         far = np.abs(edge - middle) > 0.25 * amplitude
-        for at in np.argwhere(far & (flat > 0.03)):
-            at = tuple(at)
+        for at in map(tuple, np.argwhere(far & (flat > 0.03))):
             clipped[at] += (same[at] & (blocks[at][1:] == edge[at])).mean()
     noise = _noise(blocks, fs) / np.maximum(amplitude, 1e-9)
     parts = missing, np.clip(flat, 0, 1), clipped, np.nan_to_num(span), amplitude, noise

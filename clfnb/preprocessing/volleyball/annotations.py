@@ -120,7 +120,7 @@ def match_label(
     known: tuple,  # `ACTIVITIES` or `ACTIONS`
 ) -> str:  # the published spelling
     "A label in its published spelling. Raises `ValueError` with a proposal for an unknown one."
-    name = PLAIN.get(_plain(label))
+    name = PLAIN.get(_plain(label), "")
     if name in known:
         return name
     near = get_close_matches(_plain(label), list(map(_plain, known)), 1, 0.5)

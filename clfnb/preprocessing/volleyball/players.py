@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/volleyball/players.html.md
 __all__ = ['COLUMNS', 'Geometry', 'fit_geometry', 'find_net', 'measure', 'side_features', 'hand_features']
 
 # %% ../../../nbs/lib/preprocessing/volleyball/players.ipynb #f36eea08
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Geometry:
     @property
     def mirrored(self) -> "Geometry":
         "The same video seen in a mirror."
-        return Geometry(*astuple(self)[:4], 1 - self.middle)
+        return replace(self, middle=1 - self.middle)
 
     def expected(
         self,
