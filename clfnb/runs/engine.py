@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastcore.basics import patch
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -60,7 +60,7 @@ class CellError(RuntimeError):
         number = getattr(client, "current", None)
         self.cell = None if number is None else number + 1
         self.place = self.source = ""
-        if number is not None:
+        if client is not None and number is not None:
             self.place, self.source = title_of(client.nb, number), client.nb.cells[number].source
 
 
@@ -162,12 +162,13 @@ class Client(_OurKernel):
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
         self.report, self.started, self.expired, self.process = report, started, False, None
-        self.current = self.failed = None
+        self.current, self.failed = cast(tuple[Any, Any], (None, None))
         self.lines = Lines(line) if line else None
 
     def _ready(self, notebook):
-        # kept, since the manager forgets it when the kernel is gone
-        self.process = getattr(self.km.provisioner, "process", None)
+        self.process = getattr(
+            self.km.provisioner, "process", None
+        )  # outlives the kernel's manager
         if self.started and self.process:
             self.started(self.process.pid)
 
@@ -321,7 +322,7 @@ class LimitedEngine(NBClientEngine):
                 raise TimeLimit(text, client) from error
             if isinstance(error, DeadKernelError):
                 code = client.process and client.process.poll()
-                raise KernelDied(last_words(code, log and Path(log)), client) from error
+                raise KernelDied(last_words(code, Path(log) if log else None), client) from error
             raise
         if client.failed is not None and (said := failure_of(client.nb.cells[client.failed])):
             raise CellFailed(said, client)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import clfnb
 from ..data.catalog import DATASETS, resolve
@@ -210,7 +211,7 @@ class Plan:
     cell_timeout: float | None = None  # seconds a cell
     timeout: float | None = None  # seconds for the whole run
     cwd: Path | None = None  # where the notebook runs; None: in its run folder
-    parts: dict | None = None  # what its result follows from, of `parts_of`
+    parts: Any = None  # a mapping, what its result follows from, of `parts_of`
 
     @property
     def identity(self) -> str | None:
@@ -250,7 +251,7 @@ def data_folder(
         with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
             return find_run(data, load_settings().runs_dir).folder
     try:
-        folder = resolve(data, track and track.name)
+        folder = resolve(data, track.name if track else None)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError) as error:
         if data in DATASETS and isinstance(error, FileNotFoundError):
             raise
@@ -308,7 +309,7 @@ def plan_runs(
     settings = Settings(**{name: value for name, (value, _) in said.items()})
     check_room(settings.runs_dir)
     filled, track = said_values(rules, said), track_of_lesson(lesson.name)
-    problem_of, print_of, room_in = map(cache, (device_problem, fingerprint, check_room))
+    problem_of, print_of, room_in = cache(device_problem), cache(fingerprint), cache(check_room)
     folder_of = cache(lambda data: data_folder(data, track))
     limits = {"cell_timeout": cell_timeout, "timeout": timeout, "cwd": _working_folder(cwd)}
     plans, code = [], code_parts(lesson.path)
@@ -324,7 +325,7 @@ def plan_runs(
         folder = folder_of(values["data"]) if _names_data(lesson, values) else None
         if folder and values["data"] not in DATASETS:
             values["data"] = str(folder)
-        own = {name: values[name] for name in COMPUTING if name in values}
+        own: dict = {name: values[name] for name in COMPUTING if name in values}
         known = folder, print_of(folder) if folder else None
         kept = {"parts": parts_of(code, values, known[1]), **limits}
         plans.append(

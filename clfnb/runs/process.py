@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -32,7 +33,7 @@ def identity(
 
 # %% ../../nbs/lib/runs/process.ipynb #ebb9f0e0
 def alive(
-    pid: int,  # a process id on this machine
+    pid: Any,  # a process id on this machine; anything but an int is no process
     created: float | None = None,  # when that process began, seconds since 1970; None: not known
 ) -> bool:
     "Whether that process still runs. One that has ended and only waits to be collected does not."

@@ -23,6 +23,7 @@ import threading
 import time
 from contextlib import suppress
 from importlib.metadata import EntryPoint
+from typing import Any
 
 from fastcore.basics import patch
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
@@ -40,7 +41,8 @@ class WarmKernel:
         pid: int,  # of the kernel
         status: socket.socket,  # where its exit code arrives
     ):
-        self.pid, self.status, self.returncode = pid, status, None
+        self.pid, self.status = pid, status
+        self.returncode: Any = None
         self.lock = threading.Lock()
 
     def poll(self) -> int | None:  # None while it runs
@@ -72,7 +74,7 @@ def wait(
     "The exit code, when there is one. Raises `subprocess.TimeoutExpired`."
     end = None if timeout is None else time.monotonic() + timeout
     while self.poll() is None:
-        if end is not None and time.monotonic() > end:
+        if timeout is not None and end is not None and time.monotonic() > end:
             raise subprocess.TimeoutExpired("kernel", timeout)
         time.sleep(0.02)
     return self.returncode
@@ -127,7 +129,7 @@ class WarmProcess:
         self.socket, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "clfnb.runs.warm", str(theirs.fileno())]
-            nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+            nothing: dict = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
             self.process = subprocess.Popen(
                 command,
                 **nothing,
@@ -208,7 +210,7 @@ def fork(
     return kernel
 
 # %% ../../nbs/lib/runs/provisioner.ipynb #a30b464c
-EARLY = (
+EARLY: tuple[str, ...] = (
     "PYTHON",
     "LD_",
     "DYLD_",

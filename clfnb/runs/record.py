@@ -49,7 +49,7 @@ PACKAGES = (
 
 def environment() -> dict:  # python, platform, versions, git commit
     "Versions and place of this process. A package that is not installed has the version None."
-    versions = {}
+    versions: dict = {}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)

@@ -25,7 +25,8 @@ from contextlib import suppress
 from fastcore.basics import patch
 
 # %% ../../nbs/lib/runs/warm.ipynb #31e30551
-MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "matplotlib.pyplot", "pandas", "torch")
+MODULES: tuple[str, ...] = ("ipykernel.kernelapp", "ipykernel.ipkernel", "matplotlib.pyplot")
+MODULES += ("pandas", "torch")
 MODULES += ("torch._dynamo", "torchvision", "sklearn.metrics", "lightning.fabric", "scipy.signal")
 MODULES += ("clfnb.training.trainer", "clfnb.runs.plan", "clfnb.evaluation.metrics")
 VARIABLE = "CLFNB_WARM_MODULES"
@@ -176,7 +177,7 @@ class Warm:
         for end in (self.woken, wake):
             end.setblocking(False)
         signal.set_wakeup_fd(wake.fileno())
-        handlers = {signal.SIGCHLD: lambda *_: None, signal.SIGINT: signal.SIG_IGN}
+        handlers: dict = {signal.SIGCHLD: lambda *_: None, signal.SIGINT: signal.SIG_IGN}
         self.before = {number: signal.signal(number, new) for number, new in handlers.items()}
         self.select = selectors.DefaultSelector()
         for end in (owner, self.woken):

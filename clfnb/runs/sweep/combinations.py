@@ -18,6 +18,7 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...files import LARGEST, reading, regular
 from ..parameters import Parameter, ParameterError, check_values
@@ -104,7 +105,7 @@ def space_of(
 ) -> Space | list | None:  # a list for choices and truth values; None: the text is no range
     "The space of a parameter. Raises `ParameterError` where it has none, or not one within its rule."
     if text is None:
-        if parameter.low is not None:
+        if parameter.low is not None and parameter.high is not None:
             return Space(parameter.type, parameter.low, parameter.high)
         if parameter.choices or parameter.type == "bool":
             return list(parameter.choices) or [False, True]
@@ -169,7 +170,7 @@ MOST = 10_000  # combinations that nobody is asked about
 
 
 def combinations(
-    axes: dict[str, list],  # name -> values
+    axes: dict[str, Any],  # name -> values
     rows: list[dict] | None = None,  # of a table, each a mapping from names to values
     most: int | None = MOST,  # None: any number
 ) -> list[dict]:  # name -> value
@@ -220,7 +221,7 @@ def read_table(
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #bb1bbe03
 def draw(
-    axes: dict[str, list | Space],  # name -> values, or a range
+    axes: dict[str, Any],  # name -> values, or a range
     rows: list[dict] | None,  # of a table
     number: int,  # how many combinations
 ) -> list[dict]:  # name -> value

@@ -54,7 +54,8 @@ class Display:
     ):
         self.names = {one.run: said(one.given) for one in planned}
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
-        self.shown, self.bar = 0.0, None
+        self.shown = 0.0
+        self.bar: Any = None
         self.said: set = set()
 
     def line(

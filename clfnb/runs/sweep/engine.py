@@ -66,11 +66,8 @@ class Loop:
         more: Callable | None = None,  # called with a run and its last word; gives further jobs
     ):
         self.client, self.tell, self.retries, self.more = client, tell, retries, more
-        self.fail_fast, self.words, self.token = (
-            fail_fast,
-            queue.SimpleQueue(),
-            uuid.uuid4().hex[:8],
-        )
+        self.fail_fast, self.token = fail_fast, uuid.uuid4().hex[:8]
+        self.words: queue.SimpleQueue = queue.SimpleQueue()
         self.keys = count(1)
         self.futures: dict = {}
         self.held: dict = {}

@@ -108,7 +108,7 @@ def runs_of(
     runs_dir: str | Path,  # folder of all runs
 ) -> list[tuple[Member, RunInfo | None, str | None]]:  # in its order
     "Each run of a sweep: what was planned, what lies on disk (None: nothing yet), what is wrong."
-    found = []
+    found: list = []
     for member in sweep.runs:
         try:
             found.append((member, read_run(Path(runs_dir) / member.run), None))

@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/importance.html.md"""
 __all__ = ['MOST', 'CUT', 'levels', 'shares', 'importances']
 
 # %% ../../../nbs/lib/runs/sweep/importance.ipynb #88732d98
+from typing import Any
+
 import numpy as np
 
 from .results import is_seed
@@ -62,7 +64,7 @@ def shares(
 # %% ../../../nbs/lib/runs/sweep/importance.ipynb #6feb3cc3
 def importances(
     table: dict[str, list],  # parameter to its value in each run
-    values: list[float],  # of the metric, one a run
+    values: Any,  # (runs,) of the metric
 ) -> list[
     tuple[str, float, float]
 ]:  # name, share explained, what chance reaches in 1 of 20; largest first

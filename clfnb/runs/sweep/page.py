@@ -175,8 +175,8 @@ def curves_svg(
 ) -> str:  # empty where no run has a history
     "The learning curves of a sweep."
     read = [[history(run.folder) for run in row.runs] for row in results.rows]
-    names = dict.fromkeys(name for runs in read for run in runs for name in run)
-    names = [n for n in names if n not in NOT_CURVES][-most:]
+    every = dict.fromkeys(name for runs in read for run in runs for name in run)
+    names = [name for name in every if name not in NOT_CURVES][-most:]
     means = [row.cells[0].mean if row.cells else None for row in results.rows]
     good = _goodness(means, bool(results.metrics) and results.metrics[0].smaller)
     panels: list = []

@@ -102,16 +102,15 @@ def judge(
 ) -> Planned:
     "How one combination stands, and where it lies or will lie."
     runs_dir, identity = Path(plan.settings.runs_dir), plan.identity
-    here = known.by_identity.get(identity, [])
+    here = known.by_identity.get(str(identity), [])
     named = [f for f in here if member and f == runs_dir / member.run]
     folder, status, record = _best(named or here)
     if folder and status == "finished":
         changed = differences(record, plan.parts, versions)
         status = f"changed: {', '.join(changed)}" if changed else "done"
     elif folder is None:
-        before = known.by_given.get(_text(given), [])
-        before = max(before, key=lambda r: r["started"], default=None)
-        if before:
+        same = known.by_given.get(_text(given), [])
+        if before := max(same, key=lambda r: r["started"], default=None):
             changed = differences(before, plan.parts, versions)
             status, folder, identity = (
                 f"changed: {', '.join(changed)}",
@@ -126,7 +125,8 @@ def judge(
     execute = again or status in ("new", "will resume", "running")
     if force and again:
         status = "new"
-    return Planned(given, plan, folder.relative_to(runs_dir).as_posix(), status, identity, execute)
+    run = folder.relative_to(runs_dir).as_posix()
+    return Planned(given, plan, run, status, str(identity), execute)
 
 # %% ../../../nbs/lib/runs/sweep/planning.ipynb #d3d72edd
 def plan_sweep(

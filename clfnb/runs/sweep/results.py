@@ -92,10 +92,10 @@ def select(
     lessons = dict.fromkeys(file.parts[-3] for file in files)
     if word is None and len(lessons) == 1:
         word = next(iter(lessons))
-    folders = [file.parent for file in files if word and _fits(word, file)]
-    if not folders:
+    fitting = [file.parent for file in files if word and _fits(word, file)]
+    if not fitting:
         _nothing(word, [*(sweep.name for sweep in sweeps), *lessons], runs_dir)
-    found = _read(folders, word)
+    found = _read(fitting, word)
     found.parameters = varying(found.runs)
     return found
 
@@ -151,8 +151,8 @@ def metrics_of(
 class Cell:
     "A metric of a group of runs."
 
-    mean: float | None
-    sd: float | None  # of a sample; None with fewer than two values
+    mean: Any  # a float; None without values
+    sd: Any  # a float, of a sample; None with fewer than two values
     n: int
     best: bool = False  # the best, or not to be told from it
 
@@ -178,8 +178,8 @@ def cell_of(
     name: str,  # of a metric
 ) -> Cell:
     "Mean and standard deviation of a metric."
-    values = [run.metrics.get(name) for run in runs]
-    values = [float(v) for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
+    measured = (run.metrics.get(name) for run in runs)
+    values = [float(v) for v in measured if isinstance(v, (int, float)) and math.isfinite(v)]
     mean = fmean(values) if values else None
     return Cell(mean, stdev(values) if len(values) > 1 else None, len(values))
 
@@ -224,7 +224,7 @@ def apart(
     if one.sd is None or other.sd is None:
         if pooled is None:
             return None
-        variance, df = pooled[0] ** 2 * (1 / one.n + 1 / other.n), pooled[1]
+        variance, df = pooled[0] ** 2 * (1 / one.n + 1 / other.n), float(pooled[1])
     else:
         parts = [(cell.sd**2 / cell.n, cell.n - 1) for cell in (one, other)]
         variance = sum(part for part, _ in parts)
@@ -355,7 +355,7 @@ def header_and_rows(
     "A table for people."
     header = (*results.parameters, "n", *(metric.name for metric in results.metrics))
     columns = zip(*(row.cells for row in results.rows), strict=True)
-    digits = [digits_of(column) for column in columns]
+    digits = [digits_of(list(column)) for column in columns]
     rows = []
     for row in results.rows:
         n, pairs = len(row.runs), zip(row.cells, digits, strict=True)

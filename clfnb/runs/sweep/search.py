@@ -13,7 +13,7 @@ import math
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastcore.basics import patch
 
@@ -89,9 +89,7 @@ class Search:
         self.fixed = {k: v[0] for k, v in axes.items() if k not in self.spaces}
         self.lesson, self.metric, self.number, self.options = lesson, metric, number, options
         self.direction = direction
-        self.trials: dict = {}
-        self.epochs: dict = {}
-        self.known: list = []
+        self.trials, self.epochs, self.known = dict[str, Any](), dict[str, Any](), list[tuple]()
         spaces: dict = {k: repr(v) for k, v in self.spaces.items()}
         self.name = name or sweep_name(lesson, spaces, self.fixed, metric, direction)
         sampler = optuna.samplers.TPESampler(seed=0, constant_liar=True, n_startup_trials=8)
@@ -99,8 +97,8 @@ class Search:
         self.study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         self.plan = plan_run(lesson, self._example(), **options)
         self.runs_dir = Path(self.plan.settings.runs_dir)
-        self.looked, self.loop = 0.0, None
-        self.members: list = []
+        self.looked, self.members = 0.0, list[Any]()
+        self.loop, self.display = cast(tuple[Any, Any], (None, None))
         self._tell_known()
 
     def _example(self):
