@@ -142,7 +142,7 @@ def expose(
     dose, offset = rng.uniform(0.88, 1.12), rng.uniform(-0.03, 0.03)
     if scanner.blur > 0:
         image = cv2.GaussianBlur(image, (0, 0), scanner.blur * size / 224)
-    seen = np.clip(image * dose + offset + scanner.haze * (1 - image), 0.002, 1)
+    seen: Any = np.clip(image * dose + offset + scanner.haze * (1 - image), 0.002, 1)
     if scanner.gamma != 1:
         seen = cv2.pow(seen, scanner.gamma)
     seen = seen + scanner.noise * rng.standard_normal(image.shape, dtype=np.float32)

@@ -82,7 +82,7 @@ def arrow_worm(
     return [
         stroke(body, rng.uniform(0.07, 0.1), 0.55),
         blob([(x - 0.2, y), (x + 0.1, y + 0.17), (x + 0.2, y), (x + 0.1, y - 0.17)], 0.4),
-        blob(oval(*body[0], 0.08, 0.06), 0.9),
+        blob(oval(body[0][0], body[0][1], 0.08, 0.06), 0.9),
     ]
 
 

@@ -136,12 +136,13 @@ def form_frame(
     net = size[0] * np.clip(rng.normal(0.5, 0.06), 0.36, 0.64)
     tall = size[1] * rng.uniform(0.135, 0.175)
     view = fit_camera(camera, net, size[1] * rng.normal(0.68, 0.03), tall)
-    boxes, actions = [], []
+    sides: list = []
+    actions: list = []
     for side in (0, 1):
         places, doing = team(rng, code % 4, side == code // 4)
-        boxes.append(_boxes(rng, view, places, doing, side))
+        sides.append(_boxes(rng, view, places, doing, side))
         actions += doing
-    boxes = np.concatenate(boxes) + rng.normal(0, 0.012 * tall, (12, 4))
+    boxes = np.concatenate(sides) + rng.normal(0, 0.012 * tall, (12, 4))
     inside = (boxes[:, 0] > -2) & (boxes[:, 0] + boxes[:, 2] < size[0] + 2)
     kept = np.flatnonzero(inside & (rng.random(12) > 0.02))
     kept = rng.permutation(kept if len(kept) >= 7 else np.arange(12))
