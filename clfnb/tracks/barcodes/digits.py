@@ -38,7 +38,8 @@ def strip_table(
         corners = np.reshape([row[name] for name in CORNERS], (4, 2)) / factor
         found.append(
             join_strips(
-                photo_features(image, np.float32(corners), width, threshold=threshold), *strips
+                photo_features(image, corners.astype(np.float32), width, threshold=threshold),
+                *strips,
             )
         )
     return np.stack(found)

@@ -66,15 +66,12 @@ def read_zxing(
             "zxing-cpp is not installed: pip install 'clfnb[barcodes]', or choose the reader 'network'"
         ) from error
     found = []
-    for answer in zxingcpp.read_barcodes(
-        image,
-        formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA],
-        try_rotate=turned,
-    ):
+    formats: Any = [zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA]
+    for answer in zxingcpp.read_barcodes(image, formats=formats, try_rotate=turned):
         code, place = answer.text.zfill(13), answer.position
         if answer.valid and is_valid(code):
             points = (place.top_left, place.top_right, place.bottom_right, place.bottom_left)
-            corners = np.float32([[p.x, p.y] for p in points])
+            corners = np.array([[p.x, p.y] for p in points], np.float32)
             found.append(Reading(code, ZXING_CONFIDENCE, corners, "zxing"))
     return found
 
@@ -168,7 +165,7 @@ def _by_parts(self: Predictor, image):
             part = np.ascontiguousarray(image[top : top + self.tile, left : left + self.tile])
             readings = self._read_part(part)
             for reading in readings:
-                reading.corners = reading.corners + np.float32([left, top])
+                reading.corners = reading.corners + np.array([left, top], np.float32)
             found = _merged(found, readings)
     return found
 

@@ -47,7 +47,7 @@ def recipe_for(
     "A recipe with changes. Raises `ValueError` for an unknown name or a value that the recipe does not have."
     if name not in RECIPES:
         raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}, found {name!r}")
-    recipe = dict(RECIPES[name])
+    recipe: dict = dict(RECIPES[name])
     if side < recipe["px"]:
         recipe["px"] = 56 if name == "quick" else 80
     if unknown := set(changes) - set(recipe):

@@ -53,9 +53,10 @@ def soften(
     line = [math.exp(-(step**2) / (2 * width**2)) for step in range(-3, 4)]
     for axis, pad in ((3, (3, 3, 0, 0)), (2, (0, 0, 3, 3))):
         wide, size = nn.functional.pad(images, pad, mode="reflect"), images.shape[axis]
-        images = sum(
-            weight * wide.narrow(axis, start, size) for start, weight in enumerate(line)
-        ) / sum(line)
+        shifted: Any = (
+            wide.narrow(axis, start, size) * weight for start, weight in enumerate(line)
+        )
+        images = sum(shifted) / sum(line)
     return images
 
 
@@ -137,11 +138,11 @@ def _scaled(self: RadiographInput, x):
 
 @patch
 def _varied(self: RadiographInput, x):
-    options = dict(AUGMENTATIONS[self.augment])
+    options: dict = dict(AUGMENTATIONS[self.augment])
     tone = {name: options.pop(name) for name in _STILL if name in options}
     if options["area"][0] < 1 or options["turn"] or options["flip"]:
         maps = random_maps(len(x), device=x.device, **options)
-        grid = nn.functional.affine_grid(maps, (len(x), 1, self.px, self.px), align_corners=False)
+        grid = nn.functional.affine_grid(maps, [len(x), 1, self.px, self.px], align_corners=False)
         x = nn.functional.grid_sample(x, grid, align_corners=False)
     else:
         x = self._scaled(x)

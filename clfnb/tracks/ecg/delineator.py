@@ -385,7 +385,7 @@ def annotate(
     Raises `ValueError` naming a record that cannot be read or has no wave.
     """
     with open_recording(path, **options) as recording:
-        found = delineate_recording(self, recording)
+        found: Any = delineate_recording(self, recording)
     name = record_name(found.path)
     write_annotations(Path(out_dir or found.path.parent) / name, found.points, found.fs)
     table = points_table(found.points, found.fs)
@@ -404,7 +404,7 @@ def predict(
     for record in records:
         try:
             with open_recording(record) as recording:
-                found = delineate_recording(self, recording)
+                found: Any = delineate_recording(self, recording)
             table = points_table(found.points, found.fs)
             tables.append(table.assign(record=record_name(record))[["record", *table]])
         except Exception as error:  # whatever it is, the others are annotated

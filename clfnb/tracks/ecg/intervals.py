@@ -68,11 +68,9 @@ def irregularity(
     rr: np.ndarray,  # (beats,) seconds, NaN where unknown
 ) -> np.ndarray:  # (beats,) 0 for a clock; NaN among fewer than five distances
     "Root mean square of successive differences over the mean, around each beat."
-    rr = pd.Series(rr)
-    around = dict(window=AROUND, center=True, min_periods=5)
-    return (
-        np.sqrt((rr.diff() ** 2).rolling(**around).mean()) / rr.rolling(**around).mean()
-    ).to_numpy()
+    series, around = pd.Series(rr), dict(window=AROUND, center=True, min_periods=5)
+    successive = (series.diff() ** 2).rolling(**around).mean()
+    return (np.sqrt(successive) / series.rolling(**around).mean()).to_numpy()
 
 # %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #a21a4c43
 def beats_table(

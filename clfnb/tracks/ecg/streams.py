@@ -74,7 +74,8 @@ def lead_shares(
     "Each lead's share in the mean, at each sample."
     middles, at = (np.arange(len(worth)) + 0.5) * FS, np.arange(samples)
     smooth = np.stack([np.interp(at, middles, w) for w in worth.T], axis=1).astype(np.float32)
-    alive = (worth > 0.005).any(axis=1)[np.minimum(at // FS, len(worth) - 1)]
+    live: Any = (worth > 0.005).any(axis=1)
+    alive = live[np.minimum(at // FS, len(worth) - 1)]
     total = smooth.sum(axis=1, keepdims=True)
     return np.where(total > 0, smooth / np.maximum(total, 1e-9), 0), alive
 
@@ -265,7 +266,8 @@ def delineate_recording(
             f"{recording.path}: expected at least one second, found {recording.samples} samples at {recording.fs:g} Hz"
         )
     plan = pieces(recording.samples, recording.fs, piece_s)
-    cut, parts, worths, sums = -np.inf, [], [], 0
+    cut, parts, worths = -np.inf, [], []
+    sums: Any = 0
     for piece in plan:
         found = _one_piece(predictor, recording, piece)
         last = piece is plan[-1]
@@ -278,7 +280,7 @@ def delineate_recording(
             progress((piece.end - piece.begin) / recording.fs)
     points, sure = (_joined([part[i] for part in parts]) for i in (0, 1))
     worth = np.concatenate(worths)
-    usable = (worth > 0.005).any(axis=1)
+    usable: Any = (worth > 0.005).any(axis=1)
     table = lead_table(recording, worth, sums)
     return Delineation(recording.path, recording.fs, recording.samples, points, sure, table, usable)
 

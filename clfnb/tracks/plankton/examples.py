@@ -148,7 +148,8 @@ def squares(
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows
     chosen = [self.images[i] for i in rows]
     shapes = np.array([image.shape for image in chosen]).reshape(-1, 2)
-    return SquareData(fit_squares(chosen, size), shapes, self.table.code.to_numpy()[rows])
+    fitted = fit_squares(chosen, size)  # type: ignore[arg-type]
+    return SquareData(fitted, shapes, self.table.code.to_numpy()[rows])
 
 # %% ../../../nbs/lib/tracks/plankton/examples.ipynb #e9878a1b
 def load(

@@ -49,7 +49,8 @@ class PlanktonNet(nn.Module):
         inputs: tuple,  # images as bytes, and their sizes
     ) -> torch.Tensor:  # (batch, features)
         "The vector of each image before the last layer."
-        return self.net.embed(*self.look(*inputs))
+        net: Any = self.net
+        return net.embed(*self.look(*inputs))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #6515931d
 def build_model(
@@ -101,7 +102,8 @@ def build_optimizer(
     decay: float = 0.1,  # of the weights, times the rate
 ) -> torch.optim.Optimizer:
     "The optimizer of lesson 2."
-    ends = [model.net.body[0], model.net.head, model.net.size]
+    net: Any = model.net
+    ends = [net.body[0], net.head, net.size]
     return muon(model, [part for part in ends if part is not None], lr, decay)
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #1a721066
@@ -136,7 +138,7 @@ class Predictor(ImagePredictor):
     def data(
         self,
         images: Any,  # decoded `PackedImages`
-    ) -> SquareData:
+    ) -> Any:  # `SquareData`, or `CropData`
         "Images fitted into squares; for the study's network cut or padded, as it was trained."
         if not isinstance(self.model, Transfer):
             return super().data(images)

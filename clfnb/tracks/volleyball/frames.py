@@ -145,8 +145,8 @@ def forward(
     across = [sign * half_x * cosine, -sine * half_y / wide, x]
     down = [sign * half_x * sine * wide, half_y * cosine, y]
     maps = torch.stack([*across, *down], dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(maps, (len(images), 3, *self.shape), align_corners=False)
-    how = {"padding_mode": "border", "align_corners": False}
+    grid = functional.affine_grid(maps, [len(images), 3, *self.shape], align_corners=False)
+    how: dict = {"padding_mode": "border", "align_corners": False}
     return functional.grid_sample(images.float(), grid, **how), mirrored
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #766882cc

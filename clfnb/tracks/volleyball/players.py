@@ -248,10 +248,10 @@ class PlayersModel(nn.Module):
     ):
         super().__init__()
         self.use_actions, self.share = use_actions, share if trees else 0.0
-        self.nets = nn.ModuleList(
+        self.nets: Any = nn.ModuleList(
             build_model(use_actions=use_actions, **model or {}) for _ in range(nets)
         )
-        self.trees = BoostedTrees(*trees) if trees else None
+        self.trees: Any = BoostedTrees(*trees) if trees else None
         self.config = {
             "use_actions": use_actions,
             "nets": nets,
@@ -302,7 +302,7 @@ def fit_players(
     trained = [
         train_network(table, use_actions, seed=1000 * seed + k, **options) for k in range(nets)
     ]
-    grown = grow_trees(table, use_actions, seed=seed, **tree_options or {}) if trees else None
+    grown: Any = grow_trees(table, use_actions, seed=seed, **tree_options or {}) if trees else None
     shape = tuple(grown.value.shape) if trees else None
     whole = PlayersModel(use_actions, nets, shape, share, options.get("model"))
     for net, (own, _) in zip(whole.nets, trained, strict=True):
