@@ -290,7 +290,7 @@ def restore_model(
     folder: str | Path,  # as for `load_model`
     build: Callable,  # build(configuration) -> network
     track: str | None = None,  # the track the model must belong to; None: any
-) -> tuple[torch.nn.Module, dict]:  # the network with its weights, ready to use; the configuration
+) -> tuple[Any, dict]:  # the network with its weights, ready to use; the configuration
     """Build the network of a model folder, first on the meta device to compare shapes.
 
     Raises what `load_model` raises, `ValueError` for a description that does not fit the weights.
