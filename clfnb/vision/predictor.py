@@ -77,7 +77,7 @@ def unknown_score(
     quantiles: np.ndarray,  # of `energy_quantiles`
 ) -> np.ndarray:  # (n,) 0..1, 1 for what is least familiar
     "The share of validation images that looked more familiar (Liu 2020, arXiv 2010.03759)."
-    rank = np.searchsorted(quantiles, np.logaddexp.reduce(logits, axis=1))
+    rank: Any = np.searchsorted(quantiles, np.logaddexp.reduce(logits, axis=1))
     return 1 - rank / len(quantiles)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #fced0146
@@ -96,7 +96,7 @@ class ImagePredictor:
     tau: float = 0.0  # the share that is taken out
 
     track = ""  # a name of the registry
-    build_model = None  # a static method: classes and arguments to network
+    build_model: Any = None  # a static method: classes and arguments to network
 
     @classmethod
     def load(
@@ -113,9 +113,10 @@ class ImagePredictor:
             return cls.build_model(len(found["classes"]), **found["arguments"])
 
         model, config = restore_model(model_folder(run, cls.track), build, track=cls.track)
-        kept = [config[name] for name in ("classes", "size", "temperature")]
+        classes, size, temperature = (config[name] for name in ("classes", "size", "temperature"))
         prior = np.array(config["prior"]) if config.get("prior") else None
-        return cls(model, *kept, np.array(config["energy"]), device, prior, config.get("tau"))
+        energy, tau = np.array(config["energy"]), config.get("tau")
+        return cls(model, classes, size, temperature, energy, device, prior, tau)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #c845a5f9
 @patch
@@ -140,7 +141,7 @@ def probs(
     logits: np.ndarray,  # (n, classes) as they come from the network
 ) -> np.ndarray:  # (n, classes)
     "Probabilities with temperature, and without the share of the frequencies that was asked for."
-    taken = self.tau * self.prior if self.tau else 0.0
+    taken = self.tau * self.prior if self.tau and self.prior is not None else 0.0
     return softmax(logits / self.temperature - taken)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #2e79a411

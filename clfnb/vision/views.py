@@ -51,4 +51,5 @@ def embeddings_of(
     device: str = "cpu",  # where to compute
 ) -> np.ndarray:  # (n, features) float32
     "The vectors before the last layer, in evaluation mode."
-    return infer(model, loader(data, batch_size), device, model.embed).numpy()
+    embed: Any = model.embed
+    return infer(model, loader(data, batch_size), device, embed).numpy()
