@@ -1,26 +1,32 @@
-"""A mypy plugin for fastcore's `@patch`: methods that a module adds to its own classes later on are known to mypy."""
+"""A mypy plugin for fastcore's `@patch`: mypy knows the methods that a module adds to its own classes afterwards."""
 
-from mypy.nodes import MDEF, Decorator, FuncDef, NameExpr, SymbolTableNode, Var
+from mypy.nodes import MDEF, CallExpr, Decorator, NameExpr, SymbolTableNode, Var
 from mypy.plugin import Plugin
 from mypy.types import AnyType, TypeOfAny, UnboundType
 
 
-def _owner(function: FuncDef):
-    "The name of the class that a patched function is for: the annotation of its first argument."
-    annotation = function.unanalyzed_type and function.unanalyzed_type.arg_types[:1]
-    first = annotation[0] if annotation else None
-    return first.name if isinstance(first, UnboundType) else None
+def _patch_call(node):
+    "The `patch` of a decorated function: its name, or the call with arguments; None where there is none."
+    for decorator in node.original_decorators:
+        name = decorator.callee if isinstance(decorator, CallExpr) else decorator
+        if isinstance(name, NameExpr) and name.name == "patch":
+            return decorator
+    return None
 
 
 def _add_patched(context):
-    "Add to a class what its module patches into it; only the bodies are checked, not the calls."
+    "Add to a class what its module patches into it. Bodies are checked; calls from elsewhere are not."
     for node in context.api.cur_mod_node.defs:
-        if not isinstance(node, Decorator) or _owner(node.func) != context.cls.name:
+        patch = _patch_call(node) if isinstance(node, Decorator) else None
+        annotations = node.func.unanalyzed_type.arg_types if patch and node.func.type else []
+        first = annotations[0] if annotations else None
+        if not isinstance(first, UnboundType) or first.name != context.cls.name:
             continue
-        if any(isinstance(d, NameExpr) and d.name == "patch" for d in node.original_decorators):
-            method = Var(node.func.name, AnyType(TypeOfAny.explicit))
-            method.info, method.is_ready = context.cls.info, True
-            context.cls.info.names[node.func.name] = SymbolTableNode(MDEF, method)
+        if isinstance(patch, CallExpr):  # cls_method=True: the first argument is the class itself
+            annotations[0] = node.func.type.arg_types[0] = AnyType(TypeOfAny.explicit)
+        method = Var(node.func.name, AnyType(TypeOfAny.explicit))
+        method.info, method.is_ready = context.cls.info, True
+        context.cls.info.names[node.func.name] = SymbolTableNode(MDEF, method)
 
 
 class PatchPlugin(Plugin):
