@@ -166,9 +166,7 @@ class Client(_OurKernel):
         self.lines = Lines(line) if line else None
 
     def _ready(self, notebook):
-        self.process = getattr(
-            self.km.provisioner, "process", None
-        )  # outlives the kernel's manager
+        self.process = getattr(self.km.provisioner, "process", None)  # kept when the kernel is gone
         if self.started and self.process:
             self.started(self.process.pid)
 
