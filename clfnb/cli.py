@@ -20,7 +20,7 @@ import click
 from . import __version__
 from clfnb.console import (
     Commands,
-    Mistyped,
+    UsageError,
     TrackCommands,
     complete,
     dataset_argument,
@@ -275,24 +275,24 @@ def begin(
 ) -> int:  # exit code
     """Execute a lesson from its beginning.
 
-    Raises `Mistyped` for names and values that the lesson does not have, and for a device that is
+    Raises `UsageError` for names and values that the lesson does not have, and for a device that is
     not there.
     """
     from clfnb.runs.execute import run_lesson
     from clfnb.runs.plan import COMPUTING, LIMITS, plan_run
 
     if not name:
-        raise Mistyped("which lesson? `clfnb lessons` lists them")
+        raise UsageError("which lesson? `clfnb lessons` lists them")
     lesson = lesson_named(name)
     said = {word: options[word] for word in ("runs_dir", "cwd", *COMPUTING, *LIMITS)}
     if options["force"]:
-        raise Mistyped("--force goes with --resume: a new run holds nobody up")
+        raise UsageError("--force goes with --resume: a new run holds nobody up")
     try:
         plan = plan_run(
             lesson, pairs_to_values(options["pairs"], options["params"], options["sets"]), **said
         )
     except ValueError as error:
-        raise Mistyped(str(error)) from error
+        raise UsageError(str(error)) from error
     return execute(lambda: run_lesson(plan))
 
 # %% ../nbs/lib/cli.ipynb #e2e77e68
@@ -302,7 +302,7 @@ def resume(
 ) -> int:  # exit code
     """Go on with a run that did not end.
 
-    Raises `Mistyped` if new values are given: a run keeps those it was started with.
+    Raises `UsageError` if new values are given: a run keeps those it was started with.
     """
     from clfnb.runs.execute import resume_run
     from clfnb.runs.plan import COMPUTING, LIMITS
@@ -310,7 +310,7 @@ def resume(
 
     computing = [word for word in COMPUTING if options[word] is not None]
     if name or options["pairs"] or options["sets"] or options["params"] or computing:
-        raise Mistyped(
+        raise UsageError(
             "--resume goes on with the lesson and the parameters of that run: give it alone"
         )
     run = find_run(options["resume"], load_settings(runs_dir=options["runs_dir"]).runs_dir)

@@ -19,7 +19,7 @@ import wfdb
 
 import clfnb as clfnb_package
 from clfnb.cli import main
-from clfnb.console import end_prediction
+from clfnb.console import finish_prediction
 from clfnb.runs.plan import lesson_from, plan_run
 
 POSIX = os.name == "posix"
@@ -400,7 +400,7 @@ def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatc
     from clfnb.tracks.ecg import delineator as ecg
 
     monkeypatch.setattr(ecg.Predictor, "load", lambda *_: Fake())
-    monkeypatch.setattr(record, "model_of", lambda run, track: course)
+    monkeypatch.setattr(record, "find_model", lambda run, track: course)
     place = course / "records"
     place.mkdir()
     for name in ("a", "c"):
@@ -622,11 +622,11 @@ def test_names_in_tables_of_answers(tmp_path, clfnb, capsys):
 
     names = ["=SUM(A1)", "+1+2", "@x", "-a", "caf\udce9", "\x1b[2J", "price_$5", "<b>", "-5"]
     table = pd.DataFrame({"path": names, "probability": 0.5})
-    end_prediction(table, ["a\x1b[2J.png: broken"], str(tmp_path / "t.csv"), "rows")
+    finish_prediction(table, ["a\x1b[2J.png: broken"], str(tmp_path / "t.csv"), "rows")
     out, error = capsys.readouterr()
     assert "\x1b" not in out + error
     read = pd.read_csv(tmp_path / "t.csv", dtype=str).path.tolist()
     assert read[:4] == ["'=SUM(A1)", "'+1+2", "'@x", "'-a"]
     assert read[4:] == [r"caf\xe9", r"\x1b[2J", "price_$5", "<b>", "-5"]
-    end_prediction(table, [], None, "rows")
+    finish_prediction(table, [], None, "rows")
     assert "\x1b" not in capsys.readouterr().out

@@ -304,7 +304,7 @@ def gpus(number):
 
 def test_the_nearest_word_counts(computing, tmp_path, monkeypatch):
     "-p, then the option, then the environment, then settings.ini, then the lesson's default."
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(4))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(4))
 
     def device(values=None, **options):
         plan = plan_run(computing, values, **options)
@@ -325,7 +325,7 @@ def test_the_nearest_word_counts(computing, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
 def test_a_device_that_is_not_there(computing, tmp_path, monkeypatch, device):
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(device == "cuda:1"))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(device == "cuda:1"))
     with pytest.raises(ParameterError, match=f"'{device}' is not on this machine; there is cpu"):
         plan_run(computing, {"device": device})
     with pytest.raises(ParameterError, match="CLFNB_DEVICE"):
@@ -347,16 +347,16 @@ def test_workers_of_the_settings_load_the_data(computing, tmp_path):
 
 def test_a_run_keeps_its_device_when_it_goes_on(computing, monkeypatch, tmp_path):
     "Resumed on a machine without that device it is refused, and stays as it was."
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(1))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(1))
     monkeypatch.setattr("clfnb.runs.execute._papermill", lambda *_, **__: 1 / 0)
     with pytest.raises(RunFailed):
         planned_run(computing, {"device": "cuda"}, timeout=50)
     before = find_run("last", tmp_path / "runs")
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(0))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(0))
     with pytest.raises(ParameterError, match="'cuda' is not on this machine"):
         resume_run(before)
     assert find_run("last", tmp_path / "runs").record == before.record
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(2))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(2))
     with pytest.raises(RunFailed):
         resume_run(before, cell_timeout=5)
     record = find_run("last", tmp_path / "runs").record
@@ -382,12 +382,14 @@ def test_many_plans_read_everything_once(computing, tmp_path, monkeypatch):
     from clfnb.runs import plan
 
     asked = []
-    for name in ("read_parameters", "fingerprint", "devices_here"):
+    for name in ("read_parameters", "fingerprint", "available_devices"):
         real = getattr(plan, name)
         monkeypatch.setattr(
             plan, name, lambda *given, name=name, real=real: asked.append(name) or real(*given)
         )
-    monkeypatch.setattr(plan, "devices_here", lambda: asked.append("device") or ["cpu", "cuda:0"])
+    monkeypatch.setattr(
+        plan, "available_devices", lambda: asked.append("device") or ["cpu", "cuda:0"]
+    )
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "a.txt").write_text("one")
     sweep = [{"data": "records", "workers": i % 200} for i in range(1000)]
@@ -427,7 +429,7 @@ def test_a_shared_data_folder_is_only_read(lesson, tmp_path, monkeypatch):
         "from clfnb.data.images.files import class_table\nfrom clfnb.runs.record import open_run\n"
         "from clfnb.settings import load_settings",
         'run = open_run("tiny", out_dir, {})\nfolder = resolve("simulated", "plankton", images=300)\n'
-        'run.note_data(folder)\npaths = class_table(folder / "imgs").path\n'
+        'run.record_data(folder)\npaths = class_table(folder / "imgs").path\n'
         "images, _, _ = load_images(paths, load_settings().cache_dir)\n"
         'run.save_metrics({"images": len(images.shapes)})',
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from clfnb.console import (
-    Mistyped,
+    UsageError,
     complete,
     json_option,
     json_text,
@@ -123,7 +123,7 @@ def results_command(
 
     forms = ("as_json", "as_csv_", "as_html", "as_latex", "report")
     if sum(bool(options[name]) for name in forms) > 1:
-        raise Mistyped("one of --json, --csv, --html, --latex and --report at a time")
+        raise UsageError("one of --json, --csv, --html, --latex and --report at a time")
     runs_dir = load_settings(runs_dir=options["runs_dir"]).runs_dir
     found = select(runs_dir, which)
     for problem in found.problems:
@@ -132,7 +132,7 @@ def results_command(
         by, sort = _split(options["by"]), options["sort"]
         results = results_table(found, _split(options["metric"]), by, sort)
     except ValueError as error:
-        raise Mistyped(str(error)) from error
+        raise UsageError(str(error)) from error
     if options["report"]:
         return _report(results, runs_dir, Path(options["report"]))
     from clfnb.runs.sweep.page import table_html

@@ -16,7 +16,7 @@ import click
 
 from .options import HOW, IN_FILE, VALUES, WHERE
 from clfnb.console import (
-    Mistyped,
+    UsageError,
     complete,
     lesson_named,
     lesson_names,
@@ -33,7 +33,7 @@ def meant(
     options: dict,  # of the command
     typed: set[str],  # names of the options that were typed
 ):  # the lesson, name and values of each parameter, and the options with those of the file
-    "Read what a sweep is to be. Raises `Mistyped` and `ParameterError`."
+    "Read what a sweep is to be. Raises `UsageError` and `ParameterError`."
     from clfnb.runs.parameters import written
     from clfnb.runs.sweep.combinations import read_sweep_file
 
@@ -45,7 +45,7 @@ def meant(
             options[name] = checked[name].type_cast_value(None, said[name])
     for pair in (*options["pairs"], *options["sets"]):
         if not pair.partition("=")[0].strip():
-            raise Mistyped(f"-p {pair}: expected name=values, as in -p seed=0..4")
+            raise UsageError(f"-p {pair}: expected name=values, as in -p seed=0..4")
     named = [
         (n.strip(), v if eq else None) for n, eq, v in (p.partition("=") for p in options["pairs"])
     ]
@@ -203,7 +203,7 @@ def searched(
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> int:  # exit code
-    "Search for good parameters. Raises `Mistyped` where it is not said what is good."
+    "Search for good parameters. Raises `UsageError` where it is not said what is good."
     from clfnb.runs.parameters import read_parameters
     from clfnb.runs.sweep.combinations import axes_of
     from clfnb.runs.sweep.search import Search
@@ -211,9 +211,9 @@ def searched(
     metric = options["maximize"] or options["minimize"]
     wrong = [word for word in ("table", "random", "as_json", "force", "rerun") if options[word]]
     if not metric or (options["maximize"] and options["minimize"]):
-        raise Mistyped("--search: expected --maximize METRIC or --minimize METRIC")
+        raise UsageError("--search: expected --maximize METRIC or --minimize METRIC")
     if wrong:
-        raise Mistyped(
+        raise UsageError(
             f"--search and --{wrong[0].removeprefix('as_').replace('_', '-')} do not go together"
         )
     axes = axes_of(read_parameters(lesson.path, lesson.own), given, ranges=True)
@@ -255,10 +255,10 @@ def sweep_command(
         if options["search"]:
             return searched(found, given, options)
         if options["maximize"] or options["minimize"]:
-            raise Mistyped("--maximize and --minimize go with --search N")
+            raise UsageError("--maximize and --minimize go with --search N")
         planned, sweep = prepared(found, chosen(found, given, options), options)
     except ValueError as error:
-        raise Mistyped(str(error)) from error
+        raise UsageError(str(error)) from error
     if options["dry_run"]:
         listed(planned, options["as_json"])
         return 0 if options["as_json"] else say(counted(planned)) or 0

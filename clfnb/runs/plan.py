@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/plan.html.md"""
 
 # %% auto #0
 __all__ = ['COMPUTING', 'LIMITS', 'NEEDED_MB', 'Lesson', 'lesson_from', 'shipped_notebooks', 'lessons_folder', 'find_lessons',
-           'devices_here', 'device_problem', 'said_values', 'run_settings', 'Plan', 'data_folder', 'check_room',
+           'available_devices', 'device_problem', 'said_values', 'run_settings', 'Plan', 'data_folder', 'check_room',
            'plan_runs', 'plan_run']
 
 # %% ../../nbs/lib/runs/plan.ipynb #a0394e72
@@ -131,7 +131,7 @@ def _lessons_in(folder):
     return lessons
 
 # %% ../../nbs/lib/runs/plan.ipynb #40368636
-def devices_here() -> list[str]:
+def available_devices() -> list[str]:
     "What PyTorch can compute on: `cpu`, each `cuda:N`, `mps`."
     import torch
 
@@ -146,7 +146,7 @@ def device_problem(
     "Why a device cannot be used on this machine."
     if device in ("auto", "cpu"):
         return None
-    here = devices_here()
+    here = available_devices()
     if device in here or (device == "cuda" and "cuda:0" in here):
         return None
     return f"device: {device!r} is not on this machine; there is {', '.join(here)}"

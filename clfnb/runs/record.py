@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/record.html.md"""
 
 # %% auto #0
 __all__ = ['PACKAGES', 'ATTEMPT', 'environment', 'fingerprint', 'Run', 'new_run_folder', 'start_record', 'update_record',
-           'open_run', 'RunInfo', 'headline', 'read_run', 'list_runs', 'find_run', 'model_of']
+           'open_run', 'RunInfo', 'headline', 'read_run', 'list_runs', 'find_run', 'find_model']
 
 # %% ../../nbs/lib/runs/record.ipynb #4f5382e8
 import hashlib
@@ -306,7 +306,7 @@ def save_figure(
 
 
 @patch
-def note_data(
+def record_data(
     self: Run,
     folder: str | Path,  # the data folder that was used
 ) -> str:  # its fingerprint
@@ -468,7 +468,7 @@ def find_run(
     return read_run(fits[0].folder)
 
 # %% ../../nbs/lib/runs/record.ipynb #6e7a9c4a
-def model_of(
+def find_model(
     run: str,  # a run's name, "last", a run folder or a model folder
     track: str = "",  # whose model is wanted: "last" is then the newest run of that track's lesson with a model, if there is one
 ) -> Path:  # a folder with a model

@@ -187,9 +187,9 @@ def command(
     wanted = dict(beats=csv, points=points, leads=lead_table, json=json, pdf=pdf, html=html)
     wanted["page"] = pdf or html
     jobs = jobs_of(place, out, leads, wanted, annotator=annotator, fs=fs, at=at)
-    from clfnb.runs.record import model_of
+    from clfnb.runs.record import find_model
 
-    model = None if run is None else model_of(run, "ecg")
+    model = None if run is None else find_model(run, "ecg")
     from clfnb.tracks.ecg.delineator import Predictor
 
     outcomes = watched(Predictor.load, (model, device), jobs, workers)

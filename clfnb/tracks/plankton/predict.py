@@ -10,7 +10,7 @@ __all__ = ['command', 'use_of', 'tau_of']
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #15ceba42
 import click
 
-from ...console import Mistyped, end_prediction, predict_options
+from ...console import UsageError, finish_prediction, predict_options
 from ...files import check_paths
 from ...text import say
 
@@ -35,16 +35,16 @@ def command(
     """
     check_paths(place, "folder or image", csv)
     share = tau_of(tau)
-    from clfnb.runs.record import model_of
+    from clfnb.runs.record import find_model
 
-    folder = model_of(run, "plankton")
+    folder = find_model(run, "plankton")
     from clfnb.tracks.plankton.network import Predictor
 
     predictor = Predictor.load(folder, device).answer_for(share)
     answers, errors = predictor.predict(place, probs=probs)
     if predictor.balanced is not None:
         say(use_of(predictor), err=True)
-    return end_prediction(answers, errors, csv, "images named", float_format="%.6g")
+    return finish_prediction(answers, errors, csv, "images named", float_format="%.6g")
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #aaf65321
 def use_of(
@@ -60,7 +60,7 @@ def use_of(
 def tau_of(
     text: str,  # as typed
 ) -> float | str:  # a number from 0 to 2, or "balanced"
-    "The value of `--tau`. Raises `Mistyped` for anything else."
+    "The value of `--tau`. Raises `UsageError` for anything else."
     if text == "balanced":
         return text
     try:
@@ -68,5 +68,5 @@ def tau_of(
     except ValueError:
         share = -1.0
     if not 0 <= share <= 2:
-        raise Mistyped(f"--tau {text}: expected a number from 0 to 2, or balanced")
+        raise UsageError(f"--tau {text}: expected a number from 0 to 2, or balanced")
     return share
