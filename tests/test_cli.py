@@ -20,7 +20,7 @@ import wfdb
 import clfnb as clfnb_package
 from clfnb.cli import main
 from clfnb.console import finish_prediction
-from clfnb.runs.plan import lesson_from, plan_run
+from clfnb.runs.plan import plan_run, read_lesson
 
 POSIX = os.name == "posix"
 COMMAND = [sys.executable, "-c", "import sys; from clfnb.cli import main; sys.exit(main())"]
@@ -581,7 +581,7 @@ def test_the_home_folder_in_data(course, clfnb, monkeypatch):
     monkeypatch.setenv("HOME", str(course))
     monkeypatch.setenv("USERPROFILE", str(course))
     (course / "mine").mkdir()
-    plan = plan_run(lesson_from(course / "nbs" / "lessons" / "01_tiny.ipynb"), {"data": "~/mine"})
+    plan = plan_run(read_lesson(course / "nbs" / "lessons" / "01_tiny.ipynb"), {"data": "~/mine"})
     assert plan.values["data"] == str(course / "mine")
 
 

@@ -11,7 +11,7 @@ from test_runs import Fetched
 
 from clfnb.cli import main
 from clfnb.files import write_json
-from clfnb.runs.process import hold, identity
+from clfnb.runs.process import process_identity, run_lock
 from clfnb.runs.sweep.files import Member, Sweep, write_sweep
 
 COMMAND = [sys.executable, "-m", "clfnb"]
@@ -106,7 +106,7 @@ def test_a_hostile_name_stays_text(runs, capsys):
 
 def test_watch_ends_with_the_last_run(runs):
     slow = runs / "toy" / f"{5:012x}"
-    write_run(slow, {"rate": 0.01, "seed": 2}, {}, status="running", **identity())
+    write_run(slow, {"rate": 0.01, "seed": 2}, {}, status="running", **process_identity())
     watch = [*COMMAND, "watch", "--every", "0.2"]
     process = subprocess.Popen(watch, stdout=subprocess.PIPE, text=True)
     first = process.stdout.readline()
@@ -124,12 +124,12 @@ def test_gc_leaves_what_a_live_run_needs(runs, tmp_path, capsys):
     data = tmp_path / "cache" / "simulated" / "toy-1"
     data.mkdir(parents=True)
     (data / "record").write_bytes(b"0" * 50)
-    write_run(live, {}, {}, status="running", **identity())
+    write_run(live, {}, {}, status="running", **process_identity())
     assert clfnb("gc") == 0
     said = capsys.readouterr().out
     assert str(done / "last.ckpt") in said and str(live) not in said and str(data) not in said
     assert (done / "last.ckpt").exists()  # listed only
-    with hold(done):  # somebody has it
+    with run_lock(done):  # somebody has it
         assert clfnb("gc", "--yes") == 0
     assert (done / "last.ckpt").exists() and "needed since" in capsys.readouterr().err
     assert clfnb("gc", "--yes") == 0
@@ -151,7 +151,7 @@ def test_a_run_that_is_held_by_a_dead_process_is_no_live_one(runs, capsys):
     gone = subprocess.Popen([sys.executable, "-c", "1"])
     begun = time.time()
     gone.wait()
-    dead = {"pid": gone.pid, "pid_created": begun, "host": identity()["host"]}
+    dead = {"pid": gone.pid, "pid_created": begun, "host": process_identity()["host"]}
     write_run(folder, {"rate": 0.01, "seed": 0}, {}, status="running", **dead)
     assert clfnb("results", "first") == 0
     assert "5 finished, 1 killed" in capsys.readouterr().out

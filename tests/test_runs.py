@@ -18,8 +18,8 @@ import pytest
 
 from clfnb.runs.execute import RunFailed, resume_run, run_lesson
 from clfnb.runs.parameters import ParameterError, check_values, read_parameters
-from clfnb.runs.plan import find_lessons, lesson_from, plan_run, plan_runs
-from clfnb.runs.process import RunHeld
+from clfnb.runs.plan import find_lessons, plan_run, plan_runs, read_lesson
+from clfnb.runs.process import RunLocked
 from clfnb.runs.record import (
     find_run,
     fingerprint,
@@ -238,7 +238,7 @@ def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
     )
     pid_file = wait_for(lambda: next((tmp_path / "runs").glob("*/*/kernel.pid"), None))
     assert list_runs(tmp_path / "runs")[0].status == "running"
-    with pytest.raises(RunHeld, match=f"{pid_file.parent.name}: .* process {job.pid} on "):
+    with pytest.raises(RunLocked, match=f"{pid_file.parent.name}: .* process {job.pid} on "):
         resume_run(list_runs(tmp_path / "runs")[0])
     job.kill()
     job.wait()
@@ -253,7 +253,7 @@ def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
     errors = [job.communicate(timeout=90)[1] for job in both]
     assert sorted(job.returncode for job in both) == [0, 1], errors
     refused = next(error for job, error in zip(both, errors, strict=True) if job.returncode)
-    assert "RunHeld" in refused or "this one is finished" in refused
+    assert "RunLocked" in refused or "this one is finished" in refused
     folder = run.folder
     assert folder == run.folder == pid_file.parent
     after = read_run(folder)
@@ -460,7 +460,7 @@ def own_notebook(place, *sources, tags=(), parameters=None):
             cells[-1].metadata["tags"] = ["raises-exception"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(metadata=kernel, cells=cells), place)
-    return lesson_from(place)
+    return read_lesson(place)
 
 
 def test_a_notebook_of_ones_own(lesson, tmp_path, monkeypatch, capsys):
@@ -518,7 +518,7 @@ def test_a_run_folder_that_is_deleted(lesson, tmp_path):
 
 def test_a_run_folder_that_is_deleted_within_a_cell(lesson, tmp_path, monkeypatch):
     "A long cell is not computed to its end for nobody."
-    monkeypatch.setattr("clfnb.runs.process.BEAT", 0.2)
+    monkeypatch.setattr("clfnb.runs.process.HEARTBEAT_SECONDS", 0.2)
     source = "import shutil, time\nshutil.rmtree(out_dir)\ntime.sleep(300)"
     own = own_notebook(tmp_path / "own.ipynb", source, parameters='out_dir = ""')
     with pytest.raises(RunFailed, match="folder was deleted while it was running"):
@@ -554,7 +554,7 @@ def test_a_run_on_another_host(broken):
     "Its sign of life says whether it is alive; who knows better says so."
     update_record(broken.folder, status="running", host="another", pid=1)
     (broken.folder / ".heartbeat").touch()
-    with pytest.raises(ValueError, match="running on another, heard of 0 s ago.*--force"):
+    with pytest.raises(ValueError, match="running on another, last heartbeat 0 s ago.*--force"):
         resume_run(broken.folder)
     with pytest.raises(RunFailed):
         resume_run(broken.folder, force=True)

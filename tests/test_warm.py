@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def warm(monkeypatch):
     "Every kernel from a warm process that imports little."
-    monkeypatch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", provisioner.NAME)
+    monkeypatch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", provisioner.PROVISIONER)
     monkeypatch.setenv("CLFNB_WARM_MODULES", "numpy,matplotlib.pyplot")
     provisioner.KernelProvisionerFactory.clear_instance()
     yield

@@ -45,30 +45,30 @@ def as_csv(
     "A table for spreadsheets."
     import pandas as pd
 
-    from clfnb.runs.sweep.results import records
+    from clfnb.runs.sweep.results import result_records
 
-    return csv_text(pd.DataFrame(records(results))).rstrip("\n")
+    return csv_text(pd.DataFrame(result_records(results))).rstrip("\n")
 
 
 def as_json(
     results,  # of `results_table`
 ) -> str:
     "A table for programs, with the number of runs of each status and what was left out."
-    from clfnb.runs.sweep.results import records
+    from clfnb.runs.sweep.results import result_records
 
     chosen = results.selection
     known = {"title": chosen.title, "counts": chosen.counts, "left_out": chosen.problems}
-    return json_text(known | {"rows": records(results)})
+    return json_text(known | {"rows": result_records(results)})
 
 
 def as_text(
     results,  # of `results_table`
 ) -> str:
     "A table for people."
-    from clfnb.runs.sweep.results import header_and_rows, notes
+    from clfnb.runs.sweep.results import header_and_rows, table_notes
 
     shown = [table(*header_and_rows(results)), ""] if results.rows else ["no finished run\n"]
-    return "\n".join([*shown, *notes(results)])
+    return "\n".join([*shown, *table_notes(results)])
 
 # %% ../../nbs/lib/commands/results.ipynb #5bbe4f62
 OPTIONS = [
@@ -119,13 +119,13 @@ def results_command(
 
     Without a word: the newest sweep. The best is marked, with all that cannot be told from it.
     """
-    from clfnb.runs.sweep.results import latex_table, results_table, select
+    from clfnb.runs.sweep.results import latex_table, results_table, select_runs
 
     forms = ("as_json", "as_csv_", "as_html", "as_latex", "report")
     if sum(bool(options[name]) for name in forms) > 1:
         raise UsageError("one of --json, --csv, --html, --latex and --report at a time")
     runs_dir = load_settings(runs_dir=options["runs_dir"]).runs_dir
-    found = select(runs_dir, which)
+    found = select_runs(runs_dir, which)
     for problem in found.problems:
         say(f"left out: {problem}", err=True)
     try:

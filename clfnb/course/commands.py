@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from ..console import json_option, say_rows
+from ..console import json_option, print_rows
 from ..text import say
 
 # %% ../../nbs/lib/course/commands.ipynb #e1828b82
@@ -86,7 +86,7 @@ def progress_command(
     from clfnb.course.folder import progress
 
     rows = progress(folder)
-    say_rows(("lesson", "exercise", "state", "attempts", "title"), rows, as_json)
+    print_rows(("lesson", "exercise", "state", "attempts", "title"), rows, as_json)
     if not as_json:
         lessons = {row[0]: [r[2] == "right" for r in rows if r[0] == row[0]] for row in rows}
         said = (f"{name} {sum(right)}/{len(right)}" for name, right in lessons.items())
