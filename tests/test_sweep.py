@@ -50,6 +50,12 @@ def records(runs):
     return {json.dumps(record["given"], sort_keys=True): record for record in found}
 
 
+@pytest.fixture(autouse=True)
+def few_imports(monkeypatch):
+    "These notebooks need no PyTorch, and a warm process that imports it takes longer than their runs."
+    monkeypatch.setenv("CLFNB_WARM_MODULES", "clfnb.runs.record")
+
+
 @pytest.fixture
 def notebook(tmp_path):
     "A notebook that counts, with a checkpoint after each step."
