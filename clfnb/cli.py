@@ -31,7 +31,7 @@ from clfnb.console import (
     error_text,
     pairs_to_values,
     parameter_help,
-    parameter_names,
+    parameter_options,
     run_names,
     print_rows,
     summary,
@@ -59,7 +59,7 @@ def cli(
 ):
     """Five classification problems as notebooks that run.
 
-    A lesson is a notebook; `clfnb run LESSON` executes it headless in a folder of its own and keeps what it measured.
+    A lesson is a notebook; `clfnb run LESSON` executes it headless in its own folder and keeps its results.
     """
 
 # %% ../nbs/lib/cli.ipynb #f3ccf729
@@ -100,7 +100,7 @@ def completion(
     from click.shell_completion import get_completion_class
 
     source = get_completion_class(shell)(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
-    say(f"# to have it in every shell: {COMPLETION_SETUP[shell]}\n{source}")
+    say(f"# to enable it in every shell: {COMPLETION_SETUP[shell]}\n{source}")
     return 0
 
 # %% ../nbs/lib/cli.ipynb #da2d4f48
@@ -135,7 +135,7 @@ def print_report(
     folder: Path,  # a run folder
     everything: bool = False,  # all metrics, not only the headline
 ) -> None:
-    "Print what a finished run measured and where it lies."
+    "Print the metrics of a finished run and its folder."
     from clfnb.runs.record import headline, read_run
 
     run = read_run(folder)
@@ -152,10 +152,10 @@ def print_report(
 def execute_run(
     start,  # function without arguments that executes a lesson and returns its run folder
 ) -> int:  # exit code: 0 finished, 1 a cell failed
-    """Carry out a run and report it.
+    """Execute a run and print its results.
 
-    A failed cell is shown with the folder that keeps its notebook, and each bad end with the
-    command that goes on.
+    After a failure, the cell and the folder that keeps its notebook are printed, and the command
+    that resumes the run.
     """
     from clfnb.runs.execute import RunFailed, RunInterrupted
 
@@ -165,7 +165,7 @@ def execute_run(
         failed = isinstance(error, RunFailed)
         say(f"Error: {error}" if failed else f"\nkept in {error.folder}", err=True)
         if error.folder.is_dir():
-            say(f"to go on with it: clfnb run --resume {error.folder.name}", err=True)
+            say(f"to resume it: clfnb run --resume {error.folder.name}", err=True)
         if isinstance(error, RunInterrupted):
             raise
         return 1
@@ -175,31 +175,15 @@ def execute_run(
 # %% ../nbs/lib/cli.ipynb #f4ddfc42
 FOLDER, SECONDS = click.Path(file_okay=False), click.IntRange(1)
 RUN_OPTIONS = [
-    click.option(
-        "-p",
-        "pairs",
-        multiple=True,
-        metavar="NAME=VALUE",
-        shell_complete=complete(parameter_names),
-        help="A parameter; repeatable.",
-    ),
-    click.option(
-        "--set",
-        "sets",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="The same, as YAML: lists, null, quotes.",
-    ),
+    *parameter_options(),
     click.option(
         "--params",
         type=click.Path(dir_okay=False, allow_dash=True),
         metavar="FILE",
-        help="JSON or YAML file of parameters, - for the input; -p goes before it.",
+        help="JSON or YAML file of parameters, - for standard input; -p takes precedence.",
     ),
-    click.option("--runs-dir", type=FOLDER, help="Folder of all runs, before the settings."),
-    click.option(
-        "--cwd", type=FOLDER, help="Where the notebook runs, instead of in its run folder."
-    ),
+    click.option("--runs-dir", type=FOLDER, help="Folder of all runs, instead of the settings'."),
+    click.option("--cwd", type=FOLDER, help="Working folder, instead of the run folder."),
 ]
 
 # %% ../nbs/lib/cli.ipynb #6c2f2618
@@ -207,18 +191,18 @@ RUN_OPTIONS += [
     click.option(
         "--device",
         metavar="auto|cpu|cuda|cuda:N|mps",
-        help="The lesson's device, before CLFNB_DEVICE and settings.ini.",
+        help="Device; takes precedence over CLFNB_DEVICE and settings.ini.",
     ),
     click.option(
         "--precision",
         metavar="auto|32-true|…",
-        help="Its number format, before CLFNB_PRECISION: also bf16-mixed, 16-mixed.",
+        help="Number format, also bf16-mixed and 16-mixed; takes precedence over CLFNB_PRECISION.",
     ),
     click.option(
         "--workers",
         type=click.IntRange(0),
         metavar="N",
-        help="Processes that load its data, before CLFNB_WORKERS.",
+        help="Processes that load data; takes precedence over CLFNB_WORKERS.",
     ),
     click.option(
         "--cell-timeout", type=SECONDS, metavar="SECONDS", help="Stop a cell that takes longer."
@@ -234,19 +218,19 @@ RUN_OPTIONS += [
         "--resume",
         metavar="RUN",
         shell_complete=complete(run_names),
-        help='Go on with a run that was killed: a name, a folder or "last".',
+        help='Resume a run that was killed: a name, a folder or "last".',
     ),
     click.option(
         "--force", is_flag=True, help="With --resume: the run's other host is known to be gone."
     ),
     click.option(
-        "-h", "--help", "help_", is_flag=True, help="This message, and the parameters of LESSON."
+        "-h", "--help", "help_", is_flag=True, help="Show this help, and the parameters of LESSON."
     ),
 ]
 
 # %% ../nbs/lib/cli.ipynb #726d6877
 @cli.command(
-    "run", add_help_option=False, short_help="Execute a lesson headless, in a folder of its own."
+    "run", add_help_option=False, short_help="Execute a lesson headless, in its own folder."
 )
 @click.argument("lesson", required=False, shell_complete=complete(lesson_names))
 @with_options(RUN_OPTIONS)
@@ -257,9 +241,9 @@ def run_command(
     help_: bool,  # show the help instead of running
     **options,  # all options above, by name
 ) -> int:
-    """Execute LESSON headless and keep what it measured.
+    """Execute LESSON headless and keep its results.
 
-    LESSON is a name, or the path of a notebook of your own. `clfnb run LESSON --help` shows its
+    LESSON is a name, or the path of your own notebook. `clfnb run LESSON --help` shows its
     parameters.
     """
     if help_:
@@ -268,15 +252,15 @@ def run_command(
         return 0
     return resume_named(lesson, options) if options["resume"] else start_run(lesson, options)
 
-# %% ../nbs/lib/cli.ipynb #d595c2bd
+# %% ../nbs/lib/cli.ipynb #3e198842
 def start_run(
     name: str | None,  # the lesson's name as typed
     options: dict,  # of `clfnb run`
 ) -> int:  # exit code
-    """Execute a lesson from its beginning.
+    """Execute a lesson in a new run.
 
-    Raises `UsageError` for names and values that the lesson does not have, and for a device that is
-    not there.
+    Raises `UsageError` for names and values that the lesson refuses, and for a device that is not
+    available.
     """
     from clfnb.runs.execute import run_lesson
     from clfnb.runs.plan import COMPUTE_PARAMETERS, TIME_LIMITS, plan_run
@@ -284,25 +268,25 @@ def start_run(
     if not name:
         raise UsageError("which lesson? `clfnb lessons` lists them")
     lesson = find_lesson(name)
-    said = {word: options[word] for word in ("runs_dir", "cwd", *COMPUTE_PARAMETERS, *TIME_LIMITS)}
+    names = ("runs_dir", "cwd", *COMPUTE_PARAMETERS, *TIME_LIMITS)
+    arguments = {name: options[name] for name in names}
     if options["force"]:
-        raise UsageError("--force goes with --resume: a new run holds nobody up")
+        raise UsageError("--force is only allowed with --resume")
     try:
-        plan = plan_run(
-            lesson, pairs_to_values(options["pairs"], options["params"], options["sets"]), **said
-        )
+        values = pairs_to_values(options["pairs"], options["params"], options["sets"])
+        plan = plan_run(lesson, values, **arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
     return execute_run(lambda: run_lesson(plan))
 
-# %% ../nbs/lib/cli.ipynb #e2e77e68
+# %% ../nbs/lib/cli.ipynb #d595c2bd
 def resume_named(
-    name: str | None,  # must be none: the run knows its lesson
+    name: str | None,  # must be None: the run knows its lesson
     options: dict,  # of `clfnb run`
 ) -> int:  # exit code
-    """Go on with a run that did not end.
+    """Resume an unfinished run.
 
-    Raises `UsageError` if new values are given: a run keeps those it was started with.
+    Raises `UsageError` if parameters are given: a run keeps those it was started with.
     """
     from clfnb.runs.execute import resume_run
     from clfnb.runs.plan import COMPUTE_PARAMETERS, TIME_LIMITS
@@ -310,9 +294,7 @@ def resume_named(
 
     computing = [word for word in COMPUTE_PARAMETERS if options[word] is not None]
     if name or options["pairs"] or options["sets"] or options["params"] or computing:
-        raise UsageError(
-            "--resume goes on with the lesson and the parameters of that run: give it alone"
-        )
+        raise UsageError("--resume keeps the lesson and the parameters of that run: give it alone")
     run = find_run(options["resume"], load_settings(runs_dir=options["runs_dir"]).runs_dir)
     limits = {word: options[word] for word in ("cwd", *TIME_LIMITS)}
     return execute_run(lambda: resume_run(run, force=options["force"], **limits))
@@ -333,8 +315,8 @@ for command in (sweep_command, watch_command, results_command, gc_command):
 )
 @json_option
 def runs_command(
-    runs_dir: str | None,  # where to look
-    lesson: str | None,  # which runs
+    runs_dir: str | None,  # folder of all runs
+    lesson: str | None,  # only its runs
     as_json: bool,  # for programs
 ) -> int:
     "List the runs, newest first."
@@ -366,25 +348,25 @@ def runs_command(
 @json_option
 def show_command(
     run: str,  # a folder, a name, the beginning of one, or "last"
-    runs_dir: str | None,  # where to look
+    runs_dir: str | None,  # folder of all runs
     as_json: bool,  # for programs
 ) -> int:
     "Print the parameters, the metrics and, if it failed, the failing cell of RUN."
     from clfnb.runs.record import find_run
 
-    found = find_run(run, load_settings(runs_dir=runs_dir).runs_dir)
+    info = find_run(run, load_settings(runs_dir=runs_dir).runs_dir)
     if as_json:
-        say(json_text({**vars(found), "folder": found.folder}))
+        say(json_text({**vars(info), "folder": info.folder}))
         return 0
-    say(f"{found.lesson}  {found.status}  started {found.started}  {found.seconds or '-'} s\n")
-    say(table(("parameter", "value"), list(found.parameters.items())) + "\n")
-    if found.error:
-        where = f" in cell {found.failed_cell}" if found.failed_cell else ""
-        what = f": {found.error}" if found.error != found.status else ""
-        say(f"{found.status}{where}{what}\n")
-    if found.status in ("killed", "interrupted", "failed") and found.record.get("notebook"):
-        say(f"to go on with it: clfnb run --resume {found.name}\n")
-    print_report(found.folder, everything=True)
+    say(f"{info.lesson}  {info.status}  started {info.started}  {info.seconds or '-'} s\n")
+    say(table(("parameter", "value"), list(info.parameters.items())) + "\n")
+    if info.error:
+        where = f" in cell {info.failed_cell}" if info.failed_cell else ""
+        what = f": {info.error}" if info.error != info.status else ""
+        say(f"{info.status}{where}{what}\n")
+    if info.status in ("killed", "interrupted", "failed") and info.record.get("notebook"):
+        say(f"to resume it: clfnb run --resume {info.name}\n")
+    print_report(info.folder, everything=True)
     return 0
 
 # %% ../nbs/lib/cli.ipynb #6e3a1cd4
@@ -393,9 +375,9 @@ def show_command(
 @click.option("--runs-dir", type=FOLDER, help="Folder of all runs, instead of the settings'.")
 def report_command(
     run: str,  # a folder, a name, the beginning of one, or "last"
-    runs_dir: str | None,  # where to look
+    runs_dir: str | None,  # folder of all runs
 ) -> int:
-    "Write the report of RUN anew and print where it is."
+    "Write the report of RUN and print its path."
     from clfnb.runs.record import find_run
     from clfnb.runs.report import write_report
 
@@ -413,7 +395,7 @@ def data() -> None:
 def data_list(
     as_json: bool,  # for programs
 ) -> int:
-    "List the data sets of the catalogue and say which are here."
+    "List the data sets of the catalogue, and where they are."
     from clfnb.data.catalog import DATASETS, get
 
     rows = []
@@ -434,7 +416,7 @@ def data_list(
 def data_get(
     name: str,  # from the catalogue
 ) -> int:
-    "Download NAME, or go on with a download that was cut, and print its folder."
+    "Download NAME, or resume a download, and print its folder."
     from clfnb.data.catalog import get
 
     say(get(name, download=True))
@@ -465,7 +447,7 @@ def data_verify(
 def simulate_command(
     entry: Track,  # with a simulator
 ) -> click.Command:  # `clfnb data simulate NAME`
-    "The command that writes simulated data of a track: one option for each of its simulator's."
+    "The command that writes simulated data of a track, with the options of its simulator."
     from fastcore.docments import docments
 
     from clfnb.data.simulated import simulated, simulation_options
@@ -486,7 +468,7 @@ def simulate_command(
         for name, option in simulation_options(entry).items()
     ]
     seed = click.Option(
-        ["--seed"], type=click.IntRange(0), default=0, show_default=True, help="Other data."
+        ["--seed"], type=click.IntRange(0), default=0, show_default=True, help="Random seed."
     )
     text = f"Write simulated data: {entry.title}. The same options give the same data."
     return click.Command(entry.name, params=[*options, seed], callback=write, help=text)
@@ -494,7 +476,7 @@ def simulate_command(
 # %% ../nbs/lib/cli.ipynb #7ccf98da
 @data.group("simulate", cls=TrackCommands, part="simulate", make=simulate_command)
 def data_simulate() -> None:
-    "Write simulated data of a track into the cache and print where."
+    "Write simulated data of a track into the cache and print the folder."
 
 # %% ../nbs/lib/cli.ipynb #2b5253e9
 @cli.group(cls=TrackCommands, part="command")
@@ -578,20 +560,22 @@ def doctor_command(
     as_json: bool,  # for programs
     report: str | None,  # file to write
 ) -> int:
-    "Check versions, devices, data and disk; name what is missing and the command that mends it."
-    from clfnb.doctor import run_checks, problem_report
+    "Check versions, devices, data and disk; list what is missing and the command that fixes it."
+    from clfnb.doctor import problem_report, run_checks
 
+    if report and not (folder := Path(report).absolute().parent).is_dir():
+        raise UsageError(f"--report {report}: no such folder: {folder}")
     checks = run_checks()
-    signs = {True: "ok", False: "MISSING", None: "note"}
-    rows = [(signs[check.fine], check.what, check.found, check.mend) for check in checks]
+    statuses = {True: "ok", False: "MISSING", None: "note"}
+    rows = [(statuses[check.ok], check.name, check.detail, check.fix) for check in checks]
     if as_json:
-        print_rows(("sign", "what", "found", "mend"), rows, as_json)
+        print_rows(("status", "name", "detail", "fix"), rows, as_json)
     else:
-        say(table(("", "what", "found"), [row[:3] for row in rows]))
-        for sign, what, _, mend in rows:
-            if sign != "ok" and mend:
-                say(f"{what}: {mend}")
+        say(table(("", "name", "detail"), [row[:3] for row in rows]))
+        for status, name, _, fix in rows:
+            if status != "ok" and fix:
+                say(f"{name}: {fix}")
     if report:
         write_file(Path(report), problem_report(checks))
         say(f"written: {report}")
-    return 1 if any(check.fine is False for check in checks) else 0
+    return 1 if any(check.ok is False for check in checks) else 0

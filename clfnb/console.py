@@ -1,4 +1,4 @@
-"""What the commands share: mistakes, tables, completion, and values as they were typed
+"""What the commands share: errors, tables, completion, and options
 
 Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 
@@ -6,30 +6,29 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 
 # %% auto #0
 __all__ = ['json_option', 'dataset_argument', 'error_text', 'UsageError', 'Commands', 'table', 'json_text', 'print_rows',
-           'did_you_mean', 'complete', 'lesson_names', 'run_names', 'data_names', 'check_data_name', 'parameter_names',
-           'find_lesson', 'pairs_to_values', 'parameter_help', 'summary', 'TrackCommands', 'with_options',
+           'complete', 'lesson_names', 'run_names', 'data_names', 'check_data_name', 'parameter_names', 'find_lesson',
+           'pairs_to_values', 'parameter_options', 'parameter_help', 'summary', 'TrackCommands', 'with_options',
            'check_device', 'predict_options', 'finish_prediction']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
 import shutil
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
 from .files import write_file
-from .registry import track, tracks
+from .registry import near, track, tracks
 from .settings import load_settings
 from .text import csv_text, printable, say
 
 # %% ../nbs/lib/console.ipynb #2d967222
 def error_text(
-    error: Exception,  # what was raised
-) -> str:  # what a reader needs of it
-    """The text of an error for a terminal: an error of the operating system as `file: what`,
-    without its number; one that was not foreseen as one line with its kind.
+    error: Exception,
+) -> str:  # what a user needs to know
+    """The text of an error for a terminal: an error of the operating system as `file: reason`,
+    without its number; an unexpected one as a single line with its type.
     """
     if isinstance(error, OSError) and error.strerror and error.filename:
         return printable(f"{error.filename}: {error.strerror}")
@@ -41,7 +40,7 @@ def error_text(
 
 # %% ../nbs/lib/console.ipynb #85124c8d
 class UsageError(click.ClickException):
-    "A command that cannot be carried out as it was typed: exit code 2."
+    "A command that cannot be executed as typed: exit code 2."
 
     exit_code = 2
 
@@ -67,8 +66,8 @@ class Commands(click.Group):
 def table(
     header: tuple,  # the names of the columns
     rows: list[tuple],  # the cells, of any type; a float is shown with four significant digits
-    width: int | None = None,  # characters a line; None: as many as the terminal has, if it is one
-) -> str:  # aligned text, one line a row
+    width: int | None = None,  # characters per line; None: the width of the terminal, if it is one
+) -> str:  # aligned text, one line per row
     "Rows as aligned text."
     if width is None and sys.stdout and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
@@ -79,10 +78,10 @@ def table(
 
     cells = [[show(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    most = max(1, max(widths))
-    while width and sum(widths) + 2 * (len(widths) - 1) > width and most > 8:
-        most -= 1
-        widths = [min(most, each) for each in widths]
+    limit = max(1, max(widths))
+    while width and sum(widths) + 2 * (len(widths) - 1) > width and limit > 8:
+        limit -= 1
+        widths = [min(limit, each) for each in widths]
     lines = (
         (cell if len(cell) <= w else cell[: w - 1] + "…").ljust(w)
         for row in cells
@@ -92,9 +91,9 @@ def table(
 
 # %% ../nbs/lib/console.ipynb #6ef4f10f
 def json_text(
-    values,  # plain values, nested; what is none becomes text, NaN null
+    values,  # plain values, nested; others become text, NaN and infinities null
 ) -> str:
-    "Values as JSON that every reader takes."
+    "Values as strictly valid JSON."
 
     def plain(value):
         if isinstance(value, dict):
@@ -112,32 +111,21 @@ def print_rows(
     header: tuple,  # the names of the columns
     rows: list[tuple],  # the cells
     as_json: bool,  # a list of mappings instead of a table
-    nothing: str = "",  # said in place of a table without rows
+    empty: str = "",  # printed in place of a table without rows
 ) -> None:
     "Print rows, for people or for programs."
     if as_json:
         return say(json_text([dict(zip(header, row, strict=True)) for row in rows]))
-    say(table(header, rows) if rows else nothing)
+    say(table(header, rows) if rows else empty)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 
 # %% ../nbs/lib/console.ipynb #89e0f8e2
-def did_you_mean(
-    word: str,  # what was typed
-    names: list[str],  # what there is
-) -> str:  # the end of an error message
-    "A proposal for a mistyped name; all names if none is near."
-    near = get_close_matches(word, names, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"there is {', '.join(names)}" if names else "there are none here"
-
-# %% ../nbs/lib/console.ipynb #7ea1e6ae
 def complete(
-    names,  # function (click context) -> the names that could stand here
-):  # what click wants as `shell_complete`
-    "Make a completion from a function that lists names. Errors propose nothing."
+    names,  # function (click context) -> the possible names
+):  # for click's `shell_complete`
+    "Make a completion from a function that lists names. After an error there are no proposals."
 
     def propose(ctx, param, incomplete):
         try:
@@ -147,34 +135,34 @@ def complete(
 
     return propose
 
-# %% ../nbs/lib/console.ipynb #a24da5e1
+# %% ../nbs/lib/console.ipynb #d12a3f68
 def lesson_names(
-    ctx: click.Context | None = None,  # not needed: every lesson can stand there
-) -> list[str]:  # as `clfnb run` takes them
+    ctx: click.Context | None = None,  # not used
+) -> list[str]:  # as for `clfnb run`
     "The names of the lessons that are found from the working directory."
     from clfnb.runs.plan import find_lessons
 
     return list(find_lessons())
 
-# %% ../nbs/lib/console.ipynb #51ea681c
+# %% ../nbs/lib/console.ipynb #c225c9fa
 def run_names(
-    ctx: click.Context | None = None,  # not needed: every run can stand there
+    ctx: click.Context | None = None,  # not used
 ) -> list[str]:  # newest first, with "last" for the newest
-    "The names of all runs in the run folder of the settings."
+    "The names of all runs in the runs folder of the settings."
     from clfnb.runs.record import list_runs
 
     return [run.name for run in list_runs(load_settings().runs_dir)] + ["last"]
 
-# %% ../nbs/lib/console.ipynb #19c906fd
+# %% ../nbs/lib/console.ipynb #6243efec
 def data_names(
-    ctx: click.Context | None = None,  # not needed: every data set can stand there
-) -> list[str]:  # as `clfnb data get` takes them
+    ctx: click.Context | None = None,  # not used
+) -> list[str]:  # as for `clfnb data get`
     "The names in the catalogue of data sets."
     from clfnb.data.catalog import names
 
     return list(names())
 
-# %% ../nbs/lib/console.ipynb #7ef3f4ee
+# %% ../nbs/lib/console.ipynb #4cabb79b
 def check_data_name(
     ctx: click.Context,  # click's own record of what was typed
     param: click.Parameter,  # click's description of the argument
@@ -182,7 +170,7 @@ def check_data_name(
 ) -> str:  # the same
     "Refuse a name that is not in the catalogue. Raises `UsageError` with a proposal."
     if name not in data_names():
-        raise UsageError(f"no data set {name!r}: {did_you_mean(name, data_names())}")
+        raise UsageError(f"no data set {name!r}: {near(name, data_names())}")
     return name
 
 
@@ -190,7 +178,7 @@ dataset_argument = click.argument(
     "name", shell_complete=complete(data_names), callback=check_data_name
 )
 
-# %% ../nbs/lib/console.ipynb #6e69bf4e
+# %% ../nbs/lib/console.ipynb #cff425aa
 def parameter_names(
     ctx: click.Context,  # holds the lesson that was typed before
 ) -> list[str]:  # each with the `=` that follows it
@@ -200,35 +188,33 @@ def parameter_names(
     words = [
         ctx.params.get("lesson"),
         *ctx.args,
-    ]  # a line that ends in -p is not parsed to its end: its words are left in args
-    lesson = next(word for word in words if word in lesson_names())
-    found = find_lesson(lesson)
-    return [f"{name}=" for name in read_parameters(found.path, found.own)]
+    ]  # a line that ends in -p is not parsed to its end: its words remain in args
+    lesson = find_lesson(next(word for word in words if word in lesson_names()))
+    return [f"{name}=" for name in read_parameters(lesson.path, lesson.own)]
 
-# %% ../nbs/lib/console.ipynb #d05bb72f
+# %% ../nbs/lib/console.ipynb #7ea1e6ae
 def find_lesson(
     name: str,  # e.g. "ecg_delineation", or the path of a notebook
 ):  # the lesson, as `runs.plan.find_lessons` gives it
-    "A lesson by name or path. Raises `UsageError` with a proposal where there is none."
+    "A lesson by name or path. Raises `UsageError` with a proposal if there is none."
     from clfnb.runs.plan import find_lessons, read_lesson
 
     if name.endswith(".ipynb"):
         return read_lesson(Path(name).expanduser())
     lessons = find_lessons()
     if name not in lessons:
-        raise UsageError(f"no lesson {name!r}: {did_you_mean(name, list(lessons))}")
+        raise UsageError(f"no lesson {name!r}: {near(name, list(lessons))}")
     return lessons[name]
 
-# %% ../nbs/lib/console.ipynb #87964ab6
+# %% ../nbs/lib/console.ipynb #a24da5e1
 def pairs_to_values(
-    pairs: tuple[str, ...],  # each "name=value"; the value may hold further equal signs
-    file: str
-    | None = None,  # a JSON or YAML file with one mapping of names to values; "-": the input
-    sets: tuple[str, ...] = (),  # each "name=value" with a value as YAML writes it
-) -> dict:  # name -> value, text for what was typed
-    """The values of a run as given.
+    pairs: tuple[str, ...],  # each "name=value"; the value may contain further equals signs
+    file: str | None = None,  # a JSON or YAML file that maps names to values; "-": standard input
+    sets: tuple[str, ...] = (),  # each "name=value" with a value in YAML syntax
+) -> dict:  # name -> value; text for what was typed
+    """The parameters of a run as given.
 
-    Raises `UsageError` for a pair without `=` and `ValueError` for a file that holds no mapping.
+    Raises `UsageError` for a pair without `=`, and `ValueError` for a file that holds no mapping.
     """
     from clfnb.runs.parameters import values_from_file, yaml_value
 
@@ -242,8 +228,32 @@ def pairs_to_values(
     return values
 
 # %% ../nbs/lib/console.ipynb #799f1b1c
+def parameter_options(
+    several: bool = False,  # whether -p takes several values
+) -> list:  # decorators of `click.option`
+    "The options `-p` and `--set`."
+    what = "values, such as 1e-3,3e-4 or 0..4" if several else "value"
+    return [
+        click.option(
+            "-p",
+            "pairs",
+            multiple=True,
+            metavar="NAME=VALUES" if several else "NAME=VALUE",
+            shell_complete=complete(parameter_names),
+            help=f"A parameter and its {what}; repeatable.",
+        ),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A parameter and one value in YAML: lists, null, quotes; repeatable.",
+        ),
+    ]
+
+# %% ../nbs/lib/console.ipynb #7963f9c0
 def parameter_help(
-    lesson,  # as `find_lesson` returns it
+    lesson,  # from `find_lesson`
 ) -> str:  # a table: name, type with the allowed values, default, help
     "The parameters of a lesson as text."
     from clfnb.runs.parameters import read_parameters
@@ -256,26 +266,26 @@ def parameter_help(
         ("name", "expects", "default", "meaning"), rows
     )
 
-# %% ../nbs/lib/console.ipynb #7963f9c0
+# %% ../nbs/lib/console.ipynb #c696865e
 def summary(
     metrics: dict,  # name -> number
-    most: int = 3,  # how many are shown
+    maximum: int = 3,  # number of metrics shown
 ) -> str:  # e.g. "f1=0.91 kappa=0.88"
     "The first metrics of a run in one cell of a table."
     return " ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in list(metrics.items())[:most]
+        for name, value in list(metrics.items())[:maximum]
     )
 
-# %% ../nbs/lib/console.ipynb #c696865e
+# %% ../nbs/lib/console.ipynb #991f840a
 class TrackCommands(click.Group):
-    "A group with a command for each track that has one. Raises nothing before one is called."
+    "A group with a command for each track that has one, imported when it is called."
 
     def __init__(
         self,
         *args,  # as for `click.Group`
-        part: str,  # of a track: those that have it get a command
-        make=None,  # function: entry of the registry to command; None: the part is the command
+        part: str,  # of a track: tracks that have it get a command
+        make=None,  # function (registry entry) -> command; None: the part is the command
         **kwargs,  # as for `click.Group`
     ):
         super().__init__(*args, **kwargs)
@@ -285,14 +295,14 @@ class TrackCommands(click.Group):
         self,
         ctx: click.Context,  # click's own record of what was typed
     ) -> list[str]:  # names of tracks
-        "The tracks with such a command."
+        "The tracks that have the command."
         return [name for name, entry in tracks().items() if getattr(entry, self.part)]
 
     def get_command(
         self,
         ctx: click.Context,  # click's own record of what was typed
         name: str,  # of a track
-    ) -> click.Command | None:  # None for a name that there is not
+    ) -> click.Command | None:  # None for an unknown track
         "The command of a track."
         if name not in self.list_commands(ctx):
             return None
@@ -313,7 +323,7 @@ class TrackCommands(click.Group):
 def with_options(
     options: list,  # decorators of `click.option`
 ):  # a decorator
-    "Give a command many options, listed in this order in its help."
+    "Add options to a command, in the order of its help."
 
     def decorate(function):
         for option in reversed(options):
@@ -337,8 +347,8 @@ def check_device(
 
 
 def predict_options(
-    required: bool,  # whether a run must be named
-    shipped: bool = True,  # whether weights are shipped that stand in for one
+    required: bool,  # whether a run must be given
+    shipped: bool = True,  # whether shipped weights are the default
 ):  # decorator of a function with the parameters run, device and csv
     "The options `--run`, `--device` and `--csv` of a command that applies a model."
     what = "The run that trained the model, or a model folder"
@@ -356,7 +366,7 @@ def predict_options(
             default=lambda: load_settings().device,
             callback=check_device,
             metavar="auto|cpu|cuda|cuda:N|mps",
-            help="Where to compute, as CLFNB_DEVICE.",
+            help="Where to compute; default from CLFNB_DEVICE.",
         ),
         click.option("--csv", type=click.Path(dir_okay=False), help="File for the table."),
     ]
@@ -365,20 +375,20 @@ def predict_options(
 
 # %% ../nbs/lib/console.ipynb #6a525a1b
 def finish_prediction(
-    table,  # answers, a pandas table
+    table,  # predictions, a pandas table
     errors: list[str],  # a sentence for each file that was left out
-    csv: str | None,  # where the table goes; None: to the terminal
+    csv: str | None,  # file for the table; None: the terminal
     noun: str,  # what the rows are, such as "images named"
     **to_csv,  # options of pandas, such as float_format
 ) -> int:  # exit code: 1 if something was left out
-    "Write or print the answers, name what was left out, and say how many there are of each."
+    "Write or print the predictions, report what was left out, and print both counts."
     for error in errors:
         say(f"left out: {printable(error)}", err=True)
     text = csv_text(table, **to_csv)
     if csv:
         write_file(Path(csv), text)
-    said = f"{len(table)} {noun}, {len(errors)} left out"
-    say(f"{said}, in {csv}" if csv else text.rstrip())
+    counts = f"{len(table)} {noun}, {len(errors)} left out"
+    say(f"{counts}, in {csv}" if csv else text.rstrip())
     if not csv and errors:
-        say(said, err=True)
+        say(counts, err=True)
     return 1 if errors else 0

@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and the command that mends it
+"""What is installed, what is missing, and the command that fixes it
 
 Docs: https://clfnb.github.io/clfnb/lib/doctor.html.md"""
 
@@ -26,34 +26,28 @@ from .text import printable
 # %% ../nbs/lib/doctor.ipynb #29c3841a
 @dataclass(frozen=True)
 class Check:
-    "One thing that was looked at."
+    "The outcome of one check."
 
-    what: str  # e.g. "torch"
-    fine: bool | None  # True, False if something needed is missing, None for a note
-    found: str  # what is there
-    mend: str = ""  # the command, or the step, that mends it
+    name: str  # e.g. "torch"
+    ok: bool | None  # True, False if something needed is missing, None for a note
+    detail: str  # e.g. the installed version
+    fix: str = ""  # the command, or the step, that fixes it
 
 # %% ../nbs/lib/doctor.ipynb #7d08dbc3
 def check_python(
-    found: tuple = sys.version_info[:2],  # major and minor version
+    version: tuple = sys.version_info[:2],  # major and minor version
 ) -> list[Check]:
     "The interpreter: 3.11 to 3.13."
-    fine = (3, 11) <= tuple(found) <= (3, 13)
-    text = f"{'.'.join(map(str, found))} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {sys.prefix}"
-    return [
-        Check(
-            "python",
-            fine,
-            text,
-            "" if fine else "use Python 3.11 to 3.13: make run PYTHON=python3.12",
-        )
-    ]
+    ok = (3, 11) <= tuple(version) <= (3, 13)
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {sys.prefix}"
+    fix = "" if ok else "use Python 3.11 to 3.13: make run PYTHON=python3.12"
+    return [Check("python", ok, f"{'.'.join(map(str, version))} on {machine}", fix)]
 
 # %% ../nbs/lib/doctor.ipynb #ab2fc062
 def check_packages(
     needed: list[str] | None = None,  # requirements such as "numpy>=2"; None for those of clfnb
 ) -> list[Check]:
-    "One finding a package that clfnb needs."
+    "One check per package that clfnb needs."
     from packaging.requirements import Requirement
 
     checks = []
@@ -62,17 +56,17 @@ def check_packages(
         if need.marker and not need.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(need.name)
+            installed = version(need.name)
         except PackageNotFoundError:
             checks.append(Check(need.name, False, "not installed", f'pip install "{text}"'))
             continue
-        fine = need.specifier.contains(found, prereleases=True)
-        checks.append(Check(need.name, fine, found, "" if fine else f'pip install "{text}"'))
+        ok = need.specifier.contains(installed, prereleases=True)
+        checks.append(Check(need.name, ok, installed, "" if ok else f'pip install "{text}"'))
     return checks
 
 # %% ../nbs/lib/doctor.ipynb #7cf28b5a
 def check_devices() -> list[Check]:
-    "What torch can compute on, and in which precision."
+    "The device that torch would use, and the default precision."
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -99,20 +93,20 @@ def check_devices() -> list[Check]:
             Check("devices", True, "mps: Apple GPU"),
             Check("automatic precision", True, "32-true"),
         ]
-    mend = (
+    fix = (
         "install the PyTorch build for your driver: https://pytorch.org/get-started/locally"
         if shutil.which("nvidia-smi")
         else ""
     )
     threads = torch.get_num_threads()
-    found = f"cpu, {threads} thread{'s' * (threads > 1)}" + (
-        " (there is an NVIDIA driver, but torch cannot use it)" if mend else ""
+    detail = f"cpu, {threads} thread{'s' * (threads > 1)}" + (
+        " (there is an NVIDIA driver, but torch cannot use it)" if fix else ""
     )
-    return [Check("devices", None, found, mend), Check("automatic precision", True, "32-true")]
+    return [Check("devices", None, detail, fix), Check("automatic precision", True, "32-true")]
 
 # %% ../nbs/lib/doctor.ipynb #5f42e3ba
 def check_settings() -> list[Check]:
-    "Every setting with where it was said; a wrong one is a missing one."
+    "Every setting with its source; an invalid one counts as missing."
     try:
         return [
             Check(name, True, f"{value} ({where})")
@@ -120,34 +114,28 @@ def check_settings() -> list[Check]:
             if not name.endswith("_dir")
         ]
     except ValueError as error:
-        return [Check("settings", False, str(error), "mend that line")]
+        return [Check("settings", False, str(error), "correct that line")]
 
 # %% ../nbs/lib/doctor.ipynb #a5a8188d
 def check_folder(
-    what: str,  # e.g. "data_dir"
-    folder: Path,  # may not be there yet
-    where: str,  # who said so
-    gigabytes: float = 5.0,  # free space below which a note is made
+    name: str,  # of the setting, e.g. "data_dir"
+    folder: Path,  # need not exist yet
+    source: str,  # of the setting
+    gigabytes: float = 5.0,  # free space below which there is a note
 ) -> list[Check]:
-    "Whether a folder can be written, or made, and how much room there is."
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        fine = None if folder.is_dir() else False
-        return [
-            Check(
-                what,
-                fine,
-                f"{folder} ({where}): {there} cannot be written",
-                f"choose another folder: export {ENVIRONMENT[what]}=FOLDER",
-            )
-        ]
-    free = shutil.disk_usage(there).free / 1e9
-    mend = f"make room, or choose another folder for {what}" if free < gigabytes else ""
-    return [Check(what, None if mend else True, f"{folder} ({where}), {free:.1f} GB free", mend)]
+    "Whether a folder is writable, or can be created, and the free space."
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        detail = f"{folder} ({source}): {existing} cannot be written"
+        fix = f"choose another folder: export {ENVIRONMENT[name]}=FOLDER"
+        return [Check(name, None if folder.is_dir() else False, detail, fix)]
+    free = shutil.disk_usage(existing).free / 1e9
+    fix = f"free some space, or choose another folder for {name}" if free < gigabytes else ""
+    return [Check(name, None if fix else True, f"{folder} ({source}), {free:.1f} GB free", fix)]
 
 # %% ../nbs/lib/doctor.ipynb #4546260a
 def check_data() -> list[Check]:
-    "One finding a data set: its folder, or the command that fetches it."
+    "One check per data set: its folder, or the command that downloads it."
     from clfnb.data.catalog import get, info, names
 
     checks = []
@@ -167,9 +155,9 @@ def check_data() -> list[Check]:
 
 # %% ../nbs/lib/doctor.ipynb #9b35a761
 def run_checks() -> list[Check]:
-    "All findings, in the order in which they are best mended."
+    "All checks, in the order in which problems are best fixed."
     checks = check_python() + check_packages() + check_settings()
-    if all(check.fine is not False for check in checks[-1:]):
+    if all(check.ok is not False for check in checks[-1:]):
         checks += [
             check
             for name, (folder, where) in settings_sources().items()
@@ -178,8 +166,8 @@ def run_checks() -> list[Check]:
         ]
         checks += check_data()
         if problem := device_problem(load_settings().device):
-            mend = "choose one that is there: export CLFNB_DEVICE=auto"
-            checks.append(Check("device", False, problem, mend))
+            fix = "choose an available one: export CLFNB_DEVICE=auto"
+            checks.append(Check("device", False, problem, fix))
     return checks + check_devices()
 
 # %% ../nbs/lib/doctor.ipynb #261ecae6
@@ -188,7 +176,7 @@ _VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MPLBACKEND", "PYTHONPA
 
 def anonymise(
     text: str,  # e.g. a path or a traceback
-) -> str:  # with ~, USER and HOST where the home folder and the names stood
+) -> str:  # with ~, USER and HOST in place of the home folder and the names
     "Text without the names of the user and the machine."
     text = text.replace(str(Path.home()), "~")
     names = {"USER": os.environ.get("USER") or Path.home().name, "HOST": platform.node()}
@@ -200,9 +188,9 @@ def anonymise(
 # %% ../nbs/lib/doctor.ipynb #4d390276
 def failed_runs(
     runs_dir: Path,  # folder of all runs
-    count: int = 3,  # the last ones
-) -> list[str]:  # a paragraph each
-    "What the last runs that failed said of themselves."
+    count: int = 3,  # number of runs
+) -> list[str]:  # a paragraph per run
+    "The errors of the last failed runs."
     from clfnb.runs.record import list_runs
 
     failed = [run for run in list_runs(runs_dir) if run.status in ("failed", "broken")]
@@ -211,19 +199,19 @@ def failed_runs(
 
 # %% ../nbs/lib/doctor.ipynb #8b8ba9ee
 def problem_report(
-    checks: list[Check],  # of `run_checks`
+    checks: list[Check],  # from `run_checks`
 ) -> str:  # Markdown
-    "All that somebody else needs to understand a problem on this machine, without names."
-    signs = {True: "ok", False: "MISSING", None: "note"}
-    found = [f"{signs[check.fine]:8}{check.what}: {check.found}" for check in checks]
+    "Everything that others need to understand a problem on this machine, without names."
+    statuses = {True: "ok", False: "MISSING", None: "note"}
+    results = [f"{statuses[check.ok]:8}{check.name}: {check.detail}" for check in checks]
     known = sorted(name for name in os.environ if name.startswith("CLFNB_") or name in _VARIABLES)
     packages = {dist.metadata["Name"]: dist.version for dist in distributions()}
     try:
         failed = failed_runs(load_settings().runs_dir)
-    except ValueError as error:  # settings that cannot be read are a finding already
+    except ValueError as error:  # invalid settings are among the checks already
         failed = [str(error)]
     parts = {
-        "Findings": found,
+        "Checks": results,
         "Environment": [f"{name}={os.environ[name]}" for name in known],
         "Runs that failed": "\n\n".join(failed).splitlines(),
         "Packages": [f"{name}=={packages[name]}" for name in sorted(packages, key=str.lower)],

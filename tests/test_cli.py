@@ -535,7 +535,7 @@ def test_every_listing_as_json(course, clfnb):
         (["lessons"], "name"),
         (["runs"], "run"),
         (["data", "list"], "here"),
-        (["doctor"], "what"),
+        (["doctor"], "name"),
     ):
         code, out, _ = clfnb(*words, "--json")
         assert code in (0, 1) and json.loads(out)[0][key] != "", words

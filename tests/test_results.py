@@ -131,7 +131,7 @@ def test_gc_leaves_what_a_live_run_needs(runs, tmp_path, capsys):
     assert (done / "last.ckpt").exists()  # listed only
     with run_lock(done):  # somebody has it
         assert clfnb("gc", "--yes") == 0
-    assert (done / "last.ckpt").exists() and "needed since" in capsys.readouterr().err
+    assert (done / "last.ckpt").exists() and "in use since" in capsys.readouterr().err
     assert clfnb("gc", "--yes") == 0
     assert not (done / "last.ckpt").exists() and (live / "last.ckpt").exists() and data.exists()
     write_run(live, {}, {}, status="failed")

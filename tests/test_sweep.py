@@ -130,7 +130,7 @@ def test_failures_retries_and_the_end_of_a_sweep(tmp_path):
     done = sweep(notebook, runs, *words, "--dry-run", check=0)
     assert "3 runs: 2 done, 1 will resume" in done.stdout
     done = sweep(notebook, runs, "-p", "n=4..9", "--workers", "1", "--fail-fast", check=1)
-    assert "not begun" in done.stderr and "1 failed" in done.stderr
+    assert "not started" in done.stderr and "1 failed" in done.stderr
     # the notebook is mended: finished runs are kept until they are asked for
     bench.write_notebook(tmp_path / "walls.ipynb", sources[:2])
     done = sweep(notebook, runs, *words, "--dry-run", check=0)

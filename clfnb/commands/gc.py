@@ -1,4 +1,4 @@
-"""`clfnb gc`: what only takes room
+"""`clfnb gc`: list and remove files that nobody needs
 
 Docs: https://clfnb.github.io/clfnb/lib/commands/gc.html.md"""
 
@@ -22,11 +22,11 @@ SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
 class Quantity(click.ParamType):
-    "A number with a unit behind it."
+    "A number followed by a unit."
 
     def __init__(
         self,
-        units: dict[str, int],  # unit to its size
+        units: dict[str, int],  # unit -> its size
         example: str,  # for messages
     ):
         self.units, self.example, self.name = units, example, example
@@ -37,19 +37,19 @@ class Quantity(click.ParamType):
         param: click.Parameter | None,  # click's description of the option
         ctx: click.Context | None,  # click's own record of what was typed
     ) -> float:  # in the smallest unit
-        "The amount. Fails with what was expected."
+        "The quantity as a number. Fails with the expected form."
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
-        if not found or found[2] not in self.units:
-            self.fail(f"expected such as {self.example}, found {value!r}", param, ctx)
-        return float(found[1]) * self.units[found[2]]
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
+        if not match or match[2] not in self.units:
+            self.fail(f"expected a value such as {self.example}, found {value!r}", param, ctx)
+        return float(match[1]) * self.units[match[2]]
 
 
 def size_text(
     size: float,  # bytes
 ) -> str:  # e.g. "12 MB"
-    "A size in the unit that fits."
+    "A size in a suitable unit."
     for unit in ("gb", "mb", "kb"):
         if size >= SIZES[unit]:
             return f"{size / SIZES[unit]:.3g} {unit.upper().replace('KB', 'kB')}"
@@ -63,51 +63,54 @@ OPTIONS = [
     click.option("--older", type=OLDER, default=0.0, metavar="AGE", help="Only older: 12h, 7d."),
     click.option("--larger", type=LARGER, default=0.0, metavar="SIZE", help="Only larger: 10MB."),
     click.option("--kind", "kinds", multiple=True, type=KINDS, help="Only this kind; repeatable."),
-    click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs."),
+    click.option(
+        "--runs-dir", type=click.Path(exists=True, file_okay=False), help="Folder of all runs."
+    ),
     json_option,
 ]
 
 
-def _days(seconds):
+def _age(seconds):
     return f"{seconds / 86400:.1f} d" if seconds >= 86400 else f"{seconds / 3600:.1f} h"
 
 # %% ../../nbs/lib/commands/gc.ipynb #638d874d
-@click.command("gc", short_help="List, and remove, what only takes room.")
+@click.command("gc", short_help="List, and remove, files that nobody needs.")
 @with_options(OPTIONS)
 def gc_command(
     yes: bool,  # remove
     older: float,  # seconds
     larger: float,  # bytes
     kinds: tuple[str, ...],  # none: all
-    runs_dir: str | None,  # where to look
+    runs_dir: str | None,  # folder of all runs
     as_json: bool,  # for programs
 ) -> int:
-    """List checkpoints of finished runs, parts of files that were never finished, and simulated data that no run names.
+    """List checkpoints of finished runs, unfinished temporary files, and simulated data that no run names.
 
-    With --yes they are removed. What a run that is being executed could need is neither listed nor removed.
+    With --yes they are removed. Whatever a running run could need is neither listed nor removed.
     """
     from clfnb.runs.garbage import find_garbage, remove
 
     settings = load_settings(runs_dir=runs_dir)
-    found = find_garbage(settings.runs_dir, settings.cache_dir, older, int(larger))
-    found = [one for one in found if not kinds or one.kind in kinds]
-    gone, problems = [], []
-    for one in found if yes else ():
+    garbage = find_garbage(settings.runs_dir, settings.cache_dir, older, int(larger))
+    garbage = [one for one in garbage if not kinds or one.kind in kinds]
+    removed, problems = [], []
+    for one in garbage if yes else ():
         try:
-            gone += [one] if remove(one, settings.runs_dir) else []
+            removed += [one] if remove(one, settings.runs_dir) else []
         except OSError as error:
             problems.append(f"{one.path}: {error.strerror or error}")
-    shown = gone if yes else found
+    shown = removed if yes else garbage
     header = ("kind", "size", "age", "path")
     if as_json:
         print_rows(header, [(g.kind, g.size, g.age, str(g.path)) for g in shown], True)
     else:
-        rows = [(g.kind, size_text(g.size), _days(g.age), g.path) for g in shown]
+        rows = [(g.kind, size_text(g.size), _age(g.age), g.path) for g in shown]
         say(table(header, rows, width=10**6) + "\n" if rows else "", end="")
-        total = f"{len(shown)} things, {size_text(sum(g.size for g in shown))}"
+        count = f"{len(shown)} item{'s' * (len(shown) != 1)}"
+        total = f"{count}, {size_text(sum(g.size for g in shown))}"
         say(f"removed: {total}" if yes else f"{total}{'; --yes removes them' if shown else ''}")
-    if yes and (kept := len(found) - len(gone) - len(problems)):
-        say(f"kept: {kept}, needed since they were listed", err=True)
+    if yes and (kept := len(garbage) - len(removed) - len(problems)):
+        say(f"kept: {kept}, in use since they were listed", err=True)
     for problem in problems:
         say(problem, err=True)
     return 1 if problems else 0

@@ -1,4 +1,4 @@
-"""What `clfnb sweep` can be told
+"""The options of `clfnb sweep`
 
 Docs: https://clfnb.github.io/clfnb/lib/commands/options.html.md"""
 
@@ -12,23 +12,23 @@ import re
 
 import click
 
-from ..console import complete, json_option, parameter_names
+from ..console import json_option, parameter_options
 
 # %% ../../nbs/lib/commands/options.ipynb #ded9255b
 class Duration(click.ParamType):
-    "Seconds, or a number with s, m, h or d behind it."
+    "Seconds, or a number followed by s, m, h or d."
 
     name = "duration"
 
     def convert(
         self,
-        value: object,  # as typed, or of a file
+        value: object,  # as typed, or from a file
         param: click.Parameter | None,  # click's description of the option
         ctx: click.Context | None,  # click's own record of what was typed
     ) -> float:  # seconds
-        "The seconds. Fails with what was expected."
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
-        seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
+        "The duration in seconds. Fails with the expected form."
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
+        seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
         if not seconds:
             self.fail(f"expected a time such as 90, 30m or 2h, found {value!r}", param, ctx)
         return seconds
@@ -38,26 +38,12 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 # %% ../../nbs/lib/commands/options.ipynb #2b1997a0
 VALUE_OPTIONS = [
-    click.option(
-        "-p",
-        "pairs",
-        multiple=True,
-        metavar="NAME=VALUES",
-        shell_complete=complete(parameter_names),
-        help="A parameter with its values: 1e-3,3e-4 or 0..4; repeatable.",
-    ),
-    click.option(
-        "--set",
-        "sets",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="One value for all runs, as YAML.",
-    ),
+    *parameter_options(several=True),
     click.option(
         "--table",
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="CSV file whose columns are parameters and whose rows are runs.",
+        help="A CSV or TSV file with a parameter per column and a run per row.",
     ),
     click.option(
         "--random", type=click.IntRange(1), metavar="N", help="Only N of all combinations."
@@ -66,10 +52,10 @@ VALUE_OPTIONS = [
         "--search",
         type=click.IntRange(1),
         metavar="N",
-        help="N runs that Optuna proposes within low..high of each -p (or of the lesson: -p lr).",
+        help="N runs that Optuna proposes within low..high of each -p (-p lr: the lesson's range).",
     ),
-    click.option("--maximize", metavar="METRIC", help="With --search: what should be large."),
-    click.option("--minimize", metavar="METRIC", help="With --search: what should be small."),
+    click.option("--maximize", metavar="METRIC", help="With --search: the target."),
+    click.option("--minimize", metavar="METRIC", help="With --search: the target."),
 ]
 
 # %% ../../nbs/lib/commands/options.ipynb #f0699410
@@ -81,7 +67,7 @@ PLACE_OPTIONS = [
         "--gpus",
         default="auto",
         metavar="auto|0,1|none",
-        help="GPUs of this machine, one a worker.",
+        help="GPUs of this machine, one per worker.",
     ),
     click.option(
         "--scheduler",
@@ -89,8 +75,8 @@ PLACE_OPTIONS = [
         help="A Dask scheduler whose workers execute the runs, instead of this machine.",
     ),
     click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs."),
-    click.option("--device", metavar="auto|cpu|cuda|mps", help="As of clfnb run."),
-    click.option("--precision", metavar="auto|32-true|…", help="As of clfnb run."),
+    click.option("--device", metavar="auto|cpu|cuda|mps", help="As for clfnb run."),
+    click.option("--precision", metavar="auto|32-true|…", help="As for clfnb run."),
 ]
 
 # %% ../../nbs/lib/commands/options.ipynb #0f686cc3
@@ -98,27 +84,27 @@ EXECUTION_OPTIONS = [
     click.option(
         "--timeout", type=Duration(), metavar="TIME", help="Stop a run after 90, 30m, 2h."
     ),
-    click.option("--cell-timeout", type=Duration(), metavar="TIME", help="The same for a cell."),
+    click.option("--cell-timeout", type=Duration(), metavar="TIME", help="The same per cell."),
     click.option(
         "--retries",
         type=click.IntRange(0),
         default=0,
         metavar="N",
-        help="How often a run that failed is taken up again.",
+        help="How often a failed run is resumed.",
     ),
-    click.option("--fail-fast", is_flag=True, help="Begin no more runs after the first failure."),
-    click.option("--name", default="", help="Of the sweep, instead of one made from its runs."),
+    click.option("--fail-fast", is_flag=True, help="Start no more runs after the first failure."),
+    click.option("--name", default="", help="Of the sweep, instead of the default name."),
     click.option("--dry-run", is_flag=True, help="Check and list all runs; execute none."),
-    click.option("--force", is_flag=True, help="Execute what is done already once more."),
+    click.option("--force", is_flag=True, help="Repeat finished runs."),
     click.option(
         "--rerun",
         type=click.Choice(["changed"]),
         help="Repeat runs of other code, data or packages.",
     ),
-    click.option("--yes", is_flag=True, help="More than 10,000 combinations are meant."),
+    click.option("--yes", is_flag=True, help="Allow more than 10,000 combinations."),
     json_option,
 ]
 FILE_OPTIONS = (
     "table random search maximize minimize workers gpus scheduler device precision".split()
 )
-FILE_OPTIONS += "timeout cell_timeout retries fail_fast name".split()  # what a YAML file may say
+FILE_OPTIONS += "timeout cell_timeout retries fail_fast name".split()  # allowed in a YAML file

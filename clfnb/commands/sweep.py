@@ -33,20 +33,24 @@ def read_request(
     target: str,  # a lesson, a notebook or a YAML file
     options: dict,  # of the command
     typed: set[str],  # names of the options that were typed
-):  # the lesson, name and values of each parameter, and the options with those of the file
-    "Read what a sweep is to be. Raises `UsageError` and `ParameterError`."
+):  # the lesson, name and values of each parameter, and the options including those of the file
+    "The lesson, parameters and options of a sweep. Raises `UsageError` and `ParameterError`."
     from clfnb.runs.parameters import yaml_value
     from clfnb.runs.sweep.combinations import read_sweep_file
 
     given, options = [], dict(options)
     if target.endswith((".yaml", ".yml")):
-        target, given, said = read_sweep_file(target, FILE_OPTIONS)
-        checked = {o.name: o for o in sweep_command.params}
-        for name in said.keys() - typed:
-            options[name] = checked[name].type_cast_value(None, said[name])
-    for pair in (*options["pairs"], *options["sets"]):
-        if not pair.partition("=")[0].strip():
-            raise UsageError(f"-p {pair}: expected name=values, as in -p seed=0..4")
+        target, given, in_file = read_sweep_file(target, FILE_OPTIONS)
+        types = {option.name: option for option in sweep_command.params}
+        for name in in_file.keys() - typed:
+            options[name] = types[name].type_cast_value(None, in_file[name])
+    for option, pairs in (("-p", options["pairs"]), ("--set", options["sets"])):
+        for pair in pairs:
+            name, equals, _ = pair.partition("=")
+            if not name.strip() or (option == "--set" and not equals):
+                what = "name=values, as in -p seed=0..4"
+                what = "name=value, as in --set lr=null" if option == "--set" else what
+                raise UsageError(f"{option} {pair}: expected {what}")
     named = [
         (n.strip(), v if eq else None) for n, eq, v in (p.partition("=") for p in options["pairs"])
     ]
@@ -81,22 +85,22 @@ def request_combinations(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #2a1af2b1
 def print_plan(
-    planned: list,  # of `plan_sweep`
+    planned: list,  # from `plan_sweep`
     as_json: bool,  # for programs
 ) -> None:
-    "Print how each run stands."
+    "Print the status of each run."
     names = list(dict.fromkeys(name for one in planned for name in one.given))
     rows = [(one.status, *(one.given.get(n) for n in names), one.run) for one in planned]
     print_rows(("status", *names, "run"), rows, as_json)
 
 
 def plan_summary(
-    planned: list,  # of `plan_sweep`
+    planned: list,  # from `plan_sweep`
 ) -> str:  # e.g. "10 runs: 6 new, 4 done"
-    "How many runs stand how."
-    words = [one.status for one in planned]
-    parts = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
-    return f"{len(words)} run{'s' * (len(words) != 1)}: {', '.join(parts)}"
+    "How many runs have each status."
+    statuses = [one.status for one in planned]
+    parts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)]
+    return f"{len(statuses)} run{'s' * (len(statuses) != 1)}: {', '.join(parts)}"
 
 # %% ../../nbs/lib/commands/sweep.ipynb #a46a26b2
 PLAN_OPTIONS = ("runs_dir", "device", "precision", "timeout", "cell_timeout")
@@ -112,23 +116,23 @@ def prepare_sweep(
     from clfnb.runs.sweep.planning import plan_sweep, sweep_name, make_sweep
 
     name = options["name"] or sweep_name(lesson, *many)
-    how = {word: options[word] for word in PLAN_OPTIONS} | {"force": options["force"]}
+    arguments = {name: options[name] for name in PLAN_OPTIONS} | {"force": options["force"]}
     before = None
     with suppress(FileNotFoundError):
         before = read_sweep(load_settings(runs_dir=options["runs_dir"]).runs_dir, name)
-    how |= {"rerun": options["rerun"] == "changed", "before": before}
-    planned = plan_sweep(lesson, many, **how)
-    said = {word: options[word] for word in FILE_OPTIONS if options[word]}
-    return planned, make_sweep(name, lesson, planned, said)
+    arguments |= {"rerun": options["rerun"] == "changed", "before": before}
+    planned = plan_sweep(lesson, many, **arguments)
+    kept = {name: options[name] for name in FILE_OPTIONS if options[name]}
+    return planned, make_sweep(name, lesson, planned, kept)
 
 # %% ../../nbs/lib/commands/sweep.ipynb #44a0f017
 def execute_sweep(
-    planned: list,  # runs, of `plan_sweep`
-    sweep,  # of `make_sweep`
+    planned: list,  # runs, from `plan_sweep`
+    sweep,  # from `make_sweep`
     options: dict,  # of the command
-    search=None,  # of `runs.sweep.search`, which proposes further runs
+    search=None,  # a `Search`, which proposes further runs
 ) -> int:  # exit code: 1 if a run has not finished
-    "Execute the runs of a sweep, and say how it went."
+    "Execute the runs of a sweep, and print a summary."
     from clfnb.runs.process import Interruptible
     from clfnb.runs.sweep.cluster import check_workers, connect, worker_environments
     from clfnb.runs.sweep.display import Display
@@ -145,31 +149,31 @@ def execute_sweep(
     display = Display(todo)
     with Interruptible() as stop, connect(options["scheduler"], environments) as client:
         loop = SweepLoop(
-            client, display.tell, retries=options["retries"], fail_fast=options["fail_fast"]
+            client, display.update, retries=options["retries"], fail_fast=options["fail_fast"]
         )
         try:
             jobs = [make_job(one, sweep.name, loop.token, warm=True) for one in todo]
-            jobs += search.begin(loop, display, len(environments)) if search else []
+            jobs += search.start(loop, display, len(environments)) if search else []
             loop.progress.workers = check_workers(client, jobs[0]) if jobs else 0
             loop.run(jobs)
         except KeyboardInterrupt as error:
             stop_sweep(loop, stop, error)
         finally:
             display.close()
-            loop.tidy()
+            loop.remove_stop_file()
             print_summary(
                 loop.progress, sweep.name, [one.status for one in planned if not one.execute]
             )
     add_to_sweep(planned, sweep.name, runs_dir)
-    return 0 if loop.progress.fine else 1
+    return 0 if loop.progress.succeeded else 1
 
 # %% ../../nbs/lib/commands/sweep.ipynb #325ac6a6
 def print_summary(
     progress,  # of the engine
     name: str,  # of the sweep
-    others: list[str],  # how the runs stand that were not executed
+    others: list[str],  # status of the runs that were not executed
 ) -> None:
-    "Say how a sweep ended."
+    "Print how a sweep ended."
     from clfnb.runs.sweep.display import summary_lines
 
     done = others.count("done")
@@ -178,24 +182,24 @@ def print_summary(
 
 def stop_sweep(
     loop,  # of the engine
-    stop,  # what was told
-    error: KeyboardInterrupt,  # as it was raised
+    stop,  # an `Interruptible`
+    error: KeyboardInterrupt,  # that was raised
 ) -> None:
-    "End the runs under way, wait a little for their words, and raise `click.Abort`."
-    say("stopping: what is under way is kept, and goes on with the same command", err=True)
+    "End the running runs, wait for their outcomes, and raise `click.Abort`."
+    say("stopping: running runs are kept, and the same command resumes them", err=True)
     loop.stop("now")
     with suppress(KeyboardInterrupt):
         loop.drain(20)
-    error.signal = stop.told
+    error.signal = stop.received
     raise click.Abort from error
 
 # %% ../../nbs/lib/commands/sweep.ipynb #dab6fbbb
 def add_to_sweep(
-    planned: list,  # runs, of `plan_sweep`
+    planned: list,  # runs, from `plan_sweep`
     name: str,  # of the sweep
     runs_dir: Path,  # folder of all runs
 ) -> None:
-    "Note in the runs that were done before that they are part of a sweep."
+    "Record in all planned runs that they are part of a sweep."
     from clfnb.files import read_json
     from clfnb.runs.process import RunLocked, run_lock
     from clfnb.runs.record import update_record
@@ -214,13 +218,13 @@ def run_search(
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> int:  # exit code
-    "Search for good parameters. Raises `UsageError` where it is not said what is good."
+    "Search for good parameters. Raises `UsageError` without a metric to optimise."
     from clfnb.runs.parameters import read_parameters
     from clfnb.runs.sweep.combinations import parse_axes
     from clfnb.runs.sweep.search import Search
 
     metric = options["maximize"] or options["minimize"]
-    wrong = [word for word in ("table", "random", "as_json", "force", "rerun") if options[word]]
+    wrong = [name for name in ("table", "random", "as_json", "force", "rerun") if options[name]]
     if not metric or (options["maximize"] and options["minimize"]):
         raise UsageError("--search: expected --maximize METRIC or --minimize METRIC")
     if wrong:
@@ -229,12 +233,12 @@ def run_search(
         )
     axes = parse_axes(read_parameters(lesson.path, lesson.own), given, ranges=True)
     direction = "maximize" if options["maximize"] else "minimize"
-    how = {word: options[word] for word in PLAN_OPTIONS}
-    search = Search(lesson, axes, metric, direction, options["search"], options["name"], how)
+    arguments = {name: options[name] for name in PLAN_OPTIONS}
+    search = Search(lesson, axes, metric, direction, options["search"], options["name"], arguments)
     planned, sweep = search.open_runs()
-    said = f"{len(search.known)} known, {len(planned)} to go on with, {search.left()} to propose"
-    say(f"{sweep.name}: {said}", err=True)
-    if options["dry_run"] or not (planned or search.left()):
+    open_runs = f"{len(planned)} to resume, {search.remaining()} to propose"
+    say(f"{sweep.name}: {len(search.known)} known, {open_runs}", err=True)
+    if options["dry_run"] or not (planned or search.remaining()):
         return 0
     code = execute_sweep(planned, sweep, options, search)
     if best := search.best():
@@ -253,7 +257,7 @@ def sweep_command(
     lesson: str,  # a name, a notebook or a YAML file
     **options,  # all options above, by name
 ) -> int:
-    """Execute LESSON with every combination of values, and keep a table of what came out.
+    """Execute LESSON with every combination of values, and tabulate the results.
 
     LESSON is a name, the path of a notebook, or a YAML file with lesson, parameters and options. The same command again executes what is left.
     """
@@ -276,12 +280,12 @@ def sweep_command(
     say(f"{sweep.name}: {plan_summary(planned)}", err=True)
     if any(one.status.startswith("changed") and not one.execute for one in planned):
         say("changed runs are kept as they are; --rerun changed repeats them", err=True)
-    end = execute_sweep if any(one.execute for one in planned) else keep_finished_sweep
-    return write_sweep_report(end(planned, sweep, options), sweep.name, options)
+    finish = execute_sweep if any(one.execute for one in planned) else keep_finished_sweep
+    return write_sweep_report(finish(planned, sweep, options), sweep.name, options)
 
 # %% ../../nbs/lib/commands/sweep.ipynb #afa321ab
 def write_sweep_report(
-    code: int,  # how the sweep ended
+    code: int,  # exit code of the sweep
     name: str,  # of the sweep
     options: dict,  # of the command
 ) -> int:  # the same code
@@ -300,11 +304,11 @@ def write_sweep_report(
 
 
 def keep_finished_sweep(
-    planned: list,  # runs, of `plan_sweep`
-    sweep,  # of `make_sweep`
+    planned: list,  # runs, from `plan_sweep`
+    sweep,  # from `make_sweep`
     options: dict,  # of the command
-) -> int:
-    "Keep a sweep whose runs are all there."
+) -> int:  # exit code 0
+    "Write the file of a sweep whose runs are all done."
     from clfnb.runs.sweep.files import merge_sweep
 
     runs_dir = load_settings(runs_dir=options["runs_dir"]).runs_dir

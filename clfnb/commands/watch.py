@@ -1,4 +1,4 @@
-"""`clfnb watch`: how a sweep stands, until it is done
+"""`clfnb watch`: the status of a sweep, until it is done
 
 Docs: https://clfnb.github.io/clfnb/lib/commands/watch.html.md"""
 
@@ -20,22 +20,22 @@ from ..text import say
 
 # %% ../../nbs/lib/commands/watch.ipynb #befc49c5
 class Screen:
-    "Where the line of a sweep is shown."
+    "Shows the status line of a sweep."
 
     def __init__(
         self,
-        terminal: bool,  # whether a line can be drawn anew
+        terminal: bool,  # whether a line can be redrawn
     ):
-        self.terminal, self.shown, self.named = terminal, "", set()
+        self.terminal, self.shown, self.reported = terminal, "", set()
 
     def show(
         self,
-        text: str,  # how the sweep stands
-        errors: dict[str, str],  # run to what went wrong
+        text: str,  # status line
+        errors: dict[str, str],  # run -> its error
     ) -> None:
         "Show what is new."
-        for run in [run for run in errors if run not in self.named]:
-            self.named.add(run)
+        for run in [run for run in errors if run not in self.reported]:
+            self.reported.add(run)
             self.clear()
             say(f"failed: {run}: {errors[run]}")
         if self.terminal:
@@ -46,50 +46,50 @@ class Screen:
         self.shown = text
 
     def clear(self) -> None:
-        "Take the line away."
+        "Remove the status line."
         if self.terminal and self.shown:
-            sys.stdout.write("\r\x1b[K")  # back to its beginning, and empty from there
+            sys.stdout.write("\r\x1b[K")  # to the beginning of the line, and clear it
 
 # %% ../../nbs/lib/commands/watch.ipynb #f14fc556
-IDLE_LIMIT = 60  # seconds for which nobody may work on a sweep that is watched
+IDLE_LIMIT = 60  # seconds without a running run after which watching ends
 
 
-@click.command("watch", short_help="How a sweep stands, until it is done.")
+@click.command("watch", short_help="Show the status of a sweep until it is done.")
 @click.argument("sweep", required=False, shell_complete=complete(sweep_names))
-@click.option("--once", is_flag=True, help="One look instead of waiting for the end.")
+@click.option("--once", is_flag=True, help="Show the status once and exit.")
 @click.option(
-    "--every", type=click.FloatRange(0.1), default=2.0, metavar="SECONDS", help="Between looks."
+    "--every", type=click.FloatRange(0.1), default=2.0, metavar="SECONDS", help="Update interval."
 )
 @click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs.")
 @json_option
 def watch_command(
     sweep: str | None,  # its name; none: the newest
-    once: bool,  # one look
-    every: float,  # seconds between two looks
-    runs_dir: str | None,  # where to look
-    as_json: bool,  # one look, for programs
+    once: bool,  # do not wait
+    every: float,  # seconds between two updates
+    runs_dir: str | None,  # folder of all runs
+    as_json: bool,  # for programs; does not wait
 ) -> int:
-    """Show how SWEEP stands: running, done, failed, time left.
+    """Show the status of SWEEP: running, done, failed, time left.
 
-    It ends when all runs have ended, or when nobody has worked on them for a minute. The exit code
+    It ends when all runs have ended, or when none has been running for a minute. The exit code
     is 1 if a run has failed, was killed or interrupted.
     """
     from clfnb.runs.sweep.watch import status_line, sweep_status, newest_sweep
 
     folder = load_settings(runs_dir=runs_dir).runs_dir
-    name, seen, idle = sweep or newest_sweep(folder), None, 0.0
+    name, status, idle = sweep or newest_sweep(folder), None, 0.0
     screen = Screen(not once and sys.stdout.isatty())
     while True:
-        seen = sweep_status(folder, name, seen)
+        status = sweep_status(folder, name, status)
         if as_json:
-            known = {"sweep": name, "status": seen.status, "errors": seen.errors}
-            say(json_text(known | {"seconds": seen.seconds}))
+            known = {"sweep": name, "status": status.status, "errors": status.errors}
+            say(json_text(known | {"seconds": status.seconds}))
             break
-        screen.show(f"{name}: {status_line(seen)}", seen.errors)
-        idle = 0.0 if seen.count("running") else idle + every
-        if once or not seen.left or idle > IDLE_LIMIT:
+        screen.show(f"{name}: {status_line(status)}", status.errors)
+        idle = 0.0 if status.count("running") else idle + every
+        if once or not status.remaining or idle > IDLE_LIMIT:
             break
         time.sleep(every)
     if screen.terminal:
         say()
-    return 1 if seen.errors or seen.count("killed", "interrupted") else 0
+    return 1 if status.errors or status.count("killed", "interrupted") else 0

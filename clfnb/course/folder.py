@@ -1,4 +1,4 @@
-"""A learner's own copy of the course: started, followed, brought up to date
+"""A learner's own copy of the course: created, tracked, updated
 
 Docs: https://clfnb.github.io/clfnb/lib/course/folder.html.md"""
 
@@ -26,29 +26,29 @@ KINDS = ("lessons", "exercises", "solutions")
 def edition(
     kinds: tuple[str, ...] = KINDS[:2],  # which of `KINDS`
 ) -> dict[str, bytes]:  # "lessons/01_first.ipynb" → its content
-    """The notebooks of the course that is installed.
+    """The notebooks of the installed course.
 
-    Raises `FileNotFoundError` where clfnb was installed without them.
+    Raises `FileNotFoundError` if clfnb was installed without them.
     """
-    home = shipped_notebooks()
-    if home is None:
+    shipped = shipped_notebooks()
+    if shipped is None:
         raise FileNotFoundError("this clfnb came without notebooks: install it with pip, or clone")
-    paths = [path for kind in kinds for path in sorted((home / kind).glob("[0-9]*.ipynb"))]
-    return {path.relative_to(home).as_posix(): path.read_bytes() for path in paths}
+    paths = [path for kind in kinds for path in sorted((shipped / kind).glob("[0-9]*.ipynb"))]
+    return {path.relative_to(shipped).as_posix(): path.read_bytes() for path in paths}
 
 
 def digest(
     content: bytes,  # of a file
-) -> str:
-    "What an edition of a notebook is known by: 16 hexadecimal digits."
+) -> str:  # 16 hexadecimal digits
+    "The digest that identifies an edition of a notebook."
     return hashlib.sha256(content).hexdigest()[:16]
 
 # %% ../../nbs/lib/course/folder.ipynb #0832c8aa
 def start(
-    folder: str | Path,  # of the learner; made if it is not there
+    folder: str | Path,  # of the learner; created if it does not exist
     solutions: bool = False,  # copy the solutions too
 ) -> dict[str, list[str]]:  # "copied" and "left alone": names of notebooks
-    """Copy lessons and exercises into a folder; a file that is there is never overwritten.
+    """Copy lessons and exercises into a folder; existing files are never overwritten.
 
     Raises `OSError` naming a folder that cannot be written.
     """
@@ -69,8 +69,8 @@ def start(
 # %% ../../nbs/lib/course/folder.ipynb #57583c33
 def new_edition_path(
     path: Path,  # a notebook that was edited
-) -> Path:  # where its new edition goes; nothing is there yet
-    "`01_first.ipynb` → `new_01_first.ipynb`, or `new2_…` if that is taken."
+) -> Path:  # an unused path for its new edition
+    "`01_first.ipynb` → `new_01_first.ipynb`, or `new2_…` if that exists."
     names = (path.with_name(f"new{n if n > 1 else ''}_{path.name}") for n in range(1, 1000))
     return next(name for name in names if not name.exists())
 
@@ -78,7 +78,7 @@ def new_edition_path(
 def update(
     folder: str | Path,  # made by `start`
 ) -> dict[str, list[str]]:  # "replaced", "beside" and "added": names of notebooks
-    """Bring the installed edition into a course folder.
+    """Copy the installed edition into a course folder.
 
     Raises `FileNotFoundError` for a folder that `start` has not made.
     """
@@ -102,14 +102,14 @@ def update(
 
 # %% ../../nbs/lib/course/folder.ipynb #954e946c
 def find_course(
-    folder: str | Path | None = None,  # a course folder, or a place in one; None: here
+    folder: str | Path | None = None,  # in a course folder; None: the working directory
 ) -> Path:
-    "The course folder of a place. Raises `FileNotFoundError` where `start` has made none."
-    found = course_folder(Path(folder).expanduser() if folder else None)
-    if found is None:
+    "The course folder that contains a folder. Raises `FileNotFoundError` if there is none."
+    course = course_folder(Path(folder).expanduser() if folder else None)
+    if course is None:
         where = Path(folder).absolute() if folder else Path.cwd()
         raise FileNotFoundError(f"{where}: no course here; `clfnb start FOLDER` makes one")
-    return found
+    return course
 
 # %% ../../nbs/lib/course/folder.ipynb #8d25097b
 HEADING = re.compile(r"^## Exercise (\d+\.\d+): (.+)$", flags=re.M)
@@ -117,21 +117,21 @@ HEADING = re.compile(r"^## Exercise (\d+\.\d+): (.+)$", flags=re.M)
 
 def exercise_titles() -> dict[str, tuple[str, str]]:  # "1.2" → (lesson, title)
     "All exercises of the installed edition, in their order."
-    found = {}
+    titles = {}
     for name, content in edition(("exercises",)).items():
         lesson = Path(name).stem.partition("_")[2]
         for cell in json.loads(content)["cells"]:
             for number, title in HEADING.findall("".join(cell["source"])):
-                found[number] = lesson, title
-    return found
+                titles[number] = lesson, title
+    return titles
 
 
 def progress(
-    folder: str | Path | None = None,  # a course folder, or a place in one; None: here
-) -> list[tuple]:  # a row an exercise: lesson, number, state, attempts, title
-    """What the checks have said so far: "right", "not yet", or "-" where none has been run.
+    folder: str | Path | None = None,  # in a course folder; None: the working directory
+) -> list[tuple]:  # per exercise: lesson, number, state, attempts, title
+    """The results of the checks so far: "right", "not yet", or "-" where none has been run.
 
-    Raises `FileNotFoundError` outside a course folder, `ValueError` for a record that is broken.
+    Raises `FileNotFoundError` outside a course folder, `ValueError` for a damaged record.
     """
     kept = read_json(find_course(folder) / PROGRESS)
     rows = []

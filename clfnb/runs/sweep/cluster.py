@@ -140,6 +140,7 @@ def _no_orphans():
 def connect(
     scheduler: str | None,  # address, or the file that a scheduler wrote; None: this machine
     environments: list[dict],  # from `worker_environments`, for this machine
+    timeout: float = 10.0,  # seconds to wait for the scheduler
 ):
     """Within this context there is a client of a cluster.
 
@@ -155,7 +156,7 @@ def connect(
     with dask.config.set(DASK_CONFIG), _no_orphans():
         cluster = None if scheduler else _local_cluster(environments)
         try:
-            client = _client(Client, scheduler, cluster)
+            client = _client(Client, scheduler, cluster, timeout)
             if cluster:  # Dask does not replace a worker that died while it was starting
                 client.replace_workers = lambda: cluster.scale(len(environments))
             try:
@@ -183,7 +184,7 @@ def _ignore_interrupts():
     return IgnoreInterrupts()
 
 
-def _client(Client, scheduler, cluster):
+def _client(Client, scheduler, cluster, timeout):
     "A client of a cluster. Raises an error that says in one sentence why there is none."
     if cluster:
         client = Client(cluster, set_as_default=False)
@@ -194,7 +195,7 @@ def _client(Client, scheduler, cluster):
         raise FileNotFoundError(f"{scheduler}: no such scheduler file")
     where = {"scheduler_file": scheduler} if file.is_file() else {"address": scheduler}
     try:
-        return Client(**where, set_as_default=False, timeout=10)
+        return Client(**where, set_as_default=False, timeout=timeout)
     except (OSError, ValueError, TypeError, KeyError) as error:
         why = " ".join(str(error).split())[:200]
         raise ConnectionError(f"{scheduler}: no scheduler can be reached there ({why})") from error

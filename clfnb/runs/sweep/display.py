@@ -1,4 +1,4 @@
-"""What a sweep says while it runs, and what it says at its end
+"""What a sweep prints while it runs, and at its end
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/display.html.md"""
 
@@ -21,7 +21,7 @@ from ...text import printable, say
 def duration_text(
     seconds: float,  # 0 or more
 ) -> str:  # e.g. "3 min"
-    "A time in the unit that fits."
+    "A duration in a suitable unit."
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 1.5 * size:
             return (
@@ -36,8 +36,8 @@ def time_left(
     seconds: list[float],  # of the runs that have finished
     left: int,  # how many are to come
     workers: int,  # at once
-) -> str:  # empty if it is not known
-    "How long a sweep will still take, in words."
+) -> str:  # empty if there is no estimate
+    "How long a sweep will still take, as text."
     if not seconds or not left:
         return ""
     return (
@@ -50,38 +50,38 @@ class Display:
 
     def __init__(
         self,
-        planned: list[Planned],  # those that are executed
-        terminal: bool | None = None,  # whether a line can be drawn anew; None looks
+        planned: list[Planned],  # the runs to be executed
+        terminal: bool | None = None,  # whether a line can be redrawn; None: if it is a terminal
     ):
         self.names = {one.run: parameters_text(one.given) for one in planned}
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
-        self.said, self.shown, self.bar = set(), 0.0, None
+        self.reported, self.drawn, self.bar = set(), 0.0, None
 
     def line(
         self,
         progress,  # of the engine
     ) -> str:
-        "Where the sweep stands."
+        "The status of the sweep in one line."
         count, total = progress.count(), len(progress.jobs)
         left = total - sum(count.values())
         parts = [f"{count['finished']} of {total} done", f"{min(progress.running, left)} running"]
         parts += [f"{n} {word}" for word, n in sorted(count.items()) if word != "finished"]
-        parts += [f"{progress.elsewhere} elsewhere"] if progress.elsewhere else []
+        parts += [f"{progress.held} elsewhere"] if progress.held else []
         return " · ".join(
             [*parts, *filter(None, [time_left(progress.seconds, left, progress.workers)])]
         )
 
 # %% ../../../nbs/lib/runs/sweep/display.ipynb #b5a2d68d
 @patch
-def tell(
+def update(
     self: Display,
     progress,  # of the engine
-    run: str | None,  # the one that has come to an end; None: time has passed
+    run: str | None,  # the run that has ended; None: only time has passed
 ) -> None:
     "Show what has happened."
-    for failed in progress.errors.keys() - self.said:
-        if not self.said or progress.outcomes.get(failed) == "failed":
-            self.said.add(failed)
+    for failed in progress.errors.keys() - self.reported:
+        if not self.reported or progress.outcomes.get(failed) == "failed":
+            self.reported.add(failed)
             self.write(self.failure(progress, failed))
     if self.terminal:
         return self.draw(self.line(progress))
@@ -96,7 +96,7 @@ def failure(
     progress,  # of the engine
     run: str,  # that failed
 ) -> str:
-    "What went wrong in a run, in one line."
+    "The error of a run, in one line."
     first = progress.errors[run].strip().splitlines() or ["no reason is known"]
     name = self.names.get(run, run)
     return f"failed: {name}: {printable(first[0])[:300]} (clfnb show {run.rpartition('/')[2]})"
@@ -107,7 +107,7 @@ def write(
     self: Display,
     text: str,  # one line
 ) -> None:
-    "A line that stays."
+    "Print a line that stays."
     if self.bar is not None:
         self.bar.clear()
     say(text, err=True)
@@ -118,19 +118,19 @@ def draw(
     self: Display,
     text: str,  # one line
 ) -> None:
-    "The line that is drawn anew, at most twice a second."
+    "Redraw the status line, at most twice per second."
     from tqdm import tqdm
 
     if self.bar is None:
         self.bar = tqdm(total=0, bar_format="{desc}", file=sys.stderr, leave=False)
-    if time.monotonic() - self.shown > 0.5:
-        self.shown = time.monotonic()
+    if time.monotonic() - self.drawn > 0.5:
+        self.drawn = time.monotonic()
         self.bar.set_description_str(text)
 
 
 @patch
 def close(self: Display) -> None:
-    "Take the line away."
+    "Remove the status line."
     if self.bar is not None:
         self.bar.close()
 
@@ -138,18 +138,18 @@ def close(self: Display) -> None:
 def summary_lines(
     progress,  # of the engine
     name: str,  # of the sweep
-    before: int,  # runs that were done when it began
+    before: int,  # runs that were done when it started
     kept: int = 0,  # changed runs that are kept as they are
 ) -> list[str]:
-    "How a sweep ended, and how to see more."
+    "How a sweep ended, and the commands that show more."
     count = progress.count()
     total = len(progress.jobs)
     left = total - sum(count.values()) + count["skipped"]
     parts = [f"{count['finished'] + before} done"]
     parts += [f"{kept} changed and kept"] if kept else []
     parts += [f"{count[word]} {word}" for word in ("failed", "interrupted") if count[word]]
-    parts += [f"{left} not begun"] if left else []
-    took = duration_text(time.monotonic() - progress.began)
+    parts += [f"{left} not started"] if left else []
+    took = duration_text(time.monotonic() - progress.started)
     lines = [f"{total + before + kept} runs: {', '.join(parts)}; {took}"]
     for run, error in list(progress.errors.items())[:3]:
         if progress.outcomes.get(run) == "failed":
@@ -157,5 +157,5 @@ def summary_lines(
                 f"  why: clfnb show {run.rpartition('/')[2]}  ({printable(error.splitlines()[0])[:120]})"
             )
     if count["failed"] + count["interrupted"] + left:
-        lines.append("to go on with them: the same command again")
+        lines.append("to resume them: the same command again")
     return [*lines, f"results: clfnb results {name}"]

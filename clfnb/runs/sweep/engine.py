@@ -1,4 +1,4 @@
-"""A loop that hands in runs and waits for words
+"""The loop that submits runs to the cluster and acts on their outcomes
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/engine.html.md"""
 
@@ -27,94 +27,91 @@ from .work import worker_problem, stop_file, execute_job
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #e5e26976
 @dataclass
 class Progress:
-    "How far a sweep is."
+    "The progress of a sweep."
 
     jobs: dict[str, dict]  # run -> job
-    outcomes: dict[str, str] = field(default_factory=dict)  # run -> last word
-    errors: dict[str, str] = field(default_factory=dict)  # run -> what went wrong
-    seconds: list[float] = field(default_factory=list)  # of each run that was executed here
-    began: float = field(default_factory=time.monotonic)
+    outcomes: dict[str, str] = field(default_factory=dict)  # run -> final outcome
+    errors: dict[str, str] = field(default_factory=dict)  # run -> error message
+    seconds: list[float] = field(default_factory=list)  # duration of each run executed here
+    started: float = field(default_factory=time.monotonic)
     workers: int = 0
     running: int = 0
-    elsewhere: int = 0  # runs that another process has
+    held: int = 0  # runs that another process has
 
     def count(self) -> Counter:
-        "How many runs had which last word."
+        "How many runs had each outcome."
         return Counter(self.outcomes.values())
 
     @property
-    def fine(self) -> bool:
-        "Whether every run has come to a good end."
+    def succeeded(self) -> bool:
+        "Whether every run has finished or was pruned."
         return all(self.outcomes.get(run) in ("finished", "pruned") for run in self.jobs)
 
 
 class EngineLost(RuntimeError):
-    "The scheduler has gone, or no worker is fit for the sweep."
+    "The scheduler is gone, or no worker can execute the sweep."
 
 
 class SweepLoop:
-    "Hands jobs to a cluster until each has come to an end."
+    "Submits jobs to a cluster until each has ended."
 
     def __init__(
         self,
-        client,  # of `connect`
-        tell: Callable,  # called with (progress, run or None) when something has happened
+        client,  # from `connect`
+        on_progress: Callable,  # called with (progress, run or None) when something has happened
         *,
         retries: int = 0,  # further attempts for a run that failed
         fail_fast: bool = False,  # whether the first failure ends the sweep
-        more: Callable | None = None,  # called with a run and its last word; gives further jobs
+        on_outcome: Callable | None = None,  # called with a run and its outcome; returns more jobs
     ):
-        self.client, self.tell, self.retries, self.more = client, tell, retries, more
-        self.fail_fast, self.words, self.token = (
-            fail_fast,
-            queue.SimpleQueue(),
-            uuid.uuid4().hex[:8],
-        )
-        self.futures, self.held, self.attempts, self.keys = {}, {}, Counter(), count(1)
-        self.progress, self.unfit, self.looked = Progress({}), set(), 0.0
+        self.client, self.on_progress, self.on_outcome = client, on_progress, on_outcome
+        self.retries, self.fail_fast, self.token = retries, fail_fast, uuid.uuid4().hex[:8]
+        self.done, self.futures, self.held = queue.SimpleQueue(), {}, {}
+        self.attempts, self.keys = Counter(), count(1)
+        self.progress, self.refusals, self.checked = Progress({}), set(), 0.0
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #88d76479
 @patch
 def submit(
     self: SweepLoop,
-    job: dict,  # of `make_job`
+    job: dict,  # from `make_job`
     **options,  # of Dask's submit
 ) -> None:
-    "Hand in a job."
+    "Submit a job."
     run = job["run"]
     self.attempts[run] += 1
-    key = f"{job['sweep']}-{run}-{self.token}-{next(self.keys)}"  # Dask gives a known key's old answer
+    key = f"{job['sweep']}-{run}-{self.token}-{next(self.keys)}"
     self.progress.jobs[run] = job
     future = self.client.submit(execute_job, job, key=key, pure=False, retries=0, **options)
     self.futures[run] = future
-    future.add_done_callback(lambda done: self.words.put((run, done)))
+    future.add_done_callback(lambda done: self.done.put((run, done)))
 
 
 @patch
 def run(
     self: SweepLoop,
-    jobs: list[dict],  # of `make_job`
+    jobs: list[dict],  # from `make_job`
 ) -> Progress:
-    "Do all jobs. Raises `EngineLost`; an interrupt leaves what was reached."
+    "Execute all jobs. Raises `EngineLost`; an interrupt keeps the progress made."
     for job in jobs:
         self.submit(job)
-    self.tell(self.progress, None)
+    self.on_progress(self.progress, None)
     while self.futures or self.held:
         try:
-            run, future = self.words.get(timeout=0.5)
+            run, future = self.done.get(timeout=0.5)
         except queue.Empty:
-            self._look()
-            self.tell(self.progress, None)
+            self._check()
+            self.on_progress(self.progress, None)
             continue
         if self.futures.get(run) is future:
             del self.futures[run]
-            self._heard(run, *self._word(future))
+            self._handle(run, *self._outcome(future))
     return self.progress
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #a370fb42
 @patch
-def _word(self: SweepLoop, future):
-    "What came of a job: a word, what went wrong, seconds."
+def _outcome(self: SweepLoop, future):
+    "The outcome of a job and its error."
     if future.status == "finished":
         answer = future.result()
         if answer["outcome"] == "finished" and answer["seconds"] > 1:
@@ -129,16 +126,16 @@ def _word(self: SweepLoop, future):
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #b693d861
 @patch
-def _heard(self: SweepLoop, run, outcome, error):
-    "Act on the word for a run."
+def _handle(self: SweepLoop, run, outcome, error):
+    "Act on the outcome of a run."
     job, progress = self.progress.jobs[run], self.progress
     if outcome == "lost":
-        raise EngineLost("the scheduler has gone; the same command goes on where this one stopped")
+        raise EngineLost("the scheduler is gone; the same command resumes where this one stopped")
     if outcome == "held":
         self.held[run] = time.monotonic()
         return
     if outcome == "refused":
-        return self._elsewhere(job, error)
+        return self._resubmit(job, error)
     if outcome == "failed" and self.attempts[run] <= self.retries:
         progress.errors[run] = error
         return self.submit(job)
@@ -147,24 +144,24 @@ def _heard(self: SweepLoop, run, outcome, error):
         progress.errors[run] = error
         if self.fail_fast:
             self.stop("pending")
-    self.tell(progress, run)
-    for further in self.more(run, outcome) if self.more else ():
+    self.on_progress(progress, run)
+    for further in self.on_outcome(run, outcome) if self.on_outcome else ():
         self.submit(further)
 
 
 @patch
 def stop(
     self: SweepLoop,
-    how: str,  # "pending": begin no more; "now": end those under way too
+    what: str,  # "pending": start no more runs; "now": end running ones too
 ) -> None:
-    "Tell the workers to stop, by a file."
+    "Write the stop file, which tells the workers to stop."
     for job in list(self.progress.jobs.values())[:1]:
-        write_file(stop_file(job["runs_dir"], job["sweep"], job["token"]), how)
+        write_file(stop_file(job["runs_dir"], job["sweep"], job["token"]), what)
 
 
 @patch
-def tidy(self: SweepLoop) -> None:
-    "Take the stop file away, once nobody is at work who should see it."
+def remove_stop_file(self: SweepLoop) -> None:
+    "Remove the stop file, once no worker needs to see it."
     if not self.futures:
         for job in list(self.progress.jobs.values())[:1]:
             stop_file(job["runs_dir"], job["sweep"], job["token"]).unlink(missing_ok=True)
@@ -173,47 +170,46 @@ def tidy(self: SweepLoop) -> None:
 @patch
 def drain(
     self: SweepLoop,
-    patience: float,  # seconds
+    timeout: float,  # seconds
 ) -> None:
-    "Wait a little for the words of jobs that are under way, after `stop`."
-    until = time.monotonic() + patience
-    self.fail_fast, self.more, self.retries = False, None, 0
-    while self.futures and time.monotonic() < until:
+    "After `stop`, wait for the outcomes of running jobs."
+    deadline = time.monotonic() + timeout
+    self.fail_fast, self.on_outcome, self.retries = False, None, 0
+    while self.futures and time.monotonic() < deadline:
         with suppress(queue.Empty, EngineLost):
-            run, future = self.words.get(timeout=0.2)
+            run, future = self.done.get(timeout=0.2)
             if self.futures.pop(run, None) is future:
-                self._heard(run, *self._word(future))
+                self._handle(run, *self._outcome(future))
 
 
 @patch
-def _elsewhere(self: SweepLoop, job, error):
-    "Give a job that a worker refused to one that was there when all were asked."
-    self.unfit.add(error)
+def _resubmit(self: SweepLoop, job, error):
+    "Submit a job that one worker refused to those that accept it."
+    self.refusals.add(error)
     answers = self.client.run(worker_problem, job, on_error="return")
-    fit = [address for address, problem in answers.items() if problem is None]
-    if not fit:
-        raise EngineLost(f"{error}; no worker is left that may execute the sweep")
-    self.submit(job, workers=fit)
+    accepting = [address for address, problem in answers.items() if problem is None]
+    if not accepting:
+        raise EngineLost(f"{error}; no worker is left that can execute the sweep")
+    self.submit(job, workers=accepting)
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #05dec3c5
 @patch
 def _count(self: SweepLoop):
-    "How many workers there are, and how many have a run."
-    self.looked, progress = time.monotonic(), self.progress
+    "Count the workers, and those that have a run."
+    self.checked, progress = time.monotonic(), self.progress
     with suppress(OSError, TimeoutError):
-        busy = self.client.processing()
-        progress.workers, progress.elsewhere = len(busy), len(self.held)
-        progress.running = sum(bool(tasks) for tasks in busy.values())
-        if mend := getattr(self.client, "mend", None):
-            mend()
+        tasks_of = self.client.processing()
+        progress.workers, progress.held = len(tasks_of), len(self.held)
+        progress.running = sum(bool(tasks) for tasks in tasks_of.values())
+        getattr(self.client, "replace_workers", lambda: None)()
 
 
 @patch
-def _look(self: SweepLoop):
-    "Look after what sends no word: the scheduler, and runs that others hold."
+def _check(self: SweepLoop):
+    "Check what sends no outcome: the scheduler, and runs that other processes hold."
     if self.client.status not in ("running", "connecting"):
-        raise EngineLost("the scheduler has gone; the same command goes on where this one stopped")
-    if time.monotonic() > self.looked + 2:
+        raise EngineLost("the scheduler is gone; the same command resumes where this one stopped")
+    if time.monotonic() > self.checked + 2:
         self._count()
     for run, since in list(self.held.items()):
         if time.monotonic() - since < 2:

@@ -1,4 +1,4 @@
-"""What a sweep leaves on disk: one small file beside its runs
+"""A sweep on disk: one small file beside its runs
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/files.html.md"""
 
@@ -36,22 +36,22 @@ class Member:
 
 @dataclass
 class Sweep:
-    "A sweep as its file has it."
+    "The content of `sweep.json`."
 
     name: str
     lesson: str | None = None  # name of the lesson
     notebook: str | None = None  # path of the notebook
     created: str = ""
     parameters: dict = field(default_factory=dict)  # name -> values, of those that vary
-    options: dict = field(default_factory=dict)  # what was said beside them
+    options: dict = field(default_factory=dict)  # of the command
     runs: list[Member] = field(default_factory=list)
 
 # %% ../../../nbs/lib/runs/sweep/files.ipynb #7e0d330b
 def sweep_folder(
     runs_dir: str | Path,  # folder of all runs
     name: str,  # of a sweep
-) -> Path:  # may not be there
-    "The folder of a sweep. Raises `ValueError` for what is no plain name."
+) -> Path:  # need not exist
+    "The folder of a sweep. Raises `ValueError` for anything but a plain name."
     if not re.fullmatch(r"\w[\w.+-]*", name):
         text = "expected letters, digits and . _ + - in the name of a sweep"
         raise ValueError(f"{text}, found {printable(name)!r}")
@@ -59,7 +59,7 @@ def sweep_folder(
 
 
 def write_sweep(
-    sweep: Sweep,  # to be kept
+    sweep: Sweep,
     runs_dir: str | Path,  # folder of all runs
 ) -> Path:  # the file
     "Write `sweep.json`, whole or not at all."
@@ -84,7 +84,7 @@ def read_sweep(
         sweep = Sweep(**{k: v for k, v in values.items() if k in SWEEP}, runs=members)
         mappings = [sweep.parameters, sweep.options, *(m.parameters for m in members)]
         if not all(isinstance(x, dict) for x in mappings) or sweep.name != name:
-            raise TypeError("an entry is of another kind")
+            raise TypeError("an entry has the wrong type")
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file}: not the file of a sweep ({error})") from error
     return sweep
@@ -94,36 +94,36 @@ def list_sweeps(
     runs_dir: str | Path,  # folder of all runs
 ) -> tuple[list[Sweep], list[str]]:  # newest first; one sentence for each that cannot be read
     "All sweeps of a folder of runs."
-    found, problems = [], []
+    sweeps, problems = [], []
     for file in (Path(runs_dir) / "sweeps").glob("*/sweep.json"):
         try:
-            found.append(read_sweep(runs_dir, file.parent.name))
+            sweeps.append(read_sweep(runs_dir, file.parent.name))
         except (ValueError, OSError) as error:
             problems.append(str(error))
-    return sorted(found, key=lambda s: (s.created, s.name), reverse=True), sorted(problems)
+    return sorted(sweeps, key=lambda s: (s.created, s.name), reverse=True), sorted(problems)
 
 
 def sweep_runs(
-    sweep: Sweep,  # of `read_sweep`
+    sweep: Sweep,  # from `read_sweep`
     runs_dir: str | Path,  # folder of all runs
-) -> list[tuple[Member, RunInfo | None, str | None]]:  # in its order
-    "Each run of a sweep: what was planned, what lies on disk (None: nothing yet), what is wrong."
-    found = []
+) -> list[tuple[Member, RunInfo | None, str | None]]:  # in the order of the sweep
+    "Each run of a sweep: as planned, as on disk (None: nothing yet), and what is wrong with it."
+    runs = []
     for member in sweep.runs:
         try:
-            found.append((member, read_run(Path(runs_dir) / member.run), None))
+            runs.append((member, read_run(Path(runs_dir) / member.run), None))
         except FileNotFoundError:
-            found.append((member, None, None))
+            runs.append((member, None, None))
         except (ValueError, OSError) as error:
-            found.append((member, None, str(error)))
-    return found
+            runs.append((member, None, str(error)))
+    return runs
 
 # %% ../../../nbs/lib/runs/sweep/files.ipynb #96d8cd88
 def merge_sweep(
-    sweep: Sweep,  # as it is planned now
+    sweep: Sweep,  # as planned now
     runs_dir: str | Path,  # folder of all runs
-) -> Sweep:  # as it is kept
-    "Write a sweep, joined with what its file has. Raises `ValueError` for one of another notebook."
+) -> Sweep:  # as written
+    "Merge a sweep into its file. Raises `ValueError` if the file is of another notebook."
     folder = sweep_folder(runs_dir, sweep.name)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -140,13 +140,13 @@ def merge_sweep(
             + [v for v in new if v not in before.parameters.get(name, [])]
             for name, new in sweep.parameters.items()
         }
-        joined = Sweep(
+        merged = Sweep(
             *(sweep.name, sweep.lesson, sweep.notebook, before.created, values),
             *(sweep.options, list(members.values())),
         )
-        if joined != before:
-            write_sweep(joined, runs_dir)
-        return joined
+        if merged != before:
+            write_sweep(merged, runs_dir)
+        return merged
 
 
 def _key(parameters):

@@ -1,4 +1,4 @@
-"""Which parameter moved the metric, and how large chance alone would look
+"""Which parameter changed the metric, and how large an effect chance alone produces
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/importance.html.md"""
 
@@ -13,15 +13,13 @@ import numpy as np
 from .results import is_seed
 
 # %% ../../../nbs/lib/runs/sweep/importance.ipynb #9bc0f3fb
-MAX_LEVELS, QUANTILES = (
-    8,
-    4,
-)  # values that are levels of their own, and levels that more numbers are cut into
+MAX_LEVELS = 8  # up to so many distinct values are levels
+QUANTILES = 4  # levels that more numbers are split into
 
 
 def levels(
-    values: list,  # of one parameter, one a run
-) -> np.ndarray:  # a whole number for each, equal for equal levels
+    values: list,  # of one parameter, one per run
+) -> np.ndarray:  # number of the level of each run
     "The level of each run."
     names = list(dict.fromkeys(map(repr, values)))
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
@@ -32,49 +30,47 @@ def levels(
 
 # %% ../../../nbs/lib/runs/sweep/importance.ipynb #ea2b1a8e
 def _fit(groups, values):
-    "Squared residuals of a sum of levels, and how many numbers it has."
+    "Residual sum of squares of a sum of levels, and the number of its parameters."
     columns = [np.ones((len(values), 1))]
     columns += [np.eye(levels.max() + 1)[levels][:, 1:] for levels in groups]
-    found, _, rank, _ = np.linalg.lstsq(design := np.hstack(columns), values, rcond=None)
-    return float(((values - design @ found) ** 2).sum()), int(rank)
+    coefficients, _, rank, _ = np.linalg.lstsq(design := np.hstack(columns), values, rcond=None)
+    return float(((values - design @ coefficients) ** 2).sum()), int(rank)
 
 
 def omega_squared(
-    groups: list[np.ndarray],  # level of each run, of `levels`, for each parameter
-    values: np.ndarray,  # of the metric, one a run
-) -> list[
-    tuple[float, float]
-]:  # for each: share explained, and what chance reaches in 1 of 20; NaN: not known
-    "How much of the variance each parameter explains (Hays 1963, Statistics for Psychologists)."
+    groups: list[np.ndarray],  # for each parameter the level of each run, from `levels`
+    values: np.ndarray,  # of the metric, one per run
+) -> list[tuple[float, float]]:  # explained share, and the share that chance reaches in 1 of 20
+    """How much of the variance each parameter explains (Hays 1963, Statistics for Psychologists);
+    NaN where it cannot be estimated.
+    """
     from scipy.special import fdtri
 
     rest, rank = _fit(groups, values)
-    total, free, found = float(((values - values.mean()) ** 2).sum()), len(values) - rank, []
-    for place in range(len(groups)):
-        without, smaller = _fit(groups[:place] + groups[place + 1 :], values)
+    total, free, shares = float(((values - values.mean()) ** 2).sum()), len(values) - rank, []
+    for i in range(len(groups)):
+        without, smaller = _fit(groups[:i] + groups[i + 1 :], values)
         d = rank - smaller
         if d < 1 or free < 1 or total == 0:
-            found.append((np.nan, np.nan))
+            shares.append((np.nan, np.nan))
             continue
         variance = rest / free
         by_chance = d * variance * float(fdtri(d, free, 0.95))
         both = (max(0.0, ss - d * variance) for ss in (without - rest, by_chance))
-        found.append(tuple(share / (total + variance) for share in both))
-    return found
+        shares.append(tuple(share / (total + variance) for share in both))
+    return shares
 
 # %% ../../../nbs/lib/runs/sweep/importance.ipynb #6feb3cc3
 def importances(
-    table: dict[str, list],  # parameter to its value in each run
-    values: list[float],  # of the metric, one a run
-) -> list[
-    tuple[str, float, float]
-]:  # name, share explained, what chance reaches in 1 of 20; largest first
-    "How much of a metric's variance each parameter explains. Those that cannot be judged are left out."
+    table: dict[str, list],  # parameter -> its value in each run
+    values: list[float],  # of the metric, one per run
+) -> list[tuple[str, float, float]]:  # name, and both shares of `omega_squared`; largest first
+    "How much of a metric's variance each parameter explains, without those that cannot be estimated."
     values = np.asarray(values, dtype=float)
     for names in (list(table), [name for name in table if not is_seed(name)]):
         groups = [levels(table[name]) for name in names]
         if groups and len(values) > _fit(groups, values)[1]:
             pairs = zip(names, omega_squared(groups, values), strict=True)
-            found = [(name, *pair) for name, pair in pairs if np.isfinite(pair[0])]
-            return sorted(found, key=lambda entry: -entry[1])
+            known = [(name, *pair) for name, pair in pairs if np.isfinite(pair[0])]
+            return sorted(known, key=lambda entry: -entry[1])
     return []

@@ -29,12 +29,12 @@ from ...text import html_text
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #9fe05874
 class Scale:
-    "From values to places between 0 and 1."
+    "Maps values to positions between 0 and 1."
 
     def __init__(
         self,
-        values: list,  # that must find a place; None is at the end
-        grid: int = 0,  # up to so many different numbers are in equal steps
+        values: list,  # all values to be mapped; None goes to the end
+        grid: int = 0,  # up to so many distinct numbers are spaced equally
     ):
         known = [value for value in values if value is not None]
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known)
@@ -48,9 +48,9 @@ class Scale:
 
     def __call__(
         self,
-        value,  # one of those it was made for, or between them
+        value,  # one of the values, or a number between them
     ) -> float:
-        "The place of a value."
+        "The position of a value."
         if self.names is not None:
             steps = max(1, len(self.names) - 1)
             name = number_text(value)
@@ -65,7 +65,7 @@ class Scale:
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #0c79e93b
 @patch
 def ticks(self: Scale) -> list:
-    "A few values to write beside the axis."
+    "A few values to label the axis with."
     if self.names is not None:
         return self.names if len(self.names) <= 12 else [self.names[0], self.names[-1]]
     if self.high == self.low:
@@ -84,19 +84,19 @@ WORST, BEST = (230, 159, 0), (0, 114, 178)  # of Okabe and Ito's palette
 
 
 def rank_colour(
-    share: float,  # 0 for the worst, 1 for the best
-) -> str:  # as in a style sheet
+    rank: float,  # 0 for the worst, 1 for the best
+) -> str:  # for CSS
     "A colour between worst and best."
-    mix = (round(a + (b - a) * share) for a, b in zip(WORST, BEST, strict=True))
+    mix = (round(a + (b - a) * rank) for a, b in zip(WORST, BEST, strict=True))
     return "#" + "".join(f"{part:02x}" for part in mix)
 
 
-def _ranks(values, smaller):
-    "Rank of each value between 0, the worst, and 1; None for one that is missing."
-    known = sorted({v for v in values if v is not None}, reverse=smaller)
+def _ranks(values, lower_is_better):
+    "Rank of each value between 0, the worst, and 1, the best; None for a missing value."
+    known = sorted({v for v in values if v is not None}, reverse=lower_is_better)
     steps = max(1, len(known) - 1)
-    places = {value: (n / steps if len(known) > 1 else 1.0) for n, value in enumerate(known)}
-    return [places.get(value) for value in values]
+    ranks = {value: (n / steps if len(known) > 1 else 1.0) for n, value in enumerate(known)}
+    return [ranks.get(value) for value in values]
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #bfe41016
 NOT_CURVES = ("epoch", "step", "lr", "seconds")
@@ -104,8 +104,8 @@ NOT_CURVES = ("epoch", "step", "lr", "seconds")
 
 def history(
     folder: Path,  # a run folder
-) -> dict[str, list[float | None]]:  # column to its values
-    "A run's `history.csv`. Empty if there is none that can be read."
+) -> dict[str, list[float | None]]:  # column -> its values
+    "A run's `history.csv`; empty if there is none, or it cannot be read."
     try:
         with open(folder / "history.csv", encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -126,7 +126,7 @@ def _number(text):
 
 
 def _line(points, style, title=""):
-    "A line of SVG through the points that are there."
+    "An SVG line through points."
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     inside = f"<title>{html_text(title)}</title>" if title else ""
     return f'<polyline points="{path}" style="{style}">{inside}</polyline>'
@@ -136,7 +136,7 @@ def _words(x, y, text, anchor="start", more=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{html_text(text)}</text>'
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #e6d90673
-def _panel(name, groups, place, width=330, height=210):
+def _panel(name, groups, number, width=330, height=210):
     "One panel: `groups` are (title, colour, list of curves)."
     values = [v for _, _, curves in groups for curve in curves for v in curve if v is not None]
     longest = max(len(curve) for _, _, curves in groups for curve in curves)
@@ -154,13 +154,11 @@ def _panel(name, groups, place, width=330, height=210):
         common = zip(*curves, strict=False) if len(curves) > 1 else ()
         mean = [sum(vs) / len(vs) if None not in vs else None for vs in common]
         parts.append(_line(points(mean), f"stroke:{paint};stroke-width:2.5", title))
-    return (
-        f'<g transform="translate({place % 2 * width},{place // 2 * height})">{"".join(parts)}</g>'
-    )
+    return f'<g transform="translate({number % 2 * width},{number // 2 * height})">{"".join(parts)}</g>'
 
 
 def _axes(up, along, width, height):
-    "Numbers and lines of a panel."
+    "Labels and grid lines of a panel."
     for tick in up.ticks():
         y = height - 30 - up(tick) * (height - 60)
         yield _line([(45, y), (width - 15, y)], "stroke:currentColor;opacity:.15")
@@ -170,22 +168,22 @@ def _axes(up, along, width, height):
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #13e7eda8
 def curves_svg(
-    results: Results,  # of `results_table`
-    most: int = 4,  # panels
+    results: Results,  # from `results_table`
+    max_panels: int = 4,
 ) -> str:  # empty where no run has a history
     "The learning curves of a sweep."
     read = [[history(run.folder) for run in row.runs] for row in results.rows]
     names = dict.fromkeys(name for runs in read for run in runs for name in run)
-    names = [n for n in names if n not in NOT_CURVES][-most:]
+    names = [n for n in names if n not in NOT_CURVES][-max_panels:]
     means = [row.cells[0].mean if row.cells else None for row in results.rows]
-    good = _ranks(means, bool(results.metrics) and results.metrics[0].smaller)
+    ranks = _ranks(means, bool(results.metrics) and results.metrics[0].lower_is_better)
     panels = []
     for name in names:
         groups = []
-        for row, runs, share in zip(results.rows, read, good, strict=True):
+        for row, runs, rank in zip(results.rows, read, ranks, strict=True):
             curves = [run[name] for run in runs if any(v is not None for v in run.get(name, ()))]
             title = _parameters_text(results.parameters, row.values)
-            groups += [(title, rank_colour(share or 0), curves)] * bool(curves)
+            groups += [(title, rank_colour(rank or 0), curves)] * bool(curves)
         panels += [_panel(name, groups, len(panels))] * bool(groups)
     return _svg("".join(panels), 660, 210 * math.ceil(len(panels) / 2)) if panels else ""
 
@@ -201,10 +199,10 @@ def _svg(inside, width, height):
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #81632920
 def parallel_svg(
-    results: Results,  # of `results_table`
-    width: int = 660,  # of the drawing
-    height: int = 300,  # the same
-) -> str:  # empty where nothing varied or was measured
+    results: Results,  # from `results_table`
+    width: int = 660,  # of the plot
+    height: int = 300,
+) -> str:  # empty where no parameter varied or no metric was recorded
     "A sweep's runs as lines through parallel axes."
     names = results.selection.parameters
     if not results.metrics or not names:
@@ -216,33 +214,33 @@ def parallel_svg(
         return ""
     columns = [list(column) for column in zip(*rows, strict=True)]
     scales = [*(Scale(column, grid=10) for column in columns[:-1]), Scale(columns[-1])]
-    aside = 22 / max(1, len(rows) - 1)  # between the first and the last run
+    offset = 22 / max(1, len(rows) - 1)  # between neighbouring runs
     xs = [60 + n * (width - 120) / (len(scales) - 1) for n in range(len(scales))]
-    good = _ranks([row[-1] for row in rows], metric.smaller)
-    order = sorted(range(len(rows)), key=good.__getitem__)
+    ranks = _ranks([row[-1] for row in rows], metric.lower_is_better)
+    order = sorted(range(len(rows)), key=ranks.__getitem__)
 
-    def at(place, value):
-        return height - 35 - scales[place](value) * (height - 90)
+    def height_of(axis, value):
+        return height - 35 - scales[axis](value) * (height - 90)
 
     parts = []
-    for rank, number in enumerate(order):
-        spots = [(xs[place], at(place, value)) for place, value in enumerate(rows[number])]
-        spots = [*((x, y + 11 - rank * aside) for x, y in spots[:-1]), spots[-1]]
+    for step, number in enumerate(order):
+        points = [(xs[axis], height_of(axis, value)) for axis, value in enumerate(rows[number])]
+        points = [*((x, y + 11 - step * offset) for x, y in points[:-1]), points[-1]]
         title = f"{_parameters_text([*names, metric.name], rows[number])} ({runs[number].name})"
-        parts.append(_line(spots, f"stroke:{rank_colour(good[number])};opacity:.6", title))
-    for place, (x, name) in enumerate(zip(xs, [*names, metric.name], strict=True)):
+        parts.append(_line(points, f"stroke:{rank_colour(ranks[number])};opacity:.6", title))
+    for axis, (x, name) in enumerate(zip(xs, [*names, metric.name], strict=True)):
         parts.append(_line([(x, 35), (x, height - 15)], "stroke:currentColor;opacity:.5"))
         parts.append(_words(x, 22, name, "middle", 'class="name"'))
-        for tick in scales[place].ticks():
+        for tick in scales[axis].ticks():
             text = number_text(tick) if len(str(number_text(tick))) < 15 else f"{tick[:13]}…"
-            parts.append(_words(x + 5, at(place, tick) + 4, text, more='class="tick"'))
+            parts.append(_words(x + 5, height_of(axis, tick) + 4, text, more='class="tick"'))
     return _svg("".join(parts), width, height)
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #b22f2f60
 def importance_svg(
-    results: Results,  # of `results_table`
-    width: int = 660,  # of the drawing
-) -> str:  # empty where nothing can be judged
+    results: Results,  # from `results_table`
+    width: int = 660,  # of the plot
+) -> str:  # empty where nothing can be estimated
     "How much of the first metric's variance each parameter explains."
     from clfnb.runs.sweep.importance import importances
 
@@ -251,19 +249,19 @@ def importance_svg(
     name = results.metrics[0].name
     runs = [run for run in results.selection.finished if run.metrics.get(name) is not None]
     table = {p: [run.parameters.get(p) for run in runs] for p in results.selection.parameters}
-    found = importances(table, [run.metrics[name] for run in runs]) if len(runs) > 2 else []
-    parts, room = [], width - 260
-    for place, (parameter, share, chance) in enumerate(found):
-        y, paint = 12 + 26 * place, rank_colour(1 if share > chance else 0)
+    ranked = importances(table, [run.metrics[name] for run in runs]) if len(runs) > 2 else []
+    parts, full = [], width - 260
+    for number, (parameter, share, chance) in enumerate(ranked):
+        y, paint = 12 + 26 * number, rank_colour(1 if share > chance else 0)
         parts.append(_words(150, y + 13, parameter, "end", 'class="name"'))
         parts.append(
-            f'<rect x="160" y="{y}" width="{share * room:.1f}" height="17" fill="{paint}"/>'
+            f'<rect x="160" y="{y}" width="{share * full:.1f}" height="17" fill="{paint}"/>'
         )
-        mark = 160 + chance * room
+        mark = 160 + chance * full
         parts.append(_line([(mark, y - 3), (mark, y + 20)], "stroke:currentColor;stroke-width:2"))
-        end = max(160 + share * room, mark) + 8
+        end = max(160 + share * full, mark) + 8
         parts.append(_words(end, y + 13, f"{100 * share:.0f} %"))
-    return _svg("".join(parts), width, 20 + 26 * len(found)) if found else ""
+    return _svg("".join(parts), width, 20 + 26 * len(ranked)) if ranked else ""
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #4cd75da4
 _STYLE = """
@@ -279,7 +277,7 @@ text.tick { paint-order: stroke; stroke: #fff; stroke-width: 3px; } p.note { fon
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #23adc110
 def table_html(
-    results: Results,  # of `results_table`
+    results: Results,  # from `results_table`
 ) -> str:
     "The table of results, the best in bold."
     header, rows = header_and_rows(results, mark="")
@@ -297,7 +295,7 @@ def table_html(
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #e16aa78b
 def _runs_html(results, up):
-    "Every run in a folded list; `up` leads from the page to the folder of all runs."
+    "All runs in a folded table; `up` leads from the page to the folder of all runs."
     names, metrics = results.selection.parameters, [m.name for m in results.metrics]
     head = "".join(f"<th>{html_text(n)}</th>" for n in ("run", "status", *names, *metrics, "error"))
     lines = []
@@ -318,10 +316,10 @@ def _runs_html(results, up):
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #76a606c5
 def page_html(
-    results: Results,  # of `results_table`
+    results: Results,  # from `results_table`
     up: str = "",  # leads from the page to the folder of all runs; "": no links
 ) -> str:
-    "A whole page."
+    "The whole page."
     title, metric = (
         html_text(results.selection.title),
         results.metrics[0].name if results.metrics else "",
@@ -333,7 +331,7 @@ def page_html(
         f'<p class="note">left out: {html_text(p)}</p>' for p in results.selection.problems
     )
     key = f'<p class="note">{html_text(metric)}: worst<span class="key"></span>best</p>'
-    chance = "Share of the variance that each parameter explains beside the others. The line is what one without effect reaches in one of twenty sweeps; a bar that ends before it shows nothing."
+    chance = "Share of the variance that each parameter explains in addition to the others. The line is what a parameter without effect reaches in one of twenty sweeps; a bar that ends before it shows nothing."
     parts = [
         ("Results", table_html(results) + said if results.rows else said),
         ("Learning curves", curves_svg(results)),
@@ -351,10 +349,10 @@ def page_html(
 
 
 def write_page(
-    selection: Selection,  # of `results.select`
-    file: str | Path,  # where the page goes
-    metrics: tuple[str, ...] = (),  # as of `results.metrics_of`
-    up: str = "",  # as of `page_html`
+    selection: Selection,  # from `results.select_runs`
+    file: str | Path,  # the page to write
+    metrics: tuple[str, ...] = (),  # as in `results.metrics_of`
+    up: str = "",  # as in `page_html`
 ) -> Path:  # the same file
     "Write the report of many runs. Raises `OSError` naming the file."
     return write_file(file, page_html(results_table(selection, metrics), up))

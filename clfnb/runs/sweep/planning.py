@@ -1,4 +1,4 @@
-"""Which runs of a sweep are there already, which go on, and which are of another notebook
+"""Which runs of a sweep exist already, which are resumed, and which have changed
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/planning.html.md"""
 
@@ -31,7 +31,7 @@ class Known:
 
 
 def _comparison_key(values):
-    "Values as a text to compare by."
+    "Values as text, for comparison."
     return json.dumps(values, sort_keys=True, default=str)
 
 
@@ -58,31 +58,31 @@ def known_runs(
 # %% ../../../nbs/lib/runs/sweep/planning.ipynb #0590cb46
 @dataclass
 class Planned:
-    "A run of a sweep before it begins."
+    "A run of a sweep before it starts."
 
     given: dict  # the parameters of its combination
     plan: Plan
     run: str  # its folder below the folder of all runs
-    status: str  # see above
-    identity: str  # of what is in that folder, or will be
-    execute: bool  # whether there is anything to be done
+    status: str  # see the table above
+    identity: str  # of the run in that folder, now or later
+    execute: bool  # whether it is to be executed
 
 
 def _best_run(folders):
-    "The run to go by among those of one identity: finished before running, before anything else."
+    "The most advanced run of one identity: finished before running, before anything else."
     order = ("finished", "running", "interrupted", "killed", "failed", "new")
-    found = []
+    runs = []
     for folder in folders:
         try:
             status, record = run_status(folder)
-            found.append((order.index(status), str(record.get("started")), folder, status, record))
+            runs.append((order.index(status), str(record.get("started")), folder, status, record))
         except (ValueError, OSError) as error:
             say(f"left out: {printable(error)}", err=True)
-    return min(found, key=lambda one: one[:2], default=(0, "", None, "new", {}))[2:]
+    return min(runs, key=lambda one: one[:2], default=(0, "", None, "new", {}))[2:]
 
 
 def _new_folder(runs_dir, plan):
-    "A folder for a run that begins: named by its identity, and not one of another run."
+    "An unused folder for a new run, named by its identity."
     for number in range(1, 1000):
         name = plan.identity if number == 1 else f"{plan.identity}-{number}"
         folder = Path(runs_dir) / plan.lesson / name
@@ -98,9 +98,9 @@ def compare_with_disk(
     versions: dict,  # package -> version, as they are now
     rerun: bool = False,  # repeat what has changed
     force: bool = False,  # repeat everything
-    member: Member | None = None,  # of the sweep as it was said before
+    member: Member | None = None,  # the run in an earlier sweep of this name
 ) -> Planned:
-    "How one combination stands, and where it lies or will lie."
+    "The status of one combination, and its present or future folder."
     runs_dir, identity = Path(plan.settings.runs_dir), plan.identity
     here = known.by_identity.get(identity, [])
     named = [f for f in here if member and f == runs_dir / member.run]
@@ -131,13 +131,13 @@ def compare_with_disk(
 # %% ../../../nbs/lib/runs/sweep/planning.ipynb #d3d72edd
 def plan_sweep(
     lesson: Lesson,  # as `find_lessons` gives it
-    many: list[dict],  # of `combinations`
+    many: list[dict],  # from `combinations`
     *,
     rerun: bool = False,  # repeat what has changed
     force: bool = False,  # repeat everything
-    before: Sweep | None = None,  # the sweep of that name as it was said before
-    **options,  # as of `plan_runs`
-) -> list[Planned]:  # one for each combination
+    before: Sweep | None = None,  # an earlier sweep of this name
+    **options,  # as in `plan_runs`
+) -> list[Planned]:  # one per combination
     """Check every combination, and compare each with the runs on disk; nothing is written.
 
     Raises what `plan_runs` raises, and `ParameterError` for two combinations that are the same run.
@@ -172,9 +172,9 @@ def parameters_text(
 # %% ../../../nbs/lib/runs/sweep/planning.ipynb #b1f2bc79
 def sweep_name(
     lesson: Lesson,  # that is executed
-    *given,  # what was given: the parameters of all runs, or a space to search
+    *given,  # the parameters of all runs, or a search space
 ) -> str:  # e.g. "ecg_delineation-1f050f"
-    "The name of a sweep that was given none: the same for the same runs."
+    "The default name of a sweep: equal for equal runs."
     return f"{lesson.name}-{short_hash(*given)[:6]}"
 
 
@@ -182,9 +182,9 @@ def make_sweep(
     name: str,  # of the sweep; "" makes one from its runs
     lesson: Lesson,  # that is executed
     planned: list[Planned],  # its runs
-    options: dict,  # what was said beside the parameters
+    options: dict,  # of the command, besides the parameters
 ) -> Sweep:
-    "The sweep of planned runs. The same runs have the same name by default."
+    "The sweep of planned runs. By default, equal runs have equal names."
     every = [one.given for one in planned]
     values = {}
     for given in every:
@@ -194,7 +194,7 @@ def make_sweep(
     return Sweep(
         name or sweep_name(lesson, *every),
         *(lesson.name, str(lesson.path)),
-        parameters={key: found for key, found in values.items() if len(found) > 1},
+        parameters={key: several for key, several in values.items() if len(several) > 1},
         options=options,
         runs=[Member(one.identity, one.given, one.run) for one in planned],
     )

@@ -1,4 +1,4 @@
-"""Many runs as one table: what varied, what came out, and what can be told apart
+"""Many runs as one table: what varied, what came out, and which differences are significant
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/results.html.md"""
 
@@ -28,12 +28,12 @@ from ...text import printable
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #7e03b0f4
 @dataclass
 class Selection:
-    "Runs that are looked at together."
+    "Runs that are compared."
 
-    title: str  # what was chosen
+    title: str  # what was selected
     runs: list[RunInfo] = field(default_factory=list)  # of every status, oldest first
-    counts: dict[str, int] = field(default_factory=dict)  # status to number of runs
-    problems: list[str] = field(default_factory=list)  # a sentence for each that was left out
+    counts: dict[str, int] = field(default_factory=dict)  # status -> number of runs
+    problems: list[str] = field(default_factory=list)  # a sentence for each run left out
     parameters: list[str] = field(default_factory=list)  # names of those that vary
 
     @property
@@ -44,7 +44,7 @@ class Selection:
 
 def _read(folders, title):
     "Read run folders into a selection."
-    found, counts = Selection(title), Counter()
+    selection, counts = Selection(title), Counter()
     for folder in folders:
         try:
             run = read_run(folder)
@@ -54,63 +54,64 @@ def _read(folders, title):
             counts["new" if run_status(folder)[0] == "new" else "running"] += 1
             continue
         except (ValueError, OSError) as error:
-            found.problems.append(printable(error))
+            selection.problems.append(printable(error))
             counts["broken"] += 1
             continue
         counts[run.status] += 1
-        found.runs.append(run)
-    found.runs.sort(key=lambda run: (run.started, run.name))
-    found.counts = dict(sorted(counts.items()))
-    return found
+        selection.runs.append(run)
+    selection.runs.sort(key=lambda run: (run.started, run.name))
+    selection.counts = dict(sorted(counts.items()))
+    return selection
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #86d34f1f
 def varying_parameters(
     runs: list[RunInfo],  # that are compared
-) -> list[str]:  # in the order in which the lesson has them
-    "The parameters that are not the same in all runs."
+) -> list[str]:  # in the order of the lesson
+    "The parameters that are not equal in all runs."
     names = dict.fromkeys(name for run in runs for name in run.parameters if name != "out_dir")
     return [name for name in names if len({repr(run.parameters.get(name)) for run in runs}) > 1]
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #c8ebc8fa
 def select_runs(
     runs_dir: str | Path,  # folder of all runs
-    word: str | None = None,  # a sweep, a lesson or a pattern; None: the newest sweep
+    which: str | None = None,  # a sweep, a lesson or a pattern; None: the newest sweep
 ) -> Selection:
-    "Choose runs. Raises `FileNotFoundError` saying what there is where nothing fits."
+    "Select runs. Raises `FileNotFoundError` with the known names where nothing matches."
     runs_dir = Path(runs_dir)
     sweeps, _ = list_sweeps(runs_dir)
-    if word is None and sweeps:
-        word = sweeps[0].name
-    if word is not None and (runs_dir / "sweeps" / word / "sweep.json").is_file():
-        sweep = read_sweep(runs_dir, word)
+    if which is None and sweeps:
+        which = sweeps[0].name
+    if which is not None and (runs_dir / "sweeps" / which / "sweep.json").is_file():
+        sweep = read_sweep(runs_dir, which)
         folders = dict.fromkeys(runs_dir / member.run for member in sweep.runs)
-        found = _read(folders, f"sweep {word}")
-        found.parameters = list(sweep.parameters)
-        return found
+        selection = _read(folders, f"sweep {which}")
+        selection.parameters = list(sweep.parameters)
+        return selection
     files = sorted(runs_dir.glob("*/*/run.json"))
     lessons = dict.fromkeys(file.parts[-3] for file in files)
-    if word is None and len(lessons) == 1:
-        word = next(iter(lessons))
-    folders = [file.parent for file in files if word and _matches(word, file)]
+    if which is None and len(lessons) == 1:
+        which = next(iter(lessons))
+    folders = [file.parent for file in files if which and _matches(which, file)]
     if not folders:
-        _no_runs(word, [*(sweep.name for sweep in sweeps), *lessons], runs_dir)
-    found = _read(folders, word)
-    found.parameters = varying_parameters(found.runs)
-    return found
+        _no_runs(which, [*(sweep.name for sweep in sweeps), *lessons], runs_dir)
+    selection = _read(folders, which)
+    selection.parameters = varying_parameters(selection.runs)
+    return selection
 
 
-def _matches(word, file):
+def _matches(pattern, file):
     lesson, run = file.parts[-3:-1]
-    return word == lesson or any(fnmatch.fnmatchcase(n, word) for n in (run, f"{lesson}/{run}"))
+    names = lesson, run, f"{lesson}/{run}"
+    return pattern == lesson or any(fnmatch.fnmatchcase(name, pattern) for name in names[1:])
 
 
-def _no_runs(word, names, runs_dir):
-    "Say what there is."
-    if word is None:
+def _no_runs(which, names, runs_dir):
+    "Raise an error with the known names."
+    if which is None:
         there = f": {', '.join(names)}" if names else ", and no runs either"
         raise FileNotFoundError(f"no sweep in {runs_dir}{there}")
-    what = f"no sweep, lesson or run {printable(word)!r} in {runs_dir}"
-    raise FileNotFoundError(f"{what}: {near(word, names)}")
+    what = f"no sweep, lesson or run {printable(which)!r} in {runs_dir}"
+    raise FileNotFoundError(f"{what}: {near(which, names)}")
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #b0909c31
 LOWER_IS_BETTER = re.compile(
@@ -123,29 +124,29 @@ class Metric:
     "A metric of a table."
 
     name: str
-    smaller: bool  # whether a smaller value is better
+    lower_is_better: bool
 
 
 def metrics_of(
     runs: list[RunInfo],  # finished ones
-    asked: Iterable[
-        str
-    ] = (),  # names, each with ":min" or ":max" behind it or not; none: the headline
+    requested: Iterable[str] = (),  # names, optionally with ":min" or ":max"; none: the headline
 ) -> list[Metric]:
-    "The metrics of a table. Raises `ValueError` with a proposal for one that no run has."
+    "The metrics of a table. Raises `ValueError` for one that no run has, or that is given twice."
     there = dict.fromkeys(name for run in runs for name in run.metrics)
-    named = list(asked) or list(dict.fromkeys(name for run in runs for name in headline(run)))
-    found = []
-    for word in named:
-        name, colon, way = word.rpartition(":")
-        if word in there or way not in ("min", "max"):
-            name, way = word, ""
+    names = list(requested) or list(dict.fromkeys(name for run in runs for name in headline(run)))
+    metrics = []
+    for text in names:
+        name, _, goal = text.rpartition(":")
+        if text in there or goal not in ("min", "max"):
+            name, goal = text, ""
         if name not in there:
-            raise ValueError(f"no metric {printable(name)!r}: {near(name, list(there))}")
-        found.append(
-            Metric(name, way == "min" if way else bool(LOWER_IS_BETTER.search(name.lower())))
-        )
-    return found
+            hint = near(name, list(there)) if there else "no finished run recorded a metric"
+            raise ValueError(f"no metric {printable(name)!r}: {hint}")
+        if name in [metric.name for metric in metrics]:
+            raise ValueError(f"metric {printable(name)!r} is given twice")
+        lower = goal == "min" if goal else bool(LOWER_IS_BETTER.search(name.lower()))
+        metrics.append(Metric(name, lower))
+    return metrics
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #23be69de
 @dataclass
@@ -155,7 +156,7 @@ class Cell:
     mean: float | None
     sd: float | None  # of a sample; None with fewer than two values
     n: int
-    best: bool = False  # the best, or not to be told from it
+    best: bool = False  # the best, or not significantly different from it
 
 
 @dataclass
@@ -189,30 +190,30 @@ def t_p_value(
     t: float,  # a difference, in standard errors
     df: float,  # degrees of freedom, above 0
 ) -> float:  # 0..1
-    """How often chance alone gives a t so far from 0 (two-sided): the incomplete beta function of
-    df/(df+t²), by Lentz's continued fraction (Abramowitz and Stegun 1964, 26.5.8).
+    """Two-sided p-value of Student's t: the incomplete beta function of df/(df+t²), by Lentz's
+    continued fraction (Abramowitz and Stegun 1964, 26.5.8).
     """
     if math.isinf(t):
         return 0.0
     a, b, x, upper = df / 2, 0.5, df / (df + t * t), False
-    if x > (a + 1) / (a + b + 2):  # there the fraction is slow, and the other end is quick
+    if x > (a + 1) / (a + b + 2):  # the fraction converges slowly there, its complement quickly
         a, b, x, upper = b, a, t * t / (df + t * t), True
     if x == 0:
         return float(upper)
     d = 1 / (1 - (a + b) * x / (a + 1))
-    c, found = 1.0, d
+    c, fraction = 1.0, d
     for m in range(1, 300):
         for term in (
             m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
             -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
         ):
             c, d = 1 + term / c, 1 / (1 + term * d)
-            found *= c * d
+            fraction *= c * d
         if abs(c * d - 1) < 1e-14:
             break
     front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     front = math.exp(front + a * math.log(x) + b * math.log1p(-x)) / a
-    return 1 - front * found if upper else front * found
+    return 1 - front * fraction if upper else front * fraction
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #6fde267b
 def differ(
@@ -220,8 +221,8 @@ def differ(
     other: Cell,  # the same
     pooled: tuple[float, int] | None = None,  # SD and degrees of freedom, for a group of one run
     level: float = 0.05,  # of the test, two-sided
-) -> bool | None:  # None where nothing is known about chance
-    "Whether two means differ by more than chance explains (Welch 1947)."
+) -> bool | None:  # None where there is no estimate of chance
+    "Whether two means differ significantly (Welch 1947)."
     if one.sd is None or other.sd is None:
         if pooled is None:
             return None
@@ -244,13 +245,16 @@ def _pooled(cells):
 
 def mark_best(
     cells: list[Cell],  # of one metric, one for each group
-    smaller: bool,  # whether a smaller value is better
+    lower_is_better: bool,
 ) -> None:
-    "Mark the best cell and those that cannot be told from it."
+    "Mark the best cell and those that do not differ significantly from it."
     known = [cell for cell in cells if cell.mean is not None]
     if not known:
         return
-    best, pooled = (min if smaller else max)(known, key=lambda cell: cell.mean), _pooled(known)
+    best, pooled = (
+        (min if lower_is_better else max)(known, key=lambda cell: cell.mean),
+        _pooled(known),
+    )
     for cell in known:
         alike = cell.mean == best.mean or differ(cell, best, pooled) is False
         cell.best = cell is best or alike
@@ -267,10 +271,10 @@ class Results:
 
 
 def results_table(
-    selection: Selection,  # of `select_runs`
-    metrics: Iterable[str] = (),  # as of `metrics_of`
-    by: Iterable[str] = (),  # parameters to group by; none: all that vary but seeds
-    sort: str = "",  # a parameter or a metric, with "-" before it: largest first; "": as they lie
+    selection: Selection,  # from `select_runs`
+    metrics: Iterable[str] = (),  # as in `metrics_of`
+    by: Iterable[str] = (),  # parameters to group by; none: all that vary, except seeds
+    sort: str = "",  # a parameter or metric; prefixed by "-": descending; "": by parameters
 ) -> Results:
     "Group the finished runs of a selection. Raises `ValueError` with a proposal for unknown names."
     runs = selection.finished
@@ -286,37 +290,38 @@ def results_table(
     rows = sorted(groups.values(), key=lambda row: [_order(value) for value in row.values])
     for row in rows:
         row.cells = [summarise(row.runs, metric.name) for metric in columns]
-    for place, metric in enumerate(columns):
-        mark_best([row.cells[place] for row in rows], metric.smaller)
+    for i, metric in enumerate(columns):
+        mark_best([row.cells[i] for row in rows], metric.lower_is_better)
     return Results(selection, names, columns, _sorted(rows, names, columns, sort))
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #86fb7258
 def _order(value):
-    "Numbers by size, all else by its text, what is missing last."
+    "Sort key: numbers by size, then text, missing values last."
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return (0, value, "")
     return (2, 0, "") if value is None else (1, 0, str(value))
 
 
 def _sorted(rows, names, columns, sort):
-    "Rows in the order asked for."
+    "Rows in the requested order."
     if not sort:
         return rows
-    word, named = sort.removeprefix("-"), [metric.name for metric in columns]
-    if word in names:
-        key = [_order(row.values[names.index(word)]) for row in rows]
-    elif word in named:
-        key = [_order(row.cells[named.index(word)].mean) for row in rows]
+    column, metrics = sort.removeprefix("-"), [metric.name for metric in columns]
+    if column in names:
+        key = [_order(row.values[names.index(column)]) for row in rows]
+    elif column in metrics:
+        key = [_order(row.cells[metrics.index(column)].mean) for row in rows]
     else:
-        raise ValueError(f"no column {printable(word)!r} to sort by: {near(word, names + named)}")
+        hint = near(column, names + metrics)
+        raise ValueError(f"no column {printable(column)!r} to sort by: {hint}")
     order = sorted(range(len(rows)), key=key.__getitem__, reverse=sort.startswith("-"))
-    return [rows[place] for place in order]
+    return [rows[i] for i in order]
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #807a2afc
 def number_text(
     value,  # of a parameter, or a mean without a deviation
 ) -> str:
-    "A value in few characters, nothing of a text lost."
+    "A number in few characters; text unabridged."
     if isinstance(value, float):
         return f"{value:.4g}"
     return "-" if value is None else str(value)
@@ -324,8 +329,8 @@ def number_text(
 
 def decimals(
     cells: list[Cell],  # of one column
-) -> int | None:  # after the point; None: there is no deviation
-    "How many digits a column's deviations bear: two of the one in the middle."
+) -> int | None:  # None: there is no standard deviation
+    "The number of decimals in which the median standard deviation of a column has two digits."
     known = sorted(cell.sd for cell in cells if cell.sd)
     if not known:
         return None
@@ -334,9 +339,9 @@ def decimals(
 
 def cell_text(
     cell: Cell,  # of a metric
-    n: int,  # runs of the group: another number of values is said
-    digits: int | None = None,  # after the point
-    mark: str = "*",  # behind the best
+    n: int,  # runs of the group; another number of values is shown
+    digits: int | None = None,  # decimals
+    mark: str = "*",  # after the best
 ) -> str:  # e.g. "0.912 ± 0.013 *"
     "A mean with its standard deviation."
     if cell.mean is None:
@@ -349,10 +354,10 @@ def cell_text(
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #deefe9e2
 def header_and_rows(
-    results: Results,  # of `results_table`
-    mark: str = "*",  # behind the best
-) -> tuple[tuple, list[tuple]]:  # as `console.table` takes them
-    "A table for people."
+    results: Results,  # from `results_table`
+    mark: str = "*",  # after the best
+) -> tuple[tuple, list[tuple]]:  # as for `console.table`
+    "A table for people: header and rows."
     header = (*results.parameters, "n", *(metric.name for metric in results.metrics))
     columns = zip(*(row.cells for row in results.rows), strict=True)
     digits = [decimals(column) for column in columns]
@@ -365,36 +370,46 @@ def header_and_rows(
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #af81a17b
 def result_records(
-    results: Results,  # of `results_table`
-) -> list[dict]:  # one a row, everything in it
+    results: Results,  # from `results_table`
+) -> list[dict]:  # one per row, with all values
     "A table for programs."
-    found = []
+    records = []
     for row in results.rows:
         record = dict(zip(results.parameters, row.values, strict=True)) | {"n": len(row.runs)}
         for metric, cell in zip(results.metrics, row.cells, strict=True):
             known = {"mean": cell.mean, "sd": cell.sd, "n": cell.n, "best": cell.best}
             record |= {f"{metric.name}.{name}": value for name, value in known.items()}
-        found.append(record)
-    return found
+        records.append(record)
+    return records
 
 
 def table_notes(
-    results: Results,  # of `results_table`
-    mark: str = "*",  # what the best have
+    results: Results,  # from `results_table`
+    mark: str = "*",  # of the best
 ) -> list[str]:  # sentences
-    "What belongs below a table: how many runs of each status, and what the mark means."
-    counts = results.selection.counts
-    said = ", ".join(f"{number} {status}" for status, number in counts.items())
-    found = [f"{results.selection.title}: {said}"] if said else []
+    "The lines below a table: the runs of each status, runs without metrics, and what the mark means."
+    counts, runs = results.selection.counts, results.selection.finished
+    statuses = ", ".join(f"{number} {status}" for status, number in counts.items())
+    notes = [f"{results.selection.title}: {statuses}"] if statuses else []
+    if without := [run for run in runs if not run.metrics]:
+        notes.append(_without_metrics(without, len(runs)))
     if results.rows and results.metrics:
-        smaller = [metric.name for metric in results.metrics if metric.smaller]
+        lower = [metric.name for metric in results.metrics if metric.lower_is_better]
         repeated = any(cell.sd is not None for row in results.rows for cell in row.cells)
-        found += ["mean ± SD over the n runs of a row"] * repeated
-        alike = "the best, and what cannot be told from it (Welch's test, 5 %)"
-        single = "the best; one run each, so chance is not known"
-        found.append(f"{mark} {alike if repeated else single}")
-        found += [f"smaller is better: {', '.join(smaller)}"] * bool(smaller)
-    return found
+        notes += ["mean ± SD over the n runs of a row"] * repeated
+        alike = "the best, and what does not differ from it significantly (Welch's test, 5 %)"
+        single = "the best; one run each, so the effect of chance is unknown"
+        notes.append(f"{mark} {alike if repeated else single}")
+        notes += [f"lower is better: {', '.join(lower)}"] * bool(lower)
+    return notes
+
+
+def _without_metrics(runs, finished):
+    "A note on finished runs that recorded no metric, by notebook."
+    counts = Counter(Path(str(run.record.get("notebook") or run.lesson)).name for run in runs)
+    names = ", ".join(f"{printable(name)} ({number})" for name, number in counts.items())
+    how = "open_run(...).save_metrics({...}) records them"
+    return f"no metric was recorded by {len(runs)} of {finished} finished runs: {names}; {how}"
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #6d0d44b4
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -404,12 +419,12 @@ _LATEX |= {c: "\\" + c for c in "&%$#_{}"}
 def latex_text(
     text: object,  # anything
 ) -> str:
-    "Text that LaTeX sets as it is."
+    "Text escaped for LaTeX."
     return "".join(_LATEX.get(c, c) for c in printable(text)).replace("±", r"$\pm$")
 
 
 def latex_table(
-    results: Results,  # of `results_table`
+    results: Results,  # from `results_table`
 ) -> str:
     "A table for LaTeX with the package booktabs."
     header, rows = header_and_rows(results, mark="")
@@ -423,7 +438,7 @@ def latex_table(
     first = len(results.parameters) + 1
     for row, group in zip(rows, results.rows, strict=True):
         cells = [latex_text(cell) for cell in row]
-        for place, cell in enumerate(group.cells, first):
-            cells[place] = rf"\textbf{{{cells[place]}}}" if cell.best else cells[place]
+        for i, cell in enumerate(group.cells, first):
+            cells[i] = rf"\textbf{{{cells[i]}}}" if cell.best else cells[i]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])

@@ -1,4 +1,4 @@
-"""Runs that are proposed one after another, each from what the earlier ones measured
+"""Runs proposed one after another, each from the results of the earlier ones
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/search.html.md"""
 
@@ -27,32 +27,32 @@ from .work import PRUNED_FILE, make_job
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #6958693d
 def distributions(
-    axes: dict[str, list | Space],  # of `axes_of`
+    axes: dict[str, list | Space],  # from `parse_axes`
 ):  # name -> Optuna's distribution
-    "What Optuna is to search. Raises `ValueError` if there is nothing, `ModuleNotFoundError` without Optuna."
+    "Optuna's search space. Raises `ValueError` if it is empty, `ModuleNotFoundError` without Optuna."
     try:
         import optuna
     except ImportError as error:
         text = "--search needs Optuna; install it with: pip install clfnb[search]"
         raise ModuleNotFoundError(text) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found, kinds = {}, optuna.distributions
+    spaces, kinds = {}, optuna.distributions
     for name, values in axes.items():
         if isinstance(values, Space):
             kind = kinds.IntDistribution if values.type == "int" else kinds.FloatDistribution
-            found[name] = kind(values.low, values.high, log=values.log)
+            spaces[name] = kind(values.low, values.high, log=values.log)
         elif len(values) > 1:
-            found[name] = kinds.CategoricalDistribution(values)
-    if not found:
+            spaces[name] = kinds.CategoricalDistribution(values)
+    if not spaces:
         raise ValueError("--search: expected a range or several values, as in -p lr=1e-5..1e-2")
-    return found
+    return spaces
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #6bacce63
 def epoch_values(
     folder: Path,  # a run folder
-    metric: str,  # that is searched for
+    metric: str,  # the target
     direction: str,  # "maximize" or "minimize"
-) -> list[tuple[int, float]]:  # epoch and value, larger is better as `direction` says
+) -> list[tuple[int, float]]:  # epoch and value, better in the sense of `direction`
     "The values of a run so far, epoch by epoch."
     files = [folder / "history.csv", *sorted(folder.glob("*/history.csv"))]
     for file in files:
@@ -75,11 +75,11 @@ class Search:
     def __init__(
         self,
         lesson: Lesson,  # as `find_lessons` gives it
-        axes: dict,  # of `axes_of`
+        axes: dict,  # from `parse_axes`
         metric: str,  # name in metrics.json
         direction: str,  # "maximize" or "minimize"
         number: int,  # of runs
-        name: str,  # of the sweep; "" makes one
+        name: str,  # of the sweep; "": the default name
         options: dict,  # for `plan_sweep`
     ):
         import optuna
@@ -95,28 +95,28 @@ class Search:
         self.study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         self.plan = plan_run(lesson, self._example(), **options)
         self.runs_dir = Path(self.plan.settings.runs_dir)
-        self.members, self.looked, self.loop = [], 0.0, None
-        self._tell_known()
+        self.members, self.checked, self.loop = [], 0.0, None
+        self._report_known()
 
     def _example(self):
-        "Values within the spaces, to have all else checked."
+        "Values within the spaces, so that everything else can be checked."
         first = {k: getattr(d, "low", None) for k, d in self.spaces.items()}
         choices = {k: d.choices[0] for k, d in self.spaces.items() if hasattr(d, "choices")}
         return first | choices | self.fixed
 
-    def left(self) -> int:
+    def remaining(self) -> int:
         "How many runs are still to be proposed."
         return max(0, self.number - len(self.members))
 
     def best(self) -> tuple[float, str] | None:
-        "The best value, and the parameters it was measured with."
+        "The best value and its parameters."
         choose = max if self.direction == "maximize" else min
         return choose(self.known, key=lambda one: one[0], default=None)
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #364a48e6
 @patch
-def _tell_known(self: Search):
-    "Tell Optuna the finished runs of the same code and data."
+def _report_known(self: Search):
+    "Report the finished runs of the same code and data to Optuna."
     names = [part for part in HASHES if part != "parameters"]
     others = {
         k: v for k, v in self.plan.values.items() if k not in (*self.spaces, "out_dir", "workers")
@@ -132,17 +132,17 @@ def _tell_known(self: Search):
 
 @patch
 def _value(self: Search, folder):
-    "What a finished run measured. Raises `ValueError` naming what there is."
+    "The target metric of a finished run. Raises `ValueError` naming the metrics that it has."
     metrics = read_json(folder / "metrics.json")
     if not isinstance(metrics.get(self.metric), (int, float)):
-        there = ", ".join(metrics) or "nothing"
-        raise ValueError(f"{self.metric}: no such metric; {folder.name} measured {there}")
+        there = ", ".join(metrics) or "no metric at all"
+        raise ValueError(f"{self.metric}: no such metric; {folder.name} recorded {there}")
     return float(metrics[self.metric])
 
 
 @patch
 def _add(self: Search, values, value):
-    "Tell Optuna a run that it did not propose."
+    "Report a run to Optuna that it did not propose."
     import optuna
 
     trial = optuna.trial.create_trial(params=values, distributions=self.spaces, value=value)
@@ -152,7 +152,7 @@ def _add(self: Search, values, value):
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #3990e614
 @patch
 def open_runs(self: Search) -> tuple[list[Planned], object]:
-    "The runs of this search that have not ended, and its sweep."
+    "The unfinished runs of this search, and its sweep."
     with suppress(FileNotFoundError):
         before = read_sweep(self.runs_dir, self.name)
         self.members = [m for m in before.runs if self.spaces.keys() <= m.parameters.keys()]
@@ -167,24 +167,25 @@ def open_runs(self: Search) -> tuple[list[Planned], object]:
 
 
 @patch
-def begin(
+def start(
     self: Search,
     loop,  # of the engine
     display,  # of the sweep
     number: int,  # of workers
-) -> list[dict]:  # jobs, of `make_job`
-    "The first proposals: one a worker, fewer where runs go on."
-    self.loop, self.display, loop.more = loop, display, self.more
-    inner, loop.tell = loop.tell, lambda progress, run: (self.watch(), inner(progress, run))
-    fresh = (self.propose() for _ in range(max(0, number - len(self.trials))))
-    return [job for job in fresh if job]
+) -> list[dict]:  # jobs, from `make_job`
+    "The first proposals: one per worker, fewer where runs are resumed."
+    self.loop, self.display, loop.on_outcome = loop, display, self.on_outcome
+    inner = loop.on_progress
+    loop.on_progress = lambda progress, run: (self.prune(), inner(progress, run))
+    proposals = (self.propose() for _ in range(max(0, number - len(self.trials))))
+    return [job for job in proposals if job]
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #a5d5f37d
 @patch
 def propose(self: Search) -> dict | None:
-    "A job of new parameters; None where enough were proposed, or nothing new can be."
+    "A job with new parameters; None where enough were proposed, or no new ones are left."
     for _ in range(100):
-        if not self.left():
+        if not self.remaining():
             return None
         trial = self.study.ask(self.spaces)
         given = dict(trial.params) | self.fixed
@@ -194,35 +195,34 @@ def propose(self: Search) -> dict | None:
             sweep = make_sweep(
                 self.name, self.lesson, [one], {"search": self.number, self.direction: self.metric}
             )
-            joined = merge_sweep(sweep, self.runs_dir)
-            self.members = joined.runs
+            self.members = merge_sweep(sweep, self.runs_dir).runs
         if new and one.execute:
             self.trials[one.run] = trial
             self.display.names[one.run] = parameters_text(given)
             return make_job(one, self.name, self.loop.token, warm=True) | {"search": True}
-        self._answer(trial, one)
+        self._report_existing(trial, one)
     return None
 
 
 @patch
-def _answer(self: Search, trial, one):
-    "Tell what is on disk for a proposal that is not new."
+def _report_existing(self: Search, trial, one):
+    "Report the run on disk for a proposal that is not new."
     import optuna
 
     folder = self.runs_dir / one.run
     if run_status(folder)[0] == "finished":
         self.study.tell(trial, self._value(folder))
-    else:  # under way, or given up
+    else:  # running, or pruned
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #b1b76180
 @patch
-def more(
+def on_outcome(
     self: Search,
-    run: str,  # that has come to an end
-    outcome: str,  # its last word
-) -> list[dict]:  # jobs
-    "Tell Optuna what came out, and ask for one run more. Raises `ValueError` for a metric that there is not."
+    run: str,  # that has ended
+    outcome: str,  # of the run
+) -> list[dict]:  # further jobs
+    "Report a result to Optuna and ask for one more run. Raises `ValueError` for an unknown metric."
     import optuna
 
     trial, folder = self.trials.pop(run, None), self.runs_dir / run
@@ -238,11 +238,11 @@ def more(
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #54c17e46
 @patch
-def watch(self: Search) -> None:
-    "Pass on the values of the epochs, and give up runs that fall behind."
-    if time.monotonic() < self.looked + 2:
+def prune(self: Search) -> None:
+    "Report the values of the epochs to Optuna, and prune runs that fall behind."
+    if time.monotonic() < self.checked + 2:
         return
-    self.looked = time.monotonic()
+    self.checked = time.monotonic()
     for run, trial in self.trials.items():
         folder = self.runs_dir / run
         for epoch, value in epoch_values(folder, self.metric, self.direction):

@@ -1,4 +1,4 @@
-"""How a sweep stands, read from its folders alone
+"""The status of a sweep, read from its folders alone
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/watch.html.md"""
 
@@ -23,22 +23,22 @@ ENDED = ("finished", "failed", "broken")
 
 @dataclass
 class SweepStatus:
-    "How a sweep stands."
+    "The status of a sweep."
 
     name: str
-    status: dict[str, str] = field(default_factory=dict)  # run to "new", "running", "finished", …
-    seconds: dict[str, float] = field(default_factory=dict)  # of the finished runs
-    errors: dict[str, str] = field(default_factory=dict)  # first line of what went wrong
+    status: dict[str, str] = field(default_factory=dict)  # run -> "new", "running", "finished", …
+    seconds: dict[str, float] = field(default_factory=dict)  # durations of the finished runs
+    errors: dict[str, str] = field(default_factory=dict)  # first lines of the errors
 
     def count(
         self,
-        *words: str,  # statuses
+        *statuses: str,
     ) -> int:
         "How many runs have one of these statuses."
-        return sum(status in words for status in self.status.values())
+        return sum(status in statuses for status in self.status.values())
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         "How many runs have not ended."
         return len(self.status) - self.count(*ENDED)
 
@@ -46,25 +46,25 @@ class SweepStatus:
 def sweep_status(
     runs_dir: str | Path,  # folder of all runs
     name: str,  # of a sweep
-    before: SweepStatus | None = None,  # an earlier look, whose finished runs are not read again
+    before: SweepStatus | None = None,  # an earlier status, whose finished runs are not read again
 ) -> SweepStatus:
-    "See how a sweep stands. Raises what `read_sweep` raises."
-    found = SweepStatus(name)
+    "Read the status of a sweep. Raises what `read_sweep` raises."
+    now = SweepStatus(name)
     for member in read_sweep(runs_dir, name).runs:
         run, folder = member.run, Path(runs_dir) / member.run
         if before and before.status.get(run) == "finished":
-            found.status[run], found.seconds[run] = "finished", before.seconds[run]
+            now.status[run], now.seconds[run] = "finished", before.seconds[run]
             continue
         try:
-            found.status[run], record = run_status(folder)
-            if found.status[run] == "finished":
-                found.seconds[run] = float(record.get("seconds") or 0)
-            elif found.status[run] == "failed":
+            now.status[run], record = run_status(folder)
+            if now.status[run] == "finished":
+                now.seconds[run] = float(record.get("seconds") or 0)
+            elif now.status[run] == "failed":
                 lines = str(read_run(folder).error or "").strip().splitlines()
-                found.errors[run] = printable((lines or ["no reason is known"])[0])[:200]
+                now.errors[run] = printable((lines or ["no reason is known"])[0])[:200]
         except (ValueError, OSError) as error:
-            found.status[run], found.errors[run] = "broken", printable(error)[:300]
-    return found
+            now.status[run], now.errors[run] = "broken", printable(error)[:300]
+    return now
 
 
 def newest_sweep(
@@ -78,15 +78,14 @@ def newest_sweep(
 
 # %% ../../../nbs/lib/runs/sweep/watch.ipynb #1f08a85f
 def status_line(
-    seen: SweepStatus,  # of `sweep_status`
+    status: SweepStatus,  # from `sweep_status`
 ) -> str:  # e.g. "3 of 8 done · 2 running · 1 failed · about 4 min left"
-    "A look in one line."
-    words = ("running", "failed", "killed", "interrupted", "broken")
-    counts = [f"{n} {word}" for word in words if (n := seen.count(word))]
-    running = seen.count("running")
-    idle = "nobody is working on it" if seen.left and not running else ""
-    seconds = [value for value in seen.seconds.values() if value > 0]
-    left = time_left(seconds, seen.left, running) if running else idle
-    return " · ".join(
-        [f"{seen.count('finished')} of {len(seen.status)} done", *counts, *filter(None, [left])]
-    )
+    "The status of a sweep in one line."
+    statuses = ("running", "failed", "killed", "interrupted", "broken")
+    counts = [f"{n} {word}" for word in statuses if (n := status.count(word))]
+    running = status.count("running")
+    idle = "nobody is working on it" if status.remaining and not running else ""
+    seconds = [value for value in status.seconds.values() if value > 0]
+    left = time_left(seconds, status.remaining, running) if running else idle
+    done = f"{status.count('finished')} of {len(status.status)} done"
+    return " · ".join([done, *counts, *filter(None, [left])])

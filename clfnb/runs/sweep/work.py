@@ -1,4 +1,4 @@
-"""One run of a sweep in the process of a worker: claimed, executed, and given back
+"""One run of a sweep in a worker process: claimed, executed, released
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/work.html.md"""
 
@@ -32,10 +32,10 @@ from ...settings import Settings, load_settings
 def make_job(
     planned: Planned,  # a run
     name: str,  # of the sweep
-    token: str,  # of this command, which several may share a sweep with
+    token: str,  # of this command; several commands may share a sweep
     warm: bool = False,  # fork the kernel from a process that has imported everything
 ) -> dict:  # plain values
-    "What a worker is told. Keeps a copy of the notebook in the sweep's folder."
+    "The job for a worker. Keeps a copy of the notebook in the sweep's folder."
     plan, runs_dir = planned.plan, planned.plan.settings.runs_dir
     copy = sweep_folder(runs_dir, name) / "notebooks" / f"{plan.hashes['notebook']}.ipynb"
     if not copy.exists():
@@ -50,7 +50,7 @@ def make_job(
 
 
 def _plan_of(job):
-    "The plan of a job on this machine, whose cache may be elsewhere."
+    "The plan of a job on this machine, where the cache may have another path."
     kept = dict(job["plan"])
     for name in ("notebook", "data", "cwd"):
         kept[name] = Path(kept[name]) if kept[name] else None
@@ -72,19 +72,19 @@ def stop_file(
 
 
 def _stop_request(job):
-    "What the stop file says, if there is one."
+    "The content of the stop file, if there is one."
     with suppress(OSError):
         return stop_file(job["runs_dir"], job["sweep"], job["token"]).read_text().strip()
     return None
 
 # %% ../../../nbs/lib/runs/sweep/work.ipynb #f6660d87
-PRUNED_FILE = "pruned.json"  # in the folder of a run that a search has given up
+PRUNED_FILE = "pruned.json"  # in the folder of a run that a search has pruned
 
 # %% ../../../nbs/lib/runs/sweep/work.ipynb #7ba8940b
 def worker_problem(
-    job: dict,  # of `make_job`
-) -> str | None:  # one sentence
-    "Why this worker must not execute a job."
+    job: dict,  # from `make_job`
+) -> str | None:  # one sentence; None if it can
+    "Why this worker cannot execute a job."
     where, plan = f"worker on {socket.gethostname()}", job["plan"]
     if job["version"] != __version__:
         return f"{where}: clfnb {__version__}, expected {job['version']}"
@@ -105,8 +105,8 @@ def _notebook(job, plan):
 
 
 def _locked_elsewhere(folder, claim):
-    """Whether the run that is in a folder is at work on another host, without a claim: begun by
-    `clfnb run` there. A run that had a claim before was its owner's, who is gone.
+    """Whether the run in a folder is running on another host without a claim, started by
+    `clfnb run` there. A run with an earlier claim belonged to its owner, which is gone.
     """
     record = read_run(folder).record
     silent = seconds_silent(folder)
@@ -115,10 +115,10 @@ def _locked_elsewhere(folder, claim):
 
 # %% ../../../nbs/lib/runs/sweep/work.ipynb #24567863
 def execute_job(
-    job: dict,  # of `make_job`
+    job: dict,  # from `make_job`
 ) -> dict:  # outcome, error and seconds
-    "Execute one run of a sweep, unless there is nothing to do. Raises nothing that a run can cause."
-    began = time.monotonic()
+    "Execute one run of a sweep, if necessary. Errors of the run are returned, not raised."
+    started = time.monotonic()
     outcome, error = "skipped", None
     if why := worker_problem(job):
         outcome, error = "refused", why
@@ -131,11 +131,11 @@ def execute_job(
             outcome = "pruned" if (stopped.folder / PRUNED_FILE).exists() else "interrupted"
         except (RunFailed, OSError, ValueError) as problem:
             outcome, error = "failed", str(problem)
-    return {"outcome": outcome, "error": error, "seconds": time.monotonic() - began}
+    return {"outcome": outcome, "error": error, "seconds": time.monotonic() - started}
 
 # %% ../../../nbs/lib/runs/sweep/work.ipynb #82ff67d7
 def _execute(job):
-    "Execute a run that is not finished, and that nobody else has."
+    "Execute a run that is not finished, and that no other process has."
     folder, plan = Path(job["runs_dir"]) / job["run"], _plan_of(job)
     plan = _notebook(job, plan)
     with claimed(folder) as claim:
@@ -145,7 +145,7 @@ def _execute(job):
             record, status = run.record, run.status
         if status == "finished":
             return "finished"
-        if not job.get("search"):  # what a search gave up may be wanted by a sweep
+        if not job.get("search"):  # a sweep executes what a search has pruned
             (folder / PRUNED_FILE).unlink(missing_ok=True)
         elif (folder / PRUNED_FILE).exists():
             return "pruned"
@@ -154,22 +154,23 @@ def _execute(job):
         sweeps = record.get("sweeps") if isinstance(record.get("sweeps"), list) else []
         entries = {"given": job["given"], "sweeps": sorted({*sweeps, job["sweep"]})}
 
-        def asked():
-            pruned = (folder / PRUNED_FILE).exists()
-            return (
-                "lost" if claim.lost else "stop" if pruned or _stop_request(job) == "now" else None
-            )
+        def should_stop():
+            stop = (folder / PRUNED_FILE).exists() or _stop_request(job) == "now"
+            return "lost" if claim.lost else "stop" if stop else None
 
-        with _paths(Path(job["plan"]["notebook"]).parent):
-            run_in_folder(plan, folder, force=True, warm=job["warm"], asked=asked, **entries)
+        options = {"force": True, "warm": job["warm"], "should_stop": should_stop}
+        with _kernel_paths(Path(job["plan"]["notebook"]).parent):
+            run_in_folder(plan, folder, **options, **entries)
     return "finished"
 
 
-def _paths(beside):
-    "The kernel has the library of this process, and finds modules beside the notebook from a copy."
+def _kernel_paths(beside):
+    """Within this context kernels import this process's library, and modules beside the original
+    notebook even where its copy is executed.
+    """
     package = str(Path(__file__).parents[3]) if "__file__" in globals() else None
     paths = filter(None, [package, os.environ.get("PYTHONPATH"), str(beside)])
     changed = {"PYTHONPATH": os.pathsep.join(paths)}
-    if os.environ.get("MALLOC_TRIM_THRESHOLD_") == "65536":  # of Dask, for its own arrays
+    if os.environ.get("MALLOC_TRIM_THRESHOLD_") == "65536":  # Dask's choice for its own arrays
         changed["MALLOC_TRIM_THRESHOLD_"] = str(2**32)
     return mock.patch.dict(os.environ, changed)
