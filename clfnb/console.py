@@ -25,7 +25,7 @@ from .text import csv_text, printable, say
 
 # %% ../nbs/lib/console.ipynb #2d967222
 def error_text(
-    error: Exception,
+    error: Exception,  # that was raised
 ) -> str:  # what a user needs to know
     """The text of an error for a terminal: an error of the operating system as `file: reason`,
     without its number; an unexpected one as a single line with its type.

@@ -93,7 +93,9 @@ def test_two_sweeps_share_the_work(tmp_path, notebook):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_goes_on(tmp_path, notebook, number):
+def test_an_interrupted_sweep_goes_on(tmp_path, number):
+    slow = [source.replace("time.sleep(0.2)", "time.sleep(0.6)") for source in bench.COUNT]
+    notebook = bench.write_notebook(tmp_path / "count.ipynb", slow)
     runs, words = tmp_path / "runs", ["-p", "seed=0..1", "--workers", "1"]
     sweeping = subprocess.Popen(
         bench.command(notebook, runs, *words),

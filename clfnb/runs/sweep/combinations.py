@@ -88,7 +88,7 @@ class Space:
 
     def sample(
         self,
-        rng: random.Random,
+        rng: random.Random,  # source of randomness
     ) -> int | float:
         "Draw a value from the space."
         low, high = (math.log(x) if self.log else x for x in (self.low, self.high))

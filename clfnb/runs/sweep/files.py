@@ -59,7 +59,7 @@ def sweep_folder(
 
 
 def write_sweep(
-    sweep: Sweep,
+    sweep: Sweep,  # to be written
     runs_dir: str | Path,  # folder of all runs
 ) -> Path:  # the file
     "Write `sweep.json`, whole or not at all."

@@ -169,7 +169,7 @@ def _axes(up, along, width, height):
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #13e7eda8
 def curves_svg(
     results: Results,  # from `results_table`
-    max_panels: int = 4,
+    max_panels: int = 4,  # number of columns shown
 ) -> str:  # empty where no run has a history
     "The learning curves of a sweep."
     read = [[history(run.folder) for run in row.runs] for row in results.rows]
@@ -201,7 +201,7 @@ def _svg(inside, width, height):
 def parallel_svg(
     results: Results,  # from `results_table`
     width: int = 660,  # of the plot
-    height: int = 300,
+    height: int = 300,  # of the plot
 ) -> str:  # empty where no parameter varied or no metric was recorded
     "A sweep's runs as lines through parallel axes."
     names = results.selection.parameters

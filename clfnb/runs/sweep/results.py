@@ -245,7 +245,7 @@ def _pooled(cells):
 
 def mark_best(
     cells: list[Cell],  # of one metric, one for each group
-    lower_is_better: bool,
+    lower_is_better: bool,  # whether the best is the lowest
 ) -> None:
     "Mark the best cell and those that do not differ significantly from it."
     known = [cell for cell in cells if cell.mean is not None]

@@ -32,7 +32,7 @@ class SweepStatus:
 
     def count(
         self,
-        *statuses: str,
+        *statuses: str,  # such as "running"
     ) -> int:
         "How many runs have one of these statuses."
         return sum(status in statuses for status in self.status.values())
