@@ -348,6 +348,16 @@ def test_doctor_names_what_mends(course, clfnb, monkeypatch):
     monkeypatch.setenv("CLFNB_WORKERS", "several")
     code, out, _ = clfnb("doctor")
     assert code == 1 and "CLFNB_WORKERS" in out
+    code, _, error = clfnb("doctor", "--report", course / "none" / "report.md")
+    assert code == 2 and f"no such folder: {course / 'none'}" in one_line(error)
+    assert not (course / "none").exists()
+
+
+def test_run_and_sweep_explain_parameters_alike(clfnb):
+    helps = [" ".join(clfnb(word, "--help")[1].split()) for word in ("run", "sweep")]
+    for text in helps:
+        assert "A parameter and one value in YAML: lists, null, quotes; repeatable." in text
+        assert "A parameter and its value" in text
 
 
 def test_simulated_data_are_made_once(course, clfnb):
@@ -440,19 +450,6 @@ def test_python_m_is_the_command():
     )
     done = subprocess.run([sys.executable, "-m", "clfnb", "--version"], capture_output=True)
     assert done.returncode == 0 and done.stdout.startswith(b"clfnb")
-
-
-@pytest.mark.skipif(not POSIX, reason="SIGTERM is sent as a signal, which Windows has no equal of")
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143)])
-def test_a_signal_gives_its_exit_code(course, number, code):
-    words = [*COMMAND, "run", "tiny", "-p", "wait=60"]
-    job = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and not list((course / "runs").rglob("began")):
-        time.sleep(0.2)
-    job.send_signal(number)
-    _, error = job.communicate(timeout=40)
-    assert job.returncode == code and error.rstrip().endswith("Stopped."), error
 
 
 @pytest.mark.skipif(not POSIX, reason="a pipe is closed at its reading end")

@@ -68,11 +68,27 @@ def test_one_corrupt_record_is_named_and_the_others_stay(runs, capsys):
     (("--metric", "acuracy"), "no metric 'acuracy': did you mean 'accuracy'?"),
     (("--by", "rat"), "no parameter 'rat': did you mean 'rate'?"),
     (("--sort", "loss"), "no column 'loss' to sort by"),
+    (("--metric", "accuracy,accuracy:max"), "metric 'accuracy' is given twice"),
     (("second",), "no sweep, lesson or run 'second'"),
 ])  # fmt: skip
 def test_a_wrong_name_is_refused_with_a_proposal(runs, capsys, words, said):
     assert clfnb("results", *words) in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_runs_without_metrics_are_counted(runs, capsys):
+    for number in range(3):
+        file = runs / "toy" / f"{number:012x}" / "run.json"
+        write_json(file, json.loads(file.read_text()) | {"notebook": "/home/me/mine.ipynb"})
+        write_json(file.with_name("metrics.json"), {})
+    assert clfnb("results", "first") == 0
+    assert (
+        "no metric was recorded by 3 of 6 finished runs: mine.ipynb (3)" in capsys.readouterr().out
+    )
+    for number in range(3, 6):
+        write_json(runs / "toy" / f"{number:012x}" / "metrics.json", {})
+    assert clfnb("results", "first", "--metric", "accuracy") == 2
+    assert "no finished run recorded a metric" in capsys.readouterr().err
 
 
 def test_nothing_heavy_is_imported_for_the_table(runs):
@@ -135,6 +151,9 @@ def test_gc_leaves_what_a_live_run_needs(runs, tmp_path, capsys):
     assert clfnb("gc", "--yes") == 0
     assert not (done / "last.ckpt").exists() and (live / "last.ckpt").exists() and data.exists()
     write_run(live, {}, {}, status="failed")
+    capsys.readouterr()
+    assert clfnb("gc", "--runs-dir", tmp_path / "none") == 2
+    assert f"'{tmp_path / 'none'}' does not exist" in capsys.readouterr().err
     assert clfnb("gc", "--yes") == 0
     assert (live / "last.ckpt").exists() and not data.exists()  # a failed run can go on
 

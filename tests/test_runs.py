@@ -192,21 +192,20 @@ def test_time_limits_end_the_kernel(lesson, tmp_path, limits, said):
 @pytest.mark.skipif(not POSIX, reason="signals are sent, which Windows has no equal of")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
 def test_told_to_stop(lesson, tmp_path, name):
+    "The run is recorded as interrupted, can be resumed, and the exit code names the signal."
     number = getattr(signal, name)
-    job = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "runs")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    pid = int(
-        wait_for(
-            lambda: "".join(file.read_text() for file in (tmp_path / "runs").glob("*/*/kernel.pid"))
-        )
-    )
+    words = [sys.executable, "-m", "clfnb", "run", "tiny", "-p", "do=sleep"]
+    job = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    runs = tmp_path / "runs"
+    pids = wait_for(lambda: "".join(f.read_text() for f in runs.glob("*/*/kernel.pid")))
     job.send_signal(number)
-    assert job.wait(40) != 0
-    assert find_run("last", tmp_path / "runs").status == "interrupted"
-    wait_for(lambda: gone(pid))
+    error = job.communicate(timeout=40)[1]
+    assert job.returncode == 128 + number and "Traceback" not in error, error
+    *_, hint, last = filter(None, error.splitlines())
+    assert last == ("Interrupted." if name == "SIGINT" else "Stopped.")
+    run = find_run("last", runs)
+    assert run.status == "interrupted" and hint == f"to resume it: clfnb run --resume {run.name}"
+    wait_for(lambda: gone(int(pids)))
 
 
 @pytest.mark.skipif(not POSIX, reason="signals are sent, which Windows has no equal of")

@@ -31,8 +31,15 @@ def warm(monkeypatch):
     monkeypatch.setenv("CLFNB_WARM_MODULES", "numpy,matplotlib.pyplot")
     provisioner.KernelProvisionerFactory.clear_instance()
     yield
-    provisioner.close_all()
     provisioner.KernelProvisionerFactory.clear_instance()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def close_warm_processes():
+    "The tests share a warm process where their modules and variables are equal."
+    yield
+    provisioner.close_all()
+    assert not warm_processes()
 
 
 def notebook_of(*sources):

@@ -329,7 +329,14 @@ class LimitedEngine(NBClientEngine):
         return client.nb
 
 # %% ../../nbs/lib/runs/engine.ipynb #75dd3850
+class _NoDeadKernels(logging.Filter):
+    "Drops asyncio's traceback of a task that a killed kernel left behind."
+
+    def filter(self, record):
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, DeadKernelError)
+
+
 papermill_engines.register("clfnb", LimitedEngine)
-logging.getLogger("clfnb.kernel").addHandler(
-    logging.NullHandler()
-)  # what nbclient logs comes again as errors, with more detail
+logging.getLogger("clfnb.kernel").addHandler(logging.NullHandler())  # nbclient's logs come again
+logging.getLogger("asyncio").addFilter(_NoDeadKernels())
