@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+from html import escape
 from pathlib import Path, PurePosixPath
 
 from docs.contents import Page, Site, page_name
@@ -12,6 +13,7 @@ from docs.symbols import Parameter, Symbol, read_symbols
 
 LINK = re.compile(r"(\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)((?:\s+\"[^\"]*\")?)\)")
 CALLOUT = re.compile(rf"^:::+\s*\{{\.callout-({'|'.join(CALLOUTS)})([^}}]*)\}}\s*$")
+MERMAID = re.compile(r"^```mermaid\n(?P<head>[^\n]+)\n(?P<body>.*?)^```[ \t]*$", flags=re.M | re.S)
 DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>\s*(.*?)\s*</details>", flags=re.S)
 
 
@@ -67,6 +69,23 @@ def to_myst(text: str) -> str:
     return DETAILS.sub(
         r'<details class="answer"><summary>\1</summary>\n\n\2\n\n</details>', "\n".join(lines)
     )
+
+
+def diagrams(text: str, heading: str) -> str:
+    """Diagrams in Mermaid as text that a script of the site draws, and that stays readable without it.
+
+    A diagram without `accTitle` is called by the heading above it, for those who do not see it.
+    """
+
+    plain = re.sub(r"[`$*]|\]\([^)]*\)|\[", "", heading)
+
+    def draw(match):
+        body = match["body"]
+        title = "" if "accTitle" in body else f"    accTitle: {plain}\n"
+        source = escape(f"{match['head']}\n{title}{body}".rstrip())
+        return f'<pre class="mermaid">{source}</pre>'
+
+    return MERMAID.sub(draw, text)
 
 
 # Symbols
@@ -275,9 +294,9 @@ def stage(
             text = fill(rewrite_links(to_myst(cell.source), cell.number, notebook.name, site))
             if not cells:
                 text = first_cell(notebook, text, page_title(page, notebook), below)
-            new = [_markdown(text)]
             headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
             heading = headings[-1] if headings else heading
+            new = [_markdown(diagrams(text, heading))]
         else:
             new = (
                 exported_cells(cell, f"clfnb.{notebook.module}")

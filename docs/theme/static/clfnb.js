@@ -30,3 +30,60 @@ addEventListener("afterprint", () => {
     delete opened.dataset.print;
   }
 });
+
+// Diagrams are drawn where a page has some, and again when the colours change. Without this script they stay text.
+const library = new URL("mermaid.tiny.js", document.currentScript.src);
+const colour = (name) => getComputedStyle(document.body).getPropertyValue(`--color-${name}`).trim();
+
+const draw = async (boxes) => {
+  const dark = document.body.dataset.theme === "dark"
+    || (document.body.dataset.theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+  mermaid.initialize({
+    startOnLoad: false,
+    securityLevel: "strict",
+    theme: "base",
+    themeVariables: {
+      darkMode: dark,
+      fontFamily: getComputedStyle(document.body).fontFamily,
+      fontSize: "15px",
+      background: colour("background-primary"),
+      primaryColor: colour("background-secondary"),
+      primaryTextColor: colour("foreground-primary"),
+      primaryBorderColor: colour("brand-primary"),
+      secondaryColor: colour("background-secondary"),
+      secondaryTextColor: colour("foreground-primary"),
+      tertiaryColor: colour("background-primary"),
+      tertiaryTextColor: colour("foreground-primary"),
+      tertiaryBorderColor: colour("foreground-border"),
+      lineColor: colour("foreground-secondary"),
+      textColor: colour("foreground-primary"),
+      edgeLabelBackground: colour("background-primary"),
+      noteBkgColor: colour("background-secondary"),
+      noteTextColor: colour("foreground-primary"),
+    },
+  });
+  for (const [number, box] of boxes.entries()) {
+    const { svg } = await mermaid.render(`diagram-${number}`, box.dataset.source);
+    box.innerHTML = svg;
+    box.classList.add("drawn");
+    const drawing = box.querySelector("svg"); // smaller than this it scrolls
+    drawing.style.minWidth = `${Math.min(drawing.viewBox.baseVal.width, 560)}px`;
+  }
+  scrolling();
+};
+
+addEventListener("DOMContentLoaded", () => {
+  const boxes = [...document.querySelectorAll("pre.mermaid")];
+  if (!boxes.length) return;
+  for (const box of boxes) box.dataset.source = box.textContent;
+  let last = Promise.resolve();
+  const again = () => { last = last.then(() => draw(boxes)); };
+  const script = document.createElement("script");
+  script.src = library;
+  script.onload = () => {
+    again();
+    new MutationObserver(again).observe(document.body, { attributeFilter: ["data-theme"] });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  };
+  document.head.append(script);
+});
