@@ -264,6 +264,24 @@ def shown_cell(cell: Cell, heading: str) -> dict:
     return _code_cell(cell.source, tags, mystnb, outputs, cell.count)
 
 
+def parameter_cells(cell: Cell) -> list[dict]:
+    "A lesson's parameters: those above the line `# all parameters`, and the others folded."
+    text = cell.source.removeprefix("# fmt: off\n")
+    few, _, others = text.partition("\n# all parameters\n")
+    folded = {"code_prompt_show": "All parameters", "code_prompt_hide": "All parameters"}
+    rest = [_code_cell(others, ["hide-input"], folded)] if others else []
+    return [_code_cell(few), *rest]
+
+
+def code_cells(cell: Cell, heading: str, module: str) -> list[dict]:
+    "What the site shows of a code cell; nothing of an empty one."
+    if cell.exported:
+        return exported_cells(cell, f"clfnb.{module}")
+    if "parameters" in cell.tags:
+        return parameter_cells(cell)
+    return [shown_cell(cell, heading)] if cell.source.strip() else []
+
+
 def first_cell(notebook: Notebook, text: str, title: str, below: str) -> str:
     "The first Markdown cell with the site's title, the subtitle as a lead, and what the builder puts below."
     rest = re.sub(r"\A# .+\n+> .+\n?", "", text)
@@ -298,13 +316,7 @@ def stage(
             heading = headings[-1] if headings else heading
             new = [_markdown(diagrams(text, heading))]
         else:
-            new = (
-                exported_cells(cell, f"clfnb.{notebook.module}")
-                if cell.exported
-                else [shown_cell(cell, heading)]
-                if cell.source.strip()
-                else []
-            )
+            new = code_cells(cell, heading, notebook.module)
         cells += new
         origins += [cell.number] * len(new)
     for number, cell in enumerate(cells):

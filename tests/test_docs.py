@@ -268,6 +268,30 @@ def test_symbols_are_read_without_importing_them():
     )
 
 
+def test_parameters_are_shown_in_two_groups():
+    text = "# fmt: off\ndata: str = ''  # a folder\n# all parameters\nseed: int = 0  # 0..9"
+    cell = notebooks.Cell(3, "code", text, tags=("parameters",))
+    shown = pages.code_cells(cell, "Parameters", "")
+    assert [part["source"] for part in shown] == [
+        "data: str = ''  # a folder",
+        "seed: int = 0  # 0..9",
+    ]
+    assert shown[1]["metadata"]["mystnb"]["code_prompt_show"] == "All parameters"
+    cell.source = "# fmt: off\nseed: int = 0  # 0..9"
+    assert [part["source"] for part in pages.code_cells(cell, "", "")] == ["seed: int = 0  # 0..9"]
+
+
+def test_a_diagram_is_called_by_its_heading_and_its_text_survives():
+    text = 'Why:\n\n```mermaid\nflowchart LR\n    A["x<br>y"] --> B\n\n    B --> C\n```\n\n```sh\nls\n```'
+    drawn = pages.diagrams(text, "The `loop`")
+    assert drawn.startswith('Why:\n\n<pre class="mermaid">flowchart LR\n    accTitle: The loop\n')
+    assert (
+        "A[&quot;x&lt;br&gt;y&quot;] --&gt; B\n\n    B --&gt; C</pre>" in drawn and "```sh" in drawn
+    )
+    named = pages.diagrams("```mermaid\nflowchart LR\n  accTitle: Mine\n  A\n```", "H")
+    assert named.count("accTitle") == 1 and "accTitle: Mine" in named
+
+
 def test_addresses_are_those_of_quarto():
     assert page_name("lessons/01_ecg_delineation.ipynb") == "lessons/ecg_delineation"
     assert slug("Wilson's interval: a share") == "wilsons-interval-a-share"
