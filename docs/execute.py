@@ -34,7 +34,7 @@ KEPT = ROOT / "build" / "executed"
 PROCESSES = 2
 CELL_SECONDS = 300  # of CPU time; CLFNB_CELL_SECONDS sets another limit
 WAITING = 4  # times as many seconds may pass on the clock: a cell may share its cores, not hang
-VERSION = 2  # of this module's way to execute; another one makes all that was kept stale
+VERSION = 3  # of this module's way to execute; another one makes all that was kept stale
 PACKAGES = (
     "ipython",
     "execnb",
@@ -49,6 +49,8 @@ PACKAGES = (
 )
 SIMULATOR = re.compile(r"^(clfnb\.simulate\.[\w.]+):\w+$")  # as the registry names it
 READS_LESSONS = "runs.plan"  # a module that reads the lessons themselves
+READS_WEIGHTS = "models.shipped"  # a module that finds the weights that come with clfnb
+BESIDE = re.compile(r"\"([\w-]+\.ipynb)\"")  # a notebook beside this one that its code names
 
 
 class CellError(RuntimeError):
@@ -124,9 +126,17 @@ def dependencies(path: Path) -> list[Path]:
         set().union(*(imported_modules(source) for source in sources)) if sources else set()
     )
     lessons = sorted((NBS / "lessons").glob("*.ipynb")) if READS_LESSONS in modules else []
-    return [module_path(name) for name in sorted(modules)] + [
-        lesson for lesson in lessons if lesson != path
-    ]
+    weights = sorted((LIB / "weights").glob("*/*")) if READS_WEIGHTS in modules else []
+    named = {path.parent / name for source in sources for name in BESIDE.findall(source)}
+    read = [*weights, *lessons, *sorted(file for file in named if file.is_file())]
+    modules_read = [module_path(name) for name in sorted(modules)]
+    return modules_read + [file for file in read if file != path]
+
+
+@cache
+def file_digest(path: Path, changed: int) -> bytes:
+    "The digest of a file, read once as long as it does not change."
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 @cache
@@ -145,7 +155,7 @@ def content_key(path: Path) -> str:
         ).encode()
     )
     for file in dependencies(path):
-        digest.update(file.read_bytes())
+        digest.update(file_digest(file, file.stat().st_mtime_ns))
     return digest.hexdigest()[:16]
 
 

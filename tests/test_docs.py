@@ -161,7 +161,11 @@ def test_a_notebook_depends_on_the_modules_that_it_leads_to():
     assert "clfnb/cli.py" not in found
     simulators = [ROOT / "clfnb" / "simulate" / "ecg" / f"{name}.py" for name in ("records", "model")]  # fmt: skip
     assert set(simulators) <= set(execute.dependencies(LESSONS[0]))  # `resolve` reads the registry
-    assert execute.dependencies(ROOT / "nbs" / "reference" / "glossary.ipynb") == []
+    reference = ROOT / "nbs" / "reference"
+    assert execute.dependencies(reference / "glossary.ipynb") == []
+    card = execute.dependencies(reference / "model_ecg.ipynb")
+    weights = ROOT / "clfnb" / "weights" / "ecg" / "model.safetensors"
+    assert {weights, reference / "results.ipynb"} <= set(card)
     assert LESSONS[0] in execute.dependencies(ROOT / "nbs" / "lib" / "cli.ipynb")
 
 
