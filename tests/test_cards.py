@@ -38,7 +38,7 @@ def problem(text):
     for part in re.split(r"; (?:do |done)?|\n", text.removeprefix("for fold in 0 1 2 3 4; do ")):
         words = [word for word in shlex.split(part) if not re.match(r"[A-Z_]+=", word)]
         if words[:1] == ["clfnb"]:
-            named = [re.sub(r"^\$\w+$|^[A-Z]+$", ".", word) for word in words[1:]]
+            named = [re.sub(r"^[A-Z]+$", ".", re.sub(r"\$\w+", "0", word)) for word in words[1:]]
             if wrong := command_problem(named):
                 return wrong
         elif words[:1] == ["python"]:
