@@ -120,3 +120,9 @@ def read_contents(path: Path) -> Site:
     if twice:
         raise ValueError(f"_quarto.yml: listed twice, or two notebooks for one address: {twice}")
     return site
+
+
+def version() -> str:
+    "The version of clfnb, read without importing it."
+    text = (Path(__file__).parents[1] / "clfnb" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"', text, flags=re.M)[1]

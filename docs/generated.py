@@ -19,6 +19,10 @@ from docs.notebooks import LESSON_KEYS, Notebook
 
 CARD_KEYS = ("level", "time")
 TAKEN_ALONG = ("lessons/", "exercises/", "solutions/")  # pages with links to open and to download
+COLAB = "colab"  # branch, and folder of the site, of the copies that Colab opens
+INSTALL = """# On Colab: the release of clfnb that this notebook belongs to, in a minute or two
+%pip install -q "clfnb=={version}\"
+"""
 PLACE = r"<!-- {name}\b.*?-->\n(?:.*?)<!-- /{name} -->"
 
 
@@ -104,10 +108,9 @@ def index_entries(words: list[str]) -> str:
 def lesson_links(page: Page, site: Site) -> str:
     "Where a lesson can be taken: Colab, a file, the repository. The file lies beside the page."
     owner = site.repository.removeprefix("https://github.com/")
-    place = f"{site.branch}/nbs/{page.source}"
     master = re.sub(r"^(?:exercises|solutions)/\d+_", "lib/course/", page.source)
     links = {
-        "Open in Colab": f"https://colab.research.google.com/github/{owner}/blob/{place}",
+        "Open in Colab": f"https://colab.research.google.com/github/{owner}/blob/{COLAB}/{page.source}",
         "Download notebook": Path(page.source).name,
         "Edit": f"{site.repository}/edit/{site.branch}/nbs/{master}",
     }
@@ -116,6 +119,20 @@ def lesson_links(page: Page, site: Site) -> str:
         for text, target in links.items()
     ]
     return f'<p class="lesson-links">{" ".join(anchors)}</p>'
+
+
+def colab_copy(notebook: dict, version: str) -> dict:
+    "A notebook that installs its release first. Front matter, which Colab would show as text, is left out."
+    install = {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": "install",
+        "metadata": {},
+        "outputs": [],
+        "source": INSTALL.format(version=version).strip().splitlines(keepends=True),
+    }
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] != "raw"]
+    return notebook | {"cells": [install, *cells]}
 
 
 def below_title(page: Page, notebook: Notebook, site: Site) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs import generated
-from docs.contents import Section, Site, page_name, read_contents
+from docs.contents import Section, Site, page_name, read_contents, version
 from docs.execute import KEPT, NBS, ROOT, execute_all, executed_notebook
 from docs.glossary import read_glossary
 from docs.notebooks import Notebook, read_notebook
@@ -245,6 +245,8 @@ def finish(book: Book, target: Path) -> None:
         )
         if page.source.startswith(generated.TAKEN_ALONG):
             shutil.copy2(NBS / page.source, target / page.source)
+            copy = generated.colab_copy(json.loads((NBS / page.source).read_bytes()), version())
+            _write(target / generated.COLAB / page.source, json.dumps(copy, indent=1) + "\n")
     (target / "sitemap.xml").write_text(generated.sitemap(site, names), encoding="utf-8")
     (target / "robots.txt").write_text(
         f"User-agent: *\nAllow: /\nSitemap: {site.url}/sitemap.xml\n", encoding="utf-8"

@@ -7,14 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from docs import execute, notebooks, pages, symbols  # noqa: E402
-from docs.contents import page_name, read_contents, slug  # noqa: E402
+from docs import execute, generated, notebooks, pages, symbols  # noqa: E402
+from docs.contents import page_name, read_contents, slug, version  # noqa: E402
 from docs.glossary import read_glossary  # noqa: E402
 
 LESSONS = sorted((ROOT / "nbs" / "lessons").glob("[0-9]*.ipynb"))
@@ -294,6 +295,16 @@ def test_a_diagram_is_called_by_its_heading_and_its_text_survives():
     )
     named = pages.diagrams("```mermaid\nflowchart LR\n  accTitle: Mine\n  A\n```", "H")
     assert named.count("accTitle") == 1 and "accTitle: Mine" in named
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)
+def test_the_copy_for_colab_installs_its_release_first(path):
+    lesson = json.loads(path.read_text("utf-8"))
+    copy = generated.colab_copy(lesson, version())
+    nbformat.validate(copy)
+    assert f'%pip install -q "clfnb=={version()}"' in "".join(copy["cells"][0]["source"])
+    assert copy["cells"][1:] == [cell for cell in lesson["cells"] if cell["cell_type"] != "raw"]
+    assert lesson["cells"][0]["cell_type"] == "raw"  # the lesson itself stays as it was
 
 
 def test_addresses_are_those_of_quarto():

@@ -324,7 +324,7 @@ def test_a_lesson_can_be_taken_along(site, address, context):
     }
     assert (
         links["Open in Colab"]
-        == "https://colab.research.google.com/github/clfnb/clfnb/blob/main/nbs/lessons/01_ecg_delineation.ipynb"
+        == "https://colab.research.google.com/github/clfnb/clfnb/blob/colab/lessons/01_ecg_delineation.ipynb"
     )
     assert (
         links["Edit"]
