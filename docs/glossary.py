@@ -1,4 +1,7 @@
-"The glossary's terms, read from its notebook: a heading, a line of other names if there are any, and a definition."
+"""The glossary's terms and the bibliography's entries, read from their notebooks.
+
+A term is a heading, a line of other names if there are any, and a definition; an entry is a list item that begins with **Name year.**
+"""
 
 import re
 
@@ -27,3 +30,27 @@ def read_glossary(notebook: Notebook) -> list[list[str]]:
     if twice:
         raise ValueError(f"nbs/{notebook.name}: said twice: {twice}")
     return found
+
+
+def read_bibliography(notebook: Notebook) -> list[list[str]]:
+    "[first author, year, anchor, entry as plain text] for every entry. Raises `ValueError` if one stands there twice."
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.kind == "markdown")
+    found = []
+    for names, year, text in re.findall(r"^- \*\*(.+?) (\d{4})\.\*\* (.+)$", prose, flags=re.M):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*<>]", r"\1", text)
+        found.append([names.partition(" and ")[0], year, slug(f"{names} {year}"), plain])
+    keys = [(name, year) for name, year, _, _ in found]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"nbs/{notebook.name}: two entries: {twice}")
+    return found
+
+
+def with_anchors(text: str) -> str:
+    "The bibliography's Markdown with a place to jump to before each entry."
+    return re.sub(
+        r"^- \*\*(.+? \d{4})\.\*\*",
+        lambda entry: f'- <span id="{slug(entry[1])}"></span>**{entry[1]}.**',
+        text,
+        flags=re.M,
+    )

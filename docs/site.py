@@ -13,14 +13,14 @@ from pathlib import Path
 from docs import generated
 from docs.contents import Section, Site, page_name, read_contents, version
 from docs.execute import KEPT, NBS, ROOT, execute_all, executed_notebook
-from docs.glossary import read_glossary
+from docs.glossary import read_bibliography, read_glossary, with_anchors
 from docs.notebooks import Notebook, read_notebook
 from docs.pages import as_markdown, assets, page_imports, stage
 
 THEME = Path(__file__).parent / "theme"
 BUILD = ROOT / "build" / "docs"
 RENDERERS = ("furo", "myst-nb", "myst-parser", "sphinx", "sphinx-copybutton")
-GLOSSARY = "reference/glossary.ipynb"
+GLOSSARY, BIBLIOGRAPHY = "reference/glossary.ipynb", "reference/bibliography.ipynb"
 CELL_LINES = 10000  # MyST-NB reports line n of the i-th cell, from 1, as i * 10000 + n
 
 
@@ -120,9 +120,11 @@ def stage_all(book: Book, target: Path) -> dict[str, list[int]]:
     for page in book.site.pages():
         notebook = book.notebooks[page.source]
         below = generated.below_title(page, notebook, book.site)
-        staged, origins[page.name] = stage(
-            page, notebook, book.site, below, lambda text: fill_places(book, text)
-        )
+
+        def fill(text, cited=page.source == BIBLIOGRAPHY):
+            return with_anchors(text) if cited else fill_places(book, text)
+
+        staged, origins[page.name] = stage(page, notebook, book.site, below, fill)
         if page.name == "index":
             staged["cells"].append(
                 {
@@ -163,6 +165,9 @@ def link_tables(book: Book) -> dict:
         "clfnb_imports": {name: page_imports(notebook) for name, notebook in pages.items()},
         "clfnb_terms": read_glossary(book.notebooks[GLOSSARY])
         if GLOSSARY in book.notebooks
+        else [],
+        "clfnb_entries": read_bibliography(book.notebooks[BIBLIOGRAPHY])
+        if BIBLIOGRAPHY in book.notebooks
         else [],
         "clfnb_sources": {page.name: f"nbs/{page.source}" for page in book.site.pages()},
         "clfnb_descriptions": {name: notebook.subtitle for name, notebook in pages.items()},

@@ -1,5 +1,6 @@
 "The builder without a browser: what it refuses and how it says so, what it executes again, what it reads from code."
 
+import importlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from docs import execute, generated, notebooks, pages, symbols  # noqa: E402
 from docs.contents import page_name, read_contents, slug, version  # noqa: E402
-from docs.glossary import read_glossary  # noqa: E402
+from docs.glossary import read_bibliography, read_glossary  # noqa: E402
 
 LESSONS = sorted((ROOT / "nbs" / "lessons").glob("[0-9]*.ipynb"))
 
@@ -33,6 +34,14 @@ def write_notebook(path, *cells, front=None):
         encoding="utf-8",
     )
     return path
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    "Sphinx's part of the builder, which Sphinx finds in docs/theme."
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(ROOT / "docs" / "theme")
+    return importlib.import_module("extension")
 
 
 # What is refused
@@ -305,6 +314,79 @@ def test_the_copy_for_colab_installs_its_release_first(path):
     assert f'%pip install -q "clfnb=={version()}"' in "".join(copy["cells"][0]["source"])
     assert copy["cells"][1:] == [cell for cell in lesson["cells"] if cell["cell_type"] != "raw"]
     assert lesson["cells"][0]["cell_type"] == "raw"  # the lesson itself stays as it was
+
+
+SIDEBAR = """<p class="caption" role="heading"><span class="caption-text">Library</span></p>
+<ul>
+<li class="toctree-l1"><a class="reference internal" href="library.html">Overview</a></li>
+<li class="toctree-l1"><a class="reference internal" href="library/data.html">Data</a><ul>
+<li class="toctree-l2"><a class="reference internal" href="lib/data/cards.html">cards</a></li>
+</ul>
+</li>
+</ul>"""
+
+
+def test_the_sidebar_of_a_page_is_made_from_that_of_another(extension):
+    includes = {"index": ["library", "library/data"], "library/data": ["lib/data/cards"]}
+    parents = extension.parents_of(includes)
+    assert parents == {"lib/data/cards": "library/data"}
+    tree = extension.tree_for(SIDEBAR, "lib/data/cards", parents)
+    own = '<li class="toctree-l2 current"><a class="current reference internal" href="#">cards'
+    above = '<li class="toctree-l1 current"><a class="reference internal" href="../../library/data.html">Data'
+    other = (
+        '<li class="toctree-l1"><a class="reference internal" href="../../library.html">Overview'
+    )
+    assert own in tree and above in tree and other in tree
+    assert extension.tree_for(SIDEBAR, "404", parents) == SIDEBAR
+
+
+def bibliography():
+    path = ROOT / "nbs" / "reference" / "bibliography.ipynb"
+    return read_bibliography(notebooks.read_notebook(path, "reference/bibliography.ipynb"))
+
+
+def test_citations_are_recognised_however_they_are_written(extension):
+    keys = (("Guo", "2017"), ("Sun", "2014"), ("Martínez", "2004"), ("Ibrahim", "2016"))
+    pattern = extension.citation_pattern(keys)
+    text = "Guo (2017), Sun and Xu 2014; Martinez 2004, Ibrahim et al. (2016, page 3), McGuo 2017, Guo 20178"
+    found = [match[0] for match in pattern.finditer(text)]
+    assert found == ["Guo (2017", "Sun and Xu 2014", "Martinez 2004", "Ibrahim et al. (2016"]
+
+
+def test_what_the_pages_cite_is_in_the_bibliography(extension):
+    pattern = extension.citation_pattern(tuple((name, year) for name, year, _, _ in bibliography()))
+    cited = re.compile(
+        r"[A-ZÉŁ][\w'’-]+(?: et al\.|(?:, [A-Z][\w-]+)*,? and [A-Z][\w'-]+)? \(?(?:19|20)\d\d\b"
+    )
+    lacking = set()
+    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        if path.name == "bibliography.ipynb":
+            continue
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            prose = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+            places = [match.span() for match in pattern.finditer(prose)]
+            for match in cited.finditer(prose):
+                if not any(start < match.end() and match.start() < end for start, end in places):
+                    lacking.add(match[0])
+    assert lacking <= {"Bowl 2015"}
+
+
+def test_each_entry_can_be_found():
+    entries = bibliography()
+    books = {
+        "Abramowitz",
+        "Förstner",
+        "Goodman",
+        "Hays",
+        "Huber",
+        "Kish",
+        "Mani",
+        "Jordan",
+        "Okabe",
+    }
+    assert {
+        name for name, _, _, text in entries if not re.search(r"doi 10\.|arXiv \d", text)
+    } == books
 
 
 def test_addresses_are_those_of_quarto():

@@ -7,11 +7,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from docs.contents import read_contents, version  # noqa: E402
+from docs.contents import read_contents  # noqa: E402
+from docs.contents import version as version_of  # noqa: E402
 
 site = read_contents(ROOT / "_quarto.yml")
 project = html_title = site.title
-author, release = f"the {site.title} authors", version()
+author, release = f"the {site.title} authors", version_of()
 copyright = f"{author}, Apache License 2.0 · version {release}"
 root_doc, language = "index", "en"
 clfnb_description = site.description
