@@ -1,8 +1,10 @@
 "From an executed notebook to the notebook that MyST-NB renders, and to the plain Markdown beside each page."
 
 import ast
+import base64
 import os
 import re
+import struct
 from html import escape
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +13,7 @@ from docs.execute import ROOT, python_of
 from docs.notebooks import CALLOUTS, Cell, Notebook, Refused, prose_parts
 from docs.symbols import Parameter, Symbol, read_symbols
 
+WIDE = 1.4  # times the height: figures of two panels and more
 LINK = re.compile(r"(\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)((?:\s+\"[^\"]*\")?)\)")
 CALLOUT = re.compile(rf"^:::+\s*\{{\.callout-({'|'.join(CALLOUTS)})([^}}]*)\}}\s*$")
 MERMAID = re.compile(r"^```mermaid\n(?P<head>[^\n]+)\n(?P<body>.*?)^```[ \t]*$", flags=re.M | re.S)
@@ -236,6 +239,16 @@ def exported_cells(cell: Cell, module: str) -> list[dict]:
     ]
 
 
+def is_wide(outputs: list[dict]) -> bool:
+    "Whether one of the images is so wide that a phone would shrink it beyond reading."
+    for output in outputs:
+        if png := output.get("data", {}).get("image/png"):
+            width, height = struct.unpack(">II", base64.b64decode(png[:44])[16:24])
+            if width > WIDE * height:
+                return True
+    return False
+
+
 def shown_cell(cell: Cell, heading: str) -> dict:
     "A code cell with its outputs; images have their size and a text for those who cannot see them."
     tags = ["remove-input"] if cell.directives.get("echo") == "false" else []
@@ -253,6 +266,7 @@ def shown_cell(cell: Cell, heading: str) -> dict:
         mystnb["image"] = {"alt": cell.directives.get("fig-alt") or f"Figure: {heading}"} | (
             {"width": f"{max(widths)}px"} if widths else {}
         )
+        mystnb["image"] |= {"classes": "wide"} if is_wide(images) else {}
     if "fig-cap" in cell.directives:
         mystnb["figure"] = {"caption": cell.directives["fig-cap"]}
     if _only_imports(cell.source) and not outputs:

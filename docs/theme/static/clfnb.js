@@ -1,6 +1,6 @@
 // What scrolls sideways can be reached by the keyboard.
 const scrolling = () => {
-  for (const box of document.querySelectorAll("pre, .table-wrapper, .output.text_html, .math")) {
+  for (const box of document.querySelectorAll("pre, .table-wrapper, .output.text_html, .math, .cell_output")) {
     if (box.scrollWidth > box.clientWidth) {
       box.tabIndex = 0;
       if (!box.matches("pre")) {
