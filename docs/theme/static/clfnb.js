@@ -31,7 +31,7 @@ addEventListener("afterprint", () => {
   }
 });
 
-// Diagrams are drawn where a page has some, and again when the colours change. Without this script they stay text.
+// Diagrams are drawn once one comes near the window, and again when the colours change. Without this script they stay text.
 const library = new URL("mermaid.tiny.js", document.currentScript.src);
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(`--color-${name}`).trim();
 
@@ -74,16 +74,23 @@ const draw = async (boxes) => {
 
 addEventListener("DOMContentLoaded", () => {
   const boxes = [...document.querySelectorAll("pre.mermaid")];
-  if (!boxes.length) return;
   for (const box of boxes) box.dataset.source = box.textContent;
   let last = Promise.resolve();
   const again = () => { last = last.then(() => draw(boxes)); };
-  const script = document.createElement("script");
-  script.src = library;
-  script.onload = () => {
-    again();
-    new MutationObserver(again).observe(document.body, { attributeFilter: ["data-theme"] });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  const load = () => {
+    const script = document.createElement("script");
+    script.src = library;
+    script.onload = () => {
+      again();
+      new MutationObserver(again).observe(document.body, { attributeFilter: ["data-theme"] });
+      matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+    };
+    document.head.append(script);
   };
-  document.head.append(script);
+  const near = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    near.disconnect();
+    load();
+  }, { rootMargin: "400px" });
+  for (const box of boxes) near.observe(box);
 });
