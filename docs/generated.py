@@ -1,4 +1,4 @@
-"""What is written from the notebooks' own words: the lessons on the front page, the overview of the library, timings, and files for machines.
+"""What is written from the notebooks' own words: the lessons on the front page, the overview of the library, and files for machines.
 
 In a notebook, `<!-- lessons -->` … `<!-- /lessons -->` in a Markdown cell marks a place that is filled in; what stands between the two is replaced.
 """
@@ -245,24 +245,6 @@ def library_page(section: Section, notebooks: dict[str, Notebook]) -> str:
         link = f"[{part.title}]({os.path.relpath(part.name, folder)}.md)"
         parts.append(f"## {link}\n\n{uses}\n\n{module_lines(part, notebooks, folder)}")
     return "\n\n".join(parts) + "\n"
-
-
-# Timings
-
-
-def timings_table(site: Site, notebooks: dict[str, Notebook]) -> str:
-    "Seconds that each notebook took when it was executed last, slowest first."
-    listed = [
-        (notebooks[page.source].executed, page)
-        for page in site.pages()
-        if notebooks[page.source].executed
-    ]
-    rows = ["| notebook | seconds | executed |", "|---|--:|---|"]
-    for executed, page in sorted(listed, key=lambda pair: -pair[0]["seconds"]):
-        link = f"[{page.name}]({os.path.relpath(page.name, 'reference')}.ipynb)"
-        rows.append(f"| {link} | {executed['seconds']:.1f} | {executed['when']} |")
-    total = sum(executed["seconds"] for executed, _ in listed)
-    return f"{len(listed)} notebooks, {total:.0f} s of work in all.\n\n" + "\n".join(rows)
 
 
 # For machines

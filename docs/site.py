@@ -57,6 +57,13 @@ def read_book(kept: Path = KEPT) -> Book:
     )
 
 
+def slowest(book: Book, count: int = 5) -> str:
+    "The notebooks that took longest when they were executed last; on no page, since it changes with the machine."
+    took = sorted(((n.executed["seconds"], n.name) for n in book.notebooks.values()), reverse=True)
+    listed = ", ".join(f"{name} {seconds:.0f} s" for seconds, name in took[:count])
+    return f"{sum(seconds for seconds, _ in took):.0f} s of execution in all; longest: {listed}"
+
+
 # Staging
 
 
@@ -70,10 +77,7 @@ def _write(path: Path, text: str) -> None:
 def fill_places(book: Book, text: str) -> str:
     "Markdown of a notebook with everything generated filled in."
     text = generated.start_buttons(text)
-    text = generated.fill_place(text, "lessons", lambda: generated.lesson_cards(book.lessons))
-    return generated.fill_place(
-        text, "timings", lambda: generated.timings_table(book.site, book.notebooks)
-    )
+    return generated.fill_place(text, "lessons", lambda: generated.lesson_cards(book.lessons))
 
 
 def root_toctrees(book: Book) -> str:

@@ -221,6 +221,17 @@ def test_publishing_replaces_the_whole_folder(tmp_path):
     ]
 
 
+def test_the_longest_notebooks_are_named():
+    from docs import site
+
+    book = site.Book(None, {})
+    for name, seconds in (("a.ipynb", 3.2), ("b.ipynb", 60.0), ("c.ipynb", 1.0)):
+        executed = {"seconds": seconds}
+        book.notebooks[name] = notebooks.Notebook(name, [], "", "", {}, executed=executed)
+    said = site.slowest(book, 2)
+    assert said == "64 s of execution in all; longest: b.ipynb 60 s, a.ipynb 3 s"
+
+
 def test_sphinx_warnings_name_the_notebook_and_its_cell(tmp_path):
     from docs import site
 
