@@ -66,8 +66,8 @@ const draw = async (boxes) => {
     const { svg } = await mermaid.render(`diagram-${number}`, box.dataset.source);
     box.innerHTML = svg;
     box.classList.add("drawn");
-    const drawing = box.querySelector("svg"); // smaller than this it scrolls
-    drawing.style.minWidth = `${Math.min(drawing.viewBox.baseVal.width, 560)}px`;
+    const drawing = box.querySelector("svg");
+    drawing.style.minWidth = `${0.7 * drawing.viewBox.baseVal.width}px`; // smaller it could not be read: it scrolls
   }
   scrolling();
 };
