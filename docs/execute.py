@@ -75,17 +75,17 @@ def module_path(name: str) -> Path | None:
 
 def imported_modules(source: str, package: tuple = ()) -> set[str]:
     "Dotted names inside clfnb that some code imports, also inside functions, and simulators that it names; `package` is where the code stands."
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = ["clfnb", *package[: len(package) - node.level + 1]] if node.level else []
             base = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= set(SIMULATOR.findall(node.value))
-    inside = {name.removeprefix("clfnb.") for name in found if name.startswith("clfnb.")}
+            names |= set(SIMULATOR.findall(node.value))
+    inside = {name.removeprefix("clfnb.") for name in names if name.startswith("clfnb.")}
     return {name for name in inside if module_path(name)}
 
 
@@ -100,13 +100,13 @@ def module_imports(name: str) -> frozenset[str]:
 
 def all_imports(names: set[str]) -> set[str]:
     "These modules and all that they lead to."
-    found, queue = set(), list(names)
+    reached, queue = set(), list(names)
     while queue:
         name = queue.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             queue += module_imports(name)
-    return found
+    return reached
 
 
 def python_of(source: str) -> str:
@@ -362,12 +362,12 @@ def executed_notebook(path: Path, name: str, kept: Path = KEPT) -> Notebook:
     "A notebook with the outputs that were kept. Raises `Refused` for an output that cannot be rendered."
     notebook = read_notebook(path, name)
     executed = json.loads(kept_path(path, kept).read_text(encoding="utf-8"))
-    for cell, found in zip(
+    for cell, saved in zip(
         [cell for cell in notebook.cells if cell.kind == "code"], executed.pop("cells"), strict=True
     ):
         cell.outputs, cell.count = (
-            [joined_output(output) for output in found["outputs"]],
-            found["count"],
+            [joined_output(output) for output in saved["outputs"]],
+            saved["count"],
         )
         refuse(name, cell)
     notebook.executed = executed

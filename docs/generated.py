@@ -171,19 +171,19 @@ def floors(modules: list[str]) -> dict[str, int]:
         rooms[room_of(module)] |= {room_of(name) for name in module_imports(module)} - {
             room_of(module)
         }
-    found = {}
-    while len(found) < len(rooms):
+    levels = {}
+    while len(levels) < len(rooms):
         ready = {
-            room: 1 + max((found[other] for other in below), default=-1)
+            room: 1 + max((levels[other] for other in below), default=-1)
             for room, below in rooms.items()
-            if room not in found and below <= found.keys()
+            if room not in levels and below <= levels.keys()
         }
         if not ready:
             raise ValueError(
-                f"rooms of the library import each other in a circle: {sorted(set(rooms) - set(found))}"
+                f"rooms of the library import each other in a circle: {sorted(set(rooms) - set(levels))}"
             )
-        found |= ready
-    return found
+        levels |= ready
+    return levels
 
 
 def module_lines(section: Section, notebooks: dict[str, Notebook], folder: str) -> str:

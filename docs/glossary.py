@@ -15,7 +15,7 @@ ENTRY = re.compile(
 
 def read_glossary(notebook: Notebook) -> list[list[str]]:
     "[a way to say it, anchor, first sentence of the definition] for every term. Raises `ValueError` if one is said twice."
-    found = []
+    entries = []
     for cell in notebook.cells:
         for entry in ENTRY.finditer(cell.source) if cell.kind == "markdown" else ():
             names = [
@@ -24,26 +24,26 @@ def read_glossary(notebook: Notebook) -> list[list[str]]:
             ]
             plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*$]", r"\1", " ".join(entry["text"].split()))
             sentence = re.match(r".+?(?<![ .]\w)\.(?= |$)|.+", plain)[0]
-            found += [[name.strip(), slug(entry["term"]), sentence] for name in names]
-    said = [name.lower() for name, _, _ in found]
+            entries += [[name.strip(), slug(entry["term"]), sentence] for name in names]
+    said = [name.lower() for name, _, _ in entries]
     twice = sorted({name for name in said if said.count(name) > 1})
     if twice:
         raise ValueError(f"nbs/{notebook.name}: said twice: {twice}")
-    return found
+    return entries
 
 
 def read_bibliography(notebook: Notebook) -> list[list[str]]:
     "[first author, year, anchor, entry as plain text] for every entry. Raises `ValueError` if one stands there twice."
     prose = "\n".join(cell.source for cell in notebook.cells if cell.kind == "markdown")
-    found = []
+    entries = []
     for names, year, text in re.findall(r"^- \*\*(.+?) (\d{4})\.\*\* (.+)$", prose, flags=re.M):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*<>]", r"\1", text)
-        found.append([names.partition(" and ")[0], year, slug(f"{names} {year}"), plain])
-    keys = [(name, year) for name, year, _, _ in found]
+        entries.append([names.partition(" and ")[0], year, slug(f"{names} {year}"), plain])
+    keys = [(name, year) for name, year, _, _ in entries]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
         raise ValueError(f"nbs/{notebook.name}: two entries: {twice}")
-    return found
+    return entries
 
 
 def with_anchors(text: str) -> str:

@@ -363,7 +363,7 @@ def as_markdown(notebook: Notebook, site: Site) -> str:
 
 def page_imports(notebook: Notebook) -> dict[str, str]:
     "Name in the notebook's code → full name inside clfnb, for links of names in backticks."
-    found = {}
+    imports = {}
     for cell in notebook.cells:
         if cell.kind == "code":
             for module, names in re.findall(
@@ -374,8 +374,8 @@ def page_imports(notebook: Notebook) -> dict[str, str]:
                 for name in re.sub(r"#.*|[()]", "", names).split(","):
                     full, _, alias = name.strip().partition(" as ")
                     if full:
-                        found[alias.strip() or full] = f"{module}.{full.strip()}"
-    return found
+                        imports[alias.strip() or full] = f"{module}.{full.strip()}"
+    return imports
 
 
 def assets(folder: Path) -> list[Path]:

@@ -43,7 +43,7 @@ class Command:
 def commands(page: str) -> list[Command]:
     "The commands of one page, in its order."
     path = ROOT / "nbs" / "reference" / f"{page}.ipynb"
-    found: list[Command] = []
+    listed: list[Command] = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "markdown":
             continue
@@ -54,8 +54,8 @@ def commands(page: str) -> list[Command]:
             )
             section = heading[1] if heading else page
             unique = list(dict.fromkeys(text for _, text in texts))
-            found += [Command(section, number, text) for number, text in enumerate(unique, 1)]
-    return found
+            listed += [Command(section, number, text) for number, text in enumerate(unique, 1)]
+    return listed
 
 
 def obstacle(command: str, data: Path | None) -> str:

@@ -70,12 +70,12 @@ def resolve_name(text: str, objects: dict, modules: dict, imports: dict, own: st
     head, _, tail = name.partition(".")
     candidates = [name, f"{own}.{name}"] if own else [name]
     candidates += [imports[head] + (f".{tail}" if tail else "")] if head in imports else []
-    found = next(
+    full = next(
         (candidate for candidate in candidates if candidate in objects or candidate in modules),
         None,
     )
-    if found or not (re.search(r"[A-Z_]", head) or tail):
-        return found
+    if full or not (re.search(r"[A-Z_]", head) or tail):
+        return full
     ends = [full for full in objects if full.endswith(f".{name}")]
     return ends[0] if len(ends) == 1 else None
 
