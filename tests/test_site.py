@@ -248,37 +248,51 @@ def brightness(colour):
     return sum(float(value) for value in re.findall(r"[\d.]+", colour)[:3]) / 3
 
 
+def violations(page, axe) -> list[str]:
+    "What axe-core finds against the rules of WCAG 2.1 AA, a line each."
+    options = {
+        "runOnly": {"type": "tag", "values": AXE_RULES},
+        "resultTypes": ["violations"],
+    }
+    return [
+        f"{v['id']}: {len(v['nodes'])} × {v['nodes'][0]['html'][:120]} {v['nodes'][0]['failureSummary'][:200]}"
+        for v in axe.Axe().run(page, options=options).response["violations"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def axe():
+    return pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="axe-playwright-python, which brings axe-core, is not installed",
+    )
+
+
 @pytest.mark.parametrize("name, theme", [
     (HOME, "light"), (HOME, "dark"), (LESSON, "light"), (LESSON, "dark"), (LIBRARY, "light"), (LIBRARY, "dark"), (DIAGRAM, "light"), (DIAGRAM, "dark"),
     ("reference/model_ecg.html", "light"), ("reference/bibliography.html", "dark"),
     ("reference/results.html", "light"), ("library/index.html", "light"), ("search.html", "light"), ("404.html", "dark"),
 ])  # fmt: skip
-def test_accessible(address, chromium, name, theme):
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright",
-        reason="axe-playwright-python, which brings axe-core, is not installed",
-    )
+def test_accessible(address, chromium, axe, name, theme):
     context = chromium.new_context(
         viewport={"width": 1280, "height": 900}, color_scheme=theme, reduced_motion="reduce"
     )
     page = context.new_page()
     page.goto(address + name)
-    found = (
-        axe.Axe()
-        .run(
-            page,
-            options={
-                "runOnly": {"type": "tag", "values": AXE_RULES},
-                "resultTypes": ["violations"],
-            },
-        )
-        .response["violations"]
-    )
+    found = violations(page, axe)
     context.close()
-    assert [
-        f"{v['id']}: {len(v['nodes'])} × {v['nodes'][0]['html'][:120]} {v['nodes'][0]['failureSummary'][:200]}"
-        for v in found
-    ] == []
+    assert found == []
+
+
+@pytest.mark.slow
+def test_every_page_is_accessible(site, address, context, axe):
+    page, found = context.new_page(), {}
+    for path in browser.html_files(site):
+        name = path.relative_to(site).as_posix()
+        page.goto(address + name)
+        if offences := violations(page, axe):
+            found[name] = offences
+    assert found == {}
 
 
 def test_keyboard(address, context):
