@@ -50,11 +50,11 @@ def fit_camera(
     camera: Camera,  # with position and angle
     net: float,  # u of the net
     foot: float,  # v of the feet of a player in the middle of the court
-    tall: float,  # height of that player in the image, pixels
+    height: float,  # height of that player in the image, pixels
 ) -> Camera:
     "Pan, tilt and zoom that give a player of 1.85 m in the middle of the court this position and size."
     feet, head = camera.project(np.array([[0.0, 4.5, 0.0], [0.0, 4.5, 1.85]]))
-    focal = camera.focal * tall / (feet[1] - head[1])
+    focal = camera.focal * height / (feet[1] - head[1])
     zoomed = replace(camera, focal=focal, u0=net)
     return replace(zoomed, v0=camera.v0 + foot - zoomed.project(np.array([0, 4.5, 0]))[1])
 

@@ -46,8 +46,9 @@ def locate_ball(
     players = [k for k, name in enumerate(frame.actions) if name == action and in_team[k]]
     if not players:
         return None
-    left, top, wide, height = frame.boxes[who[0]]
-    return float(left + wide * (along if left_side else 1 - along)), float(top + down * height)
+    left, top, box_width, height = frame.boxes[players[0]]
+    along = along if left_team else 1 - along
+    return float(left + box_width * along), float(top + down * height)
 
 # %% ../../../nbs/lib/simulate/volleyball/scene.ipynb #b98d708f
 def _kit(style, team, is_libero):
