@@ -152,7 +152,7 @@ def _groups(words):
             numbers.append(value)
     return groups + ([(numbers, None)] if numbers else [])
 
-
+# %% ../../../nbs/lib/preprocessing/volleyball/annotations.ipynb #a9f98b38
 def _players(words, location, size):
     "Boxes, actions and faults of what follows the activity."
     boxes, actions, faults = [], [], []
