@@ -40,9 +40,9 @@ def command(
     folder = find_model(run, "plankton")
     from clfnb.tracks.plankton.network import Predictor
 
-    predictor = Predictor.load(folder, device).answer_for(share)
+    predictor = Predictor.load(folder, device).set_tau(share)
     answers, errors = predictor.predict(place, probs=probs)
-    if predictor.balanced is not None:
+    if predictor.balanced_tau is not None:
         say(use_of(predictor), err=True)
     return finish_prediction(answers, errors, csv, "images named", float_format="%.6g")
 
@@ -53,7 +53,7 @@ def use_of(
     "What the answers are for, and how to get the others."
     if predictor.tau:
         return f"tau {predictor.tau:g}: rare classes are not overlooked; --tau 0 is for counting"
-    other = f"--tau balanced ({predictor.balanced:g}) does not overlook the rare ones"
+    other = f"--tau balanced ({predictor.balanced_tau:g}) does not overlook the rare ones"
     return f"answers for counting; {other}"
 
 
