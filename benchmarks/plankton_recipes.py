@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from clfnb.data.balance import adjust_logits, balanced_sampler, log_prior
+from clfnb.data.images.augment import ImageInput
 from clfnb.data.images.datasets import loader
 from clfnb.evaluation.calibration import Temperature, softmax
+from clfnb.models.chest_xray import load_grey_body, make_grey_body
 from clfnb.settings import load_settings
 from clfnb.tracks.plankton.examples import parts, read_examples
-from clfnb.tracks.plankton.network import RECIPES, build_model, build_optimizer
+from clfnb.tracks.plankton.network import RECIPES, PlanktonNet, build_model, build_optimizer
 from clfnb.training.trainer import Trainer
 from clfnb.vision.predictor import probability_metrics
 from clfnb.vision.recipe import fit_stages, read_plan, trapezoid
@@ -43,22 +45,56 @@ VARIANTS = {
     "varied more, dropout 0.5": {"dropout": 0.5, "fall": 0.6},
     "varied more, half as long": {"plan": "48x8 64x15 96x9"},
     "varied more, no 48 px": {"plan": "64x20 96x30"},
+    "EfficientNet-Lite0, ImageNet": {"body": "imagenet", "plan": "96x25", "lr": 1e-3, "fall": 1.0},
+    "EfficientNet-Lite0, random": {"body": "random", "plan": "96x25", "lr": 1e-3, "fall": 1.0},
 }
+
+
+class LiteNet(torch.nn.Module):
+    "EfficientNet-Lite0 for grey images, with the sizes beside its last vector."
+
+    def __init__(self, classes, weights, dropout):
+        super().__init__()
+        name = "tf_efficientnet_lite0"
+        self.body = make_grey_body(name)
+        if weights == "imagenet":
+            load_grey_body(self.body, name, weights)
+        layers = [torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32), torch.nn.ReLU()]
+        self.size = torch.nn.Sequential(*layers)
+        self.head = torch.nn.Sequential(torch.nn.Dropout(dropout), torch.nn.Linear(1312, classes))
+
+    def forward(self, images, sizes):
+        return self.head(torch.cat([self.body(images), self.size(sizes)], dim=1))
+
+
+def build(how, classes, px):
+    "The model of a variant, and its optimizer."
+    look = {"px": px} | how["look"]
+    if how["body"]:
+        net = LiteNet(classes, how["body"], how["dropout"])
+        model = PlanktonNet(ImageInput(**look), net)
+        matrices = [value for value in model.parameters() if value.ndim > 1]
+        vectors = [value for value in model.parameters() if value.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": 0.05}]
+        groups += [{"params": vectors, "weight_decay": 0.0}]
+        return model, torch.optim.AdamW(groups, lr=how["lr"])
+    shape = {name: how[name] for name in ("widths", "blocks", "dropout")}
+    model = build_model(classes, **shape, **look)
+    return model, build_optimizer(model, how["lr"], how["decay"])
 
 
 def train(examples, split, how, seed, options):
     "One training; figures on the validation split."
-    how = RECIPE | {"decay": 0.1, "dropout": 0.2, "fall": 0.4, "power": 0.0} | how
+    defaults = {"decay": 0.1, "dropout": 0.2, "fall": 0.4, "power": 0.0, "body": ""}
+    how = RECIPE | defaults | how
     code, classes = examples.table.code.to_numpy(), len(examples.classes)
     sets = {name: examples.squares(split == name, how["size"]) for name in ("train", "val")}
     stages = read_plan(options.plan or how["plan"])
     torch.manual_seed(seed)
-    look = {"px": stages[-1][0], "dropout": how["dropout"]} | how["look"]
-    model = build_model(classes, widths=how["widths"], blocks=how["blocks"], **look)
+    model, optimizer = build(how, classes, stages[-1][0])
     y, rows = code[split == "train"], np.full((split == "train").sum(), "train")
     sampler = balanced_sampler(y, rows, how["power"]) if how["power"] else None
     batches = loader(sets["train"], how["batch"], shuffle=sampler is None, sampler=sampler)
-    optimizer = build_optimizer(model, how["lr"], how["decay"])
     factor = trapezoid(len(batches) * sum(n for _, n in stages), len(batches), how["fall"])
     trainer = Trainer(
         model,
