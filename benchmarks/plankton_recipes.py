@@ -123,10 +123,10 @@ def judge(logits, y, prior):
     even = softmax(adjust_logits(np.log(np.clip(probs, 1e-12, 1)), prior, 0.75))
     rare = probability_metrics(even, y).value
     return {
-        "accuracy": named["accuracy"],
-        "log_loss": named["log_loss"],
-        "balanced": named["balanced_accuracy"],
-        "balanced_tau": rare["balanced_accuracy"],
+        "accuracy": float(named["accuracy"]),
+        "log_loss": float(named["log_loss"]),
+        "balanced": float(named["balanced_accuracy"]),
+        "balanced_tau": float(rare["balanced_accuracy"]),
         "temperature": float(scale.temperature),
         "n": len(y),
     }
