@@ -21,15 +21,15 @@ from clfnb.data.images.datasets import loader
 from clfnb.evaluation.calibration import Temperature, softmax
 from clfnb.models.chest_xray import load_grey_body, make_grey_body
 from clfnb.settings import load_settings
-from clfnb.tracks.plankton.examples import parts, read_examples
+from clfnb.tracks.plankton.examples import assign_splits, read_examples
 from clfnb.tracks.plankton.network import RECIPES, PlanktonNet, build_model, build_optimizer
 from clfnb.training.trainer import Trainer
 from clfnb.vision.predictor import probability_metrics
 from clfnb.vision.recipe import fit_stages, read_plan, trapezoid
 from clfnb.vision.views import logits_of
 
-WIDE = {"widths": (48, 96, 192, 384), "blocks": (1, 1, 2, 1), "size": 64, "look": {}}
-PLAIN = {"look": {"antialias": True}}
+WIDE = {"widths": (48, 96, 192, 384), "blocks": (1, 1, 2, 1), "size": 64, "augment": {}}
+PLAIN = {"augment": {"antialias": True}}
 RECIPE = RECIPES["hour"]
 VARIANTS = {
     "before": WIDE | {"plan": "32x8 48x10 64x22"},
@@ -69,17 +69,17 @@ class LiteNet(torch.nn.Module):
 
 def build(how, classes, px):
     "The model of a variant, and its optimizer."
-    look = {"px": px} | how["look"]
+    augment = {"px": px} | how["augment"]
     if how["body"]:
         net = LiteNet(classes, how["body"], how["dropout"])
-        model = PlanktonNet(ImageInput(**look), net)
+        model = PlanktonNet(ImageInput(**augment), net)
         matrices = [value for value in model.parameters() if value.ndim > 1]
         vectors = [value for value in model.parameters() if value.ndim < 2]
         groups = [{"params": matrices, "weight_decay": 0.05}]
         groups += [{"params": vectors, "weight_decay": 0.0}]
         return model, torch.optim.AdamW(groups, lr=how["lr"])
     shape = {name: how[name] for name in ("widths", "blocks", "dropout")}
-    model = build_model(classes, **shape, **look)
+    model = build_model(classes, **shape, **augment)
     return model, build_optimizer(model, how["lr"], how["decay"])
 
 
@@ -134,7 +134,7 @@ def judge(logits, y, prior):
 
 def exploration_split(examples):
     "Train and val within all but the test split of seed 19."
-    whole = parts(examples, {"train": 0.85, "val": 0.05, "test": 0.1}, seed=19)
+    whole = assign_splits(examples, {"train": 0.85, "val": 0.05, "test": 0.1}, seed=19)
     code, split, rng = examples.table.code.to_numpy(), np.array(whole), np.random.default_rng(7)
     split[whole != "test"] = "train"
     for one in np.unique(code):

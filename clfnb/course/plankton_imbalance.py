@@ -129,5 +129,5 @@ def treatments(
     values = [*runs.accuracy, *runs.balanced_accuracy]
     yield all(is_number(v, 0, 1) for v in values), "Both measures lie between 0 and 1."
     mean = runs.groupby("treatment")[["accuracy", "balanced_accuracy"]].mean()
-    yield mean.balanced_accuracy.drop("none").max() > mean.balanced_accuracy["none"], "No treatment helps the rare classes: is the training part treated, or the test part?"  # fmt: skip
+    yield mean.balanced_accuracy.drop("none").max() > mean.balanced_accuracy["none"], "No treatment helps the rare classes: is the training split treated, or the test split?"  # fmt: skip
     yield mean.accuracy["none"] > mean.accuracy.min(), "No treatment costs any accuracy, which is too good: is the balanced accuracy measured on a test of the same frequencies?"  # fmt: skip

@@ -71,7 +71,7 @@ def muon(
 
 # %% ../../nbs/lib/vision/recipe.ipynb #3168d679
 def fit_stages(
-    trainer,  # a `clfnb.training.trainer.Trainer`; its model has an input layer `look` with `px`
+    trainer,  # a `clfnb.training.trainer.Trainer`; its model has an `input_layer` with `px`
     train,  # loader of the training part
     val,  # loader of the validation part
     plan: list[tuple[int, int]],  # from `read_plan`
@@ -80,7 +80,7 @@ def fit_stages(
     "Train stage by stage. The model keeps its last weights and the resolution of the last stage."
     end = 0
     for px, epochs in plan:
-        trainer.model.look.px, end = px, end + epochs
+        trainer.model.input_layer.px, end = px, end + epochs
         history = trainer.fit(train, val, epochs=end, **options)
     return history
 

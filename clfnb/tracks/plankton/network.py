@@ -28,11 +28,11 @@ class PlanktonNet(nn.Module):
 
     def __init__(
         self,
-        look: ImageInput,  # bytes to ink, varied in training
+        input_layer: ImageInput,  # bytes to ink, augmented in training
         net: nn.Module,  # ink and sizes to logits; has `embed`
     ):
         super().__init__()
-        self.look, self.net = look, net.to(memory_format=torch.channels_last)
+        self.input_layer, self.net = input_layer, net.to(memory_format=torch.channels_last)
 
     def forward(
         self,
@@ -40,14 +40,14 @@ class PlanktonNet(nn.Module):
         turn: float = 0.0,  # degrees by which images are turned in evaluation mode
     ) -> torch.Tensor:  # (batch, classes) logits
         "Class scores."
-        return self.net(*self.look(*inputs, turn))
+        return self.net(*self.input_layer(*inputs, turn))
 
     def embed(
         self,
         inputs: tuple,  # images as bytes, and their sizes
     ) -> torch.Tensor:  # (batch, features)
         "The vector of each image before the last layer."
-        return self.net.embed(*self.look(*inputs))
+        return self.net.embed(*self.input_layer(*inputs))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #6515931d
 def build_model(
@@ -58,13 +58,13 @@ def build_model(
     dropout: float = 0.2,  # share of the last vector switched off in training
     pyramid: tuple[int, ...] = (),  # levels of spatial pyramid pooling; none: mean and maximum
     backbone: str = "",  # a network of torchvision instead, without weights, as `Transfer` takes it
-    **look,  # arguments of `ImageInput`
+    **augment,  # arguments of `ImageInput`
 ) -> nn.Module:
     "The residual network of lesson 2 with its input layer, or the study's network."
     if backbone:
         return Transfer(backbone, classes, None, px=px)
     return PlanktonNet(
-        ImageInput(px, **look),
+        ImageInput(px, **augment),
         ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout, pyramid=tuple(pyramid)),
     )
 
@@ -80,7 +80,7 @@ RECIPES = {
         "precision": "auto",
         "images": None,
         "size": 64,
-        "look": {},
+        "augment": {},
     },
     "hour": {
         "plan": "48x15 64x30 96x18",
@@ -92,7 +92,7 @@ RECIPES = {
         "precision": "bf16-mixed",
         "images": 21000,
         "size": 96,
-        "look": {
+        "augment": {
             "zoom": 0.2,
             "stretch": 0.14,
             "shift": 0.15,
@@ -156,7 +156,7 @@ class Predictor(ImagePredictor):
         self,
         data: SquareData,  # of `data`
     ) -> np.ndarray:  # (n, classes)
-        "What the network says: over sixteen views, or of the images as they lie for the study's."
+        "Logits, averaged over sixteen views; for the study's network of the image itself."
         if not isinstance(self.model, Transfer):
             return super().logits(data)
         return logits_of(self.model, data, None, 32, self.device)
