@@ -1,4 +1,4 @@
-"""The exercises of lesson 2: questions, solutions, and checks that are checked
+"""The exercises of lesson 2: questions, solutions, and tested checks
 
 Docs: https://clfnb.github.io/clfnb/lib/course/plankton_imbalance.html.md"""
 
@@ -26,7 +26,7 @@ def inverse_weights(
     yield callable(class_weights), "Give a function: def class_weights(counts): ..."
     counts = np.array([700, 90, 9, 1])
     found = np.asarray(class_weights(counts), float)
-    yield found.shape == (4,), "One weight a class."
+    yield found.shape == (4,), "One weight per class."
     yield (np.diff(found) > 0).all(), "The rarer the class, the larger its weight; yours are not in that order."  # fmt: skip
     yield np.allclose(found * counts, found[0] * counts[0]), "Inversely proportional: all images of a class together should weigh as much as those of another."  # fmt: skip
     yield not np.isclose(found.mean(), 1), "The mean over the *classes* is 1; asked for is the mean over the images."  # fmt: skip
@@ -70,7 +70,7 @@ def balanced(
 def adjusted(
     adjust,  # the learner's function
 ):
-    "Take the frequencies out."
+    "Remove the class frequencies."
     yield callable(adjust), "Give a function: def adjust(logits, counts, tau): ..."
     rng = np.random.default_rng(1)
     logits, counts = rng.normal(0, 2, (50, 4)), np.array([800, 150, 40, 10])
