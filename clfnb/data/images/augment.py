@@ -1,4 +1,4 @@
-"""The same animal, seen otherwise: turned, mirrored, stretched, on the device and a batch at a time
+"""Augmentation of whole batches on the device: rotation, reflection, scale, shift, erasing
 
 Docs: https://clfnb.github.io/clfnb/lib/data/images/augment.html.md"""
 

@@ -1,4 +1,4 @@
-"""A folder of classes with a long tail, made on the spot
+"""A simulated folder of classes with a long tail
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/plankton/folder.html.md"""
 
