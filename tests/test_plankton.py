@@ -32,7 +32,7 @@ from clfnb.models.convolutional import ResidualNet
 from clfnb.models.pretrained import Transfer
 from clfnb.preprocessing.images import crop_or_pad, fit, read_image
 from clfnb.simulate.plankton.folder import write
-from clfnb.tracks.plankton.examples import parts, read_examples
+from clfnb.tracks.plankton.examples import assign_splits, read_examples
 from clfnb.tracks.plankton.network import Predictor, build_model, model_config
 from clfnb.tracks.plankton.transfer import train_two_phases
 from clfnb.training.checkpoints import save_model
@@ -72,7 +72,7 @@ def test_a_linear_model_on_thumbnails_stays_below_70_percent(tmp_path):
         cv2.resize(images.images[i], (8, 8), interpolation=cv2.INTER_AREA).ravel() / 255
         for i in range(len(images))
     ]
-    part, y = parts(images, {"train": 0.7, "test": 0.3}), images.table.code.to_numpy()
+    part, y = assign_splits(images, {"train": 0.7, "test": 0.3}), images.table.code.to_numpy()
     x, train = np.array(small), part == "train"
     scores = []
     for c in (0.01, 0.1, 1.0):
@@ -112,7 +112,7 @@ def test_two_files_of_one_image_stay_on_one_side(tmp_path, folder):
         by_file[f"copepod/{path.name}"] == by_file[f"egg/twin_{path.name}"] for path in first
     )
     for seed in range(5):
-        part = pd.Series(parts(found, seed=seed), index=found.table.file)
+        part = pd.Series(assign_splits(found, seed=seed), index=found.table.file)
         assert all(part[f"copepod/{path.name}"] == part[f"egg/twin_{path.name}"] for path in first)
     apart = np.where(found.table.file.str.contains("twin"), "test", "train")
     with pytest.raises(LeakError):
@@ -121,7 +121,7 @@ def test_two_files_of_one_image_stay_on_one_side(tmp_path, folder):
 
 def test_every_class_stands_in_every_part(examples):
     counts = pd.crosstab(
-        examples.table.label, parts(examples, {"train": 0.7, "val": 0.15, "test": 0.15})
+        examples.table.label, assign_splits(examples, {"train": 0.7, "val": 0.15, "test": 0.15})
     )
     assert (counts >= 1).all().all()
 
@@ -516,7 +516,7 @@ def test_real_folder_is_read_whole_and_split_without_leaks(tmp_path):
     assert (
         2 <= (same > 1).sum() < 200 and same.max() < 10
     )  # a few twins, no chains of unlike images
-    part = parts(found)
+    part = assign_splits(found)
     counts = pd.crosstab(found.table.label, part)
     assert (counts[["train", "val", "test"]] >= 1).all().all()
     share = counts.div(counts.sum(axis=1), axis=0)
