@@ -68,5 +68,5 @@ def parse_tau(
     except ValueError:
         fraction = -1.0
     if not 0 <= fraction <= 2:
-        raise Mistyped(f"--tau {text}: expected a number from 0 to 2, or balanced")
+        raise UsageError(f"--tau {text}: expected a number from 0 to 2, or balanced")
     return fraction
