@@ -46,7 +46,7 @@ from .course.commands import COMMANDS
 from .files import write_file
 from .registry import Track
 from .settings import load_settings
-from .text import printable, say, unbreakable
+from .text import printable, say, tolerate_closed_pipe
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
 @click.group(
@@ -67,7 +67,7 @@ def main(
     args: list[str] | None = None,  # the words after `clfnb`; None for those of this process
 ) -> int:  # the exit code: 0, 1, 2, or 128 and the number of the signal that ended it
     "The `clfnb` command. An interrupt ends with 130, as it does in a shell."
-    with unbreakable():
+    with tolerate_closed_pipe():
         try:
             return int(cli.main(args=args, prog_name="clfnb", standalone_mode=False) or 0)
         except click.Abort as error:

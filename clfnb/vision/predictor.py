@@ -17,9 +17,9 @@ import pandas as pd
 from fastcore.basics import patch
 from torch import nn
 
-from ..data.images.datasets import SquareData, squares
+from ..data.images.datasets import SquareDataset, squares
 from ..data.images.decode import decode
-from ..data.images.folders import found_images
+from ..data.images.folders import find_images
 from ..evaluation.calibration.inputs import softmax
 from ..evaluation.calibration.predictions import read_predictions
 from ..evaluation.intervals import draw_weights, percentile_interval
@@ -147,15 +147,15 @@ def probs(
 def data(
     self: ImagePredictor,
     images,  # decoded `PackedImages`
-) -> SquareData:
+) -> SquareDataset:
     "The images as the network wants them."
-    return SquareData(squares(images, self.size), images.shapes, np.zeros(len(images)))
+    return SquareDataset(squares(images, self.size), images.shapes, np.zeros(len(images)))
 
 
 @patch
 def logits(
     self: ImagePredictor,
-    data: SquareData,  # of `data`
+    data: SquareDataset,  # of `data`
 ) -> np.ndarray:  # (n, classes)
     "What the network says, the mean over sixteen views."
     return logits_of(self.model, data, device=self.device)
@@ -217,7 +217,7 @@ def name_images(
     chunk: int = 512,  # images held in memory at a time
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and what was left out and why
     "Name all images of a folder. Raises `FileNotFoundError` where there are none."
-    paths = found_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
+    paths = find_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
     tables = [predictor.table(np.zeros((0, len(predictor.classes))), [], probs)]
     errors = []
     for start in range(0, len(paths), chunk):

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/data/images/folders.html.md"""
 
 # %% auto #0
 __all__ = ['PATHS', 'LABELS', 'PARTS', 'label_tables', 'read_table', 'from_table', 'extract_bins', 'image_table',
-           'label_tables_of', 'has_bins', 'found_images']
+           'label_tables_in_file', 'has_ifcb_bins', 'find_images']
 
 # %% ../../../nbs/lib/data/images/folders.ipynb #c46e3408
 import hashlib
@@ -179,11 +179,11 @@ def image_table(
     """
     place = Path(place)
     if place.is_file():
-        return _only_table(label_tables_of(place), place)
+        return _only_table(label_tables_in_file(place), place)
     if not place.is_dir():
         raise FileNotFoundError(f"{place}: expected images, found no such folder")
     folder = place / "imgs" if (place / "imgs").is_dir() else place
-    if has_bins(folder):
+    if has_ifcb_bins(folder):
         return _bins_table(folder, cache_dir or load_settings().cache_dir)
     if tables := label_tables(folder):
         return _only_table(tables, folder)
@@ -193,7 +193,7 @@ def image_table(
     return class_table(folder)
 
 
-def label_tables_of(
+def label_tables_in_file(
     path: Path,  # one table
 ) -> list:  # as `label_tables`
     "The one table of a file."
@@ -237,19 +237,19 @@ def _split_table(folder, inside):
     return table
 
 # %% ../../../nbs/lib/data/images/folders.ipynb #eb4ac75c
-def has_bins(
+def has_ifcb_bins(
     place: Path,  # a folder
 ) -> bool:
     "Whether there are IFCB bins in it, at any depth."
     return any(name.lower().endswith(".adc") for _, names in walk(place, []) for name in names)
 
 
-def found_images(
+def find_images(
     place: str | Path,  # a folder, or one file
 ) -> list[Path]:
     "All images of a place, the regions of IFCB bins too. Raises `FileNotFoundError` where there is none."
     place = Path(place)
-    if not place.is_dir() or not has_bins(place):
+    if not place.is_dir() or not has_ifcb_bins(place):
         return image_files(place)
     return extract_bins(place, _cached(place, load_settings().cache_dir))
 
