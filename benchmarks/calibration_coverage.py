@@ -12,7 +12,7 @@ from clfnb.evaluation.calibration import classwise_ece, ece, metric_interval, sm
 from clfnb.evaluation.calibration.errors import bin_edges, bin_numbers
 from clfnb.evaluation.calibration.smooth import smooth_error
 
-SIZES, STRENGTHS, DRAWS, CLASSES = (100, 1000, 10_000), (0, 0.02, 0.05, 0.1, 0.3), 200, 5
+SIZES, DRAWS, CLASSES = (100, 1000, 10_000), 200, 5
 
 
 def confident(rng, n):
@@ -63,9 +63,9 @@ def by_class(p, truth) -> float:
 
 
 MEASURES = {
-    "ece": (ece, binned, BINARY),
-    "smooth": (smooth_ece, smooth, BINARY),
-    "classwise": (classwise_ece, by_class, SEVERAL),
+    "ece": (ece, binned, BINARY, (0, 0.02, 0.05, 0.1, 0.3)),
+    "smooth": (smooth_ece, smooth, BINARY, (0, 0.05, 0.3)),
+    "classwise": (classwise_ece, by_class, SEVERAL, (0, 0.05, 0.3)),
 }
 
 
@@ -78,10 +78,10 @@ def labels(rng, truth):
 
 def main(measure: str = "ece", studies: str = "300") -> None:
     "Print a row for each world, strength of the error and size."
-    metric, true_error, worlds = MEASURES[measure]
+    metric, true_error, worlds, strengths = MEASURES[measure]
     rows = []
     for name, (draw, shape) in worlds.items():
-        for strength in STRENGTHS:
+        for strength in strengths:
             truth = lambda p, t=strength, s=shape: np.clip(p + t * s(p), 0, 1)  # noqa: E731
             large = draw(np.random.default_rng(9), 2_000_000)
             wanted = true_error(large, truth(large))

@@ -19,14 +19,14 @@ class NotTrainingData(ValueError):
 
 
 def check_training(
-    split,  # (n,) the name of each example's part
+    split,  # (n,) the split of each example
     n: int,  # examples that are to be balanced
 ) -> None:
     'Raise `NotTrainingData`, naming the first row, unless every example is in the part "train".'
     split = np.asarray(split)
     if split.shape != (n,):
         raise ValueError(
-            f"part: expected the name of each of {n} examples' part, found shape {split.shape}"
+            f"split: expected the split of each of {n} examples, found shape {split.shape}"
         )
     other = np.flatnonzero(split != "train")
     if len(other):
@@ -58,7 +58,7 @@ def class_counts(
 # %% ../../nbs/lib/data/balance.ipynb #2725bb94
 def class_weights(
     labels,  # (n,) class numbers 0..classes-1
-    split,  # (n,) the name of each example's part, all "train"
+    split,  # (n,) the split of each example, all "train"
     classes: int,  # how many there are
     how: str = "inverse",  # "inverse" frequency or "effective" number
     beta: float = 0.999,  # of the effective number, 0..1
@@ -82,7 +82,7 @@ def class_weights(
 # %% ../../nbs/lib/data/balance.ipynb #dffb3b7c
 def resample(
     labels,  # (n,) class numbers or names
-    split,  # (n,) the name of each example's part, all "train"
+    split,  # (n,) the split of each example, all "train"
     min_count: int | None = None,  # images of each class; None leaves the rare alone
     max_count: int | None = None,  # images of each class; None leaves the frequent alone
     seed: int = 0,  # decides every draw
@@ -121,7 +121,7 @@ def resample(
 # %% ../../nbs/lib/data/balance.ipynb #9669146b
 def balanced_sampler(
     labels,  # (n,) class numbers 0..classes-1
-    split,  # (n,) the name of each example's part, all "train"
+    split,  # (n,) the split of each example, all "train"
     power: float = 1.0,  # 0 leaves the frequencies, 1 makes them equal
 ):  # a torch `WeightedRandomSampler` with a generator, for a `DataLoader`
     "Draw rare classes more often. Raises `NotTrainingData`, and `ValueError` for a power outside 0..1."
@@ -138,7 +138,7 @@ def balanced_sampler(
 def smote(
     vectors: np.ndarray,  # (n, features) embeddings of the training part
     labels,  # (n,) class numbers
-    split,  # (n,) the name of each example's part, all "train"
+    split,  # (n,) the split of each example, all "train"
     min_count: int,  # vectors of each class afterwards
     neighbours: int = 5,  # among which the second vector is drawn
     seed: int = 0,  # decides every draw
@@ -174,7 +174,7 @@ def smote(
 def informed_rows(
     vectors: np.ndarray,  # (n, features) embeddings of the training part
     labels,  # (n,) class numbers
-    split,  # (n,) the name of each example's part, all "train"
+    split,  # (n,) the split of each example, all "train"
     how: str = "tomek",  # "tomek" or "nearmiss"
     max_count: int | None = None,  # examples of each class after NearMiss
 ) -> np.ndarray:  # (m,) row numbers, sorted
@@ -232,7 +232,7 @@ class FocalLoss(nn.Module):
 # %% ../../nbs/lib/data/balance.ipynb #1f887efa
 def log_prior(
     labels,  # (n,) class numbers 0..classes-1
-    split,  # (n,) the name of each example's part, all "train"
+    split,  # (n,) the split of each example, all "train"
     classes: int,  # how many there are
 ) -> torch.Tensor:  # (classes,) float32
     """Logarithms of the class frequencies.

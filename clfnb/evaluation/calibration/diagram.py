@@ -51,7 +51,7 @@ class Reliability:
     table: pd.DataFrame
     ece: Estimate  # expected calibration error with its interval
     floor: NoiseFloor  # what a calibrated model would show
-    stated: np.ndarray  # (n,) the stated probabilities
+    confidence: np.ndarray  # (n,) the stated probabilities
 
     @property
     def gap(self) -> float:
@@ -76,33 +76,33 @@ def reliability_curve(
     weights=None,  # (n,) how much each example counts; None counts each once
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
-    stated, happened = events(probs, y, label)
+    confidence, outcome = events(probs, y, label)
     check_request(ece, draws)
-    edges, rng = bin_edges(stated, n_bins, bins), np.random.default_rng(seed)
-    weights = check_weights(weights, len(stated))
-    sums = bin_sums(stated, happened, edges, weights)
-    redrawn = resampled_sums(stated, happened, edges, draws, rng, groups, weights)
-    calibrated = calibrated_sums(stated, edges, draws, rng, weights)
+    edges, rng = bin_edges(confidence, n_bins, bins), np.random.default_rng(seed)
+    weights = check_weights(weights, len(confidence))
+    sums = bin_sums(confidence, outcome, edges, weights)
+    redrawn = resampled_sums(confidence, outcome, edges, draws, rng, groups, weights)
+    calibrated = calibrated_sums(confidence, edges, draws, rng, weights)
     shown = error_from_sums(calibrated)
-    n = np.bincount(bin_numbers(stated, edges), minlength=len(edges) - 1)
+    n = np.bincount(bin_numbers(confidence, edges), minlength=len(edges) - 1)
     table = pd.DataFrame(
         {"low": edges[:-1], "high": edges[1:], "n": n, "weight": sums[0] / sums[0].sum()}
         | _columns(sums, redrawn, calibrated, level)
     )
     floor = NoiseFloor(float(shown.mean()), float(np.quantile(shown, 0.95)))
-    return Reliability(table, binned_interval(sums, redrawn, calibrated, level), floor, stated)
+    return Reliability(table, binned_interval(sums, redrawn, calibrated, level), floor, confidence)
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #de5dc9cb
 def _columns(sums, redrawn, calibrated, level):
     "Mean confidence, share, and both bands of each bin; NaN where it is empty."
-    n, stated, happened, *squares = sums
+    n, confidence, outcome, *squares = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         count = n**2 / squares[0] if squares else n
-        share = happened / n
+        share = outcome / n
         bootstrap = percentile_interval(redrawn[:, 2] / redrawn[:, 0], level)
         band = percentile_interval(calibrated[:, 2] / n, level)
-        confidence = stated / n
-    alike, full = (happened == 0) | np.isclose(happened, n), n > 0
+        confidence = confidence / n
+    alike, full = (outcome == 0) | np.isclose(outcome, n), n > 0
     hits = np.where(full, np.clip(np.where(full, share, 0), 0, 1) * np.where(full, count, 0), 0)
     sure = np.array(wilson(hits, np.where(full, count, 0), level))
     low, high = np.where(alike, sure, bootstrap)
@@ -248,7 +248,7 @@ def _strip(ax, curves, colours, x_label):
         edges = (
             edges if np.ptp(np.diff(edges)) < 1e-9 else np.linspace(0, 1, 41)
         )  # bins of equal mass would all be equally high
-        counts = np.bincount(bin_numbers(curve.stated, edges), minlength=len(edges) - 1)
+        counts = np.bincount(bin_numbers(curve.confidence, edges), minlength=len(edges) - 1)
         most = max(most, counts.max())
         if len(curves) == 1:
             full, inset = counts > 0, 0.04 * np.diff(edges)
@@ -342,7 +342,7 @@ def reliability_diagram(
         for p in given.values()
     ]
     binary = np.ndim(next(iter(given.values()))) == 1
-    words = _axis_labels(label, names, binary, len(curves[0].stated))
+    words = _axis_labels(label, names, binary, len(curves[0].confidence))
     if ax is not None and ax.get_ylabel() not in ("", words[1]):
         found = f"found curves of {ax.get_ylabel()!r} beside {words[1]!r}"
         raise ValueError(f"ax: expected the same event for all curves, {found}")

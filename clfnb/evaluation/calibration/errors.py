@@ -22,7 +22,7 @@ from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #9ce3c44d
 def bin_edges(
-    stated: np.ndarray,  # (n,) stated probabilities, 0..1
+    confidence: np.ndarray,  # (n,) stated probabilities, 0..1
     n_bins: int = 15,  # number of bins, at least 1
     bins: str = "width",  # "width": equally wide; "mass": equally full
 ) -> np.ndarray:  # (n_bins + 1,) from 0 to 1, not falling
@@ -36,44 +36,44 @@ def bin_edges(
         raise ValueError(f"bins: expected 'width' or 'mass', found {bins!r}")
     edges = np.linspace(0, 1, n_bins + 1)
     if bins == "mass":
-        edges[1:-1] = np.quantile(stated, edges[1:-1])
+        edges[1:-1] = np.quantile(confidence, edges[1:-1])
     return edges
 
 
 def bin_numbers(
-    stated: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) stated probabilities
     edges: np.ndarray,  # (n_bins + 1,) not falling
 ) -> np.ndarray:  # (n,) int, 0..n_bins-1
     "Which bin each probability falls into: above the lower edge, up to and with the upper one."
     k = len(edges) - 1
     if not np.array_equal(edges, np.linspace(0, 1, k + 1)):
-        return np.searchsorted(edges[1:-1], stated, side="left")
+        return np.searchsorted(edges[1:-1], confidence, side="left")
     guess = np.clip(
-        np.ceil(stated * k).astype(np.intp) - 1, 0, k - 1
+        np.ceil(confidence * k).astype(np.intp) - 1, 0, k - 1
     )  # equally wide: computed, then put right at the edges
     return (
         guess
-        - ((stated <= edges[guess]) & (guess > 0))
-        + ((stated > edges[guess + 1]) & (guess < k - 1))
+        - ((confidence <= edges[guess]) & (guess > 0))
+        + ((confidence > edges[guess + 1]) & (guess < k - 1))
     )
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #418bea52
 def bin_sums(
-    stated: np.ndarray,  # (n,) stated probabilities
-    happened: np.ndarray,  # (n,) bool
+    confidence: np.ndarray,  # (n,) stated probabilities
+    outcome: np.ndarray,  # (n,) bool
     edges: np.ndarray,  # (n_bins + 1,)
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
 ) -> np.ndarray:  # (3, n_bins) examples, sum of stated, how often it happened
     "The three sums of each bin; with weights a fourth, that of their squares."
-    where, k = bin_numbers(stated, edges), len(edges) - 1
+    where, k = bin_numbers(confidence, edges), len(edges) - 1
     if weights is not None:
-        terms = (weights, weights * stated, weights * happened, weights**2)
+        terms = (weights, weights * confidence, weights * outcome, weights**2)
         return np.stack([np.bincount(where, term, k) for term in terms])
     return np.stack(
         [
             np.bincount(where, minlength=k),
-            np.bincount(where, stated, k),
-            np.bincount(where[happened], minlength=k),
+            np.bincount(where, confidence, k),
+            np.bincount(where[outcome], minlength=k),
         ]
     )
 
@@ -83,8 +83,8 @@ def error_from_sums(
     norm=1,  # 1, 2 or "max"
 ) -> np.ndarray:  # (...) the calibration error; NaN without examples
     "Calibration error of one or many sets of bins. Raises `ValueError` for another norm."
-    n, stated, happened = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
-    total, gap = n.sum(-1), np.abs(happened - stated)
+    n, confidence, outcome = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
+    total, gap = n.sum(-1), np.abs(outcome - confidence)
     with np.errstate(invalid="ignore", divide="ignore"):
         if norm == 1:
             return gap.sum(-1) / total
@@ -107,9 +107,9 @@ def ece(
     """Expected calibration error of the answers (Guo 2017, arXiv 1706.04599); of class 1 for
     `(n,)`. Raises `ValueError` for bad input.
     """
-    stated, happened = events(probs, y)
-    weights = check_weights(weights, len(stated))
-    sums = bin_sums(stated, happened, bin_edges(stated, n_bins, bins), weights)
+    confidence, outcome = events(probs, y)
+    weights = check_weights(weights, len(confidence))
+    sums = bin_sums(confidence, outcome, bin_edges(confidence, n_bins, bins), weights)
     return Measure(error_from_sums(sums, norm), "distance")
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #891675d6
@@ -118,10 +118,10 @@ def debiased_from_sums(
     norm=2,  # 2 or 1
 ) -> np.ndarray:  # (...) the corrected error, not below 0; NaN without examples
     "Calibration error less what chance adds. Raises `ValueError` for another norm."
-    n, stated, happened, *squares = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
+    n, confidence, outcome, *squares = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = n / n.sum(-1, keepdims=True)
-        accuracy, gap = happened / n, np.abs(happened - stated) / n
+        accuracy, gap = outcome / n, np.abs(outcome - confidence) / n
         count = n**2 / squares[0] if squares else n  # as many equal weights would scatter as much
         several = count > 1 + 1e-9
         noise = accuracy * (1 - accuracy) / (count - 1)
@@ -155,14 +155,14 @@ def debiased_ece(
 
     Raises `ValueError` for bad input.
     """
-    stated, happened = events(probs, y)
-    edges, weights = bin_edges(stated, n_bins, bins), check_weights(weights, len(stated))
-    sums = bin_sums(stated, happened, edges, weights)
+    confidence, outcome = events(probs, y)
+    edges, weights = bin_edges(confidence, n_bins, bins), check_weights(weights, len(confidence))
+    sums = bin_sums(confidence, outcome, edges, weights)
     value = debiased_from_sums(sums, norm)
-    alone = int((np.bincount(bin_numbers(stated, edges)) == 1).sum())
-    if alone > ALONE * len(stated):
+    alone = int((np.bincount(bin_numbers(confidence, edges)) == 1).sum())
+    if alone > ALONE * len(confidence):
         reason = (
-            f"{alone} of {len(stated)} examples are alone in their bin: too few for an estimate"
+            f"{alone} of {len(confidence)} examples are alone in their bin: too few for an estimate"
         )
         return Measure(np.nan, "distance", reason=reason)
     return Measure(value, "distance", float(error_from_sums(sums, norm)), norm)
@@ -176,8 +176,8 @@ def gap_from_sums(
     norm=1,  # has no meaning here
 ) -> np.ndarray:  # (...) mean stated less share
     "The signed gap of one or many sets of bins."
-    n, stated, happened = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
-    return (stated - happened).sum(-1) / n.sum(-1)
+    n, confidence, outcome = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
+    return (confidence - outcome).sum(-1) / n.sum(-1)
 
 
 def confidence_gap(
@@ -186,8 +186,8 @@ def confidence_gap(
     weights=None,  # (n,) how much each example counts; None counts each once
 ) -> float:  # -1 to 1
     "Mean confidence less accuracy; for `(n,)` mean probability of class 1 less its share. Raises `ValueError` for bad input."
-    stated, happened = events(probs, y)
-    sums = bin_sums(stated, happened, np.array([0.0, 1.0]), check_weights(weights, len(stated)))
+    confidence, outcome = events(probs, y)
+    sums = bin_sums(confidence, outcome, np.array([0.0, 1.0]), check_weights(weights, len(confidence)))
     return Measure(gap_from_sums(sums))
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #03191db1
@@ -214,9 +214,9 @@ def class_sums(
     "The three sums of each bin of each class."
     sums = np.empty((probs.shape[1], 3, n_bins))
     for k in range(len(sums)):  # class by class: no second table of all of them is held
-        here, stated = where[:, k], probs[:, k] if weights is None else weights * probs[:, k]
+        here, confidence = where[:, k], probs[:, k] if weights is None else weights * probs[:, k]
         sums[k, 0] = np.bincount(here, weights, n_bins)
-        sums[k, 1] = np.bincount(here, stated, n_bins)
+        sums[k, 1] = np.bincount(here, confidence, n_bins)
         sums[k, 2] = 0
     of_truth = np.bincount(y * n_bins + where[np.arange(len(y)), y], weights, sums[:, 2].size)
     sums[:, 2] = of_truth.reshape(-1, n_bins)

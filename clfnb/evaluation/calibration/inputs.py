@@ -115,11 +115,11 @@ def events(
             f"label: expected a class number of probs with shape {probs.shape}, found {label}"
         )
     if probs.ndim == 1:
-        stated, happened = (1 - probs, y == 0) if label == 0 else (probs, y == 1)
+        confidence, outcome = (1 - probs, y == 0) if label == 0 else (probs, y == 1)
     else:
         answer = probs.argmax(axis=1) if label is None else np.full(len(probs), label)
-        stated, happened = probs[np.arange(len(probs)), answer], answer == y
-    return np.minimum(stated, 1, dtype=np.float64), happened
+        confidence, outcome = probs[np.arange(len(probs)), answer], answer == y
+    return np.minimum(confidence, 1, dtype=np.float64), outcome
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #ab8d1d76
 def check_weights(

@@ -109,8 +109,8 @@ def brier_decomposition(
     )
     parts = np.sum(
         [
-            _parts(np.clip(stated.astype(np.float64), 0, 1), happened, n_bins, bins)
-            for stated, happened in columns
+            _parts(np.clip(confidence.astype(np.float64), 0, 1), outcome, n_bins, bins)
+            for confidence, outcome in columns
         ],
         axis=0,
     )
@@ -120,16 +120,16 @@ def brier_decomposition(
     )
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #9abcff24
-def _parts(stated, happened, n_bins, bins):
-    where, share = bin_numbers(stated, bin_edges(stated, n_bins, bins)), happened.mean()
+def _parts(confidence, outcome, n_bins, bins):
+    where, share = bin_numbers(confidence, bin_edges(confidence, n_bins, bins)), outcome.mean()
     n = np.bincount(where, minlength=n_bins)
     full = n > 0
-    weight, n = n[full] / len(stated), n[full]
+    weight, n = n[full] / len(confidence), n[full]
     mean, frequency = (
-        np.bincount(where, values, n_bins)[full] / n for values in (stated, happened)
+        np.bincount(where, values, n_bins)[full] / n for values in (confidence, outcome)
     )
     return (
-        ((stated - happened) ** 2).mean(),
+        ((confidence - outcome) ** 2).mean(),
         weight @ (mean - frequency) ** 2,
         weight @ (frequency - share) ** 2,
         share * (1 - share),

@@ -38,10 +38,10 @@ def _kernel(sigma):
     return rfft(period), left, t - left
 
 
-def _on_grid(stated, values, m):
+def _on_grid(confidence, values, m):
     "Values put on a grid over 0..1, each shared between its neighbours."
-    left = (stated * (m - 1)).astype(int).clip(0, m - 2)
-    right_share = stated * (m - 1) - left
+    left = (confidence * (m - 1)).astype(int).clip(0, m - 2)
+    right_share = confidence * (m - 1) - left
     return np.bincount(left, (1 - right_share) * values, m) + np.bincount(
         left + 1, right_share * values, m
     )
@@ -50,12 +50,12 @@ def _on_grid(stated, values, m):
 class _Residuals:
     "Residuals and examples of one test set, transformed once for each grid."
 
-    def __init__(self, stated, happened, weights=None):
-        weights = np.ones(len(stated)) if weights is None else weights
-        self.stated, self.weights, self.residuals, self.spectra = (
-            stated,
+    def __init__(self, confidence, outcome, weights=None):
+        weights = np.ones(len(confidence)) if weights is None else weights
+        self.confidence, self.weights, self.residuals, self.spectra = (
+            confidence,
             weights,
-            weights * (stated - happened),
+            weights * (confidence - outcome),
             {},
         )
 
@@ -63,7 +63,7 @@ class _Residuals:
         m, kernel = _grid_points(sigma)[0], _kernel(sigma)
         if m not in self.spectra:
             both = np.stack(
-                [_on_grid(self.stated, values, m) for values in (self.residuals, self.weights)]
+                [_on_grid(self.confidence, values, m) for values in (self.residuals, self.weights)]
             )
             self.spectra[m] = rfft(np.concatenate([both, both[:, -2:0:-1]], axis=1))
         spectrum, left, share = kernel
@@ -95,13 +95,13 @@ def bandwidth_search(
 
 
 def smooth_error(
-    stated: np.ndarray,  # (n,) stated probabilities
-    happened: np.ndarray,  # (n,) bool
+    confidence: np.ndarray,  # (n,) stated probabilities
+    outcome: np.ndarray,  # (n,) bool
     weights: np.ndarray | None = None,  # (n,) how often each example counts; none counts each once
     sigma: float | None = None,  # bandwidth, 0..1; none searches it
 ) -> tuple[float, float]:  # the error and its bandwidth
     "Smooth calibration error of events."
-    residuals = _Residuals(stated, happened, weights)
+    residuals = _Residuals(confidence, outcome, weights)
     sigma = bandwidth_search(residuals.error) if sigma is None else sigma
     return residuals.error(sigma), sigma
 
@@ -119,7 +119,7 @@ def smooth_ece(
     """
     if sigma is not None and not 1e-3 <= sigma <= 1:
         raise ValueError(f"sigma: expected a bandwidth between 0.001 and 1, found {sigma}")
-    stated, happened = events(probs, y)
-    weights = check_weights(weights, len(stated))
-    error, sigma = smooth_error(stated, happened, weights, sigma)
+    confidence, outcome = events(probs, y)
+    weights = check_weights(weights, len(confidence))
+    error, sigma = smooth_error(confidence, outcome, weights, sigma)
     return (error, sigma) if return_sigma else Measure(error, "distance")

@@ -42,11 +42,11 @@ from .smooth import smooth_ece
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #13255960
 def poisson_binomial_p_value(
-    stated: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) stated probabilities
     kept: int,  # how many of the events happened
 ) -> float:  # 0..1
     "Two-sided p-value of the number of events under the stated probabilities."
-    certain, p = int((stated >= 1).sum()), stated[(stated > 0) & (stated < 1)]
+    certain, p = int((confidence >= 1).sum()), confidence[(confidence > 0) & (confidence < 1)]
     kept = kept - certain
     if not 0 <= kept <= len(p):
         return 0.0
@@ -88,11 +88,11 @@ class Verdict:
         what = f"{self.n} examples" + (f" in {self.groups} groups" if self.groups != self.n else "")
         p = "p < 1e-6" if self.p_value < 1e-6 else f"p = {self.p_value:.2g}"
         side = "above" if self.gap >= 0 else "below"
-        stated, share = ("mean confidence", "accuracy")
+        confidence, share = ("mean confidence", "accuracy")
         if self.event != "answer":
-            stated, share = f"mean probability of {self.event}", "its share"
+            confidence, share = f"mean probability of {self.event}", "its share"
         return (
-            f"{self.answer}: {stated} {side} {share} by {abs(100 * self.gap):.1f} points "
+            f"{self.answer}: {confidence} {side} {share} by {abs(100 * self.gap):.1f} points "
             f"({p}), ECE {self.ece:.3f} (p = {self.ece_p_value:.2g}), {what}"
         )
 
@@ -114,16 +114,16 @@ def verdict(
     _check_level(level)
     check_request(ece, draws)
     probs = check_probabilities(probs)
-    stated, happened = events(probs, y)
-    weights = check_weights(weights, len(stated))
+    confidence, outcome = events(probs, y)
+    weights = check_weights(weights, len(confidence))
     gap = float(confidence_gap(probs, y, weights))
     error = float(ece(probs, y, n_bins, weights=weights))
-    p_gap = _p_of_gap(stated, happened, weights)
+    p_gap = _p_of_gap(confidence, outcome, weights)
     p_error = _p_value(floor_values(probs, ece, draws, seed, weights, n_bins=n_bins), error)
-    group = group_codes(groups, len(stated))
+    group = group_codes(groups, len(confidence))
     if groups is not None:
-        edges = bin_edges(stated, n_bins)
-        by_group = _p_by_group(stated, happened, edges, group, draws, seed, weights)
+        edges = bin_edges(confidence, n_bins)
+        by_group = _p_by_group(confidence, outcome, edges, group, draws, seed, weights)
         p_gap, p_error = max(p_gap, by_group[0]), max(p_error, by_group[1])
     answer = "indistinguishable from calibrated"
     if p_gap < (0.8 if groups is None else 0.6) * (1 - level):
@@ -131,15 +131,15 @@ def verdict(
     elif p_error < 0.2 * (1 - level):
         answer = "over- and under-confident"
     event, count = "answer" if probs.ndim == 2 else "class 1", int(group.max()) + 1
-    return Verdict(answer, gap, p_gap, error, p_error, len(stated), count, event)
+    return Verdict(answer, gap, p_gap, error, p_error, len(confidence), count, event)
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #6ab4d616
-def _p_of_gap(stated, happened, weights):
+def _p_of_gap(confidence, outcome, weights):
     "P-value of the gap of independent examples: exact, or normal where they have weights."
     if weights is None:
-        return poisson_binomial_p_value(stated, int(happened.sum()))
-    spread = np.sqrt((weights**2 * stated * (1 - stated)).sum())
-    off = abs((weights * (stated - happened)).sum())
+        return poisson_binomial_p_value(confidence, int(outcome.sum()))
+    spread = np.sqrt((weights**2 * confidence * (1 - confidence)).sum())
+    off = abs((weights * (confidence - outcome)).sum())
     return float(2 * ndtr(-off / spread)) if spread else float(off == 0)
 
 
@@ -148,21 +148,21 @@ def _p_value(shown, found):
     return float((1 + np.sum(shown >= found - 1e-12)) / (1 + len(shown)))
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #c1ad5e7b
-def _p_by_group(stated, happened, edges, group, draws, seed, weights=None):
+def _p_by_group(confidence, outcome, edges, group, draws, seed, weights=None):
     "P-values of the gap and of the error, from test sets drawn by groups."
     rng, sizes = np.random.default_rng(seed), np.bincount(group)
-    w, n = 1.0 if weights is None else weights, len(stated)
-    sums = np.bincount(group, w * (stated - happened))
-    error = error_from_sums(bin_sums(stated, happened, edges, weights))
+    w, n = 1.0 if weights is None else weights, len(confidence)
+    sums = np.bincount(group, w * (confidence - outcome))
+    error = error_from_sums(bin_sums(confidence, outcome, edges, weights))
     spread = np.sqrt((sums**2).sum())
     p_gap = 1.0
     if len(sums) > 1 and spread:
         p_gap = float(2 * student.sf(abs(sums.sum()) / spread, len(sums) - 1))
-    shown = signed_sums(stated, happened, edges, group, draws, rng, w)
+    shown = signed_sums(confidence, outcome, edges, group, draws, rng, w)
     p_error = _p_value(np.abs(shown).sum(1) / n, error)
-    hits = (np.bincount(group, stated) / sizes).sum()
+    hits = (np.bincount(group, confidence) / sizes).sum()
     if min(hits, len(sizes) - hits) < 5:
-        shown = shared_sums(stated, edges, group, draws, rng, weights)
+        shown = shared_sums(confidence, edges, group, draws, rng, weights)
         p_gap = max(p_gap, _p_value(np.abs(shown.sum(1)), abs(sums.sum())))
         p_error = max(p_error, _p_value(np.abs(shown).sum(1) / n, error))
     return p_gap, p_error
