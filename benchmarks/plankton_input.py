@@ -82,7 +82,9 @@ def main(folder: Path) -> None:
 
     def cold() -> int:
         images, _, _ = decode(paths, progress=False)
-        return epoch_of(SquareDataset(squares(images, 64), images.shapes, np.zeros(len(images))), look)
+        return epoch_of(
+            SquareDataset(squares(images, 64), images.shapes, np.zeros(len(images))), look
+        )
 
     with tempfile.TemporaryDirectory() as cache:
         images, _, _ = load_images(paths, cache, progress=False)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import ndtr
+from scipy.special import ndtr, softmax
 
 from clfnb.cli import main
 from clfnb.evaluation.calibration import (
@@ -25,7 +25,6 @@ from clfnb.evaluation.calibration import (
     reliability_curve,
     reliability_diagram,
     smooth_ece,
-    softmax,
     verdict,
 )
 
@@ -34,8 +33,8 @@ def model(n, classes, boast=1.0, seed=0):
     """Probabilities that exaggerate by the factor `boast` in the logits, and labels that follow the honest ones."""
     rng = np.random.default_rng(seed)
     honest = rng.normal(0, 2, (n, classes))
-    y = (rng.random((n, 1)) > softmax(honest).cumsum(1)).sum(1).clip(max=classes - 1)
-    return softmax(boast * honest), y
+    y = (rng.random((n, 1)) > softmax(honest, axis=1).cumsum(1)).sum(1).clip(max=classes - 1)
+    return softmax(boast * honest, axis=1), y
 
 
 @pytest.mark.parametrize("norm", [1, 2, "max"])
@@ -77,7 +76,9 @@ def test_torchmetrics_debiased():
     module = pytest.importorskip("torchmetrics.functional.classification.calibration_error")
     probs, y = model(5000, 6, 1.5)
     confidence, outcome = probs.max(1), (probs.argmax(1) == y).astype(float)
-    found = module._ce_compute(torch.tensor(confidence), torch.tensor(outcome), 15, "l2", debias=True)
+    found = module._ce_compute(
+        torch.tensor(confidence), torch.tensor(outcome), 15, "l2", debias=True
+    )
     assert debiased_ece(probs, y) == pytest.approx(float(found), abs=1e-9)
 
 
@@ -312,7 +313,9 @@ def test_curves_of_another_event_do_not_share_axes():
     with pytest.raises(ValueError, match="expected the same event for all curves"):
         reliability_diagram(np.stack([1 - confidence, confidence], 1), y, draws=20, ax=ax)
     with pytest.raises(ValueError, match="expected the same event for all curves"):
-        reliability_diagram({"a": confidence, "b": np.stack([1 - confidence, confidence], 1)}, y, draws=20)
+        reliability_diagram(
+            {"a": confidence, "b": np.stack([1 - confidence, confidence], 1)}, y, draws=20
+        )
 
 
 @pytest.mark.parametrize("form", ["probabilities", "logits", "one column", "parquet"])
@@ -321,9 +324,11 @@ def test_calibrate_command(form, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 1.5, (600, 3))
-    y = (rng.random((600, 1)) > softmax(honest).cumsum(1)).sum(1).clip(max=2)
+    y = (rng.random((600, 1)) > softmax(honest, axis=1).cumsum(1)).sum(1).clip(max=2)
     names = ["NA", "None", "diatom"]
-    table = prediction_table(softmax(2 * honest), y, names, group=np.arange(600) // 2, depth=1)
+    table = prediction_table(
+        softmax(2 * honest, axis=1), y, names, group=np.arange(600) // 2, depth=1
+    )
     if form == "logits":
         table = table.drop(columns=[f"p_{name}" for name in names])
         table = table.assign(**{f"logit_{name}": 2 * honest[:, k] for k, name in enumerate(names)})
@@ -335,7 +340,9 @@ def test_calibrate_command(form, tmp_path, capsys, monkeypatch):
     assert main(["calibrate", str(file), "--draws", "30"]) == 0
     said = capsys.readouterr().out
     assert "note: columns that are not used: depth" in said
-    assert "no column split: each fifth is judged" in said and "600 examples in 300 groups" in said
+    assert (
+        "no column split: each fifth is evaluated" in said and "600 examples in 300 groups" in said
+    )
     assert ("the event is the class 'NA'" in said) == (form == "one column")
     made = tmp_path / "mine-calibration"
     assert sorted(path.name for path in made.iterdir()) == [
@@ -345,21 +352,47 @@ def test_calibrate_command(form, tmp_path, capsys, monkeypatch):
     assert len(back.y) == 600 and set(back.names) >= {"NA"}
     if form != "one column":
         assert back.names == names and "over-confident" in said
-        assert ece(back.probs, back.y) < 0.6 * ece(softmax(2 * honest), y)
+        assert ece(back.probs, back.y) < 0.6 * ece(softmax(2 * honest, axis=1), y)
 
 
 def test_calibrate_command_refuses(tmp_path, capsys):
+    """Every message names the file, and the row as it is counted there, from 1 below the header."""
     table = pd.DataFrame({"label": ["a", "b"] * 20, "p_a": 0.4, "p_b": 0.6, "group": [None] * 40})
-    for change, said in (
-        ({}, "groups, row 0: expected a group"),
-        ({"p_a": 3.0}, "apply softmax if these are logits"),
-        ({"group": 1}, "expected at least 10 groups"),
-        ({"group": range(40), "weight": -1}, "weights, row 0: expected a number of at least 0"),
-    ):
+    whole, gap = {"group": range(40)}, {"label": [None, *["a", "b"] * 19, "a"]}
+    for change, option, said in (
+        ({}, [], "a.csv, row 1: column 'group': expected a group, found none (40 of 40 are missing)"),
+        ({**gap}, [], "a.csv, row 2: column 'group': expected a group"),
+        ({"p_a": 3.0}, [], "a.csv, row 1: expected a sum of 1, found 3.6 in 3, 0.6 (40 such rows); apply"),
+        ({"p_a": [0.4] * 39 + ["x"]}, [], "a.csv, row 40: expected a number in 'p_a', found 'x'"),
+        ({"group": 1}, [], "a.csv: expected at least 10 groups for 5 folds, found 1"),
+        ({**whole, "weight": -1}, [], "a.csv, row 1: column 'weight': expected a number of at least"),
+        ({**whole}, ["--logits"], "a.csv: expected logits, found probabilities"),
+        ({**whole, "label": "b"}, [], "a.csv: expected labels of at least two classes, found only 'b'"),
+    ):  # fmt: skip
         table.assign(**change).to_csv(tmp_path / "a.csv", index=False)
-        assert main(["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out")]) == 1
-        assert said in capsys.readouterr().err
+        call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), *option]
+        assert main(call) == 1
+        message = capsys.readouterr().err
+        assert said in message and "np." not in message
         assert not (tmp_path / "out").exists()
+
+
+def test_calibrate_command_keeps_what_is_there(tmp_path, capsys):
+    """An earlier calibration is replaced only on request, and nothing is computed before."""
+    table = pd.DataFrame({"label": ["1.0", "0.0"] * 20, "p_1": 0.4})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), "--draws", "20"]
+    assert main(call) == 0
+    assert "the event is the class '1'" in capsys.readouterr().out
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "a.csv").write_text("no table")
+    assert main(call) == 1
+    said = capsys.readouterr().err
+    assert "diagram.png: is there already" in said and "--force" in said
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    table.assign(p_1=0.6).to_csv(tmp_path / "a.csv", index=False)
+    assert main([*call, "--force"]) == 0
+    assert (tmp_path / "out" / "table.csv").read_bytes() != before["table.csv"]
 
 
 def test_light_to_import():

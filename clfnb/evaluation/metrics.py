@@ -185,9 +185,9 @@ def draw_tables(
     truth: np.ndarray,  # (n,) int class numbers
     predicted: np.ndarray,  # (n,) int class numbers
     classes: int,  # number of classes, k
-    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    groups=None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # how many new tables
-    seed: int = 0,  # decides every draw
+    seed: int = 0,  # random seed
 ) -> np.ndarray:  # (draws, k, k) confusion counts of redrawn test sets
     "Bootstrapped confusion tables."
     rng = np.random.default_rng(seed)
@@ -220,7 +220,7 @@ def summary(
     predicted,  # (n,) predicted classes
     names=None,  # (k,) class names in order
     groups=None,  # (n,) what is drawn as a whole, such as the record
-    seed: int = 0,  # decides every draw
+    seed: int = 0,  # random seed
     level: float = 0.95,  # coverage of the intervals
     draws: int = 1000,  # bootstrap draws
 ) -> pd.DataFrame:  # metric, value, low, high, n (scored), groups (that many were drawn), ignored

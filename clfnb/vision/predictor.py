@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
+from scipy.special import softmax
 from torch import nn
 
 from ..data.images.datasets import SquareDataset, squares
 from ..data.images.decode import decode
 from ..data.images.folders import find_images
-from ..evaluation.calibration.inputs import softmax
 from ..evaluation.calibration.predictions import read_predictions
 from ..evaluation.intervals import draw_weights, percentile_interval
 from ..evaluation.metrics import summary
@@ -140,7 +140,7 @@ def probs(
 ) -> np.ndarray:  # (n, classes)
     "Probabilities with temperature, and without the share of the frequencies that was asked for."
     taken = self.tau * self.prior if self.tau else 0.0
-    return softmax(logits / self.temperature - taken)
+    return softmax(logits / self.temperature - taken, axis=1)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #2e79a411
 @patch

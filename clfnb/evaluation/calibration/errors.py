@@ -22,7 +22,7 @@ from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #9ce3c44d
 def bin_edges(
-    confidence: np.ndarray,  # (n,) stated probabilities, 0..1
+    confidence: np.ndarray,  # (n,) probability of each event, 0..1
     n_bins: int = 15,  # number of bins, at least 1
     bins: str = "width",  # "width": equally wide; "mass": equally full
 ) -> np.ndarray:  # (n_bins + 1,) from 0 to 1, not falling
@@ -41,7 +41,7 @@ def bin_edges(
 
 
 def bin_numbers(
-    confidence: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     edges: np.ndarray,  # (n_bins + 1,) not falling
 ) -> np.ndarray:  # (n,) int, 0..n_bins-1
     "Which bin each probability falls into: above the lower edge, up to and with the upper one."
@@ -59,11 +59,11 @@ def bin_numbers(
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #418bea52
 def bin_sums(
-    confidence: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     outcome: np.ndarray,  # (n,) bool
     edges: np.ndarray,  # (n_bins + 1,)
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
-) -> np.ndarray:  # (3, n_bins) examples, sum of stated, how often it happened
+) -> np.ndarray:  # (3, n_bins) number of examples, sum of confidences, number of events
     "The three sums of each bin; with weights a fourth, that of their squares."
     where, k = bin_numbers(confidence, edges), len(edges) - 1
     if weights is not None:
@@ -79,7 +79,7 @@ def bin_sums(
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #c019784c
 def error_from_sums(
-    sums: np.ndarray,  # (..., 3, n_bins) examples, sum of stated, how often it happened
+    sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
     norm=1,  # 1, 2 or "max"
 ) -> np.ndarray:  # (...) the calibration error; NaN without examples
     "Calibration error of one or many sets of bins. Raises `ValueError` for another norm."
@@ -102,7 +102,7 @@ def ece(
     n_bins: int = 15,  # number of bins
     norm=1,  # 1, 2 or "max"
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 (calibrated) to 1
     """Expected calibration error of the answers (Guo 2017, arXiv 1706.04599); of class 1 for
     `(n,)`. Raises `ValueError` for bad input.
@@ -114,7 +114,7 @@ def ece(
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #891675d6
 def debiased_from_sums(
-    sums: np.ndarray,  # (..., 3, n_bins) examples, sum of stated, how often it happened
+    sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
     norm=2,  # 2 or 1
 ) -> np.ndarray:  # (...) the corrected error, not below 0; NaN without examples
     "Calibration error less what chance adds. Raises `ValueError` for another norm."
@@ -149,7 +149,7 @@ def debiased_ece(
     n_bins: int = 15,  # number of bins
     norm=2,  # 2 (exact on average, for the square) or 1 (nearly)
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 to 1; NaN, with its `reason`, where too many examples are alone in their bin
     """Calibration error without the share of chance (Kumar 2019, arXiv 1909.10155).
 
@@ -172,9 +172,9 @@ ALONE = 0.1  # share of examples alone in their bin from which on the noise cann
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #7b4901a7
 def gap_from_sums(
-    sums: np.ndarray,  # (..., 3, n_bins) examples, sum of stated, how often it happened
+    sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
     norm=1,  # has no meaning here
-) -> np.ndarray:  # (...) mean stated less share
+) -> np.ndarray:  # (...) mean confidence less share
     "The signed gap of one or many sets of bins."
     n, confidence, outcome = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
     return (confidence - outcome).sum(-1) / n.sum(-1)
@@ -183,11 +183,13 @@ def gap_from_sums(
 def confidence_gap(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # -1 to 1
     "Mean confidence less accuracy; for `(n,)` mean probability of class 1 less its share. Raises `ValueError` for bad input."
     confidence, outcome = events(probs, y)
-    sums = bin_sums(confidence, outcome, np.array([0.0, 1.0]), check_weights(weights, len(confidence)))
+    sums = bin_sums(
+        confidence, outcome, np.array([0.0, 1.0]), check_weights(weights, len(confidence))
+    )
     return Measure(gap_from_sums(sums))
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #03191db1
@@ -244,7 +246,7 @@ def classwise_ece(
     norm=1,  # 1, 2 or "max"
     bins: str = "width",  # "width": equally wide; "mass": equally full
     per_class: bool = False,  # give the error of each class instead of one number
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ):  # float, or (C,) floats
     """Calibration error of every class, averaged (Kull 2019, arXiv 1910.12656).
 

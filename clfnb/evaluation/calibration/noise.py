@@ -63,7 +63,7 @@ POOLS = 2000  # independent things that are drawn separately; of more, several a
 
 def pools(
     group: np.ndarray,  # (n,) int, numbers of the groups from 0 on
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
 ) -> np.ndarray:  # (n,) int, numbers of the pools from 0 on
     "The pool of each example: its group, or where there are too many several groups together."
     g = int(group.max()) + 1
@@ -71,14 +71,14 @@ def pools(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #7a17b702
 def resampled_sums(
-    confidence: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     outcome: np.ndarray,  # (n,) bool
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins, the same in every draw
     draws: int,  # number of bootstrap draws
-    rng: np.random.Generator,  # source of chance
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    rng: np.random.Generator,  # random number generator
+    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
-) -> np.ndarray:  # (draws, 3, n_bins) examples, sum of stated, how often it happened
+) -> np.ndarray:  # (draws, 3, n_bins) number of examples, sum of confidences, number of events
     "The sums of redrawn test sets. Raises `ValueError` for too few or too many groups."
     k = len(edges) - 1
     if groups is None and weights is None:
@@ -99,32 +99,34 @@ def resampled_sums(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #6c43e6b8
 def calibrated_sums(
-    confidence: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins
     draws: int,  # number of test sets
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
-) -> np.ndarray:  # (draws, 3, n_bins) examples, sum of stated, how often it happened
+) -> np.ndarray:  # (draws, 3, n_bins) number of examples, sum of confidences, number of events
     "The sums of test sets on which each event happens with exactly the stated probability."
     k = len(edges) - 1
     if weights is not None:
         chances = (rng.random(len(confidence)) < confidence for _ in range(draws))
         return np.stack([bin_sums(confidence, drawn, edges, weights) for drawn in chances])
-    where, size, mean, _ = _cells(bin_numbers(confidence, edges), confidence, np.zeros(len(confidence), bool))
+    where, size, mean, _ = _cells(
+        bin_numbers(confidence, edges), confidence, np.zeros(len(confidence), bool)
+    )
     outcome = rng.binomial(size, np.clip(mean, 0, 1), size=(draws, len(size))) @ _one_hot(where, k)
     fixed = np.stack([np.bincount(where, size, k), np.bincount(where, size * mean, k)])
     return np.concatenate([np.broadcast_to(fixed, (draws, 2, k)), outcome[:, None]], axis=1)
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #5aee9606
 def signed_sums(
-    confidence: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     outcome: np.ndarray,  # (n,) bool
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins
     group: np.ndarray,  # (n,) int, numbers of the groups from 0 on
     draws: int,  # number of test sets
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
     weights: np.ndarray | float = 1.0,  # (n,) from `check_weights`
-) -> np.ndarray:  # (draws, n_bins) what happened less what was stated, summed
+) -> np.ndarray:  # (draws, n_bins) outcome less confidence, summed
     "Sums of differences whose signs are drawn by groups."
     k, count = len(edges) - 1, int(group.max()) + 1
     cell = group * k + bin_numbers(confidence, edges)
@@ -135,13 +137,13 @@ def signed_sums(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #b1ca4c1d
 def shared_sums(
-    confidence: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins
     group: np.ndarray,  # (n,) int, numbers of the groups from 0 on
     draws: int,  # number of test sets
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
-) -> np.ndarray:  # (draws, n_bins) what happened less what was stated, summed
+) -> np.ndarray:  # (draws, n_bins) outcome less confidence, summed
     "Sums of differences where one uniform number decides all events of a group."
     place, sums = bin_numbers(confidence, edges), np.zeros((draws, len(edges) - 1))
     if weights is not None:
@@ -163,7 +165,7 @@ def shared_sums(
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #35f6495b
 def draw_labels(
     probs: np.ndarray,  # (n, C) or (n,) checked probabilities
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
     draws: int = 1,  # how many test sets
 ):  # gives (n,) int class numbers, `draws` times
     "Labels of a calibrated model, one test set after the other."
@@ -215,8 +217,8 @@ def floor_values(
     probs,  # (n, C) probabilities, or (n,) of class 1
     metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> np.ndarray:  # (draws,) what calibrated models show
     "The measure on test sets of a calibrated model. Raises `ValueError` for bad input."
@@ -345,8 +347,8 @@ def noise_floor(
     probs,  # (n, C) probabilities, or (n,) of class 1
     metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> NoiseFloor:  # mean and 95th percentile
     """What the measure would be if the model were calibrated (Bröcker and Smith 2007, Weather
@@ -368,10 +370,10 @@ def bootstrap_values(
     metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    groups=None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # number of draws
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure
 ) -> np.ndarray:  # (draws,) the measure on redrawn test sets
     "The measure on redrawn test sets. Raises `ValueError` for bad input."
@@ -488,12 +490,12 @@ def metric_interval(
     metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
     draws: int = 1000,  # number of bootstrap draws
     level: float = 0.95,  # coverage, between 0 and 1
-    seed: int = 0,  # decides every draw
+    seed: int = 0,  # random seed
     kind: str | None = None,  # "mean" or "distance"; None asks the value of the measure
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> Estimate:  # the measure with its interval
     """A measure with its bootstrap interval: reversed for distances, percentiles for means.
@@ -527,7 +529,9 @@ def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
     rngs = [np.random.default_rng(seed) for _ in range(2)]
     redrawn = resampled_sums(confidence, outcome, edges, draws, rngs[0], groups, weights)
     calibrated = calibrated_sums(confidence, edges, draws, rngs[1], weights)
-    return binned_interval(bin_sums(confidence, outcome, edges, weights), redrawn, calibrated, level)
+    return binned_interval(
+        bin_sums(confidence, outcome, edges, weights), redrawn, calibrated, level
+    )
 
 
 def _kind_of(value, kind):

@@ -51,7 +51,7 @@ def nll_terms(
 def brier(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 (certain and right) to 2; to 1 for `(n,)`
     """Brier score (1950, Mon.
 
@@ -63,7 +63,7 @@ def brier(
 def nll(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # nats an example, at least 0; infinite if one truth was called impossible
     """Negative log likelihood, also called log loss or cross-entropy.
 

@@ -95,7 +95,7 @@ def bandwidth_search(
 
 
 def smooth_error(
-    confidence: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     outcome: np.ndarray,  # (n,) bool
     weights: np.ndarray | None = None,  # (n,) how often each example counts; none counts each once
     sigma: float | None = None,  # bandwidth, 0..1; none searches it
@@ -111,7 +111,7 @@ def smooth_ece(
     y,  # (n,) int class numbers
     sigma: float | None = None,  # bandwidth, above 0, at most 1; none searches the right one
     return_sigma: bool = False,  # also give the bandwidth
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ):  # float, or (float, float)
     """Smooth calibration error of the answers (Błasiok and Nakkiran 2023, arXiv 2309.12236).
 

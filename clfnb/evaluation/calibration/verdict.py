@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
+from scipy.stats import poisson_binom
 from scipy.stats import t as student
 
 from clfnb.evaluation.calibration.errors import (
@@ -42,25 +43,24 @@ from .smooth import smooth_ece
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #13255960
 def poisson_binomial_p_value(
-    confidence: np.ndarray,  # (n,) stated probabilities
-    kept: int,  # how many of the events happened
+    confidence: np.ndarray,  # (n,) probability of each event
+    events: int,  # number of events that occurred
 ) -> float:  # 0..1
-    "Two-sided p-value of the number of events under the stated probabilities."
+    "Two-sided p-value of a number of independent events with known probabilities."
     certain, p = int((confidence >= 1).sum()), confidence[(confidence > 0) & (confidence < 1)]
-    kept = kept - certain
-    if not 0 <= kept <= len(p):
+    k = events - certain
+    if not 0 <= k <= len(p):
         return 0.0
+    if not len(p):
+        return 1.0
     if len(p) <= 2000:
-        chance = np.ones(1)
-        for one in p:
-            chance = np.append(chance, 0) * (1 - one) + np.append(0, chance) * one
-        below, above = chance[: kept + 1].sum(), chance[kept:].sum()
+        below, above = poisson_binom.cdf(k, p), poisson_binom.sf(k - 1, p)
     else:
         spread = np.sqrt((p * (1 - p)).sum())
         skew = (p * (1 - p) * (1 - 2 * p)).sum() / spread**3
         below, above = (
-            _volkova((kept + 0.5 - p.sum()) / spread, skew),
-            1 - _volkova((kept - 0.5 - p.sum()) / spread, skew),
+            _volkova((k + 0.5 - p.sum()) / spread, skew),
+            1 - _volkova((k - 0.5 - p.sum()) / spread, skew),
         )
     return float(np.clip(2 * min(below, above), 0, 1))
 
@@ -71,18 +71,18 @@ def _volkova(x, skew):
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #ace039d2
 @dataclass(frozen=True)
 class Verdict:
-    "What can be said about a model's confidence."
+    "The result of the test, printable as one sentence."
 
-    # "over-confident", "under-confident", "indistinguishable from calibrated" or "over- and under-
-    # confident"
+    # "over-confident", "under-confident", "over- and under-confident" or
+    # "indistinguishable from calibrated"
     answer: str
     gap: float  # mean confidence less accuracy
     p_value: float  # of a gap as large as this if the model were calibrated
     ece: float  # expected calibration error
     ece_p_value: float  # of an error as large as this if the model were calibrated
     n: int  # examples
-    groups: int  # independent groups, the examples themselves if none were given
-    event: str = "answer"  # what was stated and happened: "answer" (is right) or "class 1"
+    groups: int  # independent groups; the examples themselves if none were given
+    event: str = "answer"  # that has confidence and outcome: "answer" (is right) or "class 1"
 
     def __str__(self):
         what = f"{self.n} examples" + (f" in {self.groups} groups" if self.groups != self.n else "")
@@ -100,14 +100,14 @@ class Verdict:
 def verdict(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    groups=None,  # (n,) what is independent as a whole, such as the patient
-    level: float = 0.95,  # one less the chance of accusing a calibrated model
+    groups=None,  # (n,) independent units, such as the patient
+    level: float = 0.95,  # one minus the probability of rejecting a calibrated model
     n_bins: int = 15,  # bins of the calibration error
     draws: int = 1000,  # test sets of a calibrated model
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> Verdict:  # printable
-    """Is the classifier over-confident, under-confident, or neither, as far as one can tell?
+    """Whether a classifier is over-confident, under-confident, or neither beyond chance.
 
     Raises `ValueError` for bad input.
     """
@@ -135,7 +135,7 @@ def verdict(
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #6ab4d616
 def _p_of_gap(confidence, outcome, weights):
-    "P-value of the gap of independent examples: exact, or normal where they have weights."
+    "P-value of the gap of independent examples: exact, or a normal approximation with weights."
     if weights is None:
         return poisson_binomial_p_value(confidence, int(outcome.sum()))
     spread = np.sqrt((weights**2 * confidence * (1 - confidence)).sum())
@@ -143,9 +143,9 @@ def _p_of_gap(confidence, outcome, weights):
     return float(2 * ndtr(-off / spread)) if spread else float(off == 0)
 
 
-def _p_value(shown, found):
-    "How often calibrated models show as much as was found, itself counted among them."
-    return float((1 + np.sum(shown >= found - 1e-12)) / (1 + len(shown)))
+def _p_value(simulated, observed):
+    "Share of calibrated models with an error at least as large as the observed one, it included."
+    return float((1 + np.sum(simulated >= observed - 1e-12)) / (1 + len(simulated)))
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #c1ad5e7b
 def _p_by_group(confidence, outcome, edges, group, draws, seed, weights=None):
@@ -158,26 +158,26 @@ def _p_by_group(confidence, outcome, edges, group, draws, seed, weights=None):
     p_gap = 1.0
     if len(sums) > 1 and spread:
         p_gap = float(2 * student.sf(abs(sums.sum()) / spread, len(sums) - 1))
-    shown = signed_sums(confidence, outcome, edges, group, draws, rng, w)
-    p_error = _p_value(np.abs(shown).sum(1) / n, error)
+    simulated = signed_sums(confidence, outcome, edges, group, draws, rng, w)
+    p_error = _p_value(np.abs(simulated).sum(1) / n, error)
     hits = (np.bincount(group, confidence) / sizes).sum()
     if min(hits, len(sizes) - hits) < 5:
-        shown = shared_sums(confidence, edges, group, draws, rng, weights)
-        p_gap = max(p_gap, _p_value(np.abs(shown.sum(1)), abs(sums.sum())))
-        p_error = max(p_error, _p_value(np.abs(shown).sum(1) / n, error))
+        simulated = shared_sums(confidence, edges, group, draws, rng, weights)
+        p_gap = max(p_gap, _p_value(np.abs(simulated.sum(1)), abs(sums.sum())))
+        p_error = max(p_error, _p_value(np.abs(simulated).sum(1) / n, error))
     return p_gap, p_error
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #28380636
 def calibration_table(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    groups=None,  # (n,) what is drawn as a whole, such as the patient
+    groups=None,  # (n,) unit of resampling, such as the patient
     n_bins: int = 15,  # bins of the binned errors
     draws: int = 200,  # bootstrap draws, and test sets of a calibrated model
     level: float = 0.95,  # coverage of the intervals
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
-) -> pd.DataFrame:  # a row a measure: value, low, high, floor, floor_p95, above_floor, n
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
+) -> pd.DataFrame:  # one row per measure: value, low, high, floor, floor_p95, above_floor, n
     """All calibration measures with interval and noise floor; `attrs["notes"]` says why one is
     NaN. Raises `ValueError` for bad input.
     """
@@ -198,18 +198,18 @@ def calibration_table(
         value, low, high = metric_interval(metric, probs, y, groups, draws, level, seed, **options)
         if np.isnan(value):
             notes.append(f"{name}: {metric(probs, y, **options).reason}")
-        shown = floor_values(probs, metric, draws, seed, **options)
-        rows[name] = (value, low, high, *_against(value, shown, metric), len(y))
+        floor = floor_values(probs, metric, draws, seed, **options)
+        rows[name] = (value, low, high, *_against(value, floor, metric), len(y))
     columns = ["value", "low", "high", "floor", "floor_p95", "above_floor", "n"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.attrs["notes"] = notes
     return table
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #0d3d8f8a
-def _against(value, shown, metric):
-    "Floor, its 95th percentile, and whether a value lies above; to either side for the gap."
-    middle, most = shown.mean(), np.quantile(shown, 0.95)
+def _against(value, simulated, metric):
+    "Floor, its 95th percentile, and whether a value lies above; for the gap, on either side."
+    mean, p95 = simulated.mean(), np.quantile(simulated, 0.95)
     if metric is confidence_gap:
-        far = np.quantile(abs(shown - middle), 0.95)
-        return middle, most, bool(abs(value - middle) > far)
-    return middle, most, bool(value > most)
+        far = np.quantile(abs(simulated - mean), 0.95)
+        return mean, p95, bool(abs(value - mean) > far)
+    return mean, p95, bool(value > p95)
