@@ -1,4 +1,4 @@
-"""What a perfectly calibrated model would show, and how far the shown value can be trusted
+"""What a perfectly calibrated model would show, and intervals of calibration measures
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/noise.html.md"""
 
@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/noise.html.md"""
 # %% auto #0
 __all__ = ['POOLS', 'MANY', 'pools', 'resampled_sums', 'calibrated_sums', 'signed_sums', 'shared_sums', 'draw_labels',
            'check_request', 'unwrapped', 'NoiseFloor', 'floor_values', 'noise_floor', 'Estimate', 'bootstrap_values',
-           'distance_interval', 'binned_interval', 'metric_interval']
+           'distance_interval', 'binned_interval', 'metric_interval', 'interval_and_floor']
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #d037a506
 import warnings
@@ -44,9 +44,7 @@ from ..intervals import KINDS, draw_weights, group_codes, percentile_interval
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #273f3c3d
 def _cells(where, confidence, outcome):
-    """Examples that are interchangeable: for each cell its bin, size, mean stated probability and
-    outcome.
-    """
+    "Interchangeable examples: for each cell its bin, size, mean confidence and outcome."
     key = (where * 2 + outcome) * 401 + np.round(confidence * 400).astype(np.intp)
     size = np.bincount(key)
     full = np.flatnonzero(size)
@@ -58,14 +56,14 @@ def _one_hot(where, n_bins):
     return (where[:, None] == np.arange(n_bins)).astype(np.float64)
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #872da1ee
-POOLS = 2000  # independent things that are drawn separately; of more, several are drawn together
+POOLS = 2000  # units that are drawn separately; of more, several are drawn together
 
 
 def pools(
     group: np.ndarray,  # (n,) int, numbers of the groups from 0 on
     rng: np.random.Generator,  # random number generator
 ) -> np.ndarray:  # (n,) int, numbers of the pools from 0 on
-    "The pool of each example: its group, or where there are too many several groups together."
+    "The pool of each example: its group, or several groups where there are too many."
     g = int(group.max()) + 1
     return group if g <= POOLS else (rng.permutation(g) % POOLS)[group]
 
@@ -105,7 +103,7 @@ def calibrated_sums(
     rng: np.random.Generator,  # random number generator
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
 ) -> np.ndarray:  # (draws, 3, n_bins) number of examples, sum of confidences, number of events
-    "The sums of test sets on which each event happens with exactly the stated probability."
+    "The sums of test sets on which each event occurs with its own confidence as probability."
     k = len(edges) - 1
     if weights is not None:
         chances = (rng.random(len(confidence)) < confidence for _ in range(draws))
@@ -145,14 +143,14 @@ def shared_sums(
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
 ) -> np.ndarray:  # (draws, n_bins) outcome less confidence, summed
     "Sums of differences where one uniform number decides all events of a group."
-    place, sums = bin_numbers(confidence, edges), np.zeros((draws, len(edges) - 1))
+    bins, sums = bin_numbers(confidence, edges), np.zeros((draws, len(edges) - 1))
     if weights is not None:
         for row in range(draws):
             drawn = rng.random(group.max() + 1)[group] < confidence
-            sums[row] = np.bincount(place, weights * (drawn - confidence), sums.shape[1])
+            sums[row] = np.bincount(bins, weights * (drawn - confidence), sums.shape[1])
         return sums
-    order = np.lexsort((confidence, place, group))
-    cells = np.stack([group, place])[:, order]
+    order = np.lexsort((confidence, bins, group))
+    cells = np.stack([group, bins])[:, order]
     starts = np.flatnonzero(np.diff(cells, prepend=-1).any(0))
     chance, last = None, -1
     for at, part in zip(starts, np.split(confidence[order], starts[1:]), strict=True):
@@ -184,10 +182,10 @@ def draw_labels(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #2c9d41f0
 def check_request(
-    metric,  # what should be a function of `(probs, y)`
+    metric,  # expected to be a function of `(probs, y)`
     draws: int,  # how many test sets
 ):
-    "Raise `ValueError` for a measure that is no function, or fewer than one draw."
+    "Raise `ValueError` for a measure that is not a function, or fewer than one draw."
     if not callable(metric):
         raise ValueError(
             f"metric: expected a function of (probs, y) such as ece, found {type(metric).__name__}"
@@ -248,7 +246,7 @@ def floor_values(
     return np.array([metric(probs, y, **options) for y in labels])
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #da514d29
-MANY = 10_000  # examples from which on sums of their terms are taken for normal
+MANY = 10_000  # examples from which on sums of their terms are taken as normal
 _FROM_SUMS = {ece: error_from_sums, debiased_ece: debiased_from_sums, confidence_gap: gap_from_sums}
 _TERMS = {brier: brier_terms, nll: nll_terms}
 
@@ -415,7 +413,7 @@ def _counted_values(metric, probs, y, counts, weights, options):
 
 
 def _redrawn_means(terms, pool, drawn, weights):
-    "Means of terms on redrawn pools; infinite where an impossible truth was drawn."
+    "Means of terms on redrawn pools; infinite where an infinite term was drawn."
     w = np.ones(len(terms)) if weights is None else weights
     endless = np.isinf(terms) & (w > 0)
     sums = np.bincount(pool, w * np.where(np.isinf(terms), 0.0, terms))
@@ -444,7 +442,7 @@ def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="wi
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #67c75fd0
 def distance_interval(
-    value: float,  # the distance found
+    value: float,  # the observed distance
     redrawn: np.ndarray,  # (draws,) on redrawn test sets
     calibrated: np.ndarray,  # (draws,) on test sets of a calibrated model
     level: float = 0.95,  # coverage, between 0 and 1
@@ -502,24 +500,49 @@ def metric_interval(
 
     Raises `ValueError` for bad input.
     """
+    return _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, options)[0]
+
+# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #9edf72f0
+def _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, options):
+    "The estimate, and the values of calibrated models where it needed them."
     check_request(metric, draws)
     metric, options = unwrapped(metric, options)
     weighing = {} if weights is None else {"weights": weights}
     value = metric(probs, y, **options, **weighing)
     kind = _kind_of(value, kind)
     if np.isnan(value):
-        return Estimate(float(value), np.nan, np.nan)
+        return Estimate(float(value), np.nan, np.nan), None
     if metric is ece and options.get("norm", 1) == 1 and kind == "distance":
         return _ece_interval(probs, y, groups, draws, level, seed, weights, options)
     redrawn = bootstrap_values(metric, probs, y, groups, draws, seed, **weighing, **options)
     if kind == "distance":
-        shown = floor_values(probs, metric, draws, seed, **weighing, **options)
+        floor = floor_values(probs, metric, draws, seed, **weighing, **options)
         centre, power = getattr(value, "centre", None), getattr(value, "power", 1)
-        return distance_interval(value, redrawn, shown, level, centre, power)
+        return distance_interval(value, redrawn, floor, level, centre, power), floor
     value = float(value)
     if np.isinf(value):
-        return Estimate(value, float(np.sort(redrawn)[int((1 - level) / 2 * draws)]), value)
-    return Estimate(value, *map(float, percentile_interval(redrawn, level)))
+        low = float(np.sort(redrawn)[int((1 - level) / 2 * draws)])
+        return Estimate(value, low, value), None
+    return Estimate(value, *map(float, percentile_interval(redrawn, level))), None
+
+
+def interval_and_floor(
+    metric,  # a measure of this library
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    draws: int = 1000,  # number of bootstrap draws, and of test sets of a calibrated model
+    level: float = 0.95,  # coverage, between 0 and 1
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
+    **options,  # of the measure, such as `n_bins`
+) -> tuple[Estimate, np.ndarray]:  # the interval, and (draws,) values of calibrated models
+    "`metric_interval` and `floor_values` from the same draws. Raises `ValueError` for bad input."
+    given = (groups, draws, level, seed, None, weights)
+    estimate, floor = _estimated(metric, probs, y, *given, options)
+    if floor is None:
+        floor = floor_values(probs, metric, draws, seed, weights, **options)
+    return estimate, floor
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #20092587
 def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
@@ -529,13 +552,12 @@ def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
     rngs = [np.random.default_rng(seed) for _ in range(2)]
     redrawn = resampled_sums(confidence, outcome, edges, draws, rngs[0], groups, weights)
     calibrated = calibrated_sums(confidence, edges, draws, rngs[1], weights)
-    return binned_interval(
-        bin_sums(confidence, outcome, edges, weights), redrawn, calibrated, level
-    )
+    sums = bin_sums(confidence, outcome, edges, weights)
+    return binned_interval(sums, redrawn, calibrated, level), error_from_sums(calibrated)
 
 
 def _kind_of(value, kind):
-    "Which interval a value needs: as asked, or as it says itself."
+    "Which interval a value needs: the one asked for, or the one that it carries."
     if kind not in (None, *KINDS):
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
     if kind is None and not hasattr(value, "kind"):

@@ -33,7 +33,7 @@ from clfnb.evaluation.calibration.inputs import (
 from clfnb.evaluation.calibration.noise import (
     check_request,
     floor_values,
-    metric_interval,
+    interval_and_floor,
     shared_sums,
     signed_sums,
 )
@@ -181,25 +181,26 @@ def calibration_table(
     """All calibration measures with interval and noise floor; `attrs["notes"]` says why one is
     NaN. Raises `ValueError` for bad input.
     """
+    confidence, outcome = events(probs, y)
+    answers, classes = (confidence, outcome.astype(int)), (probs, y)
     measures = {
-        "accuracy gap": (confidence_gap, {}),
-        "ECE": (ece, {"n_bins": n_bins}),
-        "ECE, equal mass": (ece, {"n_bins": n_bins, "bins": "mass"}),
-        "debiased ECE (L2)": (debiased_ece, {"n_bins": n_bins}),
-        "smooth ECE": (smooth_ece, {}),
-        "class-wise ECE": (classwise_ece, {"n_bins": n_bins}),
-        "Brier": (brier, {}),
-        "log loss": (nll, {}),
+        "accuracy gap": (confidence_gap, answers, {}),
+        "ECE": (ece, answers, {"n_bins": n_bins}),
+        "ECE, equal mass": (ece, answers, {"n_bins": n_bins, "bins": "mass"}),
+        "debiased ECE (L2)": (debiased_ece, answers, {"n_bins": n_bins}),
+        "smooth ECE": (smooth_ece, answers, {}),
+        "class-wise ECE": (classwise_ece, classes, {"n_bins": n_bins}),
+        "Brier": (brier, classes, {}),
+        "log loss": (nll, classes, {}),
     }
     weighing = {} if weights is None else {"weights": weights}
     rows, notes = {}, []
-    for name, (metric, options) in measures.items():
+    for name, (metric, given, options) in measures.items():
         options = options | weighing
-        value, low, high = metric_interval(metric, probs, y, groups, draws, level, seed, **options)
-        if np.isnan(value):
-            notes.append(f"{name}: {metric(probs, y, **options).reason}")
-        floor = floor_values(probs, metric, draws, seed, **options)
-        rows[name] = (value, low, high, *_against(value, floor, metric), len(y))
+        estimate, floor = interval_and_floor(metric, *given, groups, draws, level, seed, **options)
+        if np.isnan(estimate.value):
+            notes.append(f"{name}: {metric(*given, **options).reason}")
+        rows[name] = (*estimate, *_against(estimate.value, floor, metric), len(y))
     columns = ["value", "low", "high", "floor", "floor_p95", "above_floor", "n"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.attrs["notes"] = notes
