@@ -45,7 +45,7 @@ EMPTY = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}
 def unanswered(
     answer: object,  # the learner's value or function
 ) -> bool:
-    "Whether an answer is still the `...` that the exercise began with."
+    "Whether an answer is still the `...` of the exercise."
     if answer is ...:
         return True
     code = getattr(answer, "__code__", None)
@@ -59,8 +59,8 @@ COURSE, PROGRESS = "course.json", "progress.json"
 
 def course_folder(
     start: str | Path | None = None,  # by default the working directory
-) -> Path | None:  # None if no folder above was made by `clfnb start`
-    "The course folder that a place belongs to."
+) -> Path | None:  # None if no parent folder was created by `clfnb start`
+    "The course folder that a path belongs to."
     start = Path(start or Path.cwd()).absolute()
     return next((p for p in (start, *start.parents) if (p / COURSE).is_file()), None)
 
@@ -116,7 +116,7 @@ class Exercises:
         number: str,  # such as "1.2"
         *answers,  # the learner's objects, as the exercise asks for them
     ) -> Verdict:
-        """Look at the learner's objects, say what is off, and record the verdict.
+        """Check the learner's objects, and record the verdict.
 
         Raises `ValueError` for an unknown number, or another number of objects than it takes.
         """
@@ -132,7 +132,7 @@ def grade(
     number: str,  # of the exercise, for messages
     answers: tuple,  # the learner's objects
 ) -> str:  # "right.", "not answered yet.", or "not yet." with a hint
-    "Ask the conditions of a check in order. Raises `ValueError` if it takes other objects."
+    "Evaluate the conditions of a check in order. Raises `ValueError` if it takes other objects."
     takes = list(inspect.signature(check).parameters)
     if len(answers) != len(takes):
         raise ValueError(
@@ -167,7 +167,7 @@ def check(
         Callable[[object], bool], str
     ],  # what must hold, and the hint if it does not
 ) -> str:  # "not answered yet", "right", or what is off
-    """Say of a learner's value whether it meets all conditions.
+    """Whether a learner's value meets all conditions.
 
     An exception inside a condition counts as not met, and is named beside the hint.
     """

@@ -1,4 +1,4 @@
-"""Whole or not at all: how files are written and read
+"""Atomic writing and safe reading of files
 
 Docs: https://clfnb.github.io/clfnb/lib/files.html.md"""
 
@@ -22,10 +22,10 @@ from .text import printable
 
 # %% ../nbs/lib/files.ipynb #ec4d4bee
 def write_atomic(
-    path: str | Path,  # the file to write or replace; folders above it are made
-    write: Callable[[Path], object],  # called with a path beside it; writes the content there
+    path: str | Path,  # the file to write or replace; parent folders are created
+    write: Callable[[Path], object],  # called with a temporary path; writes the content there
 ) -> Path:  # the same path
-    """Let `write` make a temporary file, then give it its name in one stroke.
+    """Let `write` create a temporary file, then rename it.
 
     Raises `OSError` naming the file; then nothing is left behind.
     """
@@ -48,7 +48,7 @@ def write_file(
     path: str | Path,  # where the file goes
     content: str | bytes,  # what it holds; text is written as UTF-8
 ) -> Path:  # the same path
-    "Write a file so that nobody ever sees a part of it. Raises `OSError` naming it."
+    "Write a file atomically. Raises `OSError` naming it."
     return write_atomic(
         path,
         lambda scratch: scratch.write_bytes(
@@ -59,9 +59,9 @@ def write_file(
 # %% ../nbs/lib/files.ipynb #88a5a122
 def write_json(
     path: Path,  # where the file goes
-    values: dict,  # of plain values; folders are written as text
+    values: dict,  # of plain values; paths are written as text
 ) -> Path:
-    """Write a mapping as JSON, whole or not at all.
+    """Write a mapping as JSON, atomically.
 
     Raises `ValueError` for NaN, `OSError` naming the file.
     """
@@ -69,9 +69,9 @@ def write_json(
 
 # %% ../nbs/lib/files.ipynb #01e60d53
 def ensure_writable(
-    folder: Path,  # made if it is not there
+    folder: Path,  # created if missing
 ) -> Path:  # the same
-    "Make sure that files can be written into a folder. Raises `OSError` naming it otherwise."
+    "Check that files can be written into a folder. Raises `OSError` naming it otherwise."
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=folder, prefix=".clfnb-"):
@@ -84,14 +84,14 @@ OUTPUT_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".html", ".pdf", ".md", ".te
 
 
 def refuse_overwrite(
-    file: str | Path,  # that is to be written
-    *read: str | Path,  # files that are to be read
+    file: str | Path,  # to be written
+    *inputs: str | Path,  # files to be read
 ) -> None:
-    """Refuse to write over an input. Raises `FileExistsError` where `file` is one of those that are read,
-    or is there and is no table or page that a command may have written before.
+    """Refuse to overwrite an input. Raises `FileExistsError` if `file` is an input, or exists and is
+    not a table or page that a command may have written before.
     """
     file = Path(file)
-    if any(Path(one).exists() and file.exists() and file.samefile(one) for one in read):
+    if any(Path(one).exists() and file.exists() and file.samefile(one) for one in inputs):
         raise FileExistsError(f"{printable(file)}: this file is read; choose another one to write")
     if file.is_file() and file.suffix.lower() not in OUTPUT_SUFFIXES:
         raise FileExistsError(
@@ -100,11 +100,11 @@ def refuse_overwrite(
 
 
 def check_paths(
-    path: str | Path,  # what is to be read
-    what: str,  # how it is called in the message, such as "file or folder"
-    *files,  # paths that are to be written; None and "" are passed over
+    path: str | Path,  # to be read
+    what: str,  # its name in messages, such as "file or folder"
+    *files,  # paths to be written; None and "" are ignored
 ) -> None:
-    """What a command needs before it computes.
+    """Check inputs and outputs before a command computes.
 
     Raises `FileNotFoundError` if `path` is not there, `FileExistsError` for an output that would
     replace an input, `OSError` for a file that cannot be written.
@@ -116,38 +116,38 @@ def check_paths(
         ensure_writable(Path(file).absolute().parent)
 
 # %% ../nbs/lib/files.ipynb #582e246f
-MAX_TEXT_BYTES = 2**26  # bytes of a text file that anybody would write by hand, and more
+MAX_TEXT_BYTES = 2**26  # more than any text file written by hand
 
 
 class InputError(ValueError):
-    "A file that is not what it should be. The message names it."
+    "An input file with the wrong content. The message names it."
 
 
 def regular_file(
-    path: str | Path,  # a file that is about to be read
-    max_bytes: int | None = None,  # bytes that it may have
+    path: str | Path,  # a file to be read
+    max_bytes: int | None = None,  # largest size
 ) -> Path:  # the same
-    """Let an ordinary file pass: a pipe or a device would be waited for without end.
+    """Check that a path is a regular file: reading a pipe or a device might never end.
 
-    Raises `InputError` for one that is something else or too large, `OSError` where it is not there.
+    Raises `InputError` for anything else or a file that is too large, `OSError` if it is missing.
     """
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+    entry = os.stat(path)
+    if not stat.S_ISREG(entry.st_mode):
+        kind = "a folder" if stat.S_ISDIR(entry.st_mode) else "a pipe or a device"
         raise InputError(f"{printable(path)}: expected an ordinary file, found {kind}")
-    if max_bytes and found.st_size > max_bytes:
+    if max_bytes and entry.st_size > max_bytes:
         raise InputError(
-            f"{printable(path)}: expected at most {max_bytes} bytes, found {found.st_size}"
+            f"{printable(path)}: expected at most {max_bytes} bytes, found {entry.st_size}"
         )
     return Path(path)
 
 # %% ../nbs/lib/files.ipynb #70a869cd
 @contextmanager
 def reading(
-    path: str | Path,  # the file that is read
-    what: str = "readable",  # what it should be, such as "readable as JSON"
+    path: str | Path,  # the file being read
+    what: str = "readable",  # what it is not, for the message: "readable as JSON"
 ):
-    """Within this context every error becomes one sentence with the file's name.
+    """Within this context every exception becomes one sentence with the file's name.
 
     Raises `InputError`; an `OSError` or a `ValueError` that names the file already stays.
     """
@@ -165,7 +165,7 @@ def reading(
 # %% ../nbs/lib/files.ipynb #92833007
 def read_json(
     path: Path,  # a JSON file
-) -> dict:  # what it holds; empty if there is no such file
+) -> dict:  # its content; empty if there is no such file
     "Read a mapping. Raises `ValueError` naming the file if it holds anything else."
     if not path.exists():
         return {}

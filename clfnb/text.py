@@ -1,4 +1,4 @@
-"""Names from outside, safe where they are written: terminal, figure, page and table
+"""Untrusted names, made safe for terminals, figures, pages and tables
 
 Docs: https://clfnb.github.io/clfnb/lib/text.html.md"""
 
@@ -29,14 +29,14 @@ def printable(
     text: object,  # anything; its text counts
     lines: bool = False,  # whether line breaks and tabs stay
 ) -> str:
-    "Text that a terminal shows instead of obeying it. Nothing of it is lost."
+    "Text with control characters escaped, without loss."
     return (_UNSAFE if lines else _UNSAFE_IN_LINE).sub(_escaped, str(text))
 
 # %% ../nbs/lib/text.ipynb #e7826967
 def figure_text(
     text: object,  # e.g. the name of a class
 ) -> str:  # for titles, labels and legends
-    "Text that Matplotlib draws as it is."
+    "Text that Matplotlib draws literally."
     return re.sub(r"(?<!\\)\$", r"\\$", printable(text, lines=True))
 
 
@@ -57,8 +57,8 @@ def show_as_text(
         names = axis.get_major_formatter()
         if isinstance(names, (FixedFormatter, FuncFormatter, StrCategoryFormatter)):
 
-            def show(value, place, names=names):
-                return figure_text(names(value, place))
+            def show(value, position, names=names):
+                return figure_text(names(value, position))
 
             axis.set_major_formatter(FuncFormatter(show))
 
@@ -66,7 +66,7 @@ def show_as_text(
 def html_text(
     text: object,  # anything
 ) -> str:
-    "Text that a browser shows as it is."
+    "Text that a browser shows literally."
     return html.escape(printable(text, lines=True))
 
 # %% ../nbs/lib/text.ipynb #d5de63d1
@@ -85,18 +85,18 @@ def csv_text(
     table,  # a pandas table
     **options,  # of pandas, such as float_format
 ) -> str:
-    "A table as CSV whose cells a spreadsheet shows and does not compute."
+    "A table as CSV whose cells a spreadsheet does not evaluate."
     safe = table.copy()
-    for place, kind in enumerate(table.dtypes):
+    for column, kind in enumerate(table.dtypes):
         if str(kind) in ("object", "string", "str", "category"):
-            cells = [_cell(value) for value in table.iloc[:, place]]
-            safe.isetitem(place, cells)
+            cells = [_cell(value) for value in table.iloc[:, column]]
+            safe.isetitem(column, cells)
     safe.columns = [_cell(name) for name in table.columns]
     return safe.to_csv(index=False, **options)
 
 # %% ../nbs/lib/text.ipynb #36b83c85
-class _Patient:
-    "A stream that drops what cannot be written."
+class _TolerantStream:
+    "A stream that drops text that cannot be written."
 
     def __init__(self, stream):
         self.stream = stream
@@ -111,7 +111,7 @@ class _Patient:
             kind = getattr(self.stream, "encoding", None) or "ascii"
             return self.write(text.encode(kind, "backslashreplace").decode(kind))
         except BrokenPipeError:
-            _turn_away(self.stream)
+            _redirect_to_null(self.stream)
         except (OSError, ValueError):
             pass
         return len(text)
@@ -120,13 +120,13 @@ class _Patient:
         try:
             self.stream.flush()
         except BrokenPipeError:
-            _turn_away(self.stream)
+            _redirect_to_null(self.stream)
         except (OSError, ValueError):
             pass
 
 # %% ../nbs/lib/text.ipynb #e6c110c5
-def _turn_away(stream):
-    "Let a stream that nobody reads end in nothing, so that Python's own end does not fail on it."
+def _redirect_to_null(stream):
+    "Redirect a stream that nobody reads to nowhere, so that Python can exit without an error."
     try:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
@@ -137,9 +137,9 @@ def _turn_away(stream):
 
 @contextmanager
 def tolerate_closed_pipe():
-    "Within this context nothing that is printed can raise."
+    "Within this context printing cannot raise."
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Patient(stream) if stream else stream for stream in before)
+    sys.stdout, sys.stderr = (_TolerantStream(stream) if stream else stream for stream in before)
     try:
         yield
     finally:
@@ -148,15 +148,15 @@ def tolerate_closed_pipe():
             try:
                 stream.flush()
             except (OSError, ValueError):
-                _turn_away(stream)
+                _redirect_to_null(stream)
 
 # %% ../nbs/lib/text.ipynb #a8c36974
 def say(
-    text: object = "",  # what is said; line breaks stay
-    err: bool = False,  # to the error output
-    end: str = "\n",  # what follows it
+    text: object = "",  # line breaks are kept
+    err: bool = False,  # print to standard error
+    end: str = "\n",  # appended
 ) -> None:
-    "Print a text safely: what a terminal would obey is shown, and a closed pipe changes nothing."
+    "Print with control characters escaped, tolerating a closed pipe."
     with tolerate_closed_pipe():
         print(
             printable(text, lines=True), file=sys.stderr if err else sys.stdout, end=end, flush=True

@@ -1,4 +1,4 @@
-"""Six ways to treat rare classes, none of which may see more than the training part
+"""Six methods for imbalanced classes, all restricted to the training split
 
 Docs: https://clfnb.github.io/clfnb/lib/data/balance.html.md"""
 
@@ -15,14 +15,14 @@ from torch import nn
 
 # %% ../../nbs/lib/data/balance.ipynb #d1fbf560
 class NotTrainingData(ValueError):
-    "An example outside the training part was about to be balanced."
+    "An attempt to balance examples outside the training split."
 
 
 def check_training(
     split,  # (n,) the split of each example
-    n: int,  # examples that are to be balanced
+    n: int,  # number of examples
 ) -> None:
-    'Raise `NotTrainingData`, naming the first row, unless every example is in the part "train".'
+    'Raise `NotTrainingData`, naming the first row, unless every example is in the split "train".'
     split = np.asarray(split)
     if split.shape != (n,):
         raise ValueError(
@@ -39,7 +39,7 @@ def class_counts(
     labels,  # (n,) class numbers 0..classes-1
     classes: int,  # how many there are
 ) -> np.ndarray:  # (classes,) int
-    """How many examples each class has.
+    """Number of examples of each class.
 
     Raises `ValueError` for a number outside 0..classes-1 or a class without examples.
     """
@@ -65,7 +65,7 @@ def class_weights(
 ) -> torch.Tensor:  # (classes,) float32; the mean over the examples is 1
     """Weights of the classes.
 
-    Raises `NotTrainingData`, and `ValueError` for an empty class or an unknown way.
+    Raises `NotTrainingData`, and `ValueError` for an empty class or an unknown method.
     """
     check_training(split, len(labels))
     counts = class_counts(labels, classes)
@@ -178,7 +178,7 @@ def informed_rows(
     how: str = "tomek",  # "tomek" or "nearmiss"
     max_count: int | None = None,  # examples of each class after NearMiss
 ) -> np.ndarray:  # (m,) row numbers, sorted
-    """Rows that stay.
+    """Row numbers of the examples that are kept.
 
     Raises `NotTrainingData`, and `ValueError` for an unknown way or NearMiss without a number.
     """

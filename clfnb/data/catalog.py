@@ -33,7 +33,7 @@ class Dataset:
     licence: str  # under which it may be used
     source: str  # page to read first
     size: str  # of what there is
-    layout: str  # the folder, one line a kind of file
+    layout: str  # the folder, one line per kind of file
     citation: str  # what to cite
     url: str = ""  # folder to download from
     bytes: int = 0  # of what is downloaded, rounded up: room that is needed
@@ -48,7 +48,7 @@ class Dataset:
 
 # %% ../../nbs/lib/data/catalog.ipynb #517f89af
 LAYOUTS = {
-    "qtdb": """RECORDS          names of the records, one a line
+    "qtdb": """RECORDS          names of the records, one per line
 NAME.hea         header: leads, sampling rate, gains
 NAME.dat         the signal
 NAME.q1c         waves marked by the first cardiologist, 30 to 50 beats
@@ -283,7 +283,7 @@ def get(
 def verify_dataset(
     name: str,  # from `names()`
     data_dir: str | Path | None = None,  # folder of all data sets, by default that of the settings
-) -> list[str]:  # one sentence a problem; empty if every file is as published
+) -> list[str]:  # one sentence per problem; empty if every file is as published
     """Compare a data set with its published checksums.
 
     Raises `FileNotFoundError` without its folder, `ValueError` where none are published.

@@ -1,4 +1,4 @@
-"""Files over a line that may be cut, onto a disk that may be full
+"""Downloads that survive cut connections and full disks
 
 Docs: https://clfnb.github.io/clfnb/lib/data/download.html.md"""
 
@@ -51,7 +51,7 @@ class _Slow(_Cut):
 TEMPORARY = (_Cut, URLError, TimeoutError, ConnectionError, http.client.HTTPException, ssl.SSLError)
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 CHUNK = 1 << 16
-MIN_SPEED = 100  # bytes a second, below which a line counts as cut
+MIN_SPEED = 100  # bytes per second, below which a connection counts as cut
 
 # %% ../../nbs/lib/data/download.ipynb #0aa8aced
 def check_url(

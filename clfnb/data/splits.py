@@ -1,4 +1,4 @@
-"""Which examples may teach, which may choose, and which may judge: parts that share nothing
+"""Training, validation and test splits without leaks
 
 Docs: https://clfnb.github.io/clfnb/lib/data/splits.html.md"""
 
@@ -33,11 +33,11 @@ def _check_fractions(fractions):
 # %% ../../nbs/lib/data/splits.ipynb #2f8c3b74
 def split_sizes(
     n: int,  # number of examples (or groups) to give away
-    fractions: dict[str, float],  # part name -> share of the whole; the shares sum to 1
-) -> np.ndarray:  # (parts,) int, the size of each part; sums to `n`
+    fractions: dict[str, float],  # split name -> share of the whole; the shares sum to 1
+) -> np.ndarray:  # (splits,) int, the size of each split; sums to `n`
     """Whole numbers nearest to the shares (largest remainder), none of them zero.
 
-    Raises `ValueError` for fewer examples than parts.
+    Raises `ValueError` for fewer examples than splits.
     """
     _check_fractions(fractions)
     if n < len(fractions):
@@ -111,15 +111,15 @@ def _column(values, examples, n, what):
 
 # %% ../../nbs/lib/data/splits.ipynb #7aa2ab79
 def split(
-    examples,  # how many examples there are, or their table (one row an example)
-    fractions: dict[str, float] | None = None,  # part -> share; none: 0.7 train, 0.15 val and test
+    examples,  # how many examples there are, or their table (one row per example)
+    fractions: dict[str, float] | None = None,  # split -> share; None: 0.7 train, 0.15 val and test
     groups=None,  # (n,) what must stay together, or a column of the table
     stratify=None,  # (n,) the class to spread evenly, or a column of the table
     seed: int = 0,  # decides every draw
-) -> np.ndarray:  # (n,) str, the name of each example's part
-    """Parts for examples: by example, by group, stratified or both.
+) -> np.ndarray:  # (n,) str, the split of each example
+    """Split examples: by example, by group, stratified or both.
 
-    Raises `ValueError` where there are fewer groups than parts.
+    Raises `ValueError` where there are fewer groups than splits.
     """
     fractions = DEFAULT_FRACTIONS if fractions is None else fractions
     n = int(examples) if np.isscalar(examples) else len(examples)
@@ -164,10 +164,10 @@ def folds(
 # %% ../../nbs/lib/data/splits.ipynb #8784892c
 def split_from_lists(
     groups,  # (n,) the group of each example
-    lists: dict[str, list],  # part name -> its groups
-    rest: str | None = None,  # part of groups that no list names; none: they are an error
-) -> np.ndarray:  # (n,) str, the name of each example's part
-    """Parts from published lists; numbers and text compare alike.
+    lists: dict[str, list],  # split name -> its groups
+    rest: str | None = None,  # split of groups that no list names; None: they are an error
+) -> np.ndarray:  # (n,) str, the split of each example
+    """Splits from published lists; numbers and text compare alike.
 
     Raises `LeakError` for a group in two lists, `ValueError` for one in none.
     """
@@ -188,10 +188,10 @@ def split_from_lists(
 
 # %% ../../nbs/lib/data/splits.ipynb #f8d8ec64
 class LeakError(ValueError):
-    "Something stands on two sides of a split."
+    "The same group or file is in two splits."
 
 
-def _two_sides(keys, split, what, say=str, max_shown=5):
+def _refuse_leaks(keys, split, what, say=str, max_shown=5):
     rows = defaultdict(dict)
     for row, (key, part) in enumerate(zip(keys, split, strict=True)):
         rows[key].setdefault(str(part), row)
@@ -199,10 +199,10 @@ def _two_sides(keys, split, what, say=str, max_shown=5):
     if leaks:
         shown = []
         for key, first in leaks[:max_shown]:
-            sides = " and ".join(f"{part} (example {row})" for part, row in first.items())
-            shown.append(f"{say(key, first)} in {sides}")
+            places = " and ".join(f"{name} (example {row})" for name, row in first.items())
+            shown.append(f"{say(key, first)} in {places}")
         raise LeakError(
-            f"{len(leaks)} {what} on two sides: {'; '.join(shown)}{'; ...' if len(leaks) > max_shown else ''}"
+            f"{len(leaks)} {what} in two splits: {'; '.join(shown)}{'; ...' if len(leaks) > max_shown else ''}"
         )
 
 # %% ../../nbs/lib/data/splits.ipynb #edd740fc
@@ -228,23 +228,21 @@ def content_keys(
 
 # %% ../../nbs/lib/data/splits.ipynb #f0c54ef2
 def check(
-    split,  # (n,) the name of each example's part
+    split,  # (n,) the split of each example
     groups=None,  # (n,) what must stay together
     paths=None,  # (n,) path of each example's file
 ) -> None:
-    """Raises `LeakError`, naming sides and examples, if a group or an identical file stands on two
-    sides of a split.
-    """
+    "Raises `LeakError`, naming splits and examples, if a group or an identical file is in two splits."
     for name, values in (("groups", groups), ("paths", paths)):
         if values is not None and len(values) != len(split):
             raise ValueError(
                 f"{name}: expected one value for each of {len(split)} examples, found {len(values)}"
             )
     if groups is not None:
-        _two_sides(list(map(str, groups)), split, "groups", say=lambda key, first: repr(key))
+        _refuse_leaks(list(map(str, groups)), split, "groups", say=lambda key, first: repr(key))
     if paths is not None:
         paths = list(map(str, paths))
-        _two_sides(
+        _refuse_leaks(
             content_keys(paths),
             split,
             "identical files",

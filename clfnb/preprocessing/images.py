@@ -1,4 +1,4 @@
-"""Reading whatever a camera wrote, and images of one size without losing how large they were
+"""Reading images of any format, and resizing them without losing their original size
 
 Docs: https://clfnb.github.io/clfnb/lib/preprocessing/images.html.md"""
 
@@ -22,7 +22,7 @@ class UnreadableImage(ValueError):
 
 
 def _deep(image, path):
-    "An image of more than 8 bits a channel as 8-bit grey."
+    "An image of more than 8 bits per channel as 8-bit grey."
     values = np.asarray(image)
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:

@@ -1,4 +1,4 @@
-"""Decoded images as torch data sets that hand out whole batches
+"""Decoded images as torch data sets that return whole batches
 
 Docs: https://clfnb.github.io/clfnb/lib/data/images/datasets.html.md"""
 
@@ -23,10 +23,10 @@ def squares(
     size: int,  # side in pixels
 ) -> np.ndarray:  # (n, size, size) uint8
     "All images fitted into squares."
-    found = np.empty((len(images), size, size), np.uint8)
+    fitted = np.empty((len(images), size, size), np.uint8)
     for i in range(len(images)):
-        found[i] = fit(images[i], size)
-    return found
+        fitted[i] = fit(images[i], size)
+    return fitted
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #21c4065c
 class SquareDataset:
@@ -63,9 +63,9 @@ class SquareDataset:
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #7653ff7e
 def identity_collate(
-    batch,  # what a data set's `__getitems__` gave
+    batch,  # as returned by a data set's `__getitems__`
 ):  # the same
-    "A `collate_fn` for data sets that give whole batches."
+    "A `collate_fn` for data sets that return whole batches."
     return batch
 
 
@@ -78,7 +78,7 @@ def ignore_interrupt(
 
 def loader(
     dataset,  # gives whole batches
-    batch_size: int,  # images a step
+    batch_size: int,  # images per step
     shuffle: bool = False,  # in a new order each epoch
     sampler=None,  # draws the images instead, such as a balanced one
     workers: int = 0,  # processes that read ahead
@@ -98,8 +98,8 @@ def loader(
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #6167f754
 class CropDataset:
-    """A torch data set of images cut or padded to squares: the same items as `SquareDataset`, made
-    when they are asked for.
+    """A torch data set of images cropped or padded to squares: the same items as `SquareDataset`,
+    computed on access.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class CropDataset:
         images,  # of any size: `PackedImages`, or a list of (height, width) uint8
         labels: np.ndarray,  # (n,) class numbers
         size: int,  # side of the squares, in pixels
-        random_crop: bool = False,  # at a random place each time; False: in the middle
+        random_crop: bool = False,  # at a random position on each access; False: in the centre
     ):
         import torch
 
@@ -140,7 +140,7 @@ class SizeBatchSampler:
     def __init__(
         self,
         shapes: np.ndarray,  # (n, 2) heights and widths
-        batch_size: int,  # images a batch, at most
+        batch_size: int,  # images per batch at most
         shuffle: bool = False,  # draw order and composition from torch's global generator
     ):
         if batch_size < 1:
@@ -210,7 +210,7 @@ def __getitems__(self: NativeSizeDataset, rows):
         for axis in (0, 1)
     )
     batch = np.full((len(rows), 1, high, wide), 255, np.uint8)
-    for place, image in zip(batch[:, 0], images, strict=True):
+    for into, image in zip(batch[:, 0], images, strict=True):
         top, left = (high - image.shape[0]) // 2, (wide - image.shape[1]) // 2
-        place[top : top + image.shape[0], left : left + image.shape[1]] = image
+        into[top : top + image.shape[0], left : left + image.shape[1]] = image
     return (torch.from_numpy(batch), self.sizes[rows]), self.labels[rows]

@@ -1,4 +1,4 @@
-"""Every image decoded once, in parallel, into one row of bytes
+"""Every image decoded once, in parallel, into one array of bytes
 
 Docs: https://clfnb.github.io/clfnb/lib/data/images/decode.html.md"""
 

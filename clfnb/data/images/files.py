@@ -35,23 +35,23 @@ IGNORED_NAMES = ("__MACOSX",)  # folders that are hidden in all but name
 
 
 def walk(
-    place: str | Path,  # a folder
+    folder: str | Path,  # a folder
     notes: list[str],  # gets a sentence for each link that leads in a circle
     above: tuple[str, ...] = (),  # real paths of the folders above
 ):  # gives (folder, names of its files), to any depth
     "Each folder with its files: links are followed, hidden folders are not."
-    here, names, folders = os.path.realpath(place), [], []
+    here, names, folders = os.path.realpath(folder), [], []
     try:
-        with os.scandir(place) as entries:
+        with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
                     (folders if entry.is_dir() else names).append(entry.name)
     except OSError as error:
-        notes.append(printable(f"{place}: not readable ({error.strerror}), left out"))
+        notes.append(printable(f"{folder}: not readable ({error.strerror}), left out"))
         return
-    yield place, names
+    yield folder, names
     for name in sorted(set(folders) - set(IGNORED_NAMES)):
-        path = os.path.join(place, name)
+        path = os.path.join(folder, name)
         if os.path.realpath(path) in (*above, here):
             notes.append(printable(f"{path}: a link to a folder above it, not followed"))
         else:
@@ -59,15 +59,15 @@ def walk(
 
 # %% ../../../nbs/lib/data/images/files.ipynb #1dcdc944
 def image_files(
-    place: str | Path,  # a folder, searched to any depth, or one file
+    path: str | Path,  # a folder, searched to any depth, or one file
     notes: list[str] | None = None,  # gets a sentence for each kind of thing that is passed over
 ) -> list[Path]:  # sorted
     "The image files in a folder, by suffix. Raises `FileNotFoundError` where there is none."
-    place, said = Path(place), [] if notes is None else notes
-    if place.is_file():
-        return [place]
+    path, said = Path(path), [] if notes is None else notes
+    if path.is_file():
+        return [path]
     found, others = [], Counter()
-    for where, names in walk(place, said):
+    for where, names in walk(path, said):
         for name in names:
             if name.lower().endswith(SUFFIXES):
                 found.append(Path(where) / name)
@@ -77,14 +77,14 @@ def image_files(
     if kinds:
         said.append(f"formats that are not read: {kinds} (convert them to PNG or JPEG)")
     if not found:
-        there = (f"only {kinds}" if kinds else "none") if place.is_dir() else "no such folder"
-        raise FileNotFoundError(f"{place}: expected images ({' '.join(SUFFIXES)}), found {there}")
+        there = (f"only {kinds}" if kinds else "none") if path.is_dir() else "no such folder"
+        raise FileNotFoundError(f"{path}: expected images ({' '.join(SUFFIXES)}), found {there}")
     return sorted(found)
 
 # %% ../../../nbs/lib/data/images/files.ipynb #592561a9
 def class_table(
-    folder: str | Path,  # has one subfolder a class
-) -> pd.DataFrame:  # one row an image: path, file (class/name), label; `attrs["notes"]`
+    folder: str | Path,  # has one subfolder per class
+) -> pd.DataFrame:  # one row per image: path, file (class/name), label; `attrs["notes"]`
     """The images of a folder of classes.
 
     Raises `FileNotFoundError` where there are none, `ValueError` for images outside a class

@@ -1,4 +1,4 @@
-"""Can one believe the probabilities? All of it, under one name
+"""Are the probabilities right? All of calibration under one name
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/index.html.md"""
 

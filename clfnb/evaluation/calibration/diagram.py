@@ -1,4 +1,4 @@
-"""The reliability diagram, with everything that is needed to believe it
+"""The reliability diagram, with counts, bands, interval and noise floor
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/diagram.html.md"""
 
@@ -44,14 +44,14 @@ from ..plots import OwnFigure
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #41d827bd
 @dataclass(frozen=True)
 class Reliability:
-    "A reliability curve with its bands, and the error it adds up to."
+    "A reliability curve with its bands and its calibration error."
 
-    # a row a bin: low, high, n, weight (share of all examples, weighted), confidence, share,
+    # one row per bin: low, high, n, weight (share of all examples, weighted), confidence, share,
     # share_low, share_high, consistent_low, consistent_high; NaN where empty
     table: pd.DataFrame
     ece: Estimate  # expected calibration error with its interval
     floor: NoiseFloor  # what a calibrated model would show
-    confidence: np.ndarray  # (n,) the stated probabilities
+    confidence: np.ndarray  # (n,) of each event
 
     @property
     def gap(self) -> float:
@@ -171,7 +171,7 @@ def _frame(ax, y_label, small):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #ed83740f
 def _runs(full):
-    "Stretches of neighbouring bins: nothing bridges a hole."
+    "Runs of neighbouring bins, without a bridge over empty ones."
     where = np.flatnonzero(full)
     return np.split(where, np.flatnonzero(np.diff(where) > 1) + 1) if len(where) else []
 
@@ -195,7 +195,7 @@ def _band(ax, table, low, high, colour, alpha):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #73a891ed
 def _gaps(ax, table):
-    "The distance from what was stated to what happened, a bar a bin."
+    "The distance from confidence to share, one bar per bin."
     few = table["n"] < FEW
     sides = (
         (OVER, table["share"] < table["confidence"]),
@@ -241,15 +241,15 @@ def _line(ax, table, colour, marker, size):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #28f35e37
 def _strip(ax, curves, colours, x_label):
-    "How many examples stand behind each bin: a strip below, sharing the horizontal axis."
-    strip, most = ax.inset_axes([0, -0.22, 1, 0.16], sharex=ax), 0
+    "The number of examples in each bin: a strip below, sharing the horizontal axis."
+    strip, top = ax.inset_axes([0, -0.22, 1, 0.16], sharex=ax), 0
     for i, (curve, (colour, _)) in enumerate(zip(curves, colours, strict=True)):
         edges = np.append(curve.table["low"], 1.0)
         edges = (
             edges if np.ptp(np.diff(edges)) < 1e-9 else np.linspace(0, 1, 41)
         )  # bins of equal mass would all be equally high
         counts = np.bincount(bin_numbers(curve.confidence, edges), minlength=len(edges) - 1)
-        most = max(most, counts.max())
+        top = max(top, counts.max())
         if len(curves) == 1:
             full, inset = counts > 0, 0.04 * np.diff(edges)
             width = np.diff(edges) - 2 * inset
@@ -267,10 +267,10 @@ def _strip(ax, curves, colours, x_label):
             strip.stairs(counts, edges, color=colour, lw=1.4, ls=("-", "--", ":", "-.")[i])
     strip.set(
         facecolor="none",
-        yticks=[most],
-        yticklabels=[f"{most:,}".replace(",", "\u2009")],
+        yticks=[top],
+        yticklabels=[f"{top:,}".replace(",", "\u2009")],
         xlabel=x_label,
-        ylim=(0, 1.04 * most),
+        ylim=(0, 1.04 * top),
     )
     _ink(strip)
     strip.tick_params(axis="y", labelsize=7, length=0)
@@ -328,7 +328,7 @@ def reliability_diagram(
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
-    title: str = "",  # above the image
+    title: str = "",  # above the diagram
     ax: Axes | None = None,  # where to draw; none makes a figure
     weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
@@ -388,7 +388,7 @@ def _axis_labels(label, names, binary, n):
     if label is None:
         return f"confidence of the answer  (n = {count})", "share of right answers"
     name = f"class {label}" if names is None else str(names[label])
-    return f"stated probability of {name}  (n = {count})", f"share of {name}"
+    return f"predicted probability of {name}  (n = {count})", f"share of {name}"
 
 
 def _draw(ax, curves, colours, x_label, y_label, small):
@@ -408,7 +408,7 @@ def reliability_grid(
     y,  # (n,) int class numbers
     names: Sequence[str] | None = None,  # (C,) class names
     classes: Sequence[int] | None = None,  # which classes; none takes those with the largest errors
-    most: int = 12,  # number of classes at most, if none are given
+    max_classes: int = 12,  # limit on the number of classes, if none are given
     columns: int = 4,  # diagrams beside each other
     n_bins: int = 10,  # number of bins
     bins: str = "width",  # "width" or "mass"
@@ -433,7 +433,7 @@ def reliability_grid(
     shown = (
         list(curves)
         if classes is not None
-        else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-most:])
+        else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-max_classes:])
     )
     return _draw_grid({k: curves[k] for k in shown}, names, min(columns, len(shown)))
 
@@ -447,7 +447,7 @@ def _draw_grid(curves, names, columns):
             ax,
             [curve],
             CURVES[:1],
-            "stated probability" if i + columns >= len(shown) else "",
+            "predicted probability" if i + columns >= len(shown) else "",
             "share" if i % columns == 0 else "",
             small=True,
         )

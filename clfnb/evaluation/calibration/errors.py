@@ -1,4 +1,4 @@
-"""The distance between what a model says and what happens, in bins
+"""Calibration errors in bins: expected, maximal, debiased and class-wise
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/errors.html.md"""
 
@@ -50,7 +50,7 @@ def bin_numbers(
         return np.searchsorted(edges[1:-1], confidence, side="left")
     guess = np.clip(
         np.ceil(confidence * k).astype(np.intp) - 1, 0, k - 1
-    )  # equally wide: computed, then put right at the edges
+    )  # equally wide: computed, then corrected at the edges
     return (
         guess
         - ((confidence <= edges[guess]) & (guess > 0))
@@ -117,7 +117,7 @@ def debiased_from_sums(
     sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
     norm=2,  # 2 or 1
 ) -> np.ndarray:  # (...) the corrected error, not below 0; NaN without examples
-    "Calibration error less what chance adds. Raises `ValueError` for another norm."
+    "Calibration error minus its expected excess. Raises `ValueError` for another norm."
     n, confidence, outcome, *squares = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = n / n.sum(-1, keepdims=True)
@@ -151,7 +151,7 @@ def debiased_ece(
     bins: str = "width",  # "width": equally wide; "mass": equally full
     weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 to 1; NaN, with its `reason`, where too many examples are alone in their bin
-    """Calibration error without the share of chance (Kumar 2019, arXiv 1909.10155).
+    """Calibration error corrected for sampling noise (Kumar 2019, arXiv 1909.10155).
 
     Raises `ValueError` for bad input.
     """
@@ -173,7 +173,7 @@ ALONE = 0.1  # share of examples alone in their bin from which on the noise cann
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #7b4901a7
 def gap_from_sums(
     sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
-    norm=1,  # has no meaning here
+    norm=1,  # ignored
 ) -> np.ndarray:  # (...) mean confidence less share
     "The signed gap of one or many sets of bins."
     n, confidence, outcome = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]

@@ -1,4 +1,4 @@
-"""A calibration error without bins: the smooth ECE, with a bandwidth that chooses itself
+"""A calibration error without bins: the smooth ECE, whose bandwidth is part of its definition
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/smooth.html.md"""
 
@@ -74,12 +74,12 @@ class _Residuals:
         residuals, examples = self.smoothed(sigma)
         return float(
             np.abs(residuals).sum() / (examples + 1e-4).sum()
-        )  # relplot's guard against an empty place
+        )  # relplot's guard against division by zero
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #f5becd3d
 def bandwidth_search(
     error,  # gives the error for a bandwidth, falling as it grows
-    least: float = 1e-3,  # no bandwidth below this is tried
+    min_sigma: float = 1e-3,  # smallest bandwidth that is tried
 ) -> float:  # smallest bandwidth found that is not below its error; 1 at most
     "The fixed point of Błasiok and Nakkiran (2023), section 4, by ten halvings of 0..1."
     low, high = 0.0, 1.0
@@ -87,7 +87,7 @@ def bandwidth_search(
         return high
     for _ in range(10):
         middle = (low + high) / 2
-        if middle < least or middle < error(middle):
+        if middle < min_sigma or middle < error(middle):
             low = middle
         else:
             high = middle
@@ -97,7 +97,7 @@ def bandwidth_search(
 def smooth_error(
     confidence: np.ndarray,  # (n,) probability of each event
     outcome: np.ndarray,  # (n,) bool
-    weights: np.ndarray | None = None,  # (n,) how often each example counts; none counts each once
+    weights: np.ndarray | None = None,  # (n,) weight of each example; None weighs all equally
     sigma: float | None = None,  # bandwidth, 0..1; none searches it
 ) -> tuple[float, float]:  # the error and its bandwidth
     "Smooth calibration error of events."
