@@ -198,7 +198,7 @@ def simulated_pool(
     pool = []
     for number in range(hearts):
         signal, beats, unconducted = simulate_rhythm("", seconds, FS, seed=[seed, 2, number])
-        targets = soften_boundaries(targets_from_beats(beats, len(signal), whole=True))
+        targets = soften_boundaries(targets_from_beats(beats, len(signal), fully_annotated=True))
         for p in unconducted.itertuples():
             for label, start, stop in ((1, p.p_on, p.p_peak), (2, p.p_peak, p.p_end)):
                 part = targets[start:stop]
