@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ...models.scanline.networks import CENTRES, LineNetworks
-from ...models.shipped import shipped
+from ...models.shipped import shipped_weights
 from ...models.scanline.arrays import ArrayFinder, ArrayReader
 from ...preprocessing.barcodes.ean13 import PARITY, log_total, scores, search
 from ...preprocessing.barcodes.crop import scan_lines, straighten
@@ -419,7 +419,7 @@ def _corners(self: LineReading, quad, against, places):
         np.outer(1 - ends[0], quad[0]) + np.outer(ends[0], quad[1]),
         np.outer(1 - ends[1], quad[3]) + np.outer(ends[1], quad[2]),
     )
-    return np.float32([top[0], top[1], bottom[1], bottom[0]])
+    return np.array([top[0], top[1], bottom[1], bottom[0]], np.float32)
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #802244c7
 @patch(cls_method=True)
@@ -431,7 +431,7 @@ def load(
 
     Raises `FileNotFoundError`, or `ValueError` if it is another kind of model.
     """
-    folder = Path(folder) if folder else shipped("barcode_lines")
+    folder = Path(folder) if folder else shipped_weights("barcode_lines")
     networks, config = restore_model(folder, _networks, "barcodes")
     weights, bias = _confidence(config.get("confidence"), folder)
     return cls(networks, weights, bias, verdict_of(config, folder / "config.json"))
