@@ -293,8 +293,11 @@ def clean_offences(path):
         if not cell.get("id") or cell["id"] in seen:
             found.append(f"cell {i}: id missing or used twice: {cell.get('id')}")
         seen.add(cell.get("id"))
-        if set(cell["metadata"]) - {"tags"}:
-            found.append(f"cell {i}: metadata {sorted(cell['metadata'])}, only tags are kept")
+        kept = {name: value for name, value in cell["metadata"].items() if name != "tags"}
+        if kept not in ({}, {"jupyter": {"source_hidden": True}}):
+            found.append(
+                f"cell {i}: metadata {sorted(kept)}, only tags and hidden imports are kept"
+            )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Recalibration: a model keeps its answers and learns how sure to be of them
+"""Recalibration: temperature, vector scaling and isotonic regression
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/scaling.html.md"""
 
@@ -13,41 +13,38 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import softmax
 from sklearn.isotonic import IsotonicRegression
 
 from clfnb.evaluation.calibration.inputs import (
     check_labels,
     check_logits,
     check_weights,
-    softmax,
     to_numpy,
 )
-from ..intervals import group_codes
+from ..intervals import RowError, group_codes
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #b8ba52dc
 class Recalibration:
-    """Base of the recalibrations: checks, and memory of what was fitted on.
+    """Base class of the recalibrations: checks, and the identities of the fitted examples.
 
     Not to be used by itself.
     """
 
-    names: tuple[str, ...] = ()  # what the fit finds
-    transform: Callable  # the recalibrated probabilities of logits, from `_transform`
-    config: Callable  # what was learned, from `_config`
-    _learn: Callable  # of each kind: finds the `names` from checked logits and labels
+    names = ()  # attributes set by the fit
 
     def __init__(self):
         self._seen = {"groups": set(), "index": set()}
 
     def fit(
         self,
-        logits: Any,  # (n, C) logits, or (n,) log odds of class 1
-        y: Any,  # (n,) int class numbers
-        groups: Any = None,  # (n,) group of each example, remembered
-        index: Any = None,  # (n,) identity of each example, remembered
-        weights: Any = None,  # (n,) how much each example counts; None counts each once
+        logits,  # (n, C) logits, or (n,) log odds of class 1
+        y,  # (n,) int class numbers
+        groups=None,  # (n,) group of each example, refused later
+        index=None,  # (n,) identity of each example, refused later
+        weights=None,  # (n,) weight of each example; None weighs all equally
     ):
-        """Learn from validation examples; gives the object itself.
+        """Fit on validation examples; returns the object itself.
 
         Raises `ValueError` for bad input.
         """
@@ -74,10 +71,8 @@ def _refuse_seen(name, given, seen):
     row = next((i for i, value in enumerate(given) if value in seen), None)
     if row is not None:
         count = sum(value in seen for value in given)
-        raise ValueError(
-            f"{name}, row {row}: {given[row]!r} was there in the fit ({count} of {len(given)} rows were). A recalibration is not to be judged "
-            "on what it was fitted on: evaluate it on a separate test set"
-        )
+        problem = f"{given[row]!r} was in the fit ({count} of {len(given)} rows were)"
+        raise RowError(name, row, f"{problem}; evaluate a recalibration on a separate test set")
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #6f49eb9a
 def _transform(
@@ -107,7 +102,7 @@ def _transform(
 def _config(
     self,
 ) -> dict:  # plain numbers and lists
-    "What was learned, ready for JSON."
+    "The fitted numbers, ready for JSON."
     values = {name: getattr(self, name) for name in ("classes", *self.names)}
     return {"kind": type(self).__name__} | {
         name: value.tolist() if hasattr(value, "tolist") else value
@@ -155,7 +150,7 @@ class Temperature(Recalibration):
         self.temperature = float(np.exp(-np.copysign(moved, log_a)))
 
     def _apply(self, logits):
-        return softmax(logits / self.temperature)
+        return softmax(logits / self.temperature, axis=1)
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #c6222c89
 LIMIT = 7  # of |log T| in the search
@@ -164,7 +159,7 @@ LIMIT = 7  # of |log T| in the search
 def _error_of(log_a, logits, of_truth, weights, groups):
     "Standard error of log T, robust to groups: root of the summed squares of scores by curvature."
     a = np.exp(log_a)
-    probs = softmax(a * logits)
+    probs = softmax(a * logits, axis=1)
     mean = (probs * logits).sum(1)
     scores = weights * a * (mean - of_truth)
     curvature = weights @ (a**2 * ((probs * logits**2).sum(1) - mean**2))
@@ -173,7 +168,7 @@ def _error_of(log_a, logits, of_truth, weights, groups):
 
 
 def _note(log_a, right):
-    "What is to be said of a temperature that no data bounded; empty for others."
+    "A warning for a temperature at the end of its range; otherwise empty."
     if abs(log_a) < LIMIT - 0.01 and not right.all():
         return ""
     side = "lower" if log_a > 0 else "upper"
@@ -200,7 +195,7 @@ class VectorScaling(Recalibration):
 
         def loss(values):
             w, b = values.reshape(2, -1)
-            probs = softmax(logits * w + b)
+            probs = softmax(logits * w + b, axis=1)
             error = weights[:, None] * (probs - truth) / len(y)
             losses = -np.log(np.maximum(probs[np.arange(len(y)), y], 1e-300))
             likelihood = weights @ losses / len(y)
@@ -222,7 +217,7 @@ class VectorScaling(Recalibration):
         ).x.reshape(2, -1)
 
     def _apply(self, logits):
-        return softmax(logits * self.factors + self.shifts)
+        return softmax(logits * self.factors + self.shifts, axis=1)
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #6a0eab52
 class Isotonic(Recalibration):
@@ -233,7 +228,7 @@ class Isotonic(Recalibration):
     names = ("points", "heights")
 
     def _learn(self, logits, y, weights, groups):
-        probs, self.points, self.heights = softmax(logits), [], []
+        probs, self.points, self.heights = softmax(logits, axis=1), [], []
         for k in range(1 if probs.shape[1] == 2 else 0, probs.shape[1]):
             curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
                 probs[:, k], y == k, sample_weight=weights
@@ -242,7 +237,7 @@ class Isotonic(Recalibration):
             self.heights.append(curve.y_thresholds_.tolist())
 
     def _apply(self, logits):
-        probs = softmax(logits)
+        probs = softmax(logits, axis=1)
         if len(self.points) == 1:
             share = np.interp(probs[:, 1], self.points[0], self.heights[0])
             return np.stack([1 - share, share], axis=1)
