@@ -106,7 +106,8 @@ def completion(
     """
     from click.shell_completion import get_completion_class
 
-    source = get_completion_class(shell)(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
+    kind: Any = get_completion_class(shell)
+    source = kind(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
     say(f"# to enable it in every shell: {COMPLETION_SETUP[shell]}\n{source}")
     return 0
 
@@ -157,7 +158,7 @@ def print_report(
 
 # %% ../nbs/lib/cli.ipynb #fdee5b7a
 def execute_run(
-    start,  # function without arguments that executes a lesson and returns its run folder
+    start: Callable,  # function without arguments that executes a lesson and returns its run folder
 ) -> int:  # exit code: 0 finished, 1 a cell failed
     """Execute a run and print its results.
 

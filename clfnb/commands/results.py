@@ -41,7 +41,7 @@ def _selections(ctx):
 
 # %% ../../nbs/lib/commands/results.ipynb #0661a3b1
 def as_csv(
-    results,  # from `results_table`
+    results: Any,  # from `results_table`
 ) -> str:  # one line per row, one column per number
     "A table for spreadsheets."
     import pandas as pd
@@ -52,7 +52,7 @@ def as_csv(
 
 
 def as_json(
-    results,  # from `results_table`
+    results: Any,  # from `results_table`
 ) -> str:
     "A table for programs, with the number of runs of each status and what was left out."
     from clfnb.runs.sweep.results import result_records
@@ -65,7 +65,7 @@ def as_json(
 
 
 def as_text(
-    results,  # from `results_table`
+    results: Any,  # from `results_table`
 ) -> str:
     "A table for people."
     from clfnb.runs.sweep.results import header_and_rows, table_notes

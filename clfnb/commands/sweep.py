@@ -64,7 +64,7 @@ def read_request(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #4062becc
 def request_combinations(
-    lesson,  # as `find_lesson` gives it
+    lesson: Any,  # as `find_lesson` gives it
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> list[dict]:  # name -> value
@@ -109,7 +109,7 @@ PLAN_OPTIONS = ("runs_dir", "device", "precision", "timeout", "cell_timeout")
 
 
 def prepare_sweep(
-    lesson,  # as `find_lesson` gives it
+    lesson: Any,  # as `find_lesson` gives it
     many: list[dict],  # the combinations
     options: dict,  # of the command
 ):  # planned runs, and their sweep
@@ -130,9 +130,9 @@ def prepare_sweep(
 # %% ../../nbs/lib/commands/sweep.ipynb #44a0f017
 def execute_sweep(
     planned: list,  # runs, from `plan_sweep`
-    sweep,  # from `make_sweep`
+    sweep: Any,  # from `make_sweep`
     options: dict,  # of the command
-    search=None,  # a `Search`, which proposes further runs
+    search: Any = None,  # a `Search`, which proposes further runs
 ) -> int:  # exit code: 1 if a run has not finished
     "Execute the runs of a sweep, and print a summary."
     from clfnb.runs.process import Interruptible
@@ -171,7 +171,7 @@ def execute_sweep(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #325ac6a6
 def print_summary(
-    progress,  # of the engine
+    progress: Any,  # of the engine
     name: str,  # of the sweep
     others: list[str],  # status of the runs that were not executed
 ) -> None:
@@ -183,8 +183,8 @@ def print_summary(
 
 
 def stop_sweep(
-    loop,  # of the engine
-    stop,  # an `Interruptible`
+    loop: Any,  # of the engine
+    stop: Any,  # an `Interruptible`
     error: KeyboardInterrupt,  # that was raised
 ) -> None:
     "End the running runs, wait for their outcomes, and raise `click.Abort`."
@@ -216,7 +216,7 @@ def add_to_sweep(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #f3926233
 def run_search(
-    lesson,  # as `find_lesson` gives it
+    lesson: Any,  # as `find_lesson` gives it
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> int:  # exit code
@@ -308,7 +308,7 @@ def write_sweep_report(
 
 def keep_finished_sweep(
     planned: list,  # runs, from `plan_sweep`
-    sweep,  # from `make_sweep`
+    sweep: Any,  # from `make_sweep`
     options: dict,  # of the command
 ) -> int:  # exit code 0
     "Write the file of a sweep whose runs are all done."

@@ -26,7 +26,8 @@ class Screen:
         self,
         terminal: bool,  # whether a line can be redrawn
     ):
-        self.terminal, self.shown, self.reported = terminal, "", set()
+        self.terminal, self.shown = terminal, ""
+        self.reported: set = set()
 
     def show(
         self,

@@ -40,7 +40,8 @@ def combinations(
     yield len(found) == 12, f"2, 3 and 2 values: how many combinations? You have {len(found)}."
     distinct = {tuple(sorted(one.items())) for one in found}
     yield len(distinct) == 12, "Some combinations occur twice."
-    wanted = {tuple(sorted(zip(axes, v, strict=True))) for v in product(*axes.values())}
+    every: Any = product(*axes.values())  # type: ignore[call-overload]
+    wanted = {tuple(sorted(zip(axes, values, strict=True))) for values in every}
     yield distinct == wanted, "There is a value that is not in the lists."
     yield list(grid({})) == [{}], "Without names there is one combination, the defaults: the empty mapping."  # fmt: skip
     yield list(grid({"lr": []})) == [], "A name without values leaves nothing to run."

@@ -112,10 +112,10 @@ def _column(values, examples, n, what):
 
 # %% ../../nbs/lib/data/splits.ipynb #7aa2ab79
 def split(
-    examples,  # how many examples there are, or their table (one row per example)
+    examples: Any,  # how many examples there are, or their table (one row per example)
     fractions: dict[str, float] | None = None,  # split -> share; None: 0.7 train, 0.15 val and test
-    groups=None,  # (n,) what must stay together, or a column of the table
-    stratify=None,  # (n,) the class to spread evenly, or a column of the table
+    groups: Any = None,  # (n,) what must stay together, or a column of the table
+    stratify: Any = None,  # (n,) the class to spread evenly, or a column of the table
     seed: int = 0,  # decides every draw
 ) -> np.ndarray:  # (n,) str, the split of each example
     """Split examples: by example, by group, stratified or both.
@@ -123,7 +123,7 @@ def split(
     Raises `ValueError` where there are fewer groups than splits.
     """
     fractions = DEFAULT_FRACTIONS if fractions is None else fractions
-    n = int(examples) if np.isscalar(examples) else len(examples)
+    n = int(examples) if np.isscalar(examples) else len(examples)  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     classes = (
         np.zeros(n, dtype=int)
@@ -164,7 +164,7 @@ def folds(
 
 # %% ../../nbs/lib/data/splits.ipynb #8784892c
 def split_from_lists(
-    groups,  # (n,) the group of each example
+    groups: Any,  # (n,) the group of each example
     lists: dict[str, list],  # split name -> its groups
     rest: str | None = None,  # split of groups that no list names; None: they are an error
 ) -> np.ndarray:  # (n,) str, the split of each example
@@ -229,9 +229,9 @@ def content_keys(
 
 # %% ../../nbs/lib/data/splits.ipynb #f0c54ef2
 def check(
-    split,  # (n,) the split of each example
-    groups=None,  # (n,) what must stay together
-    paths=None,  # (n,) path of each example's file
+    split: Any,  # (n,) the split of each example
+    groups: Any = None,  # (n,) what must stay together
+    paths: Any = None,  # (n,) path of each example's file
 ) -> None:
     "Raises `LeakError`, naming splits and examples, if a group or an identical file is in two splits."
     for name, values in (("groups", groups), ("paths", paths)):

@@ -18,8 +18,8 @@ from scipy.stats import norm
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #142ce637
 def wilson(
-    successes,  # number of successes, or an array of any shape
-    n,  # number of trials, or an array of the same shape
+    successes: Any,  # number of successes, or an array of any shape
+    n: Any,  # number of trials, or an array of the same shape
     level: float = 0.95,  # coverage, between 0 and 1
 ) -> tuple:  # lower and upper bound, each a float or an array; NaN where `n` is 0
     """Score interval of Wilson (1927, J. Am. Stat. Assoc. 22:209) for a share.
@@ -85,7 +85,7 @@ class RowError(ValueError):
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #ae99010f
 def group_codes(
-    groups,  # (n,) what is drawn as a whole: numbers, names or times; None: single examples
+    groups: Any,  # (n,) what is drawn as a whole: numbers, names or times; None: single examples
     n: int,  # number of examples
 ) -> np.ndarray:  # (n,) int, 0..number of groups - 1
     """Group names as numbers, in sorted order.
@@ -107,7 +107,7 @@ def group_codes(
 def bootstrap(
     statistic: Callable[[np.ndarray], float],  # from (m,) row numbers of a new test set
     n: int,  # number of examples
-    groups=None,  # (n,) what is drawn as a whole, such as the record; none draws single examples
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the record; none draws single examples
     draws: int = 1000,  # number of new test sets
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # random seed
@@ -133,7 +133,7 @@ def bootstrap(
 def bootstrap_sums(
     statistic: Callable[[np.ndarray], np.ndarray],  # from (draws, terms) sums to (draws, ...)
     terms: np.ndarray,  # (n, terms) what each example adds to the sums
-    groups=None,  # (n,) unit of resampling; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # number of new test sets
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # random seed
@@ -165,6 +165,11 @@ KINDS = ("mean", "distance")
 
 class Measure(float):
     "A measured number that carries its kind of interval. Raises `ValueError` for another kind."
+
+    kind: str
+    centre: float | None
+    power: int | str
+    reason: str
 
     kind: str
     centre: float | None

@@ -186,7 +186,7 @@ def draw_tables(
     truth: np.ndarray,  # (n,) int class numbers
     predicted: np.ndarray,  # (n,) int class numbers
     classes: int,  # number of classes, k
-    groups=None,  # (n,) unit of resampling; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # how many new tables
     seed: int = 0,  # random seed
 ) -> np.ndarray:  # (draws, k, k) confusion counts of redrawn test sets
@@ -217,10 +217,10 @@ def _counted(truth, predicted, names, groups, seed=0, level=0.95, draws=1000):
 
 
 def summary(
-    truth,  # (n,) true classes, -100 where unknown
-    predicted,  # (n,) predicted classes
-    names=None,  # (k,) class names in order
-    groups=None,  # (n,) what is drawn as a whole, such as the record
+    truth: Any,  # (n,) true classes, -100 where unknown
+    predicted: Any,  # (n,) predicted classes
+    names: Any = None,  # (k,) class names in order
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the record
     seed: int = 0,  # random seed
     level: float = 0.95,  # coverage of the intervals
     draws: int = 1000,  # bootstrap draws

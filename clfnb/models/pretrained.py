@@ -243,9 +243,9 @@ def _set_aux(self: Transfer, name, classes, px, aux):
     if aux and px and px < 299:
         raise ValueError(f"px: the auxiliary head of {name} needs at least 299 pixels, found {px}")
     if aux:
-        self.body.AuxLogits.fc = nn.Linear(self.body.AuxLogits.fc.in_features, classes)
+        body.AuxLogits.fc = nn.Linear(body.AuxLogits.fc.in_features, classes)
     elif has_aux:
-        self.body.AuxLogits, self.body.aux_logits = None, False
+        body.AuxLogits, body.aux_logits = None, False
 
 
 @patch

@@ -77,7 +77,7 @@ def _strip(image, low, high):
 
 
 def shrink(
-    image,  # a Pillow image, or an array (height, width)
+    image: Any,  # a Pillow image, or an array (height, width)
     size: int,  # side of the final square, pixels; 0 keeps the image as it is
 ):  # the image, or a smaller one; values of more than 8 bits become float32
     "Average an image of more than `SHRINK_PIXELS` pixels, strip by strip, down to a shorter side of four times `size`."

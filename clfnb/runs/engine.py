@@ -80,7 +80,7 @@ class CellFailed(CellError):
 
 # %% ../../nbs/lib/runs/engine.ipynb #4f7d564e
 def cell_title(
-    notebook,  # as nbformat reads it
+    notebook: Any,  # as nbformat reads it
     index: int,  # of a code cell, from 0
 ) -> str:  # one line
     "What a cell is about: the heading above it; without one, its first line of code."
@@ -93,7 +93,7 @@ def cell_title(
 
 
 def cell_failure(
-    cell,  # a code cell that raised
+    cell: Any,  # a code cell that raised
 ) -> str | None:  # one line; None where it only called `sys.exit()`
     "The error of a cell; without one, the end of what it wrote to the error output."
     errors = [output for output in cell.outputs if output.output_type == "error"]
@@ -126,10 +126,10 @@ class LineThrottle:
 
     def __init__(
         self,
-        write,  # called with each line
+        write: Callable,  # called with each line
         burst: int = 10,  # lines that pass at once
         interval: float = 1.0,  # seconds between two lines after those
-        clock=time.monotonic,  # current time in seconds
+        clock: Any = time.monotonic,  # current time in seconds
     ):
         self.write, self.burst, self.interval, self.clock = write, burst, interval, clock
         self.reset()
@@ -157,15 +157,15 @@ class Client(_ThisKernelClient):
 
     def __init__(
         self,
-        nb_man,  # papermill's notebook manager
-        report=None,  # called after each code cell
-        started=None,  # called with the kernel's pid
-        line=None,  # called with the lines that a cell prints while it runs
+        nb_man: Any,  # papermill's notebook manager
+        report: Any = None,  # called after each code cell
+        started: Callable | None = None,  # called with the kernel's pid
+        line: Callable | None = None,  # called with the lines that a cell prints while it runs
         **kw,  # for papermill's client
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
         self.report, self.started, self.expired, self.process = report, started, False, None
-        self.current = self.failed = None
+        self.current, self.failed = cast(tuple[Any, Any], (None, None))
         self.lines = LineThrottle(line) if line else None
 
     def _ready(self, notebook):
@@ -299,9 +299,9 @@ class LimitedEngine(NBClientEngine):
         kernel_name: str,  # any
         execution_timeout: float | None = None,  # seconds per cell
         limit: float | None = None,  # seconds for the whole notebook
-        report=None,  # called after each code cell
-        started=None,  # called with the kernel's pid
-        line=None,  # called with the lines that a cell prints while it runs
+        report: Any = None,  # called after each code cell
+        started: Callable | None = None,  # called with the kernel's pid
+        line: Callable | None = None,  # called with the lines that a cell prints while it runs
         log: str | Path | None = None,  # file for the kernel's own output
         warm: bool = False,  # fork the kernel from a process that has imported everything
         **kwargs,  # not used

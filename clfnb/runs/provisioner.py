@@ -122,7 +122,8 @@ class WarmProcess:
         self,
         env: dict,  # its environment
     ):
-        self.owner, self.lock, self.ready, self.kernels = os.getpid(), threading.Lock(), False, []
+        self.owner, self.lock, self.ready = os.getpid(), threading.Lock(), False
+        self.kernels: list = []
         self.problem = None  # why it can no longer be used
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 (read when it dies)
         self.socket, theirs = socket.socketpair()
@@ -213,7 +214,8 @@ IMPORT_TIME_VARIABLES = tuple(  # prefixes of their names
     """PYTHON LD_ DYLD_ OMP_ KMP_ GOMP_ MKL_ OPENBLAS_ BLIS_ NUMEXPR_ VECLIB_ MALLOC_ TORCH
     PYTORCH NCCL_ MPL LANG LC_ HOME VIRTUAL_ PATH CLFNB_WARM""".split()
 )
-_running, _registry_lock = {}, threading.Lock()
+_registry_lock = threading.Lock()
+_running: dict = {}
 
 
 def _import_time_key(env):
@@ -223,7 +225,7 @@ def _import_time_key(env):
     )
 
 
-_retired = []  # closed when their last kernel has ended
+_retired: list = []  # closed when their last kernel has ended
 
 # %% ../../nbs/lib/runs/provisioner.ipynb #7f1c991f
 def warm_process(

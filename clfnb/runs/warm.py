@@ -172,7 +172,8 @@ class WarmServer:
         self,
         owner: socket.socket,  # connected to the owner
     ):
-        self.owner, self.parent, self.kernels = owner, os.getppid(), {}
+        self.owner, self.parent = owner, os.getppid()
+        self.kernels: dict = {}
         self.known = module_files()
         self.woken, wake = socket.socketpair()
         self.waker = wake

@@ -78,7 +78,7 @@ def unknown_score(
     quantiles: np.ndarray,  # of `energy_quantiles`
 ) -> np.ndarray:  # (n,) 0..1, 1 for the least familiar image
     "The share of validation images that look more familiar (Liu 2020, arXiv 2010.03759)."
-    rank = np.searchsorted(quantiles, np.logaddexp.reduce(logits, axis=1))
+    rank: Any = np.searchsorted(quantiles, np.logaddexp.reduce(logits, axis=1))
     return 1 - rank / len(quantiles)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #fced0146
@@ -149,7 +149,7 @@ def probs(
 @patch
 def data(
     self: ImagePredictor,
-    images,  # decoded `PackedImages`
+    images: Any,  # decoded `PackedImages`
 ) -> SquareDataset:
     "The images in the form of the network's inputs."
     return SquareDataset(squares(images, self.size), images.shapes, np.zeros(len(images)))
@@ -168,7 +168,7 @@ def logits(
 def table(
     self: ImagePredictor,
     logits: np.ndarray,  # (n, classes) from `predict_logits`
-    paths,  # (n,) name of each row
+    paths: Any,  # (n,) name of each row
     probs: bool = False,  # add a column for every class
 ) -> pd.DataFrame:
     "Predictions as a table, as `prediction_columns`."
@@ -178,7 +178,7 @@ def table(
 @patch
 def predict(
     self: ImagePredictor,
-    paths,  # a folder of images, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
     **options,  # of `classify_images`
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
@@ -188,7 +188,7 @@ def predict(
 def prediction_columns(
     predictor: ImagePredictor,  # knows the classes, the temperature and the energies
     logits: np.ndarray,  # (n, classes) from `predict_logits`
-    paths,  # (n,) name of each row
+    paths: Any,  # (n,) name of each row
     probs: bool = False,  # add a column for every class
 ) -> pd.DataFrame:  # path, class, probability, second, third, unknown_score (and p_CLASS ...)
     "Predictions as a table."
@@ -225,7 +225,7 @@ def _too_small(path, shape):
 
 def classify_images(
     predictor: ImagePredictor,  # ready to use
-    paths,  # a folder of images, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
     probs: bool = False,  # add a column for every class
     on_error: str = "skip",  # a broken or tiny image: "skip" or "raise"
     chunk: int = 512,  # images held in memory at a time

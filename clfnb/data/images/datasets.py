@@ -64,7 +64,7 @@ class SquareDataset:
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #7653ff7e
 def identity_collate(
-    batch,  # as returned by a data set's `__getitems__`
+    batch: Any,  # as returned by a data set's `__getitems__`
 ):  # the same
     "A `collate_fn` for data sets that return whole batches."
     return batch
@@ -78,7 +78,7 @@ def ignore_interrupt(
 
 
 def loader(
-    dataset,  # gives whole batches
+    dataset: Any,  # gives whole batches
     batch_size: int,  # images per step
     shuffle: bool = False,  # in a new order each epoch
     sampler: Any = None,  # draws the images instead, such as a balanced one

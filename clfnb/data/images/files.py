@@ -40,7 +40,9 @@ def walk(
     above: tuple[str, ...] = (),  # real paths of the folders above
 ):  # gives (folder, names of its files), to any depth
     "Each folder with its files: links are followed, hidden folders are not."
-    here, names, folders = os.path.realpath(folder), [], []
+    here = os.path.realpath(folder)
+    names: list = []
+    folders: list = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -66,7 +68,8 @@ def image_files(
     path, said = Path(path), [] if notes is None else notes
     if path.is_file():
         return [path]
-    found, others = [], Counter()
+    found = []
+    others: Counter = Counter()
     for where, names in walk(path, said):
         for name in names:
             if name.lower().endswith(SUFFIXES):

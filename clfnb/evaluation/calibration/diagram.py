@@ -70,11 +70,11 @@ def reliability_curve(
     label: int | None = None,  # the class in question; none asks whether the answer is right
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
     confidence, outcome = events(probs, y, label)
@@ -324,14 +324,14 @@ def reliability_diagram(
     label: int | None = None,  # the class in question; none asks whether the answer is right
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     names: Sequence[str] | None = None,  # (C,) class names, for the axes
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
     title: str = "",  # above the diagram
     ax: Axes | None = None,  # where to draw; none makes a figure
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
     """Reliability diagram with bands, gaps, counts, interval and noise floor.
 
@@ -407,7 +407,7 @@ def reliability_grid(
     columns: int = 4,  # diagrams beside each other
     n_bins: int = 10,  # number of bins
     bins: str = "width",  # "width" or "mass"
-    groups=None,  # (n,) unit of resampling
+    groups: Any = None,  # (n,) unit of resampling
     draws: int = 500,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
 ) -> np.ndarray:  # of Axes, one for each class shown

@@ -38,11 +38,11 @@ class Recalibration:
 
     def fit(
         self,
-        logits,  # (n, C) logits, or (n,) log odds of class 1
-        y,  # (n,) int class numbers
-        groups=None,  # (n,) group of each example, refused later
-        index=None,  # (n,) identity of each example, refused later
-        weights=None,  # (n,) weight of each example; None weighs all equally
+        logits: Any,  # (n, C) logits, or (n,) log odds of class 1
+        y: Any,  # (n,) int class numbers
+        groups: Any = None,  # (n,) group of each example, refused later
+        index: Any = None,  # (n,) identity of each example, refused later
+        weights: Any = None,  # (n,) weight of each example; None weighs all equally
     ):
         """Fit on validation examples; returns the object itself.
 

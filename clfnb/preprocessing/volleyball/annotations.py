@@ -47,7 +47,7 @@ def split_of(
 
 
 def mirror_label(
-    codes,  # activity numbers 0..7, any shape; a number or an array
+    codes: Any,  # activity numbers 0..7, any shape; a number or an array
 ):  # the same activities of the other team
     "The label of the mirrored image."
     return (codes + 4) % 8

@@ -29,7 +29,7 @@ class Geometry:
     @property
     def mirrored(self) -> "Geometry":
         "The geometry of the mirrored video."
-        return Geometry(*astuple(self)[:4], 1 - self.middle)
+        return replace(self, middle=1 - self.middle)
 
     def expected(
         self,
@@ -146,7 +146,7 @@ def _by_action(values, actions):
 
 def team_features(
     values: np.ndarray,  # (players, 6) of one team, from `measure_players`
-    actions=None,  # (players,) of `ACTIONS` or ""; None leaves them out
+    actions: Any = None,  # (players,) of `ACTIONS` or ""; None leaves them out
 ) -> np.ndarray:  # (147,) or with actions (201,), NaN for missing players
     "Features of a team, independent of the order of its players."
     order = np.lexsort(values.round(9).T)

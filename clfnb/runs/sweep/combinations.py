@@ -242,7 +242,7 @@ def read_table(
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #bb1bbe03
 def sample_combinations(
-    axes: dict[str, list | Space],  # name -> values, or a range
+    axes: dict[str, Any],  # name -> values, or a range
     rows: list[dict] | None,  # of a table
     number: int,  # how many combinations
 ) -> list[dict]:  # name -> value
@@ -277,7 +277,9 @@ def read_sweep_file(
 
     name = printable(path)
     with reading(path, "readable as YAML"):
-        values = yaml.load(regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), _unique(yaml))
+        values = yaml.load(
+            regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), _unique(yaml)
+        )
     if not isinstance(values, dict):
         raise ParameterError(f"{name}: expected a mapping with lesson, and parameters")
     known = ["lesson", "parameters", *options]

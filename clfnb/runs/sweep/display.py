@@ -56,7 +56,8 @@ class Display:
     ):
         self.names = {one.run: parameters_text(one.given) for one in planned}
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
-        self.reported, self.drawn, self.bar = set(), 0.0, None
+        self.drawn, self.bar = 0.0, None
+        self.reported: set = set()
 
     def line(
         self,
@@ -76,7 +77,7 @@ class Display:
 @patch
 def update(
     self: Display,
-    progress,  # of the engine
+    progress: Any,  # of the engine
     run: str | None,  # the run that has ended; None: only time has passed
 ) -> None:
     "Show what has happened."
@@ -137,7 +138,7 @@ def close(self: Display) -> None:
 
 # %% ../../../nbs/lib/runs/sweep/display.ipynb #6dc5178a
 def summary_lines(
-    progress,  # of the engine
+    progress: Any,  # of the engine
     name: str,  # of the sweep
     before: int,  # runs that were done when it started
     kept: int = 0,  # changed runs that are kept as they are

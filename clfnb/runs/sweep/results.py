@@ -93,7 +93,7 @@ def select_runs(
     if which is None and len(lessons) == 1:
         which = next(iter(lessons))
     folders = [file.parent for file in files if which and _matches(which, file)]
-    if not folders:
+    if not fitting:
         _no_runs(which, [*(sweep.name for sweep in sweeps), *lessons], runs_dir)
     selection = _read(folders, which)
     selection.parameters = varying_parameters(selection.runs)
@@ -135,7 +135,7 @@ def metrics_of(
     "The metrics of a table. Raises `ValueError` for one that no run has, or that is given twice."
     there = dict.fromkeys(name for run in runs for name in run.metrics)
     names = list(requested) or list(dict.fromkeys(name for run in runs for name in headline(run)))
-    metrics = []
+    metrics: list = []
     for text in names:
         name, _, goal = text.rpartition(":")
         if text in there or goal not in ("min", "max"):

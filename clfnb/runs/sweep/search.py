@@ -97,7 +97,8 @@ class Search:
         self.study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         self.plan = plan_run(lesson, self._example(), **options)
         self.runs_dir = Path(self.plan.settings.runs_dir)
-        self.members, self.checked, self.loop = [], 0.0, None
+        self.checked, self.loop = 0.0, None
+        self.members: list = []
         self._report_known()
 
     def _example(self):

@@ -46,7 +46,7 @@ def _soft(distance, sharpness):
 def chest(
     patient: Anatomy,  # whose chest
     size: int = 224,  # side of the image, in pixels
-    shift=(0.0, 0.0),  # displacement of the patient, right and down
+    shift: Any = (0.0, 0.0),  # displacement of the patient, right and down
 ) -> tuple[np.ndarray, np.ndarray]:  # (size, size) float32 brightness 0..1 and lungs 0..1
     "A healthy chest: dark lungs between bright ribs, spine, heart and diaphragm. Raises `ValueError` below 16 pixels."
     if size < 16:

@@ -51,8 +51,8 @@ def radiograph_files(
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #fb7f6624
 def two_classes(
-    labels,  # class names of the images
-    source,  # for the message
+    labels: Any,  # class names of the images
+    source: Any,  # for the message
 ) -> tuple[str, str]:  # the negative class, the positive class
     "The two classes in order. Raises `ValueError` unless there are two."
     names = sorted(set(labels))

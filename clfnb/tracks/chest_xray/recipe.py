@@ -56,7 +56,7 @@ def get_recipe(
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #0b490dd2
 def class_loss(
-    codes,  # (n,) 0 or 1, of the training split
+    codes: Any,  # (n,) 0 or 1, of the training split
     balance: bool = True,  # give both classes the same weight
     smoothing: float = 0.05,  # label smoothing: share divided between the two classes
     gamma: float = 0.0,  # of the focal loss; 0 is plain cross-entropy
@@ -112,7 +112,7 @@ def train_member(
     head_epochs: int = 0,  # initial epochs in which only the head is trained
     batch: int = 64,  # images per step
     lr: float = 1e-3,  # highest learning rate
-    loss=None,  # of `class_loss`; None: balanced and smoothed
+    loss: Any = None,  # of `class_loss`; None: balanced and smoothed
     seed: int = 0,  # of order, augmentation and dropout
     device: str = "auto",  # where to compute
     precision: str = "auto",  # number format; bfloat16 on a processor that supports it
@@ -207,7 +207,7 @@ def cross_fit(
     recipe: dict,  # of `get_recipe`
     weights: str = "",  # of the body, as for `build_model`
     seed: int = 0,  # of weights and order; members take the next ones
-    log=None,  # function of one line of text, called for each member
+    log: Callable | None = None,  # function of one line of text, called for each member
     **options,  # folder for checkpoints; device, precision and progress
 ) -> tuple[
     Ensemble, np.ndarray, list[pd.DataFrame]
@@ -236,9 +236,9 @@ def cross_fit(
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #2c43d2e3
 def fit_decision(
-    codes,  # (n,) 0 or 1
-    logits,  # (n,) cross-fitted
-    groups=None,  # (n,) patients
+    codes: Any,  # (n,) 0 or 1
+    logits: Any,  # (n,) cross-fitted
+    groups: Any = None,  # (n,) patients
     sensitivity: float = 0.96,  # required
     seed: int = 0,  # of the bootstrap
 ) -> dict:  # temperature; threshold (a probability), its low and high; sensitivity and specificity

@@ -72,7 +72,7 @@ def _save_aside(folder, name, write):
 
 
 def cached_squares(
-    paths,  # (n,) image or DICOM files
+    paths: Any,  # (n,) image or DICOM files
     cache_dir: str | Path,  # folder of the cache; created if absent
     size: int = 224,  # side, in pixels
     **options,  # of `decode_squares`

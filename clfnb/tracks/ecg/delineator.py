@@ -398,7 +398,7 @@ def annotate(
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder of records, a record, or a list of records
+    paths: Any,  # a folder of records, a record, or a list of records
 ) -> tuple[pd.DataFrame, list[str]]:  # record, sample, seconds, point, symbol; errors
     "The points of whole records. Raises `FileNotFoundError` if there are none."
     records = records_in(paths) if isinstance(paths, (str, Path)) else list(map(record_path, paths))
@@ -470,7 +470,7 @@ def prediction_rows(
 ) -> pd.DataFrame:  # id, group, split, label, confidence, right; record, lead, point, kind, ...
     "Predictions in the layout of every lesson, one row per point."
     errors = delineation_errors(entries)
-    confidence = {}
+    confidence: dict = {}
     for entry in entries:
         for point, samples in entry["predicted"].items():
             key = (entry["record"], str(entry["lead"]), point)

@@ -124,7 +124,7 @@ def write_results(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #da9cb553
 def report_outcome(
-    outcome,  # of `clfnb.tracks.ecg.jobs`
+    outcome: Any,  # of `clfnb.tracks.ecg.jobs`
 ) -> None:
     "Report the faults of a recording or its leads."
     if outcome.error:
@@ -137,7 +137,7 @@ def report_outcome(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def run_with_progress(
-    load,  # returns the predictor
+    load: Any,  # returns the predictor
     arguments: tuple,  # of `load`
     jobs: list,  # of `make_jobs`
     workers: int,  # processes

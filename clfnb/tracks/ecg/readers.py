@@ -47,7 +47,8 @@ class EdfRecord:
         path: Path,  # the file
     ):
         edf = import_optional("pyedflib", path)
-        self.path, self.notes = path, {}
+        self.path = path
+        self.notes: dict = {}
         with reading(path, "a readable EDF or BDF file"):
             self._reader = edf.EdfReader(str(regular_file(path)))
             labels = [label.strip() for label in self._reader.getSignalLabels()]
@@ -102,9 +103,10 @@ class ArrayRecord:
         names: list[str],  # of the signals
         units: list[str],  # as in the file
         rate: float,  # Hz
-        folder=None,  # a temporary folder that holds the values
+        folder: Any = None,  # a temporary folder that holds the values
     ):
-        self.names, self.units, self.notes = unique_names(names), units, {}
+        self.names, self.units = unique_names(names), units
+        self.notes: dict = {}
         self.rates, self.seconds = [rate] * len(names), len(values) / rate
         self._values, self._folder = values, folder
         self._factors = np.array([millivolts(unit) or 1 for unit in units], np.float32)
@@ -261,7 +263,7 @@ class Recording:
     units: list[str]  # as in the file; "" for none
     left_out: dict[str, str]  # name -> why, for each signal that is not read
     notes: dict[str, str]  # name of a lead -> faults known from the file itself
-    source: object  # of one of the formats
+    source: Any  # of one of the formats
     channels: list[int]  # indices of the leads in the source
 
     @property

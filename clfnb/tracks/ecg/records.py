@@ -70,7 +70,9 @@ def listed_records(
     seen: frozenset = frozenset(),  # parent folders, to end a list that names itself
 ) -> list[Path]:  # in the order of the list, including missing ones
     "The records that `RECORDS` lists. Raises `OSError` or `ValueError` if the list cannot be read."
-    text = regular_file(folder / "RECORDS", MAX_TEXT_BYTES).read_text("utf-8", errors="surrogateescape")
+    text = regular_file(folder / "RECORDS", MAX_TEXT_BYTES).read_text(
+        "utf-8", errors="surrogateescape"
+    )
     records = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         path = folder / line
@@ -137,7 +139,8 @@ def output_paths(
     out: str | Path | None,  # a folder; None: beside each record
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."
-    root, taken = Path(path), {}
+    root = Path(path)
+    taken: dict = {}
     for record in records:
         folder = record.parent
         if out is not None:

@@ -148,7 +148,7 @@ class Predictor(ImagePredictor):
 
     def data(
         self,
-        images,  # decoded `PackedImages`
+        images: Any,  # decoded `PackedImages`
     ) -> SquareDataset:
         "Images fitted into squares; for the study's network cut or padded, as it was trained."
         if not isinstance(self.model, Transfer):

@@ -50,7 +50,7 @@ def command(
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #aaf65321
 def describe_use(
-    predictor,  # with a choice of tau
+    predictor: Any,  # with a choice of tau
 ) -> str:  # one sentence
     "What the answers are for, and how to get the other kind."
     if predictor.tau:

@@ -101,7 +101,7 @@ class FrameTransform(nn.Module):
     def crop_boxes(
         self,
         n: int,  # number of frames
-        device,  # of the result
+        device: Any,  # of the result
     ) -> torch.Tensor:  # (n, 5): centre and half sizes in −1..1 of the frame, and angle (radians)
         "The box of each frame that becomes the input."
         if not self.training:
@@ -256,7 +256,7 @@ class FrameData:
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #95db8d29
 def class_weights(
-    labels,  # (n,) class numbers; negative ones are ignored
+    labels: Any,  # (n,) class numbers; negative ones are ignored
     classes: int = 8,  # number of classes
 ) -> torch.Tensor:  # (classes,) float32, with mean 1 over the examples; 0 for an absent class
     "Inverse class frequencies."

@@ -248,7 +248,7 @@ class PlayersModel(nn.Module):
     ):
         super().__init__()
         self.use_actions, self.tree_share = use_actions, tree_share if trees else 0.0
-        self.nets = nn.ModuleList(
+        self.nets: Any = nn.ModuleList(
             build_model(use_actions=use_actions, **model or {}) for _ in range(nets)
         )
         self.trees: Any = BoostedTrees(*trees) if trees else None
@@ -313,7 +313,7 @@ def fit_players(
 
 # %% ../../../nbs/lib/tracks/volleyball/players.ipynb #4f814f6c
 def video_folds(
-    groups,  # (n,) the video of each frame
+    groups: Any,  # (n,) the video of each frame
     folds: int = 5,  # number of folds, 2 or more
     seed: int = 0,  # of the shuffle
 ) -> np.ndarray:  # (n,) number of the fold that holds out the frame
@@ -330,7 +330,7 @@ def video_folds(
 
 def cross_validate(
     table: pd.DataFrame,  # frames with labels
-    fit,  # fit(table) → something with `probabilities(table)`
+    fit: Callable,  # fit(table) → something with `probabilities(table)`
     folds: int = 5,  # number of folds
     seed: int = 0,  # of the folds
 ) -> pd.DataFrame:  # predictions of all frames, each by a model trained without its video
