@@ -24,7 +24,13 @@ from clfnb.evaluation.delineation import (
     delineation_errors,
     delineation_table,
 )
-from clfnb.preprocessing.ecg.beats import EXCLUDED_RECORDS, MISSING, POINTS, read_beats, annotated_spans
+from clfnb.preprocessing.ecg.beats import (
+    EXCLUDED_RECORDS,
+    MISSING,
+    POINTS,
+    read_beats,
+    annotated_spans,
+)
 
 NEUROKIT_NAMES = {
     "p_on": "ECG_P_Onsets",

@@ -114,7 +114,9 @@ def test_stretches_hold_all_points_and_do_not_overlap(real):
 def test_labels_bring_every_point_back(real, scheme):
     for name, (_, beats, _) in real.items():
         labels = labels_from_beats(beats, SAMPLES, scheme)
-        assert (labels == UNKNOWN).sum() >= SAMPLES - (np.diff(annotated_spans(beats)) + 1).sum(), name
+        assert (labels == UNKNOWN).sum() >= SAMPLES - (np.diff(annotated_spans(beats)) + 1).sum(), (
+            name
+        )
         back = points_from_labels(
             labels, scheme, min_ms=0
         )  # one half P wave of the database lasts less than the default 20 ms

@@ -276,7 +276,9 @@ def read_sweep_file(
 
     name = printable(path)
     with reading(path, "readable as YAML"):
-        values = yaml.load(regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), _unique(yaml))
+        values = yaml.load(
+            regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), _unique(yaml)
+        )
     if not isinstance(values, dict):
         raise ParameterError(f"{name}: expected a mapping with lesson, and parameters")
     known = ["lesson", "parameters", *options]
