@@ -19,8 +19,8 @@ import pandas as pd
 import wfdb
 
 from clfnb.evaluation.delineation import (
-    compare_with_martinez,
     best_lead_per_point,
+    compare_with_martinez,
     delineation_errors,
     delineation_table,
 )
@@ -28,8 +28,8 @@ from clfnb.preprocessing.ecg.beats import (
     EXCLUDED_RECORDS,
     MISSING,
     POINTS,
-    read_beats,
     annotated_spans,
+    read_beats,
 )
 
 NEUROKIT_NAMES = {

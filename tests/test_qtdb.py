@@ -15,9 +15,9 @@ from clfnb.preprocessing.ecg.beats import (
     MISSING,
     POINTS,
     WAVE_POINTS,
+    annotated_spans,
     complete_beats,
     read_beats,
-    annotated_spans,
 )
 from clfnb.preprocessing.ecg.labels import UNKNOWN, labels_from_beats, points_from_labels
 

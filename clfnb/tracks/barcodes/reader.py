@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ...models.scanline.networks import CENTRES, LineNetworks
-from ...models.shipped_weights import shipped_weights
+from ...models.shipped import shipped_weights
 from ...models.scanline.arrays import ArrayFinder, ArrayReader
 from ...preprocessing.barcodes.ean13 import PARITY, log_total, scores, search
 from ...preprocessing.barcodes.crop import scan_lines, straighten
