@@ -13,17 +13,11 @@ __all__ = ['COMPLETION_SETUP', 'FOLDER', 'SECONDS', 'RUN_OPTIONS', 'cli', 'main'
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import io
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from . import __version__
-from .commands.gc import gc_command
-from .commands.results import results_command
-from .commands.sweep import sweep_command
-from .commands.watch import watch_command
 from clfnb.console import (
     Commands,
     UsageError,
@@ -106,8 +100,7 @@ def completion(
     """
     from click.shell_completion import get_completion_class
 
-    kind: Any = get_completion_class(shell)
-    source = kind(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
+    source = get_completion_class(shell)(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
     say(f"# to enable it in every shell: {COMPLETION_SETUP[shell]}\n{source}")
     return 0
 
@@ -158,7 +151,7 @@ def print_report(
 
 # %% ../nbs/lib/cli.ipynb #fdee5b7a
 def execute_run(
-    start: Callable,  # function without arguments that executes a lesson and returns its run folder
+    start,  # function without arguments that executes a lesson and returns its run folder
 ) -> int:  # exit code: 0 finished, 1 a cell failed
     """Execute a run and print its results.
 
@@ -332,7 +325,7 @@ def runs_command(
 
     folder = load_settings(runs_dir=runs_dir).runs_dir
     runs = [run for run in list_runs(folder) if lesson in (None, run.lesson)]
-    rows: list[tuple] = [
+    rows = [
         (*(run.name, run.lesson, run.status, run.started, run.seconds), headline(run))
         for run in runs
     ]

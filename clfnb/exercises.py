@@ -15,7 +15,6 @@ import numbers
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -96,8 +95,7 @@ class Exercises:
         self,
         lesson: str,  # name, as in `clfnb run LESSON`
     ):
-        self.lesson = lesson
-        self.checks: dict = {}
+        self.lesson, self.checks = lesson, {}
 
     def of(
         self,
@@ -153,7 +151,7 @@ def grade(
 
 # %% ../nbs/lib/exercises.ipynb #810c6cdf
 def is_number(
-    value: Any,  # the learner's
+    value: object,  # the learner's
     low: float = float("-inf"),  # smallest
     high: float = float("inf"),  # largest
 ) -> bool:

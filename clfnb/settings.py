@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
@@ -160,7 +159,7 @@ def settings_sources(
     """
     environ = os.environ if environ is None else environ
     file = find_settings_file(start)
-    said: dict[str, tuple] = _read_file(file) if file else {}
+    said = _read_file(file) if file else {}
     unknown = set(explicit) - set(ENVIRONMENT)
     if unknown:
         raise SettingsError(
@@ -170,7 +169,7 @@ def settings_sources(
     for name, variable in ENVIRONMENT.items():
         value, where, base = _default(name), "default", Path.cwd()
         if name in said:
-            value, where, base = *said[name], Path(file or "").parent
+            value, where, base = *said[name], file.parent
         if environ.get(variable, "").strip():
             value, where, base = environ[variable], f"environment variable {variable}", Path.cwd()
         if explicit.get(name) is not None:

@@ -13,7 +13,6 @@ import os
 import re
 import sys
 from contextlib import contextmanager
-from typing import Any
 
 # %% ../nbs/lib/text.ipynb #54053560
 _OBEYED = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -42,7 +41,7 @@ def figure_text(
 
 
 def show_as_text(
-    figure: Any,  # of Matplotlib, finished
+    figure,  # of Matplotlib, finished
 ) -> None:
     """Have a figure draw all names as they are, also on axes of categories. The powers of a
     logarithmic axis stay formulas.
@@ -83,7 +82,7 @@ def _cell(value):
 
 
 def csv_text(
-    table: Any,  # a pandas table
+    table,  # a pandas table
     **options,  # of pandas, such as float_format
 ) -> str:
     "A table as CSV whose cells a spreadsheet does not evaluate."

@@ -9,7 +9,6 @@ __all__ = ['SHOWN', 'calibrate_command', 'say_calibration']
 
 # %% ../../nbs/lib/commands/calibrate.ipynb #adc0936c
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -58,7 +57,7 @@ SHOWN = ("probabilities", "measure", "value", "low", "high", "floor", "floor_p95
 
 
 def say_calibration(
-    result: Any,  # a `Calibrated`
+    result,  # a `Calibrated`
     files: list[Path],  # that were written
     as_json: bool,  # for programs
 ) -> int:

@@ -12,7 +12,6 @@ __all__ = ['PLAN_OPTIONS', 'read_request', 'request_combinations', 'print_plan',
 # %% ../../nbs/lib/commands/sweep.ipynb #b9367e31
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -39,8 +38,7 @@ def read_request(
     from clfnb.runs.parameters import yaml_value
     from clfnb.runs.sweep.combinations import read_sweep_file
 
-    options = dict(options)
-    given: list = []
+    given, options = [], dict(options)
     if target.endswith((".yaml", ".yml")):
         target, given, in_file = read_sweep_file(target, FILE_OPTIONS)
         types = {option.name: option for option in sweep_command.params}
@@ -64,7 +62,7 @@ def read_request(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #4062becc
 def request_combinations(
-    lesson: Any,  # as `find_lesson` gives it
+    lesson,  # as `find_lesson` gives it
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> list[dict]:  # name -> value
@@ -109,7 +107,7 @@ PLAN_OPTIONS = ("runs_dir", "device", "precision", "timeout", "cell_timeout")
 
 
 def prepare_sweep(
-    lesson: Any,  # as `find_lesson` gives it
+    lesson,  # as `find_lesson` gives it
     many: list[dict],  # the combinations
     options: dict,  # of the command
 ):  # planned runs, and their sweep
@@ -130,9 +128,9 @@ def prepare_sweep(
 # %% ../../nbs/lib/commands/sweep.ipynb #44a0f017
 def execute_sweep(
     planned: list,  # runs, from `plan_sweep`
-    sweep: Any,  # from `make_sweep`
+    sweep,  # from `make_sweep`
     options: dict,  # of the command
-    search: Any = None,  # a `Search`, which proposes further runs
+    search=None,  # a `Search`, which proposes further runs
 ) -> int:  # exit code: 1 if a run has not finished
     "Execute the runs of a sweep, and print a summary."
     from clfnb.runs.process import Interruptible
@@ -171,7 +169,7 @@ def execute_sweep(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #325ac6a6
 def print_summary(
-    progress: Any,  # of the engine
+    progress,  # of the engine
     name: str,  # of the sweep
     others: list[str],  # status of the runs that were not executed
 ) -> None:
@@ -183,8 +181,8 @@ def print_summary(
 
 
 def stop_sweep(
-    loop: Any,  # of the engine
-    stop: Any,  # an `Interruptible`
+    loop,  # of the engine
+    stop,  # an `Interruptible`
     error: KeyboardInterrupt,  # that was raised
 ) -> None:
     "End the running runs, wait for their outcomes, and raise `click.Abort`."
@@ -216,7 +214,7 @@ def add_to_sweep(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #f3926233
 def run_search(
-    lesson: Any,  # as `find_lesson` gives it
+    lesson,  # as `find_lesson` gives it
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> int:  # exit code
@@ -265,8 +263,7 @@ def sweep_command(
     """
     from clfnb.runs.sweep.cluster import select_gpus
 
-    typed = click.core.ParameterSource.COMMANDLINE
-    sources = {name for name in options if ctx.get_parameter_source(name) is typed}
+    sources = {name for name in options if ctx.get_parameter_source(name).name == "COMMANDLINE"}
     try:
         found, given, options = read_request(lesson, options, sources)
         options["gpus"] = [] if options["scheduler"] else select_gpus(str(options["gpus"]))
@@ -308,7 +305,7 @@ def write_sweep_report(
 
 def keep_finished_sweep(
     planned: list,  # runs, from `plan_sweep`
-    sweep: Any,  # from `make_sweep`
+    sweep,  # from `make_sweep`
     options: dict,  # of the command
 ) -> int:  # exit code 0
     "Write the file of a sweep whose runs are all done."

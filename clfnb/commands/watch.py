@@ -26,8 +26,7 @@ class Screen:
         self,
         terminal: bool,  # whether a line can be redrawn
     ):
-        self.terminal, self.shown = terminal, ""
-        self.reported: set = set()
+        self.terminal, self.shown, self.reported = terminal, "", set()
 
     def show(
         self,

@@ -62,10 +62,9 @@ def simulator_sources(
     that it stands in, or the module alone if it is in none, and what these import of their project.
     """
     module = import_module(entry.simulate.partition(":")[0])
-    file, package = Path(str(module.__file__)), module.__package__
+    file, package = Path(module.__file__), module.__package__
     queue = [(f, package) for f in (file.parent.glob("*.py") if package else [file])]
-    folders = import_module("clfnb.simulate.folders")
-    queue.append((Path(str(folders.__file__)), "clfnb.simulate"))
+    queue.append((Path(import_module("clfnb.simulate.folders").__file__), "clfnb.simulate"))
     found = set()
     while queue:
         source, inside = queue.pop()

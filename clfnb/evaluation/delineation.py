@@ -10,8 +10,6 @@ __all__ = ['WAVES', 'POINT_NAMES', 'CSE_LIMITS_MS', 'MARTINEZ', 'MEASURES', 'TOL
            'measures', 'delineation_table', 'compare_with_martinez', 'tolerance_shares']
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #ad31e5c2
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
@@ -72,8 +70,8 @@ def match(
                 tolerance,
             )
         )
-    matched = np.concatenate(pairs)
-    return matched[np.argsort(r[matched[:, 1]], kind="stable")]
+    pairs = np.concatenate(pairs)
+    return pairs[np.argsort(r[pairs[:, 1]], kind="stable")]
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #30d33bbb
 def _only(pieces, wanted):

@@ -61,5 +61,6 @@ def digit_loss(
         raise ValueError(
             f"expected {len(groups)} targets for each example, found {targets.shape[1]}"
         )
-    losses = [nn.functional.cross_entropy(scores, targets[:, k]) for k, scores in enumerate(groups)]
-    return sum(losses[1:], losses[0])
+    return sum(
+        nn.functional.cross_entropy(scores, targets[:, k]) for k, scores in enumerate(groups)
+    )

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import numpy as np
 import torch
@@ -82,8 +81,6 @@ class ImageNetInput(nn.Module):
     ):
         super().__init__()
         self.px = px
-        self.mean: torch.Tensor
-        self.std: torch.Tensor
         self.register_buffer(
             "mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1), persistent=False
         )
@@ -243,9 +240,9 @@ def _set_aux(self: Transfer, name, classes, px, aux):
     if aux and px and px < 299:
         raise ValueError(f"px: the auxiliary head of {name} needs at least 299 pixels, found {px}")
     if aux:
-        body.AuxLogits.fc = nn.Linear(body.AuxLogits.fc.in_features, classes)
+        self.body.AuxLogits.fc = nn.Linear(self.body.AuxLogits.fc.in_features, classes)
     elif has_aux:
-        body.AuxLogits, body.aux_logits = None, False
+        self.body.AuxLogits, self.body.aux_logits = None, False
 
 
 @patch
@@ -325,7 +322,7 @@ def frozen_below(
 
     Raises `ValueError` for an unknown block.
     """
-    names, cut = block_names(model), None
+    names = block_names(model)
     if block is None:
         return ["body."]
     if isinstance(block, int):

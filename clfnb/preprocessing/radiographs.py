@@ -12,7 +12,6 @@ __all__ = ['COLOUR_LIMIT', 'MAX_PIXELS', 'SHRINK_PIXELS', 'DEEP_MODES', 'MIN_SID
 import os
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -77,7 +76,7 @@ def _strip(image, low, high):
 
 
 def shrink(
-    image: Any,  # a Pillow image, or an array (height, width)
+    image,  # a Pillow image, or an array (height, width)
     size: int,  # side of the final square, pixels; 0 keeps the image as it is
 ):  # the image, or a smaller one; values of more than 8 bits become float32
     "Average an image of more than `SHRINK_PIXELS` pixels, strip by strip, down to a shorter side of four times `size`."

@@ -14,25 +14,23 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import psutil
 
 from ..files import read_json
+from .plan import TIME_LIMITS, Plan, read_lesson, plan_run
 from ..registry import track_of_lesson
-from .plan import LIMITS, TIME_LIMITS, Plan, lesson_from, plan_run, read_lesson
 from clfnb.runs.process import (
-    Interruptible,
     RunLocked,
-    heartbeat,
     is_alive,
-    process_identity,
+    heartbeat,
     run_lock,
+    process_identity,
+    Interruptible,
     seconds_silent,
 )
 from clfnb.runs.record import (
@@ -384,7 +382,7 @@ def run_in_folder(
     progress: bool = False,  # print a line per cell
     force: bool = False,  # the other host that the run was on is known to be gone
     warm: bool = False,  # as in `run_lesson`
-    should_stop: Any = None,  # returns "stop" or "lost" when the run must end
+    should_stop=None,  # returns "stop" or "lost" when the run must end
     **entries,  # further entries of run.json
 ) -> Path:  # the same folder
     """Execute a plan in a given folder: start there, or resume the run that is there.

@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import clfnb
 from ..data.catalog import DATASETS, resolve
@@ -251,7 +250,7 @@ def data_folder(
         with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
             return find_run(data, load_settings().runs_dir).folder
     try:
-        folder = resolve(data, track.name if track else None)  # type: ignore[arg-type]
+        folder = resolve(data, track and track.name)
     except (FileNotFoundError, ValueError) as error:
         if data in DATASETS and isinstance(error, FileNotFoundError):
             raise

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from fastcore.basics import patch
 
@@ -49,7 +48,7 @@ PACKAGES = (
 
 def environment() -> dict:  # python, platform, versions, git commit
     "Versions and platform of this process. A package that is not installed has the version None."
-    versions: dict = {}
+    versions = {}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
@@ -130,7 +129,7 @@ class Run:
     @property
     def resume(self) -> bool | str:
         """How its trainings resume, for the trainer's `fit`: under a runner `True`, so that other
-        values are refused; by hand "or_anew", so that other values train anew in another folder.
+        values are refused; by hand "or_restart", so that other values train anew in another folder.
         """
         return True if read_json(self.folder / "run.json").get("runner") else "or_restart"
 
@@ -261,7 +260,7 @@ def save_metrics(
 @patch
 def save_history(
     self: Run,
-    history: Any,  # pandas table, one row per epoch
+    history,  # pandas table, one row per epoch
 ) -> Path:
     "Write `history.csv`."
     return write_file(self.folder / "history.csv", history.to_csv(index=False))
@@ -270,7 +269,7 @@ def save_history(
 @patch
 def save_predictions(
     self: Run,
-    predictions: Any,  # pandas table, one row per example, in the layout of `clfnb.contract`
+    predictions,  # pandas table, one row per example, in the layout of `clfnb.contract`
 ) -> Path:
     """Write `predictions.parquet`, or `predictions.csv` where no Parquet engine is installed.
     Raises `ValueError` for a table in another layout, or with rows without an id.
@@ -295,7 +294,7 @@ def save_predictions(
 @patch
 def save_figure(
     self: Run,
-    figure: Any,  # a matplotlib figure
+    figure,  # a matplotlib figure
     name: str,  # file name without suffix: letters, digits, and " ._-" between them
     dpi: int = 120,  # resolution, pixels per inch
 ) -> Path:

@@ -11,7 +11,6 @@ __all__ = ['MIN_SIDE', 'probability_metrics', 'evaluate', 'energy_quantiles', 'u
 # %% ../../nbs/lib/vision/predictor.ipynb #e7fb75c2
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,7 +77,7 @@ def unknown_score(
     quantiles: np.ndarray,  # of `energy_quantiles`
 ) -> np.ndarray:  # (n,) 0..1, 1 for the least familiar image
     "The share of validation images that look more familiar (Liu 2020, arXiv 2010.03759)."
-    rank: Any = np.searchsorted(quantiles, np.logaddexp.reduce(logits, axis=1))
+    rank = np.searchsorted(quantiles, np.logaddexp.reduce(logits, axis=1))
     return 1 - rank / len(quantiles)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #fced0146
@@ -114,10 +113,9 @@ class ImagePredictor:
             return cls.build_model(len(config["classes"]), **config["arguments"])
 
         model, config = restore_model(model_folder(run, cls.track), build, track=cls.track)
-        classes, size, temperature = (config[name] for name in ("classes", "size", "temperature"))
+        kept = [config[name] for name in ("classes", "size", "temperature")]
         prior = np.array(config["prior"]) if config.get("prior") else None
-        energy, tau = np.array(config["energy"]), config.get("tau")
-        return cls(model, classes, size, temperature, energy, device, prior, tau)
+        return cls(model, *kept, np.array(config["energy"]), device, prior, config.get("tau"))
 
 # %% ../../nbs/lib/vision/predictor.ipynb #c845a5f9
 @patch
@@ -149,7 +147,7 @@ def probs(
 @patch
 def data(
     self: ImagePredictor,
-    images: Any,  # decoded `PackedImages`
+    images,  # decoded `PackedImages`
 ) -> SquareDataset:
     "The images in the form of the network's inputs."
     return SquareDataset(squares(images, self.size), images.shapes, np.zeros(len(images)))
@@ -168,7 +166,7 @@ def logits(
 def table(
     self: ImagePredictor,
     logits: np.ndarray,  # (n, classes) from `predict_logits`
-    paths: Any,  # (n,) name of each row
+    paths,  # (n,) name of each row
     probs: bool = False,  # add a column for every class
 ) -> pd.DataFrame:
     "Predictions as a table, as `prediction_columns`."
@@ -178,7 +176,7 @@ def table(
 @patch
 def predict(
     self: ImagePredictor,
-    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
+    paths,  # a folder of images, searched to any depth, an image, or a list of images
     **options,  # of `classify_images`
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
@@ -188,7 +186,7 @@ def predict(
 def prediction_columns(
     predictor: ImagePredictor,  # knows the classes, the temperature and the energies
     logits: np.ndarray,  # (n, classes) from `predict_logits`
-    paths: Any,  # (n,) name of each row
+    paths,  # (n,) name of each row
     probs: bool = False,  # add a column for every class
 ) -> pd.DataFrame:  # path, class, probability, second, third, unknown_score (and p_CLASS ...)
     "Predictions as a table."
@@ -225,7 +223,7 @@ def _too_small(path, shape):
 
 def classify_images(
     predictor: ImagePredictor,  # ready to use
-    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
+    paths,  # a folder of images, searched to any depth, an image, or a list of images
     probs: bool = False,  # add a column for every class
     on_error: str = "skip",  # a broken or tiny image: "skip" or "raise"
     chunk: int = 512,  # images held in memory at a time

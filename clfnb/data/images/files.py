@@ -40,9 +40,7 @@ def walk(
     above: tuple[str, ...] = (),  # real paths of the folders above
 ):  # gives (folder, names of its files), to any depth
     "Each folder with its files: links are followed, hidden folders are not."
-    here = os.path.realpath(folder)
-    names: list = []
-    folders: list = []
+    here, names, folders = os.path.realpath(folder), [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -68,8 +66,7 @@ def image_files(
     path, said = Path(path), [] if notes is None else notes
     if path.is_file():
         return [path]
-    found = []
-    others: Counter = Counter()
+    found, others = [], Counter()
     for where, names in walk(path, said):
         for name in names:
             if name.lower().endswith(SUFFIXES):
@@ -93,8 +90,7 @@ def class_table(
     Raises `FileNotFoundError` where there are none, `ValueError` for images outside a class
     or one class only.
     """
-    folder = Path(folder)
-    notes: list = []
+    folder, notes = Path(folder), []
     files = image_files(folder, notes)
     parts = [path.relative_to(folder).parts for path in files]
     loose = [path for path, part in zip(files, parts, strict=True) if len(part) < 2]

@@ -10,7 +10,6 @@ __all__ = ['FOLDS', 'FILES', 'fit_eval_pairs', 'Calibrated', 'calibrate', 'check
 # %% ../../../nbs/lib/evaluation/calibration/report.ipynb #28bfe826
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd

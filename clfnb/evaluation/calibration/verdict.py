@@ -9,7 +9,6 @@ __all__ = ['poisson_binomial_p_value', 'Verdict', 'verdict', 'calibration_table'
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #9a7efdd3
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,9 +37,9 @@ from clfnb.evaluation.calibration.noise import (
     shared_sums,
     signed_sums,
 )
+from ..intervals import _check_level, group_codes
 from .scores import brier, nll
 from .smooth import smooth_ece
-from ..intervals import _check_level, group_codes
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #13255960
 def poisson_binomial_p_value(
@@ -99,14 +98,14 @@ class Verdict:
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #d6d6cd24
 def verdict(
-    probs: Any,  # (n, C) probabilities, or (n,) of class 1
-    y: Any,  # (n,) int class numbers
-    groups: Any = None,  # (n,) independent units, such as the patient
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    groups=None,  # (n,) independent units, such as the patient
     level: float = 0.95,  # one minus the probability of rejecting a calibrated model
     n_bins: int = 15,  # bins of the calibration error
     draws: int = 1000,  # test sets of a calibrated model
     seed: int = 0,  # random seed
-    weights: Any = None,  # (n,) weight of each example; None weighs all equally
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> Verdict:  # printable
     """Whether a classifier is over-confident, under-confident, or neither beyond chance.
 
@@ -170,14 +169,14 @@ def _p_by_group(confidence, outcome, edges, group, draws, seed, weights=None):
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #28380636
 def calibration_table(
-    probs: Any,  # (n, C) probabilities, or (n,) of class 1
-    y: Any,  # (n,) int class numbers
-    groups: Any = None,  # (n,) unit of resampling, such as the patient
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    groups=None,  # (n,) unit of resampling, such as the patient
     n_bins: int = 15,  # bins of the binned errors
     draws: int = 200,  # bootstrap draws, and test sets of a calibrated model
     level: float = 0.95,  # coverage of the intervals
     seed: int = 0,  # random seed
-    weights: Any = None,  # (n,) weight of each example; None weighs all equally
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> pd.DataFrame:  # one row per measure: value, low, high, floor, floor_p95, above_floor, n
     """All calibration measures with interval and noise floor; `attrs["notes"]` says why one is
     NaN. Raises `ValueError` for bad input.

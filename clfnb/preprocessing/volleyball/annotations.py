@@ -14,7 +14,6 @@ from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,7 @@ def split_of(
 
 
 def mirror_label(
-    codes: Any,  # activity numbers 0..7, any shape; a number or an array
+    codes,  # activity numbers 0..7, any shape; a number or an array
 ):  # the same activities of the other team
     "The label of the mirrored image."
     return (codes + 4) % 8
@@ -224,8 +223,7 @@ def read_annotations(
     path = Path(path)
     video = path.absolute().parent.name
     text = path.read_bytes().decode("utf-8", "replace")
-    frames, faults = [], []
-    seen: dict = {}
+    frames, faults, seen = [], [], {}
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
         if not line.strip():

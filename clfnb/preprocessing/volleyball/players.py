@@ -8,8 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/volleyball/players.html.md
 __all__ = ['PLAYER_FEATURES', 'Geometry', 'fit_geometry', 'find_net', 'measure_players', 'team_features', 'frame_features']
 
 # %% ../../../nbs/lib/preprocessing/volleyball/players.ipynb #f36eea08
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -29,7 +28,7 @@ class Geometry:
     @property
     def mirrored(self) -> "Geometry":
         "The geometry of the mirrored video."
-        return replace(self, middle=1 - self.middle)
+        return Geometry(*astuple(self)[:4], 1 - self.middle)
 
     def expected(
         self,
@@ -146,7 +145,7 @@ def _by_action(values, actions):
 
 def team_features(
     values: np.ndarray,  # (players, 6) of one team, from `measure_players`
-    actions: Any = None,  # (players,) of `ACTIONS` or ""; None leaves them out
+    actions=None,  # (players,) of `ACTIONS` or ""; None leaves them out
 ) -> np.ndarray:  # (147,) or with actions (201,), NaN for missing players
     "Features of a team, independent of the order of its players."
     order = np.lexsort(values.round(9).T)
@@ -160,7 +159,7 @@ def team_features(
 def frame_features(
     boxes: np.ndarray,  # (n, 4), in widths of the image
     geometry: Geometry,  # of the video
-    actions: Any = None,  # (n,) of `ACTIONS` or ""; None leaves them out
+    actions=None,  # (n,) of `ACTIONS` or ""; None leaves them out
 ) -> np.ndarray:  # the frame, the left team, the right team
     "Features of a frame, independent of the order of its players."
     values, left = measure_players(boxes, geometry)

@@ -11,7 +11,6 @@ __all__ = ['duration_text', 'time_left', 'Display', 'summary_lines']
 import statistics
 import sys
 import time
-from typing import Any
 
 from fastcore.basics import patch
 
@@ -56,12 +55,11 @@ class Display:
     ):
         self.names = {one.run: parameters_text(one.given) for one in planned}
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
-        self.drawn, self.bar = 0.0, None
-        self.reported: set = set()
+        self.reported, self.drawn, self.bar = set(), 0.0, None
 
     def line(
         self,
-        progress: Any,  # of the engine
+        progress,  # of the engine
     ) -> str:
         "The status of the sweep in one line."
         count, total = progress.count(), len(progress.jobs)
@@ -77,7 +75,7 @@ class Display:
 @patch
 def update(
     self: Display,
-    progress: Any,  # of the engine
+    progress,  # of the engine
     run: str | None,  # the run that has ended; None: only time has passed
 ) -> None:
     "Show what has happened."
@@ -95,7 +93,7 @@ def update(
 @patch
 def failure(
     self: Display,
-    progress: Any,  # of the engine
+    progress,  # of the engine
     run: str,  # that failed
 ) -> str:
     "The error of a run, in one line."
@@ -138,7 +136,7 @@ def close(self: Display) -> None:
 
 # %% ../../../nbs/lib/runs/sweep/display.ipynb #6dc5178a
 def summary_lines(
-    progress: Any,  # of the engine
+    progress,  # of the engine
     name: str,  # of the sweep
     before: int,  # runs that were done when it started
     kept: int = 0,  # changed runs that are kept as they are

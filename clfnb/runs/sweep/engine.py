@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from fastcore.basics import patch
 
@@ -58,7 +57,7 @@ class SweepLoop:
 
     def __init__(
         self,
-        client: Any,  # from `connect`
+        client,  # from `connect`
         on_progress: Callable,  # called with (progress, run or None) when something has happened
         *,
         retries: int = 0,  # further attempts for a run that failed
@@ -67,13 +66,9 @@ class SweepLoop:
     ):
         self.client, self.on_progress, self.on_outcome = client, on_progress, on_outcome
         self.retries, self.fail_fast, self.token = retries, fail_fast, uuid.uuid4().hex[:8]
-        self.done = queue.SimpleQueue()
-        self.futures: dict = {}
-        self.held: dict = {}
-        self.keys = count(1)
-        self.attempts: Counter = Counter()
-        self.progress, self.checked = Progress({}), 0.0
-        self.refusals: set = set()
+        self.done, self.futures, self.held = queue.SimpleQueue(), {}, {}
+        self.attempts, self.keys = Counter(), count(1)
+        self.progress, self.refusals, self.checked = Progress({}), set(), 0.0
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #88d76479
 @patch

@@ -8,8 +8,6 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/importance.html.md"""
 __all__ = ['MAX_LEVELS', 'QUANTILES', 'levels', 'omega_squared', 'importances']
 
 # %% ../../../nbs/lib/runs/sweep/importance.ipynb #88732d98
-from typing import Any
-
 import numpy as np
 
 from .results import is_seed

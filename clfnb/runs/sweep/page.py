@@ -177,7 +177,7 @@ def curves_svg(
     names = [n for n in names if n not in NOT_CURVES][-max_panels:]
     means = [row.cells[0].mean if row.cells else None for row in results.rows]
     ranks = _ranks(means, bool(results.metrics) and results.metrics[0].lower_is_better)
-    panels: list = []
+    panels = []
     for name in names:
         groups = []
         for row, runs, rank in zip(results.rows, read, ranks, strict=True):

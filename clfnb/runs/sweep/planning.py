@@ -102,7 +102,7 @@ def compare_with_disk(
 ) -> Planned:
     "The status of one combination, and its present or future folder."
     runs_dir, identity = Path(plan.settings.runs_dir), plan.identity
-    here = known.by_identity.get(str(identity), [])
+    here = known.by_identity.get(identity, [])
     named = [f for f in here if member and f == runs_dir / member.run]
     folder, status, record = _best_run(named or here)
     if folder and status == "finished":
@@ -126,8 +126,7 @@ def compare_with_disk(
     execute = again or status in ("new", "will resume", "running")
     if force and again:
         status = "new"
-    run = folder.relative_to(runs_dir).as_posix()
-    return Planned(given, plan, run, status, str(identity), execute)
+    return Planned(given, plan, folder.relative_to(runs_dir).as_posix(), status, identity, execute)
 
 # %% ../../../nbs/lib/runs/sweep/planning.ipynb #d3d72edd
 def plan_sweep(
@@ -144,7 +143,7 @@ def plan_sweep(
     Raises what `plan_runs` raises, and `ParameterError` for two combinations that are the same run.
     """
     plans = plan_runs(lesson, many, **options)
-    seen: dict = {}
+    seen = {}
     for plan, given in zip(plans, many, strict=True):
         if (first := seen.setdefault(plan.identity, given)) is not given:
             raise ParameterError(
@@ -187,7 +186,7 @@ def make_sweep(
 ) -> Sweep:
     "The sweep of planned runs. By default, equal runs have equal names."
     every = [one.given for one in planned]
-    values: dict = {}
+    values = {}
     for given in every:
         for key, value in given.items():
             if value not in values.setdefault(key, []):

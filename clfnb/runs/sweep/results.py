@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 from ...registry import near
 from ..record import RunInfo, headline, read_run
@@ -93,7 +92,7 @@ def select_runs(
     if which is None and len(lessons) == 1:
         which = next(iter(lessons))
     folders = [file.parent for file in files if which and _matches(which, file)]
-    if not fitting:
+    if not folders:
         _no_runs(which, [*(sweep.name for sweep in sweeps), *lessons], runs_dir)
     selection = _read(folders, which)
     selection.parameters = varying_parameters(selection.runs)
@@ -135,7 +134,7 @@ def metrics_of(
     "The metrics of a table. Raises `ValueError` for one that no run has, or that is given twice."
     there = dict.fromkeys(name for run in runs for name in run.metrics)
     names = list(requested) or list(dict.fromkeys(name for run in runs for name in headline(run)))
-    metrics: list = []
+    metrics = []
     for text in names:
         name, _, goal = text.rpartition(":")
         if text in there or goal not in ("min", "max"):
@@ -154,8 +153,8 @@ def metrics_of(
 class Cell:
     "A metric of a group of runs."
 
-    mean: Any  # a float; None without values
-    sd: Any  # a float, of a sample; None with fewer than two values
+    mean: float | None
+    sd: float | None  # of a sample; None with fewer than two values
     n: int
     best: bool = False  # the best, or not significantly different from it
 
@@ -181,8 +180,8 @@ def summarise(
     name: str,  # of a metric
 ) -> Cell:
     "Mean and standard deviation of a metric."
-    measured = (run.metrics.get(name) for run in runs)
-    values = [float(v) for v in measured if isinstance(v, (int, float)) and math.isfinite(v)]
+    values = [run.metrics.get(name) for run in runs]
+    values = [float(v) for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
     mean = fmean(values) if values else None
     return Cell(mean, stdev(values) if len(values) > 1 else None, len(values))
 
@@ -227,7 +226,7 @@ def differ(
     if one.sd is None or other.sd is None:
         if pooled is None:
             return None
-        variance, df = pooled[0] ** 2 * (1 / one.n + 1 / other.n), float(pooled[1])
+        variance, df = pooled[0] ** 2 * (1 / one.n + 1 / other.n), pooled[1]
     else:
         parts = [(cell.sd**2 / cell.n, cell.n - 1) for cell in (one, other)]
         variance = sum(part for part, _ in parts)
@@ -284,8 +283,7 @@ def results_table(
         if name not in there:
             raise ValueError(f"no parameter {printable(name)!r}: {near(name, list(there))}")
     names = list(by) or [name for name in selection.parameters if not is_seed(name)]
-    columns = metrics_of(runs, metrics)
-    groups: dict = {}
+    columns, groups = metrics_of(runs, metrics), {}
     for run in runs:
         values = tuple(run.parameters.get(name) for name in names)
         groups.setdefault(repr(values), Row(values, [])).runs.append(run)
@@ -321,7 +319,7 @@ def _sorted(rows, names, columns, sort):
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #807a2afc
 def number_text(
-    value: Any,  # of a parameter, or a mean without a deviation
+    value,  # of a parameter, or a mean without a deviation
 ) -> str:
     "A number in few characters; text unabridged."
     if isinstance(value, float):

@@ -13,7 +13,6 @@ import math
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
 
 from fastcore.basics import patch
 
@@ -88,17 +87,15 @@ class Search:
         self.spaces = distributions(axes)
         self.fixed = {k: v[0] for k, v in axes.items() if k not in self.spaces}
         self.lesson, self.metric, self.number, self.options = lesson, metric, number, options
-        self.direction = direction
-        self.trials, self.epochs, self.known = dict[str, Any](), dict[str, Any](), list[tuple]()
-        spaces: dict = {k: repr(v) for k, v in self.spaces.items()}
+        self.direction, self.trials, self.epochs, self.known = direction, {}, {}, []
+        spaces = {k: repr(v) for k, v in self.spaces.items()}
         self.name = name or sweep_name(lesson, spaces, self.fixed, metric, direction)
         sampler = optuna.samplers.TPESampler(seed=0, constant_liar=True, n_startup_trials=8)
         pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
         self.study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         self.plan = plan_run(lesson, self._example(), **options)
         self.runs_dir = Path(self.plan.settings.runs_dir)
-        self.checked, self.loop = 0.0, None
-        self.members: list = []
+        self.members, self.checked, self.loop = [], 0.0, None
         self._report_known()
 
     def _example(self):
@@ -172,8 +169,8 @@ def open_runs(self: Search) -> tuple[list[Planned], object]:
 @patch
 def start(
     self: Search,
-    loop: Any,  # of the engine
-    display: Any,  # of the sweep
+    loop,  # of the engine
+    display,  # of the sweep
     number: int,  # of workers
 ) -> list[dict]:  # jobs, from `make_job`
     "The first proposals: one per worker, fewer where runs are resumed."

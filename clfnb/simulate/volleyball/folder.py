@@ -12,7 +12,6 @@ import shutil
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -46,7 +45,7 @@ FRAMES_BEFORE = {1: 0, 10: 5, 41: 20}  # clip length → images before the annot
 def write_clip(
     folder: Path,  # of the frame; created
     frame: Frame,  # boxes in pixels
-    style: Any,  # of the video
+    style,  # of the video
     size: tuple[int, int],  # width and height, pixels
     rng: np.random.Generator,  # random generator
     clip: int = 1,  # images of the clip, one of 1, 10, 41

@@ -9,7 +9,6 @@ __all__ = ['AUGMENTATIONS', 'MEAN', 'STD', 'random_affine', 'gaussian_blur', 'au
 
 # %% ../../../nbs/lib/tracks/chest_xray/augment.ipynb #34db9abc
 import math
-from typing import Any
 
 import torch
 from fastcore.basics import patch
@@ -23,7 +22,7 @@ def random_affine(
     rotation: float = 10.0,  # largest angle in degrees, either way
     shear: float = 0.0,  # largest sideways shift per height, either way
     flip: float = 0.5,  # probability of a mirrored image
-    device: Any = None,  # of the result
+    device=None,  # of the result
 ) -> torch.Tensor:  # (n, 2, 3) from output to input coordinates, both -1..1
     "Random crops, from torch's global generator. Raises `ValueError` for an area outside (0, 1] or a ratio below 1."
     if not 0 < area[0] <= area[1] <= 1 or ratio < 1:

@@ -62,7 +62,7 @@ def randomize_weights(
         torch.manual_seed(seed)
         for layer in other.modules():
             if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()  # type: ignore[operator]
+                layer.reset_parameters()
     return other
 
 

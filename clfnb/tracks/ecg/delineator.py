@@ -12,7 +12,6 @@ __all__ = ['SCALE', 'CONTEXT_S', 'augment', 'mix_leads', 'random_crops', 'Window
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #6f402933
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,6 @@ from ...models.shipped import model_folder
 from ...preprocessing.ecg.beats import annotated_spans
 from ...preprocessing.ecg.labels import UNKNOWN, get_scheme, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
-from . import waves
 from clfnb.tracks.ecg.examples import (
     FS,
     Windows,
@@ -37,6 +35,7 @@ from clfnb.tracks.ecg.examples import (
     prepare,
     read_annotated,
 )
+from . import waves
 from .output import POINT_COLUMNS, points_table, write_annotations
 from .readers import open_recording
 from .records import record_name, record_path, records_in
@@ -398,7 +397,7 @@ def annotate(
 @patch
 def predict(
     self: Predictor,
-    paths: Any,  # a folder of records, a record, or a list of records
+    paths,  # a folder of records, a record, or a list of records
 ) -> tuple[pd.DataFrame, list[str]]:  # record, sample, seconds, point, symbol; errors
     "The points of whole records. Raises `FileNotFoundError` if there are none."
     records = records_in(paths) if isinstance(paths, (str, Path)) else list(map(record_path, paths))
@@ -470,7 +469,7 @@ def prediction_rows(
 ) -> pd.DataFrame:  # id, group, split, label, confidence, right; record, lead, point, kind, ...
     "Predictions in the layout of every lesson, one row per point."
     errors = delineation_errors(entries)
-    confidence: dict = {}
+    confidence = {}
     for entry in entries:
         for point, samples in entry["predicted"].items():
             key = (entry["record"], str(entry["lead"]), point)

@@ -11,7 +11,6 @@ __all__ = ['FS', 'CUTS', 'record_names', 'load', 'read_signal', 'read_annotated'
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #ce512682
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,6 @@ from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, read_beats, annotated_s
 from ...preprocessing.ecg.amplitude import scale_by_amplitude
 from ...preprocessing.ecg.signal import remove_baseline, resample
 from ...preprocessing.ecg.labels import UNKNOWN, labels_from_beats
-from ...preprocessing.ecg.signal import remove_baseline, resample
 from ...preprocessing.ecg.windows import beat_windows, fixed_windows, remove_gaps
 from .readers import Recording, interpolate_gaps, open_recording
 from .records import is_other_format, records_in
@@ -209,8 +207,7 @@ def cut_example(
     for first, last in example.spans:
         around = slice(max(0, first - overlap), last + 1 + overlap)
         pieces.append(_fixed(example.signal[around], labels[around], num, overlap))
-    joined: Any = tuple(np.concatenate(part) for part in zip(*pieces, strict=True))
-    return joined
+    return tuple(np.concatenate(part) for part in zip(*pieces, strict=True))
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #bb941dd9
 def _fixed(signal, labels, num, overlap):

@@ -8,9 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/predict.html.md"""
 __all__ = ['OPTIONS', 'make_jobs', 'write_results', 'report_outcome', 'run_with_progress', 'command']
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #db30d274
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -124,7 +122,7 @@ def write_results(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #da9cb553
 def report_outcome(
-    outcome: Any,  # of `clfnb.tracks.ecg.jobs`
+    outcome,  # of `clfnb.tracks.ecg.jobs`
 ) -> None:
     "Report the faults of a recording or its leads."
     if outcome.error:
@@ -137,7 +135,7 @@ def report_outcome(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def run_with_progress(
-    load: Any,  # returns the predictor
+    load,  # returns the predictor
     arguments: tuple,  # of `load`
     jobs: list,  # of `make_jobs`
     workers: int,  # processes

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -230,8 +229,7 @@ def waves_between(
     end: float,  # sample
 ) -> tuple[dict, dict]:  # points and confidences of the waves whose peak, or last point, lies there
     "The waves between two samples."
-    kept: dict = {}
-    sure: dict = {}
+    kept, sure = {}, {}
     for names in WAVE_POINTS.values():
         present = [name for name in names if name in points]
         anchor = next((name for name in (names[1], *reversed(present)) if name in points), None)
@@ -256,7 +254,7 @@ class Delineation:
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #8de304ab
 def delineate_recording(
-    predictor: Any,  # of `clfnb.tracks.ecg.delineator`
+    predictor,  # of `clfnb.tracks.ecg.delineator`
     recording: Recording,  # open
     piece_s: float = PIECE_S,  # approximate length of a piece, in seconds
     progress: Callable[[float], object]

@@ -30,7 +30,6 @@ def wave_probability(
         wave: sum(probs[:, 1 + i] for i, kind in enumerate(kinds) if kind == wave)
         for wave in dict.fromkeys(kinds)
     }
-    return summed
 
 # %% ../../../nbs/lib/tracks/ecg/waves.ipynb #a97ca4f3
 def find_waves(

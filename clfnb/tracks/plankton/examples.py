@@ -11,7 +11,6 @@ __all__ = ['MIN_IMAGES', 'Examples', 'read_examples', 'assign_splits', 'load', '
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -140,7 +139,7 @@ def _given_splits(examples, fractions, seed):
 @patch
 def squares(
     self: Examples,
-    rows: Any = None,  # which rows of the table, as numbers or booleans; None for all
+    rows=None,  # which rows of the table, as numbers or booleans; None for all
     size: int = 64,  # side of the stored squares, in pixels
 ) -> SquareDataset:
     "The torch data set of some rows."

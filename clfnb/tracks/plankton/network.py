@@ -8,8 +8,6 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/plankton/network.html.md"""
 __all__ = ['RECIPES', 'PlanktonNet', 'build_model', 'build_optimizer', 'model_config', 'Predictor']
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #da2680da
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
@@ -113,8 +111,7 @@ def build_optimizer(
     decay: float = 0.1,  # of the weights, times the rate
 ) -> torch.optim.Optimizer:
     "The optimizer of lesson 2."
-    net: Any = model.net
-    ends = [net.body[0], net.head, net.size]
+    ends = [model.net.body[0], model.net.head, model.net.size]
     return muon(model, [part for part in ends if part is not None], lr, decay)
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #1a721066
@@ -123,7 +120,7 @@ def model_config(
     temperature: float,  # by which logits are divided
     val_logits: np.ndarray,  # (n, classes) of the validation split, before the temperature
     size: int = 64,  # side of the stored squares
-    prior: Any = None,  # (classes,) logarithms of the class frequencies; None: not kept
+    prior=None,  # (classes,) logarithms of the class frequencies; None: not kept
     tau: float | None = None,  # the share of them that was chosen on the validation split
     **arguments,  # of `build_model`, without the number of classes
 ) -> dict:  # what `Predictor.load` needs
@@ -148,7 +145,7 @@ class Predictor(ImagePredictor):
 
     def data(
         self,
-        images: Any,  # decoded `PackedImages`
+        images,  # decoded `PackedImages`
     ) -> SquareDataset:
         "Images fitted into squares; for the study's network cut or padded, as it was trained."
         if not isinstance(self.model, Transfer):
