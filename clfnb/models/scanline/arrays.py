@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/models/scanline/arrays.html.md"""
 __all__ = ['channels', 'ArrayFinder', 'ArrayReader']
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #6bfed922
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -20,7 +22,7 @@ def channels(
 ) -> np.ndarray:  # (n, 2, samples) float32
     "What `line_channels` returns, without torch."
     whole = lines - lines.mean(1, keepdims=True)
-    whole = np.float32(whole / (whole.std(1, ddof=1, keepdims=True) + 1e-6))
+    whole = (whole / (whole.std(1, ddof=1, keepdims=True) + 1e-6)).astype(np.float32)
     mean, square = (
         cv2.blur(values, (window, 1), borderType=cv2.BORDER_REFLECT_101)
         for values in (whole, whole * whole)
@@ -62,7 +64,7 @@ class ArrayFinder:
 
     def __init__(
         self,
-        finder: LineFinder,  # trained, in single precision
+        finder: Any,  # a `LineFinder`, trained, in single precision
     ):
         finder.eval()
         self.stem, self.down1, self.down2, self.deep = (

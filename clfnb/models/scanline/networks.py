@@ -128,6 +128,7 @@ class LineReader(nn.Module):
         super().__init__()
         first = ((CENTRES - HALF + MARGIN) * PER_MODULE).round().long()
         window = torch.arange(int(2 * HALF * PER_MODULE), device=first.device)
+        self.index: torch.Tensor
         self.register_buffer("index", first[:, None] + window, persistent=False)
         self.embed = nn.Sequential(
             nn.Linear(2 * self.index.shape[1], width), nn.GELU(), nn.Linear(width, width)
