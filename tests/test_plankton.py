@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from clfnb.cli import main
 from clfnb.data.images.augment import ImageInput
 from clfnb.data.images.cache import load_images
-from clfnb.data.images.datasets import NaturalData, SizeBatches, SquareData, loader
+from clfnb.data.images.datasets import NativeSizeDataset, SizeBatchSampler, SquareDataset, loader
 from clfnb.data.images.duplicates import near_identical
 from clfnb.data.images.files import class_table
 from clfnb.data.splits import LeakError, check
@@ -32,7 +32,7 @@ from clfnb.models.convolutional import ResidualNet
 from clfnb.models.pretrained import Transfer
 from clfnb.preprocessing.images import crop_or_pad, fit, read_image
 from clfnb.simulate.plankton.folder import write
-from clfnb.tracks.plankton.examples import parts, read_examples
+from clfnb.tracks.plankton.examples import assign_splits, read_examples
 from clfnb.tracks.plankton.network import Predictor, build_model, model_config
 from clfnb.tracks.plankton.transfer import train_two_phases
 from clfnb.training.checkpoints import save_model
@@ -72,7 +72,7 @@ def test_a_linear_model_on_thumbnails_stays_below_70_percent(tmp_path):
         cv2.resize(images.images[i], (8, 8), interpolation=cv2.INTER_AREA).ravel() / 255
         for i in range(len(images))
     ]
-    part, y = parts(images, {"train": 0.7, "test": 0.3}), images.table.code.to_numpy()
+    part, y = assign_splits(images, {"train": 0.7, "test": 0.3}), images.table.code.to_numpy()
     x, train = np.array(small), part == "train"
     scores = []
     for c in (0.01, 0.1, 1.0):
@@ -112,7 +112,7 @@ def test_two_files_of_one_image_stay_on_one_side(tmp_path, folder):
         by_file[f"copepod/{path.name}"] == by_file[f"egg/twin_{path.name}"] for path in first
     )
     for seed in range(5):
-        part = pd.Series(parts(found, seed=seed), index=found.table.file)
+        part = pd.Series(assign_splits(found, seed=seed), index=found.table.file)
         assert all(part[f"copepod/{path.name}"] == part[f"egg/twin_{path.name}"] for path in first)
     apart = np.where(found.table.file.str.contains("twin"), "test", "train")
     with pytest.raises(LeakError):
@@ -121,7 +121,7 @@ def test_two_files_of_one_image_stay_on_one_side(tmp_path, folder):
 
 def test_every_class_stands_in_every_part(examples):
     counts = pd.crosstab(
-        examples.table.label, parts(examples, {"train": 0.7, "val": 0.15, "test": 0.15})
+        examples.table.label, assign_splits(examples, {"train": 0.7, "val": 0.15, "test": 0.15})
     )
     assert (counts >= 1).all().all()
 
@@ -143,11 +143,11 @@ def test_images_of_any_size_train_in_batches_of_similar_size(examples):
     """Spatial pyramid pooling end to end with the trainer: two classes that a small network can tell apart."""
     rows = np.flatnonzero(examples.table.label.isin(["pellet", "diatom_chain"]))
     images = [examples.images[i] for i in rows]
-    from clfnb.data.images.datasets import as_it_is
+    from clfnb.data.images.datasets import identity_collate
     from clfnb.data.images.decode import pack
 
-    data = NaturalData(
-        pack(images), (examples.table.label[rows] == "pellet").to_numpy().astype(int), largest=96
+    data = NativeSizeDataset(
+        pack(images), (examples.table.label[rows] == "pellet").to_numpy().astype(int), max_side=96
     )
 
     class AnySize(torch.nn.Module):
@@ -160,8 +160,8 @@ def test_images_of_any_size_train_in_batches_of_similar_size(examples):
 
     torch.manual_seed(0)
     model = AnySize()
-    batches = SizeBatches(data.images.shapes, 8, shuffle=True)
-    train = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=as_it_is)
+    batches = SizeBatchSampler(data.images.shapes, 8, shuffle=True)
+    train = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=identity_collate)
     trainer = Trainer(
         model,
         torch.nn.functional.cross_entropy,
@@ -487,7 +487,7 @@ def test_unknown_score_is_high_for_what_was_never_seen(examples):
     scores = predictor.table(logits, range(len(logits))).unknown_score
     assert 0.4 < scores.median() < 0.6
     blank = np.random.default_rng(0).normal(235, 8, (40, 32, 32)).clip(0, 255).astype(np.uint8)
-    empty = SquareData(blank, np.full((40, 2), 60), np.zeros(40))
+    empty = SquareDataset(blank, np.full((40, 2), 60), np.zeros(40))
     assert predictor.table(predict_logits(model, empty), range(40)).unknown_score.median() > 0.6
 
 
@@ -500,7 +500,7 @@ def some_real(classes, each, square):
     names = table.label.value_counts().index[:classes]
     table = pd.concat([table[table.label == name].iloc[:each] for name in names], ignore_index=True)
     images, _, _ = load_images(table.path, progress=False)
-    data = SquareData(
+    data = SquareDataset(
         np.stack([square(images[i]) for i in range(len(images))]),
         images.shapes,
         pd.factorize(table.label)[0],
@@ -516,7 +516,7 @@ def test_real_folder_is_read_whole_and_split_without_leaks(tmp_path):
     assert (
         2 <= (same > 1).sum() < 200 and same.max() < 10
     )  # a few twins, no chains of unlike images
-    part = parts(found)
+    part = assign_splits(found)
     counts = pd.crosstab(found.table.label, part)
     assert (counts[["train", "val", "test"]] >= 1).all().all()
     share = counts.div(counts.sum(axis=1), axis=0)

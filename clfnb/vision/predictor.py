@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
+from scipy.special import softmax
 from torch import nn
 
-from ..data.images.datasets import SquareData, squares
+from ..data.images.datasets import SquareDataset, squares
 from ..data.images.decode import decode
-from ..data.images.folders import found_images
-from ..evaluation.calibration.inputs import softmax
+from ..data.images.folders import find_images
 from ..evaluation.calibration.predictions import read_predictions
 from ..evaluation.intervals import draw_weights, percentile_interval
 from ..evaluation.metrics import summary
@@ -141,22 +141,22 @@ def probs(
 ) -> np.ndarray:  # (n, classes)
     "Calibrated probabilities under the adjusted prior."
     adjustment = self.tau * self.prior if self.tau else 0.0
-    return softmax(logits / self.temperature - adjustment)
+    return softmax(logits / self.temperature - adjustment, axis=1)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #2e79a411
 @patch
 def data(
     self: ImagePredictor,
     images,  # decoded `PackedImages`
-) -> SquareData:
+) -> SquareDataset:
     "The images in the form of the network's inputs."
-    return SquareData(squares(images, self.size), images.shapes, np.zeros(len(images)))
+    return SquareDataset(squares(images, self.size), images.shapes, np.zeros(len(images)))
 
 
 @patch
 def logits(
     self: ImagePredictor,
-    data: SquareData,  # of `data`
+    data: SquareDataset,  # of `data`
 ) -> np.ndarray:  # (n, classes)
     "Logits of the network, averaged over sixteen views."
     return predict_logits(self.model, data, device=self.device)
@@ -229,7 +229,7 @@ def classify_images(
     chunk: int = 512,  # images held in memory at a time
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
-    paths = found_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
+    paths = find_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
     tables = [predictor.table(np.zeros((0, len(predictor.classes))), [], probs)]
     errors = []
     for start in range(0, len(paths), chunk):
