@@ -70,9 +70,8 @@ def listed_records(
     seen: frozenset = frozenset(),  # folders above, so that a list that names itself ends
 ) -> list[Path]:  # in the order of the list, also those that are not there
     "The records that `RECORDS` lists. Raises `OSError` or `ValueError` if the list cannot be read."
-    text = regular_file(folder / "RECORDS", MAX_TEXT_BYTES).read_text(
-        "utf-8", errors="surrogateescape"
-    )
+    records = regular_file(folder / "RECORDS", MAX_TEXT_BYTES)
+    text = records.read_text("utf-8", errors="surrogateescape")
     found = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         place = folder / line
