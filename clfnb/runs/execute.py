@@ -43,7 +43,7 @@ from clfnb.runs.record import (
 )
 from .tracking import log_to_mlflow
 from ..settings import ENVIRONMENT
-from ..text import say, unbreakable
+from ..text import say, tolerate_closed_pipe
 
 # %% ../../nbs/lib/runs/execute.ipynb #686d41a8
 class RunFailed(RuntimeError):
@@ -82,7 +82,7 @@ def run_lesson(
     warm: bool = False,  # fork the kernel from a process that has imported everything
 ) -> Path:  # the run folder
     "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`."
-    with unbreakable(), Interruptible() as stop:
+    with tolerate_closed_pipe(), Interruptible() as stop:
         folder = new_run_folder(plan.lesson, plan.values, plan.settings.runs_dir)
         with run_lock(folder):
             return _start_in(stop, plan, folder, progress, warm)
@@ -361,7 +361,7 @@ def resume_run(
     what `plan_run` raises, and `RunFailed` or `RunInterrupted` as `run_lesson`.
     """
     folder = (run if isinstance(run, RunInfo) else read_run(run)).folder.absolute()
-    with unbreakable(), Interruptible() as stop, run_lock(folder, force):
+    with tolerate_closed_pipe(), Interruptible() as stop, run_lock(folder, force):
         info = read_run(folder)  # as it is now that nobody else can change it
         plan = _resumable(info, force, **limits)
         return _continue_in(stop, plan, folder, progress, warm)
@@ -397,6 +397,6 @@ def run_in_folder(
     Raises `RunLocked`, `RunFailed` or `RunInterrupted`. The caller checks whether the run is finished.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with unbreakable(), Interruptible(should_stop) as stop, run_lock(folder, force):
+    with tolerate_closed_pipe(), Interruptible(should_stop) as stop, run_lock(folder, force):
         execute = _continue_in if (folder / "run.json").exists() else _start_in
         return execute(stop, plan, folder, progress, warm, **entries)

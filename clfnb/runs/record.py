@@ -129,9 +129,9 @@ class Run:
     @property
     def resume(self) -> bool | str:
         """How its trainings resume, for the trainer's `fit`: under a runner `True`, so that other
-        values are refused; by hand "or_anew", so that other values train anew in another folder.
+        values are refused; by hand "or_restart", so that other values train anew in another folder.
         """
-        return True if read_json(self.folder / "run.json").get("runner") else "or_anew"
+        return True if read_json(self.folder / "run.json").get("runner") else "or_restart"
 
 # %% ../../nbs/lib/runs/record.ipynb #07226cd8
 def new_run_folder(

@@ -20,7 +20,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...files import LARGEST, reading, regular
+from ...files import MAX_TEXT_BYTES, reading, regular_file
 from ...registry import near
 from ..parameters import Parameter, ParameterError, check_values
 from ...text import printable
@@ -196,7 +196,7 @@ def _table_rows(path):
     """The rows of a text table: commas, semicolons or tabs, UTF-8 or UTF-16 with a byte order mark.
     Where the comma does not separate values, whether it is the decimal point.
     """
-    content = regular(path, LARGEST).read_bytes()
+    content = regular_file(path, MAX_TEXT_BYTES).read_bytes()
     utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     text = content.decode("utf-16" if utf16 else "utf-8-sig")
     if "\0" in text:
@@ -276,7 +276,9 @@ def read_sweep_file(
 
     name = printable(path)
     with reading(path, "readable as YAML"):
-        values = yaml.load(regular(path, LARGEST).read_text(encoding="utf-8"), _unique(yaml))
+        values = yaml.load(
+            regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), _unique(yaml)
+        )
     if not isinstance(values, dict):
         raise ParameterError(f"{name}: expected a mapping with lesson, and parameters")
     known = ["lesson", "parameters", *options]
