@@ -299,7 +299,7 @@ def execute_in_kernel(path: Path):
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    from clfnb.runs.engine import ThisPython
+    from clfnb.runs.engine import CurrentInterpreter
 
     raw = nbformat.read(path, as_version=4)
     for cell, known in zip(raw.cells, read_notebook(path, path.name).cells, strict=True):
@@ -314,7 +314,7 @@ def execute_in_kernel(path: Path):
         "A client that owns its kernel, and therefore ends it: one of this interpreter."
 
         def create_kernel_manager(self):
-            self.km = AsyncKernelManager(kernel_spec_manager=ThisPython())
+            self.km = AsyncKernelManager(kernel_spec_manager=CurrentInterpreter())
             self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
             return self.km
 
