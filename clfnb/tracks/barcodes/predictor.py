@@ -23,7 +23,7 @@ from ...models.scanline.networks import LineNetworks
 from ...models.unet import UNet
 from ...preprocessing.barcodes.ean13 import is_valid
 from ...preprocessing.barcodes.explain import misfit
-from ...preprocessing.barcodes.locate import find_bars, quad_iou
+from ...preprocessing.barcodes.locate import find_bars, gradient_cells, quad_iou
 from ...preprocessing.barcodes.markup import CORNERS
 from .examples import images_in, read_photograph
 from .reader import LineReading, Reading
@@ -260,9 +260,10 @@ def _echoed(image, one):
 @patch
 def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one a place."
-    bars, found = find_bars(image, self.most, windows=(5,)), list(found)
+    cells, found = gradient_cells(image), list(found)
+    bars = find_bars(image, self.most, windows=(5,), cells=cells)
     seen, illegible = [], []
-    for quads, sign in self._efforts(image, bars, illegible):
+    for quads, sign in self._efforts(image, cells, bars, illegible):
         quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
             answer = self._settled(image, reading, codes, seen, sign < 0)
@@ -276,12 +277,14 @@ def _by_network(self: Predictor, image, codes=(), found=()):
 
 
 @patch
-def _efforts(self: Predictor, image, bars, illegible):
+def _efforts(self: Predictor, image, cells, bars, illegible):
     "Rectangles, and the sign with which to read them, as long as nothing has been found."
     dark = bars and self.lines.on_dark(image, bars[0])
     yield bars[:1], -1 if dark else 1
     yield bars[:1], 1 if dark else -1
-    fine, wide = (_others(find_bars(image, self.most, windows=(n,)), bars) for n in (3, 9))
+    fine, wide = (
+        _others(find_bars(image, self.most, windows=(n,), cells=cells), bars) for n in (3, 9)
+    )
     yield fine[:1] + _others(wide[:1], fine[:1]), 1
     quads = bars[1:] + ([] if illegible else fine[1:])
     yield [quad for quad in quads if _elsewhere(quad, illegible)], 1
