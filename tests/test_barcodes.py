@@ -378,6 +378,29 @@ def test_command_says_what_is_wrong(tmp_path):
         assert done.returncode in (1, 2) and said in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("reader", ["cascade", "zxing"])
+def test_command_reads_without_torch(tmp_path, reader):
+    """Neither reader needs torch, which takes seconds to import: a fresh interpreter reads a code without it."""
+    pytest.importorskip("zxingcpp")
+    cv2.imwrite(str(tmp_path / "a.png"), drawn("4006381333931"))
+    command = ["predict", "barcodes", str(tmp_path / "a.png"), "--reader", reader]
+    code = f"import sys; from clfnb.cli import main; main({command}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "4006381333931" in done.stdout and done.stdout.endswith("False\n"), done.stderr
+
+
+def test_tiny_images_are_left_out_with_a_reason(tmp_path, network):
+    """Less than eight pixels each way: named in one line; eight and long strips are read as nothing."""
+    for height, width in ((1, 1), (3, 2), (7, 300), (8, 8), (9, 4000), (4000, 9)):
+        cv2.imwrite(str(tmp_path / f"{height}x{width}.png"), np.full((height, width), 90, np.uint8))
+    table, failed = network.predict(tmp_path)
+    assert sorted(failed) == [
+        f"{tmp_path / name}.png: {size} pixels, expected 8 each way or more"
+        for name, size in (("1x1", "1 x 1"), ("3x2", "2 x 3"), ("7x300", "300 x 7"))
+    ]
+    assert len(table) == 3 and table["code"].isna().all()
+
+
 def test_hundred_megapixels(tmp_path, network):
     """A large scan is reduced, and its corners come back in its own pixels."""
     small = cv2.copyMakeBorder(

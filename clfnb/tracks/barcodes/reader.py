@@ -10,18 +10,19 @@ __all__ = ['fit_places', 'rising', 'join', 'Reading', 'evidence_of', 'LineReadin
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #666acf3c
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 from fastcore.basics import patch
 
-from ...models.scanline.networks import CENTRES, LineNetworks
+from ...files import InputError, read_json
+from ...models.scanline.arrays import CENTRES, ArrayFinder, ArrayReader, array_networks
 from ...models.shipped import shipped
-from ...models.scanline.arrays import ArrayFinder, ArrayReader
 from ...preprocessing.barcodes.ean13 import PARITY, log_total, scores, search
 from ...preprocessing.barcodes.crop import scan_lines, straighten
 from .verdict import Verdict, verdict_of
-from ...training.checkpoints import restore_model
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #4dbb06b8
 def _median(values):
@@ -158,7 +159,8 @@ def evidence_of(
 class LineReading:
     "Reads barcodes from photographs with the two scan-line networks."
 
-    networks: LineNetworks
+    finder: ArrayFinder
+    reader: ArrayReader
     weights: tuple = (0.0,) * 6  # of the logistic regression on the evidence
     bias: float = 0.0
     verdict: Verdict = Verdict()  # on what is read
@@ -172,12 +174,6 @@ class LineReading:
     # code score plus log-probability of all valid codes of the first glance below which nothing is
     # read
     glance: float = -2.5
-
-    def __post_init__(self):
-        self.finder, self.reader = (
-            ArrayFinder(self.networks.finder),
-            ArrayReader(self.networks.reader),
-        )
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #a5d96769
 def _paired(lines):
@@ -254,7 +250,7 @@ def _glance(self: LineReading, tries, ends=False):
     return kept
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #695c0a46
-_KNOTS = np.concatenate([[-20.0], CENTRES.numpy(), [115.0]])
+_KNOTS = np.concatenate([[-20.0], CENTRES, [115.0]])
 
 
 def _moved(places, shift):
@@ -431,19 +427,38 @@ def load(
 
     Raises `FileNotFoundError`, or `ValueError` if it is another kind of model.
     """
+    weights, config = _checked(Path(folder)) if folder else _shipped()
     folder = Path(folder) if folder else shipped("barcode_lines")
-    networks, config = restore_model(folder, _networks, "barcodes")
-    weights, bias = _confidence(config.get("confidence"), folder)
-    return cls(networks, weights, bias, verdict_of(config, folder / "config.json"))
+    evidence, bias = _confidence(config.get("confidence"), folder)
+    return cls(*array_networks(weights), evidence, bias, verdict_of(config, folder / "config.json"))
 
 
-def _networks(config):
-    "The networks that a configuration describes."
-    if config.get("architecture") != "LineNetworks":
-        raise ValueError(
-            f"expected a model of the kind LineNetworks, found {config.get('architecture')!r}"
+def _shipped():
+    "Weights and configuration of the model that comes with clfnb."
+    file = shipped("barcode_lines") / "model.safetensors"
+    content, config = file.read_bytes(), read_json(file.with_name("config.json"))
+    digest = sha256(content).hexdigest()
+    if digest != config["weights_sha256"]:
+        raise InputError(
+            f"{file}: expected weights of SHA-256 {config['weights_sha256']}, found {digest}"
         )
-    return LineNetworks(**config["arguments"])
+    return safetensors.numpy.load(content), config
+
+
+def _checked(folder):
+    "Weights and configuration of a model folder from anywhere."
+    from clfnb.models.scanline.networks import LineNetworks
+    from clfnb.training.checkpoints import restore_model
+
+    def build(config):
+        if config.get("architecture") != "LineNetworks":
+            raise ValueError(
+                f"expected a model of the kind LineNetworks, found {config.get('architecture')!r}"
+            )
+        return LineNetworks(**config["arguments"])
+
+    networks, config = restore_model(folder, build, "barcodes")
+    return {name: value.numpy() for name, value in networks.state_dict().items()}, config
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #809819dc
 def _confidence(found, folder):
