@@ -198,13 +198,14 @@ def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=Fals
     `codes` are what another reader says; `seen` takes what was in doubt, and what is read at the
     same place later is judged together with it.
     """
-    if reading is None:
+    verdict = self.lines.verdict
+    if reading is None or reading.confidence < verdict.least:
         return None
     seen = [] if seen is None else seen
-    verdict, earlier = self.lines.verdict, [one for one in seen if _same_place(one, reading)]
+    earlier = [one for one in seen if _same_place(one, reading)]
     logit = verdict.soundness(reading) + verdict.agreed * (reading.code in codes)
     near = logit > _logit(self.threshold) - verdict.doubt
-    if near and (earlier or verdict.doubtful(reading, logit)):
+    if near and (earlier or logit < verdict.sure):
         twins = self.lines.read_all(image, twin_quads(reading.corners), -1 if negative else 1)
         seen += [one for one in (reading, *twins) if one]
         reading, logit = verdict.after_twins(reading, twins + earlier)
@@ -231,7 +232,8 @@ def _judged(self: Predictor, image, quick):
         elif answer and self.reader == "cascade":
             found.append(answer)
         elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.25):
-            found += _echoed(image, one) if self.threshold <= ECHOED else []
+            alone = all(a.code == one.code or not _same_place(a, one) for a in quick)
+            found += _echoed(image, one) if alone and self.threshold <= ECHOED else []
     return _merged(found, [])
 
 
@@ -352,9 +354,6 @@ def predict(
         name = path.relative_to(base).as_posix() if inside else str(path)
         try:
             image, factor = read_photograph(path, 10000)
-            if min(image.shape) < SMALLEST:
-                height, width = image.shape
-                raise ValueError(f"{width} x {height} pixels, expected {SMALLEST} each way or more")
             answer = self._read_large(image)
             rows += [_row(name, reading, factor) for reading in answer]
             rows += [] if answer else [[name, None, *[np.nan] * 9, ""]]
