@@ -29,7 +29,7 @@ class Verdict:
     doubt: float = 6.5  # logits below what is needed within which twins are read
     sure: float = 4.5  # logit above which no twin is read
     least: float = 0.7  # confidence of the networks below which nothing is answered
-    shared: float = 0.25  # share of a reading and its twins that must give one code
+    shared: float = 0.34  # share of a reading and its twins that must give one code
 
 
 def _logit(share):
