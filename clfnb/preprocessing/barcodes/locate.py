@@ -39,13 +39,13 @@ def fill_quads(
 
 def mask_quads(
     mask: np.ndarray,  # (height, width) probabilities, or 0 and 1
-    least: float = 0.002,  # share of the image that a region must cover
+    min_share: float = 0.002,  # share of the image that a region must cover
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2), the largest first
     "Rotated rectangles around the regions of a mask."
     contours, _ = cv2.findContours(
         (np.asarray(mask) > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
-    large = [c for c in contours if cv2.contourArea(c) >= least * mask.size]
+    large = [c for c in contours if cv2.contourArea(c) >= min_share * mask.size]
     return [
         cv2.boxPoints(cv2.minAreaRect(c)) for c in sorted(large, key=cv2.contourArea, reverse=True)
     ]
@@ -168,7 +168,7 @@ def _one_way(bars, thresholds):
             yield (along & (bars.score > threshold)).astype(np.uint8)
 
 
-def _regions(masks, least, most):
+def _regions(masks, min_cells, max_candidates):
     "Rows and columns of the cells of the largest connected regions of each mask, the largest first."
     found = []
     for mask in masks:
@@ -176,8 +176,8 @@ def _regions(masks, least, most):
             mask, 8, cv2.CV_32S, cv2.CCL_BBDT
         )
         areas = stats[1:, cv2.CC_STAT_AREA]
-        large = np.flatnonzero(areas >= least)
-        for k in large[np.argsort(-areas[large], kind="stable")[:most]]:
+        large = np.flatnonzero(areas >= min_cells)
+        for k in large[np.argsort(-areas[large], kind="stable")[:max_candidates]]:
             found.append((int(areas[k]), labels, k + 1, stats[k + 1].tolist()))
     for _, labels, region, (left, top, width, height, _) in sorted(
         found, key=lambda item: -item[0]
@@ -188,7 +188,7 @@ def _regions(masks, least, most):
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #af820918
 def find_bars(
     image: np.ndarray,  # (height, width) grey, uint8
-    most: int = 6,  # candidates returned
+    max_candidates: int = 6,  # candidates returned
     side: int = 320,  # see `gradient_cells`
     windows: tuple = (5, 3),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
@@ -198,11 +198,11 @@ def find_bars(
 
     Raises `ValueError` for an image that is not grey.
     """
-    cells, found, kept, most_bars = cells or gradient_cells(image, side), [], [], 0.0
+    cells, found, kept, largest = cells or gradient_cells(image, side), [], [], 0.0
     for window in windows:
         bars = bar_score(*cells, window)
-        for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, most):
-            if len(x) < 0.1 * most_bars:
+        for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, max_candidates):
+            if len(x) < 0.1 * largest:
                 break
             strength = bars.strength[y, x]
             strong = (
@@ -216,8 +216,8 @@ def find_bars(
                     _clockwise((box + 0.5) * bars.scale - 0.5),
                 )
             )
-            most_bars = max(most_bars, found[-1][0])
+            largest = max(largest, found[-1][0])
     for _, quad in sorted(found, key=lambda item: -item[0]):
-        if len(kept) < most and all(quad_iou(quad, other) < 0.8 for other in kept):
+        if len(kept) < max_candidates and all(quad_iou(quad, other) < 0.8 for other in kept):
             kept.append(quad)
     return kept

@@ -52,11 +52,11 @@ def _on_white(image):
     return np.rint((grey * alpha + 1 - alpha) * 255).astype(np.uint8)
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #b576b305
-def _flag(path, most):
-    "How OpenCV is to decode a file so that its longer side stays above `most`."
+def _flag(path, max_side):
+    "How OpenCV is to decode a file so that its longer side stays above `max_side`."
     flags = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
     side = max(_size(path))
-    return next((flags[k] for k in (4, 2) if side >= k * most), cv2.IMREAD_GRAYSCALE)
+    return next((flags[k] for k in (4, 2) if side >= k * max_side), cv2.IMREAD_GRAYSCALE)
 
 
 def _size(path):
@@ -89,7 +89,7 @@ def _complaint(path):
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #38e463a3
 def read_photograph(
     path: str | Path,  # of an image in one of the formats that OpenCV reads
-    most: int = 4000,  # pixels of the longer side beyond which the image is reduced
+    max_side: int = 4000,  # pixels of the longer side beyond which the image is reduced
 ) -> tuple[np.ndarray, float]:  # (height, width) grey uint8, and the factor by which it was reduced
     """Read a photograph, turned as its EXIF data say.
 
@@ -105,7 +105,7 @@ def read_photograph(
         raise ValueError(f"{path}: an empty file; expected an image")
     try:
         image = (
-            cv2.imdecode(raw, _flag(path, most))
+            cv2.imdecode(raw, _flag(path, max_side))
             if not _transparent(raw)
             else _on_white(cv2.imdecode(raw, cv2.IMREAD_UNCHANGED))
         )
@@ -114,7 +114,7 @@ def read_photograph(
     if image is None:
         raise ValueError(f"{path}: {_complaint(path)}")
     full = max(max(_size(path)), max(image.shape))
-    factor = max(1.0, full / most)
+    factor = max(1.0, full / max_side)
     if factor > 1:
         side = [max(1, round(length * full / max(image.shape) / factor)) for length in image.shape]
         image = cv2.resize(image, side[::-1], interpolation=cv2.INTER_AREA)
@@ -122,26 +122,26 @@ def read_photograph(
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #a158d9f5
 def images_in(
-    place: str | Path,  # an image or a folder
+    path: str | Path,  # an image or a folder
 ) -> list[Path]:  # sorted; a file is taken whatever its ending
     """The images meant by a path, those of a kind that is not read among them: whoever reads
     them gets an error that says so, and none is left out in silence.
 
     Raises `FileNotFoundError` if there is none.
     """
-    place = Path(place)
-    if not place.exists():
-        raise FileNotFoundError(f"{place}: no such file; expected an image or a folder of images")
-    if place.is_file():
-        return [place]
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; expected an image or a folder of images")
+    if path.is_file():
+        return [path]
     found = [
         Path(where) / name
-        for where, _, names in os.walk(place)
+        for where, _, names in os.walk(path)
         for name in names
         if name.lower().endswith((*IMAGE_SUFFIXES, *FOREIGN)) and not name.startswith(".")
     ]
     if not found:
-        raise FileNotFoundError(f"{place}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
+        raise FileNotFoundError(f"{path}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
     return sorted(found)
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #7ee49fd4

@@ -72,8 +72,8 @@ class Predictor:
     lines: LineReading  # the networks, which also judge what zxing-cpp reads
     reader: str = "cascade"  # one of `READERS`
     threshold: float = 0.98  # least confidence of an answer
-    most: int = 4  # candidates looked at first
-    many: int = 64  # candidates looked at once two codes have been read
+    max_candidates: int = 4  # candidates tried first
+    max_neighbours: int = 64  # candidates tried once two codes have been read
     tile: int = (
         1600  # side of the parts in which a larger image is searched, where nothing was read
     )
@@ -199,7 +199,7 @@ def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=Fals
     same place later is judged together with it.
     """
     verdict = self.lines.verdict
-    if reading is None or reading.confidence < verdict.least:
+    if reading is None or reading.confidence < verdict.min_confidence:
         return None
     seen = [] if seen is None else seen
     earlier = [one for one in seen if _same_place(one, reading)]
@@ -251,7 +251,7 @@ def _echoed(image, one):
 def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one a place."
     cells, found = gradient_cells(image), list(found)
-    bars = find_bars(image, self.most, windows=(5,), cells=cells)
+    bars = find_bars(image, self.max_candidates, windows=(5,), cells=cells)
     seen, illegible = [], []
     for quads, sign in self._efforts(image, cells, bars, illegible):
         quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
@@ -273,7 +273,8 @@ def _efforts(self: Predictor, image, cells, bars, illegible):
     yield bars[:1], -1 if dark else 1
     yield bars[:1], 1 if dark else -1
     fine, wide = (
-        _others(find_bars(image, self.most, windows=(n,), cells=cells), bars) for n in (3, 9)
+        _others(find_bars(image, self.max_candidates, windows=(n,), cells=cells), bars)
+        for n in (3, 9)
     )
     yield fine[:1] + _others(wide[:1], fine[:1]), 1
     quads = bars[1:] + ([] if illegible else fine[1:])
@@ -315,7 +316,7 @@ def _beside(self: Predictor, image, found, bars=None):
     width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
     wide, more = len(found) > 1, []
     if wide or bars is None:
-        bars = find_bars(image, self.many if wide else self.most, windows=(5,))
+        bars = find_bars(image, self.max_neighbours if wide else self.max_candidates, windows=(5,))
     quads = [
         quad
         for quad in bars
@@ -366,9 +367,9 @@ def predict(
 
 
 @patch
-def _read_large(self: Predictor, image, most=4000):
+def _read_large(self: Predictor, image, max_side=4000):
     "Readings of an image of any size: first of the reduced one, then of the whole."
-    factor = max(image.shape) / most
+    factor = max(image.shape) / max_side
     if factor <= 1:
         return self.read(image)
     size = (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor)))

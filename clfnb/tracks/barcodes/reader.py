@@ -1,4 +1,4 @@
-"""From a patch of a photograph to a code, or to an honest refusal
+"""From a patch of a photograph to a code, or to a refusal
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/reader.html.md"""
 
@@ -54,10 +54,10 @@ def fit_places(
     if trust.sum() < 1.5 * len(votes):
         return None
     position, weight, sure = position.ravel(), trust, trust > 0.5
-    calm = np.diag([1e-9, 1e-9, 0.002025, 0.002025, 0.000036, 0.000225]) * trust.sum()
+    penalty = np.diag([1e-9, 1e-9, 0.002025, 0.002025, 0.000036, 0.000225]) * trust.sum()
     for _ in range(6):
         weighted = terms.T * weight
-        found = np.linalg.solve(weighted @ terms + calm, weighted @ position)
+        found = np.linalg.solve(weighted @ terms + penalty, weighted @ position)
         off = np.abs(position - terms @ found)
         middle = _median(off[sure]) if sure.any() else np.inf
         weight = trust / (1 + (off / max(1.0, 1.5 * middle)) ** 2)
@@ -200,7 +200,7 @@ def _paired(lines):
 
 
 @patch
-def _look(self: LineReading, lines):
+def _network_scores(self: LineReading, lines):
     """What the reader says about straightened lines (..., samples), as arrays that begin with the
     same dimensions.
     """
@@ -214,7 +214,7 @@ def _look(self: LineReading, lines):
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #8e4a55a7
 @dataclass
-class _Try:
+class _Attempt:
     "A rectangle that is being read."
 
     number: int  # its place in the list of rectangles
@@ -233,28 +233,28 @@ def _find(self: LineReading, lines, quads, ends=False):
     """
     paired = _paired(lines)
     votes = self.finder(paired.reshape(-1, self.samples)).reshape(*paired.shape[:2], 2, -1)
-    tries = []
+    attempts = []
     for number, own in enumerate(votes):
         fit = fit_places(own, self.samples, lines.shape[1])
         if fit is not None and fit[1] < self.astray and _median(np.diff(fit[0][0])) > 0:
-            tries.append(_Try(number, quads[number], lines[number], rising(fit[0]), fit[1]))
+            attempts.append(_Attempt(number, quads[number], lines[number], rising(fit[0]), fit[1]))
         elif ends:
             along = (np.arange(self.samples) + 0.5) / self.samples * (1 + 2 * self.margin)
             places = np.tile(95 * (along - self.margin), (lines.shape[1], 1))
-            tries.append(_Try(number, quads[number], lines[number], places, self.astray))
-    return tries
+            attempts.append(_Attempt(number, quads[number], lines[number], places, self.astray))
+    return attempts
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #ffb28157
 @patch
-def _glance(self: LineReading, tries, ends=False):
+def _glance(self: LineReading, attempts, ends=False):
     """Turn what runs against the code, leave out what is hopeless, and straighten the rest by what
     the averaged line says.
     """
-    means = np.stack([_standard(straighten(one.lines, one.places)).mean(0) for one in tries])
-    out = self._look(np.stack([means, means[:, ::-1]], axis=1))
+    means = np.stack([_standard(straighten(one.lines, one.places)).mean(0) for one in attempts])
+    out = self._network_scores(np.stack([means, means[:, ::-1]], axis=1))
     value = out["code"] + np.maximum(log_total(scores(out["left"], out["right"])), -8.0)
     kept = []
-    for k, one in enumerate(tries):
+    for k, one in enumerate(attempts):
         way = int(value[k, 1] > value[k, 0])
         if ends or value[k, way] > self.glance:
             if way:
@@ -369,25 +369,29 @@ def _read_lines(self: LineReading, lines, quads, ends=False):
 
     A reading or None for each rectangle.
     """
-    best, tries = [None] * len(quads), self._find(lines, quads, ends)
-    tries = tries and self._glance(tries, ends)
+    best, attempts = [None] * len(quads), self._find(lines, quads, ends)
+    attempts = attempts and self._glance(attempts, ends)
     for _ in range(self.rounds + 1):
-        if not tries:
+        if not attempts:
             break
-        pairs = np.stack([_paired(_standard(straighten(one.lines, one.places))) for one in tries])
-        weight = np.stack([np.broadcast_to(one.trust, pairs.shape[1]) + 1e-3 for one in tries])
+        pairs = np.stack(
+            [_paired(_standard(straighten(one.lines, one.places))) for one in attempts]
+        )
+        weight = np.stack([np.broadcast_to(one.trust, pairs.shape[1]) + 1e-3 for one in attempts])
         mean = np.einsum("kb,kbs->ks", weight / weight.sum(1, keepdims=True), pairs).astype(
             np.float32
         )
-        out = self._look(np.concatenate([mean[:, None], pairs], axis=1))
-        for k, one in enumerate(tries):
+        out = self._network_scores(np.concatenate([mean[:, None], pairs], axis=1))
+        for k, one in enumerate(attempts):
             own = {name: value[k, 1:] for name, value in out.items()}
             reading = self._decide(one, own, {name: value[k, 0] for name, value in out.items()})
             reading.line = mean[k]
             if best[one.number] is None or reading.confidence > best[one.number].confidence:
                 best[one.number] = reading
             one.places, one.trust = _moved(one.places, _correction(own)), own["trust"]
-        tries = [one for one in tries if self.hopeless < best[one.number].confidence <= self.enough]
+        attempts = [
+            one for one in attempts if self.hopeless < best[one.number].confidence <= self.enough
+        ]
     return best
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #1fad10c1

@@ -28,8 +28,8 @@ class Verdict:
     agreed: float = 1.5  # added to the logit where another reader gives the same code
     doubt: float = 6.5  # logits below what is needed within which twins are read
     sure: float = 4.5  # logit above which no twin is read
-    least: float = 0.7  # confidence of the networks below which nothing is answered
-    shared: float = 0.34  # share of a reading and its twins that must give one code
+    min_confidence: float = 0.7  # confidence of the networks below which nothing is answered
+    min_agreement: float = 0.34  # share of a reading and its twins that must give one code
 
 
 def _logit(share):
@@ -127,7 +127,7 @@ def after_twins(
     "The weighted sum of the grounds of a reading and its twins."
     best, found = self.twin_grounds([reading, *twins])
     share = np.mean([bool(one) and one.code == best.code for one in (reading, *twins)])
-    if share < self.shared or best.confidence < self.least:
+    if share < self.min_agreement or best.confidence < self.min_confidence:
         return best, -20.0
     return best, self.twins_bias + float(np.dot(self.twins, found))
 
