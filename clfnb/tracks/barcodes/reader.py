@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ...files import InputError, read_json
 from ...models.scanline.arrays import CENTRES, ArrayFinder, ArrayReader, array_networks
-from ...models.shipped import shipped
+from ...models.shipped import shipped_weights
 from ...preprocessing.barcodes.ean13 import LEFT, PARITY, RIGHT, log_total, scores, search
 from ...preprocessing.barcodes.crop import scan_lines, straighten
 from .verdict import Verdict, verdict_of
@@ -451,14 +451,14 @@ def load(
     Raises `FileNotFoundError`, or `ValueError` if it is another kind of model.
     """
     weights, config = _checked(Path(folder)) if folder else _shipped()
-    folder = Path(folder) if folder else shipped("barcode_lines")
+    folder = Path(folder) if folder else shipped_weights("barcode_lines")
     evidence, bias = _confidence(config.get("confidence"), folder)
     return cls(*array_networks(weights), evidence, bias, verdict_of(config, folder / "config.json"))
 
 
 def _shipped():
     "Weights and configuration of the model that comes with clfnb."
-    file = shipped("barcode_lines") / "model.safetensors"
+    file = shipped_weights("barcode_lines") / "model.safetensors"
     content, config = file.read_bytes(), read_json(file.with_name("config.json"))
     digest = sha256(content).hexdigest()
     if digest != config["weights_sha256"]:
