@@ -130,8 +130,15 @@ def _failure(error, folder):
         return str(error), f"cell {cell} ({section}): {error}\n{source}\nkept in {folder}", cell
     cell = cell or _first_incomplete_cell(folder)
     where = f"{cell or '-'} ({section})" if section else cell or "-"
-    short = f"{type(error).__name__}: {error}"
-    return short, f"{error} (in cell {where}; kept in {folder})", cell
+    what = _message(error)
+    return f"{type(error).__name__}: {what}", f"{what} (in cell {where}; kept in {folder})", cell
+
+
+def _message(error):
+    "The text of an error; of one from the operating system without its number."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 # %% ../../nbs/lib/runs/execute.ipynb #734f9c3c
 @contextmanager
@@ -227,7 +234,7 @@ def _finish_record(folder, status, error, cell):
 
             write_report(folder)
     except Exception as problem:  # a full disk, a notebook that was cut short
-        text = f"the end of the run could not be recorded in full: {problem}"
+        text = f"the end of the run could not be recorded in full: {_message(problem)}"
         say(f"{text}; clfnb report {folder.name} tries again", err=True)
 
 

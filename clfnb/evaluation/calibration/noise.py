@@ -394,7 +394,7 @@ def bootstrap_values(
         drawn = draw_weights(pool.max() + 1, draws, rng).astype(np.float64)
         if metric in _TERMS:
             return _redrawn_means(_TERMS[metric](probs, y), pool, drawn, weights)
-        return _redrawn_classes(probs, y, pool, drawn, weights, **options)
+        return _redrawn_classes(probs, y, pool, drawn, weights, **options)[0]
     counts = (draw_weights(group.max() + 1, 1, rng)[0][group] for _ in range(draws))
     return np.array(list(_counted_values(metric, probs, y, counts, weights, options)))
 
@@ -422,11 +422,12 @@ def _redrawn_means(terms, pool, drawn, weights):
 
 
 def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="width"):
-    "The class-wise error on redrawn pools, class by class."
+    "The class-wise error on redrawn pools, and its shift from gaps shrunk by their standard errors."
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     w, g = np.ones(len(y)) if weights is None else weights, drawn.shape[1]
     probs = np.asfortranarray(probs)
     total, values = drawn @ np.bincount(pool, w, g), np.empty((len(drawn), probs.shape[1]))
+    shift = np.zeros(len(drawn))
     for k in range(probs.shape[1]):
         confidence = np.clip(probs[:, k].astype(np.float64), 0, 1)
         cell = pool * n_bins + bin_numbers(confidence, bin_edges(confidence, n_bins, bins))
@@ -434,11 +435,19 @@ def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="wi
         if norm != 1:
             terms = [w, w * confidence, w * (y == k)]
         sums = [drawn @ np.bincount(cell, v, g * n_bins).reshape(g, n_bins) for v in terms]
-        single = norm == 1
-        values[:, k] = (
-            np.abs(sums[0]).sum(1) / total if single else error_from_sums(np.stack(sums, 1), norm)
-        )
-    return over_classes(values, norm)
+        if norm != 1:
+            values[:, k] = error_from_sums(np.stack(sums, 1), norm)
+            continue
+        values[:, k] = np.abs(sums[0]).sum(1) / total
+        gap = np.bincount(cell % n_bins, terms[0], n_bins) / w.sum()
+        shift += _shrunk_shift(gap, sums[0] / total[:, None] - gap) / probs.shape[1]
+    return over_classes(values, norm), shift
+
+
+def _shrunk_shift(gap, noise):
+    "By how much redrawing raises the sum of gaps that are smaller by a standard error."
+    small = np.sign(gap) * np.maximum(np.abs(gap) - noise.std(0), 0)
+    return np.abs(small + noise).sum(1) - np.abs(small).sum()
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #67c75fd0
 def distance_interval(
@@ -512,7 +521,10 @@ def _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, opti
     kind = _kind_of(value, kind)
     if np.isnan(value):
         return Estimate(float(value), np.nan, np.nan), None
-    if metric is ece and options.get("norm", 1) == 1 and kind == "distance":
+    plain = options.get("norm", 1) == 1 and kind == "distance"
+    if metric is classwise_ece and plain:
+        return _classwise_interval(value, probs, y, groups, draws, level, seed, weights, options)
+    if metric is ece and plain:
         return _ece_interval(probs, y, groups, draws, level, seed, weights, options)
     redrawn = bootstrap_values(metric, probs, y, groups, draws, seed, **weighing, **options)
     if kind == "distance":
@@ -554,6 +566,18 @@ def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
     calibrated = calibrated_sums(confidence, edges, draws, rngs[1], weights)
     sums = bin_sums(confidence, outcome, edges, weights)
     return binned_interval(sums, redrawn, calibrated, level), error_from_sums(calibrated)
+
+
+def _classwise_interval(value, probs, y, groups, draws, level, seed, weights, options):
+    probs, rng = check_probabilities(probs), np.random.default_rng(seed)
+    pool, w = pools(group_codes(groups, len(y)), rng), check_weights(weights, len(y))
+    drawn = draw_weights(pool.max() + 1, draws, rng).astype(np.float64)
+    y = check_labels(y, probs)
+    redrawn, shift = _redrawn_classes(probs, y, pool, drawn, w, **options)
+    floor = floor_values(probs, classwise_ece, draws, seed, weights, **options)
+    estimate = distance_interval(value, redrawn, floor, level)
+    low = max(value - float(np.quantile(shift, (1 + level) / 2)), 0.0)
+    return estimate._replace(low=min(estimate.low, low)), floor
 
 
 def _kind_of(value, kind):

@@ -31,8 +31,8 @@ def order_corners(
         around = points - points.mean(0)
         points = points[np.argsort(np.arctan2(around[:, 1], around[:, 0]), kind="stable")]
         points = np.roll(points, -int(np.argmin(points.sum(1))), axis=0)
-    sides = np.roll(points, -1, axis=0) - points
-    turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
+    sides = points[[1, 2, 3, 0]] - points
+    turns = sides[:, 0] * sides[[1, 2, 3, 0], 1] - sides[:, 1] * sides[[1, 2, 3, 0], 0]
     size = np.abs(sides).sum()
     if size == 0 or (turns <= 1e-4 * size**2 / 16).any():
         what = (
@@ -165,7 +165,8 @@ def scan_lines(
     crop = cv2.warpPerspective(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return crop.reshape(bands, rows, samples, fine).mean((1, 3), dtype=np.float32)
+    columns = crop.reshape(bands, rows, width).sum(1, dtype=np.uint16)
+    return columns.reshape(bands, samples, fine).sum(2, dtype=np.float32) / np.float32(rows * fine)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #d840e14a
 def straighten(

@@ -324,16 +324,16 @@ def page_html(
         html_text(results.selection.title),
         results.metrics[0].name if results.metrics else "",
     )
-    said = "".join(
+    remarks = "".join(
         f'<p class="note">{html_text(note)}</p>' for note in table_notes(results, "bold:")
     )
-    said += "".join(
+    remarks += "".join(
         f'<p class="note">left out: {html_text(p)}</p>' for p in results.selection.problems
     )
     key = f'<p class="note">{html_text(metric)}: worst<span class="key"></span>best</p>'
     chance = "Share of the variance that each parameter explains in addition to the others. The line is what a parameter without effect reaches in one of twenty sweeps; a bar that ends before it shows nothing."
     parts = [
-        ("Results", table_html(results) + said if results.rows else said),
+        ("Results", table_html(results) + remarks if results.rows else remarks),
         ("Learning curves", curves_svg(results)),
         ("Parallel coordinates", parallel_svg(results)),
         ("Importances", importance_svg(results)),
