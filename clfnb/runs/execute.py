@@ -17,20 +17,21 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import psutil
 
 from ..files import read_json
-from .plan import TIME_LIMITS, Plan, read_lesson, plan_run
 from ..registry import track_of_lesson
+from .plan import TIME_LIMITS, Plan, plan_run, read_lesson
 from clfnb.runs.process import (
-    RunLocked,
-    is_alive,
-    heartbeat,
-    run_lock,
-    process_identity,
     Interruptible,
+    RunLocked,
+    heartbeat,
+    is_alive,
+    process_identity,
+    run_lock,
     seconds_silent,
 )
 from clfnb.runs.record import (
@@ -389,7 +390,7 @@ def run_in_folder(
     progress: bool = False,  # print a line per cell
     force: bool = False,  # the other host that the run was on is known to be gone
     warm: bool = False,  # as in `run_lesson`
-    should_stop=None,  # returns "stop" or "lost" when the run must end
+    should_stop: Any = None,  # returns "stop" or "lost" when the run must end
     **entries,  # further entries of run.json
 ) -> Path:  # the same folder
     """Execute a plan in a given folder: start there, or resume the run that is there.

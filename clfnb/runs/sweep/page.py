@@ -173,11 +173,11 @@ def curves_svg(
 ) -> str:  # empty where no run has a history
     "The learning curves of a sweep."
     read = [[history(run.folder) for run in row.runs] for row in results.rows]
-    names = dict.fromkeys(name for runs in read for run in runs for name in run)
-    names = [n for n in names if n not in NOT_CURVES][-max_panels:]
+    every = dict.fromkeys(name for runs in read for run in runs for name in run)
+    names = [name for name in every if name not in NOT_CURVES][-max_panels:]
     means = [row.cells[0].mean if row.cells else None for row in results.rows]
     ranks = _ranks(means, bool(results.metrics) and results.metrics[0].lower_is_better)
-    panels = []
+    panels: list = []
     for name in names:
         groups = []
         for row, runs, rank in zip(results.rows, read, ranks, strict=True):
