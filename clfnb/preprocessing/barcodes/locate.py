@@ -68,7 +68,9 @@ class Bars:
 def gradient_cells(
     image: np.ndarray,  # (height, width) grey, uint8
     side: int = 320,  # the longer side is reduced to this
-) -> tuple:  # (6, rows, columns) float32; pixels of the photograph in a cell, across and down
+) -> tuple[
+    np.ndarray, tuple[float, float]
+]:  # (6, rows, columns) float32; pixels of the photograph in a cell, across and down
     """A cell's means of gx, gy, gx², gy², gx·gy and |g|.
 
     Raises `ValueError` for an image that is not grey.
@@ -193,7 +195,7 @@ def find_bars(
     side: int = 320,  # see `gradient_cells`
     windows: tuple = (5, 3),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
-    cells: tuple | None = None,  # what `gradient_cells` returns; None: computed
+    cells: tuple[np.ndarray, tuple[float, float]] | None = None,  # what `gradient_cells` returns; None: computed
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2) float32 in the photograph's pixels, likeliest first
     """Candidates for barcodes; the first side of each runs across the bars.
 

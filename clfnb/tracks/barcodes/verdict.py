@@ -149,5 +149,7 @@ def verdict_of(
                 f"{file}: verdict: expected {name} of {max(count, 1)} numbers, found {value!r}; "
                 "train_barcode_reader fits it to a model that was saved by another version"
             )
-    fitted: dict = {k: tuple(v) if parts[k] else v for k, v in found.items() if k in parts}
+    fitted: dict = {
+        name: tuple(v) if parts[name] else v for name, v in found.items() if name in parts
+    }
     return Verdict(**fitted)
