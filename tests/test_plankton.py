@@ -37,8 +37,8 @@ from clfnb.tracks.plankton.network import Predictor, build_model, model_config
 from clfnb.tracks.plankton.transfer import train_two_phases
 from clfnb.training.checkpoints import save_model
 from clfnb.training.trainer import Trainer
-from clfnb.vision.recipe import fit_stages, read_plan
-from clfnb.vision.views import embeddings_of, logits_of
+from clfnb.vision.recipe import fit_stages, parse_plan
+from clfnb.vision.views import predict_embeddings, predict_logits
 
 DATA = Path(os.environ.get("CLFNB_DATA", "")) / "plankton"
 WEIGHTS = Path(os.environ.get("CLFNB_WEIGHTS", "")) / "squeezenet1_1_imagenet.npz"
@@ -211,8 +211,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples, preci
     rows = np.arange(128)
     train = loader(examples.squares(rows, size=32), 32, shuffle=True)
     whole = trainer(tmp_path / "a")
-    fit_stages(whole, train, None, read_plan("16x2 24x2"))
-    fit_stages(trainer(tmp_path / "b"), train, None, read_plan("16x2 24x1"))
+    fit_stages(whole, train, None, parse_plan("16x2 24x2"))
+    fit_stages(trainer(tmp_path / "b"), train, None, parse_plan("16x2 24x1"))
     resumed = trainer(tmp_path / "b")
     history = fit_stages(resumed, train, None, read_plan("16x2 24x2"))
     assert history.epoch.tolist() == [0, 1, 2, 3] and resumed.model.input_layer.px == 24
@@ -259,7 +259,7 @@ def test_bfloat16_training_validates_in_single_precision_and_agrees_with_it(exam
         torch.nn.functional.cross_entropy(outputs, val.labels).item(),
         rtol=1e-5,
     )
-    single = torch.from_numpy(logits_of(model, val, views=None))
+    single = torch.from_numpy(predict_logits(model, val, views=None))
     assert 1e-6 < (single - outputs).abs().max() < 0.1
     assert (
         abs(
@@ -319,7 +319,7 @@ def model_folder(tmp_path_factory, examples):
     torch.manual_seed(0)
     arguments = dict(px=16, widths=(8, 16), blocks=(1, 1))
     model = build_model(len(examples.classes), **arguments)
-    logits = logits_of(model, examples.squares(np.arange(40)))
+    logits = predict_logits(model, examples.squares(np.arange(40)))
     return save_model(
         tmp_path_factory.mktemp("run") / "model",
         model,
@@ -366,7 +366,7 @@ def test_predict_plankton_takes_frequencies_out(tmp_path, folder, examples, caps
     torch.manual_seed(0)
     arguments = dict(px=16, widths=(8, 16), blocks=(1, 1))
     model = build_model(len(examples.classes), **arguments)
-    logits = logits_of(model, examples.squares(np.arange(40)))
+    logits = predict_logits(model, examples.squares(np.arange(40)))
     counts = np.bincount(examples.table.code)
     prior = np.log(counts / counts.sum())
     config = model_config(examples.classes, 1.3, logits, prior=prior, tau=0.5, **arguments)
@@ -481,14 +481,14 @@ def test_unknown_score_is_high_for_what_was_never_seen(examples):
         device="cpu",
     ).fit(train, epochs=6)
     known = examples.squares(np.arange(len(examples))[1::2], size=32)
-    logits = logits_of(model, known)
+    logits = predict_logits(model, known)
     config = model_config(examples.classes, 1.0, logits, size=32)
     predictor = Predictor(model, examples.classes, 32, 1.0, np.array(config["energy"]))
     scores = predictor.table(logits, range(len(logits))).unknown_score
     assert 0.4 < scores.median() < 0.6
     blank = np.random.default_rng(0).normal(235, 8, (40, 32, 32)).clip(0, 255).astype(np.uint8)
     empty = SquareData(blank, np.full((40, 2), 60), np.zeros(40))
-    assert predictor.table(logits_of(model, empty), range(40)).unknown_score.median() > 0.6
+    assert predictor.table(predict_logits(model, empty), range(40)).unknown_score.median() > 0.6
 
 
 # Real images
@@ -548,7 +548,7 @@ def test_pretrained_weights_are_worth_something_on_real_plankton():
     scores = {}
     for kind, weights in {"random": None, "imagenet": WEIGHTS}.items():
         torch.manual_seed(0)
-        vectors = embeddings_of(
+        vectors = predict_embeddings(
             Transfer("squeezenet1_1", 12, weights=weights, hidden=(), px=96), data
         )
         head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, C=0.01)).fit(

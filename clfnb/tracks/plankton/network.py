@@ -18,7 +18,7 @@ from ...models.convolutional import ResidualNet
 from ...models.pretrained import Transfer
 from ...vision.predictor import ImagePredictor, energy_quantiles
 from ...vision.recipe import muon
-from ...vision.views import logits_of
+from ...vision.views import predict_logits
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #d3913ccc
 class PlanktonNet(nn.Module):
@@ -159,4 +159,4 @@ class Predictor(ImagePredictor):
         "Logits, averaged over sixteen views; for the study's network of the image itself."
         if not isinstance(self.model, Transfer):
             return super().logits(data)
-        return logits_of(self.model, data, None, 32, self.device)
+        return predict_logits(self.model, data, None, 32, self.device)

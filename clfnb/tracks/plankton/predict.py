@@ -53,7 +53,7 @@ def describe_use(
     "What the answers are for, and how to get the other kind."
     if predictor.tau:
         return f"tau {predictor.tau:g}: rare classes are not overlooked; --tau 0 is for counting"
-    other = f"--tau balanced ({predictor.balanced:g}) does not overlook the rare ones"
+    other = f"--tau balanced ({predictor.balanced_tau:g}) does not overlook the rare ones"
     return f"answers for counting; {other}"
 
 
