@@ -7,8 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 # %% auto #0
 __all__ = ['PLACES', 'FOLDER', 'SECONDS', 'RUN_OPTIONS', 'cli', 'main', 'completion', 'lessons_command', 'report', 'execute',
            'run_command', 'begin', 'resume', 'runs_command', 'show_command', 'report_command', 'data', 'data_list',
-           'data_get', 'data_verify', 'simulate_command', 'data_simulate', 'predict', 'calibrate_command',
-           'say_calibration', 'doctor_command']
+           'data_get', 'data_verify', 'simulate_command', 'data_simulate', 'predict', 'doctor_command']
 
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import io
@@ -38,6 +37,7 @@ from clfnb.console import (
     table,
     with_options,
 )
+from .commands.calibrate import calibrate_command
 from .commands.gc import gc_command
 from .commands.results import results_command
 from .commands.sweep import sweep_command
@@ -46,7 +46,7 @@ from .course.commands import COMMANDS
 from .files import write_file
 from .registry import Track
 from .settings import load_settings
-from .text import printable, say, unbreakable
+from .text import printable, say, tolerate_closed_pipe
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
 @click.group(
@@ -67,7 +67,7 @@ def main(
     args: list[str] | None = None,  # the words after `clfnb`; None for those of this process
 ) -> int:  # the exit code: 0, 1, 2, or 128 and the number of the signal that ended it
     "The `clfnb` command. An interrupt ends with 130, as it does in a shell."
-    with unbreakable():
+    with tolerate_closed_pipe():
         try:
             return int(cli.main(args=args, prog_name="clfnb", standalone_mode=False) or 0)
         except click.Abort as error:
@@ -318,7 +318,7 @@ def resume(
     return execute(lambda: resume_run(run, force=options["force"], **limits))
 
 # %% ../nbs/lib/cli.ipynb #14dca324
-for command in (sweep_command, watch_command, results_command, gc_command):
+for command in (sweep_command, watch_command, results_command, gc_command, calibrate_command):
     cli.add_command(command)
 
 # %% ../nbs/lib/cli.ipynb #2b8fc70d
@@ -500,69 +500,6 @@ def data_simulate() -> None:
 @cli.group(cls=TrackCommands, part="command")
 def predict() -> None:
     "Apply a trained model to new data."
-
-# %% ../nbs/lib/cli.ipynb #633e094f
-@cli.command("calibrate", short_help="Judge and mend the probabilities of a table of predictions.")
-@click.argument("file", metavar="FILE|RUN_FOLDER", type=click.Path())
-@click.option("--out", type=FOLDER, help="Folder of the files, instead of FILE-calibration here.")
-@click.option("--logits", is_flag=True, help="The columns p_NAME hold logits, not probabilities.")
-@click.option("--bins", type=click.IntRange(1, 1000), default=15, show_default=True)
-@click.option("--draws", type=click.IntRange(20, 10_000), default=200, show_default=True)
-@click.option("--caution", type=click.FloatRange(0, 10), default=1.0, show_default=True,
-              help="Standard errors by which the temperature stays short of its optimum.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@json_option
-def calibrate_command(
-    file: str,  # predictions
-    out: str | None,  # where the files go
-    logits: bool,  # what the columns p_NAME hold
-    bins: int,  # of the calibration errors
-    draws: int,  # of the intervals and floors
-    caution: float,  # of the temperature
-    seed: int,  # decides the folds and every draw
-    as_json: bool,  # for programs
-) -> int:
-    """Judge and mend predictions: csv, tsv, txt or parquet with a column `label` and for each class
-    a column p_NAME (probabilities) or logit_NAME; `group`, `split` (val, test) and `weight` are used.
-    """
-    from clfnb.evaluation.calibration.predictions import read_predictions
-    from clfnb.evaluation.calibration.report import calibrate, write_calibration
-
-    found = read_predictions(file, logits)
-    answer = calibrate(found, bins, draws, caution, seed)
-    folder = Path(out or f"{Path(file).absolute().stem}-calibration")
-    files = write_calibration(answer, found, folder, draws, seed)
-    return say_calibration(answer, files, as_json)
-
-# %% ../nbs/lib/cli.ipynb #6ee5dca6
-def say_calibration(
-    answer,  # a `Calibrated`
-    files: list[Path],  # that were written
-    as_json: bool,  # for programs
-) -> int:
-    "Print notes, verdicts, measures and files."
-    fit, shown = (
-        answer.temperature,
-        ["when", "measure", "value", "low", "high", "floor", "floor_p95"],
-    )
-    rows = [tuple(row) for row in answer.table[shown].itertuples(index=False)]
-    if as_json:
-        said = {"notes": answer.notes, "before": str(answer.before), "after": str(answer.after)}
-        said |= {"temperature": fit.temperature, "files": [str(path) for path in files]}
-        say(json_text(said | {"table": [dict(zip(shown, row, strict=True)) for row in rows]}))
-        return 0
-    for note in answer.notes:
-        say(f"note: {note}")
-    say(table(tuple(shown), rows))
-    say(f"as they are         {answer.before}")
-    say(f"with a temperature  {answer.after}")
-    short = f", {fit.caution:g} standard errors short of the optimum" if fit.caution else ""
-    say(
-        f"temperature {fit.temperature:.4g}{short} (standard error of its logarithm {fit.log_error:.2g})"
-    )
-    for path in files:
-        say(str(path))
-    return 0
 
 # %% ../nbs/lib/cli.ipynb #fc3fad08
 @cli.command("doctor")

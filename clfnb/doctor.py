@@ -160,7 +160,7 @@ def check_data() -> list[Check]:
                     f"data {name}",
                     None,
                     "not here (the simulated data need nothing)",
-                    info(name).by_hand or f"clfnb data get {name}",
+                    info(name).manual_steps or f"clfnb data get {name}",
                 )
             )
     return checks

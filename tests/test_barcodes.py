@@ -20,7 +20,7 @@ from clfnb.preprocessing.barcodes.markup import (
 )
 from clfnb.simulate.barcodes.photographs import Camera, simulate, take, write
 from clfnb.simulate.barcodes.trials import KINDS, trial
-from clfnb.tracks.barcodes.examples import load, images_in, read_photograph
+from clfnb.tracks.barcodes.examples import images_in, load, read_photograph
 from clfnb.tracks.barcodes.predictor import Predictor, code_rates
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"

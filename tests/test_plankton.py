@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from clfnb.cli import main
 from clfnb.data.images.augment import ImageInput
 from clfnb.data.images.cache import load_images
-from clfnb.data.images.datasets import NaturalData, SizeBatches, SquareData, loader
+from clfnb.data.images.datasets import NativeSizeDataset, SizeBatchSampler, SquareDataset, loader
 from clfnb.data.images.duplicates import near_identical
 from clfnb.data.images.files import class_table
 from clfnb.data.splits import LeakError, check
@@ -143,11 +143,11 @@ def test_images_of_any_size_train_in_batches_of_similar_size(examples):
     """Spatial pyramid pooling end to end with the trainer: two classes that a small network can tell apart."""
     rows = np.flatnonzero(examples.table.label.isin(["pellet", "diatom_chain"]))
     images = [examples.images[i] for i in rows]
-    from clfnb.data.images.datasets import as_it_is
+    from clfnb.data.images.datasets import identity_collate
     from clfnb.data.images.decode import pack
 
-    data = NaturalData(
-        pack(images), (examples.table.label[rows] == "pellet").to_numpy().astype(int), largest=96
+    data = NativeSizeDataset(
+        pack(images), (examples.table.label[rows] == "pellet").to_numpy().astype(int), max_side=96
     )
 
     class AnySize(torch.nn.Module):
@@ -160,8 +160,8 @@ def test_images_of_any_size_train_in_batches_of_similar_size(examples):
 
     torch.manual_seed(0)
     model = AnySize()
-    batches = SizeBatches(data.images.shapes, 8, shuffle=True)
-    train = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=as_it_is)
+    batches = SizeBatchSampler(data.images.shapes, 8, shuffle=True)
+    train = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=identity_collate)
     trainer = Trainer(
         model,
         torch.nn.functional.cross_entropy,
@@ -500,7 +500,7 @@ def some_real(classes, each, square):
     names = table.label.value_counts().index[:classes]
     table = pd.concat([table[table.label == name].iloc[:each] for name in names], ignore_index=True)
     images, _, _ = load_images(table.path, progress=False)
-    data = SquareData(
+    data = SquareDataset(
         np.stack([square(images[i]) for i in range(len(images))]),
         images.shapes,
         pd.factorize(table.label)[0],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..exercises import COURSE, PROGRESS, course_folder
-from ..files import read_json, writable, write_file, write_json
+from ..files import read_json, ensure_writable, write_file, write_json
 from ..runs.plan import shipped_notebooks
 
 # %% ../../nbs/lib/course/folder.ipynb #880e4ae3
@@ -52,7 +52,7 @@ def start(
     Raises `OSError` naming a folder that cannot be written.
     """
     folder = Path(folder).expanduser().absolute()
-    writable(folder)
+    ensure_writable(folder)
     known = read_json(folder / COURSE).get("files", {})
     done = {"copied": [], "left alone": []}
     for name, content in edition(KINDS if solutions else KINDS[:2]).items():

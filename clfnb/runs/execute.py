@@ -43,7 +43,7 @@ from clfnb.runs.record import (
 )
 from .tracking import track
 from ..settings import ENVIRONMENT
-from ..text import say, unbreakable
+from ..text import say, tolerate_closed_pipe
 
 # %% ../../nbs/lib/runs/execute.ipynb #686d41a8
 class RunFailed(RuntimeError):
@@ -82,7 +82,7 @@ def run_lesson(
     warm: bool = False,  # fork the kernel from a process that has imported everything
 ) -> Path:  # the run folder
     "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`."
-    with unbreakable(), interruptible() as stop:
+    with tolerate_closed_pipe(), interruptible() as stop:
         folder = new_run_folder(plan.lesson, plan.values, plan.settings.runs_dir)
         with hold(folder):
             return _begin(stop, plan, folder, progress, warm)
@@ -352,7 +352,7 @@ def resume_run(
     what `plan_run` raises, and `RunFailed` or `RunInterrupted` as `run_lesson`.
     """
     folder = (run if isinstance(run, RunInfo) else read_run(run)).folder.absolute()
-    with unbreakable(), interruptible() as stop, hold(folder, force):
+    with tolerate_closed_pipe(), interruptible() as stop, hold(folder, force):
         info = read_run(folder)  # as it is now that nobody else can change it
         plan = _resumable(info, force, **limits)
         return _go_on(stop, plan, folder, progress, warm)
@@ -388,6 +388,6 @@ def run_in(
     Raises `RunHeld`, `RunFailed` or `RunInterrupted`; a run that is finished is for the caller to see.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with unbreakable(), interruptible(asked) as stop, hold(folder, force):
+    with tolerate_closed_pipe(), interruptible(asked) as stop, hold(folder, force):
         begin = _go_on if (folder / "run.json").exists() else _begin
         return begin(stop, plan, folder, progress, warm, **entries)

@@ -20,7 +20,7 @@ import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import LARGEST, reading, regular
+from ..files import MAX_TEXT_BYTES, reading, regular_file
 
 # %% ../../nbs/lib/runs/parameters.ipynb #acc7af39
 class ParameterError(ValueError):
@@ -341,9 +341,9 @@ def values_from_file(
     try:
         with reading(path, "readable as YAML or JSON"):
             text = (
-                sys.stdin.read(LARGEST)
+                sys.stdin.read(MAX_TEXT_BYTES)
                 if str(path) == "-"
-                else regular(path, LARGEST).read_text(encoding="utf-8")
+                else regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8")
             )
             values = yaml.safe_load(text)  # JSON is YAML
     except ValueError as error:

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
+from scipy.special import softmax
 from torch import nn
 
-from ..data.images.datasets import SquareData, squares
+from ..data.images.datasets import SquareDataset, squares
 from ..data.images.decode import decode
-from ..data.images.folders import found_images
-from ..evaluation.calibration.inputs import softmax
+from ..data.images.folders import find_images
 from ..evaluation.calibration.predictions import read_predictions
 from ..evaluation.intervals import draw_weights, percentile_interval
 from ..evaluation.metrics import summary
@@ -156,7 +156,7 @@ def data(
 @patch
 def logits(
     self: ImagePredictor,
-    data: SquareData,  # of `data`
+    data: SquareDataset,  # of `data`
 ) -> np.ndarray:  # (n, classes)
     "Logits of the network, averaged over sixteen views."
     return predict_logits(self.model, data, device=self.device)

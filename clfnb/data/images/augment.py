@@ -23,7 +23,7 @@ def random_affine(
     stretch: float = 0.08,  # the same for height against width
     shift: float = 0.1,  # greatest shift, as a share of half a side
     device=None,  # where
-) -> torch.Tensor:  # (n, 2, 3) from places in the new image to places in the old one, both -1..1
+) -> torch.Tensor:  # (n, 2, 3) from coordinates in the output to those in the input, both -1..1
     "Random affine maps, from torch's global generator."
     angle = torch.rand(n, device=device) * 2 * math.pi * turn
     mirror = 1 - 2 * (torch.rand(n, device=device) < 0.5).float() * turn
@@ -56,7 +56,7 @@ def random_erase(
 
 # %% ../../../nbs/lib/data/images/augment.ipynb #0ed6d01c
 class ImageInput(nn.Module):
-    """Bytes to ink at `px` pixels; in training mode each image is varied.
+    """Bytes to ink at `px` pixels, augmented in training mode.
 
     Draws from torch's global generator.
     """
@@ -84,7 +84,7 @@ def forward(
     sizes: torch.Tensor,  # (batch, 2) logarithms of height and width
     turn: float = 0.0,  # degrees by which images are turned in evaluation mode
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (batch, 1, px, px) float32 ink, about 0..2, and the sizes
-    """Sample the images, varied in training mode.
+    """Sample the images, augmented in training mode.
 
     Raises `TypeError` for images that are not bytes.
     """

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...files import LARGEST, reading, regular
+from ...files import MAX_TEXT_BYTES, reading, regular_file
 from ..parameters import Parameter, ParameterError, check_values
 from ...text import printable
 
@@ -195,7 +195,7 @@ def read_table(
 ) -> list[dict]:  # name -> value in its type
     "The rows of a table of parameters. Raises `ParameterError` naming the row that cannot be."
     with reading(path, "a table of parameters"):
-        text = regular(path, LARGEST).read_text(encoding="utf-8-sig")
+        text = regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8-sig")
         head, *rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row] or [[]]
     name = printable(path)
     head = [word.strip() for word in head]
@@ -255,7 +255,9 @@ def read_sweep_file(
 
     name = printable(path)
     with reading(path, "readable as YAML"):
-        values = yaml.load(regular(path, LARGEST).read_text(encoding="utf-8"), _unique(yaml))
+        values = yaml.load(
+            regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), _unique(yaml)
+        )
     if not isinstance(values, dict) or not isinstance(values.get("lesson"), str):
         raise ParameterError(f"{name}: expected a mapping with lesson, and parameters")
     lesson, parameters = values.pop("lesson"), values.pop("parameters", {})

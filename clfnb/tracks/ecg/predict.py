@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from ...console import predict_options, with_options
-from ...files import spare, writable, write_file, write_json
+from ...files import refuse_overwrite, ensure_writable, write_file, write_json
 from ...text import csv_text, printable, say
 from .records import outputs, records_in
 
@@ -71,10 +71,10 @@ def jobs_of(
     records = records_in(place, tables=options.get("fs") is not None)
     results = outputs(records, place, out)
     for folder in dict.fromkeys(result.parent for result in results):
-        writable(folder)
+        ensure_writable(folder)
     for file in filter(None, wanted.values()):
-        spare(file, place, *records)
-        writable(Path(file).absolute().parent)
+        refuse_overwrite(file, place, *records)
+        ensure_writable(Path(file).absolute().parent)
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator
 

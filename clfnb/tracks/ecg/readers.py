@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from ...files import InputError, reading, regular
+from ...files import InputError, reading, regular_file
 from ...preprocessing.ecg.quality import lead_kind, looks_like_ecg, millivolts
 from ...text import printable
 from .records import is_other, record_path
@@ -48,7 +48,7 @@ class EdfRecord:
         edf = optional("pyedflib", path)
         self.path, self.notes = path, {}
         with reading(path, "a readable EDF or BDF file"):
-            self._reader = edf.EdfReader(str(regular(path)))
+            self._reader = edf.EdfReader(str(regular_file(path)))
             labels = [label.strip() for label in self._reader.getSignalLabels()]
             self.names = unique([label or f"signal {i}" for i, label in enumerate(labels)])
             places = range(len(labels))
@@ -161,7 +161,7 @@ def read_table(
     "A recording in a text table. Raises `InputError` naming the row and column of what is no number."
     import pandas as pd
 
-    separator, head = _separator(regular(path))
+    separator, head = _separator(regular_file(path))
     folder, samples, columns = tempfile.TemporaryDirectory(prefix="clfnb-table-"), 0, None
     place = Path(folder.name) / "samples"
     options = dict(sep=separator, header=head, chunksize=ROWS, encoding="utf-8-sig")
@@ -197,7 +197,7 @@ def read_mat(
 
     with reading(path, "a readable MATLAB file"):
         try:
-            found = loadmat(str(regular(path)))
+            found = loadmat(str(regular_file(path)))
         except NotImplementedError:
             raise InputError(
                 f"{path}: expected a MATLAB file of version 7 or older, found 7.3: save it with -v7"
@@ -229,7 +229,7 @@ def read_dicom(
     "The longest group of channels of a DICOM file. Raises `InputError` naming a file without one."
     dicom = optional("pydicom", path)
     with reading(path, "a readable DICOM file"):
-        data = dicom.dcmread(regular(path))
+        data = dicom.dcmread(regular_file(path))
         groups = list(data.get("WaveformSequence", []))
         if not groups:
             raise InputError(f"{path}: expected a DICOM file with waveforms, found none")

@@ -17,7 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ...data.images.cache import load_images
-from ...data.images.datasets import SquareData
+from ...data.images.datasets import SquareDataset
 from ...data.images.datasets import squares as fit_squares
 from ...data.images.decode import PackedImages, decode
 from ...data.images.duplicates import near_identical
@@ -141,13 +141,13 @@ def squares(
     self: Examples,
     rows=None,  # which rows of the table, as numbers or booleans; None for all
     size: int = 64,  # side of the stored squares, in pixels
-) -> SquareData:
+) -> SquareDataset:
     "The torch data set of some rows."
     rows = np.arange(len(self)) if rows is None else np.asarray(rows)
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows
     chosen = [self.images[i] for i in rows]
     shapes = np.array([image.shape for image in chosen]).reshape(-1, 2)
-    return SquareData(fit_squares(chosen, size), shapes, self.table.code.to_numpy()[rows])
+    return SquareDataset(fit_squares(chosen, size), shapes, self.table.code.to_numpy()[rows])
 
 # %% ../../../nbs/lib/tracks/plankton/examples.ipynb #e9878a1b
 def load(
@@ -164,7 +164,7 @@ def dataset(
     table: pd.DataFrame,  # rows of what `load` gave
     train: bool = False,  # ignored: the network's input layer augments the images
     size: int = 64,  # side of the stored squares, in pixels
-) -> SquareData:
+) -> SquareDataset:
     "The torch data set of some rows. Raises `UnreadableImage` for one that has been damaged since."
     images, _, _ = decode(table.path, on_error="raise")
-    return SquareData(fit_squares(images, size), images.shapes, table.code.to_numpy())
+    return SquareDataset(fit_squares(images, size), images.shapes, table.code.to_numpy())

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ...data.images.augment import ImageInput
-from ...data.images.datasets import CropData, SquareData
+from ...data.images.datasets import CropDataset, SquareDataset
 from ...models.convolutional import ResidualNet
 from ...models.pretrained import Transfer
 from ...vision.predictor import ImagePredictor, energy_quantiles
@@ -146,15 +146,15 @@ class Predictor(ImagePredictor):
     def data(
         self,
         images,  # decoded `PackedImages`
-    ) -> SquareData:
+    ) -> SquareDataset:
         "Images fitted into squares; for the study's network cut or padded, as it was trained."
         if not isinstance(self.model, Transfer):
             return super().data(images)
-        return CropData(images, np.zeros(len(images)), self.size)
+        return CropDataset(images, np.zeros(len(images)), self.size)
 
     def logits(
         self,
-        data: SquareData,  # of `data`
+        data: SquareDataset,  # of `data`
     ) -> np.ndarray:  # (n, classes)
         "Logits, averaged over sixteen views; for the study's network of the image itself."
         if not isinstance(self.model, Transfer):

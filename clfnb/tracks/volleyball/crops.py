@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from ...data.images.datasets import loader
-from ...files import regular
+from ...files import regular_file
 from ...preprocessing.images import UnreadableImage
 from ...preprocessing.volleyball.players import find_net
 from .frames import class_weights
@@ -36,7 +36,7 @@ def crop_players(
     from PIL import Image
 
     try:
-        with Image.open(regular(path)) as image:
+        with Image.open(regular_file(path)) as image:
             frame = np.asarray(image.convert("RGB"))
     except Exception as error:  # decoders raise exceptions of many types
         raise UnreadableImage(f"{path}: not a readable frame: {error}") from error

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...data.images.datasets import loader
-from ...files import regular, write_atomic
+from ...files import regular_file, write_atomic
 from ...models.pretrained import load_body_weights, make_body
 from ...preprocessing.images import UnreadableImage
 from ...preprocessing.volleyball.annotations import ACTIVITIES, mirror_label
@@ -45,7 +45,7 @@ def read_frame(
 
     high, wide = frame_shape(height)
     try:
-        with Image.open(regular(path)) as image:
+        with Image.open(regular_file(path)) as image:
             image.draft("RGB", (wide, high))
             return np.asarray(
                 image.convert("RGB").resize(
