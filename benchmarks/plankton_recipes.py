@@ -25,8 +25,8 @@ from clfnb.tracks.plankton.examples import assign_splits, read_examples
 from clfnb.tracks.plankton.network import RECIPES, PlanktonNet, build_model, build_optimizer
 from clfnb.training.trainer import Trainer
 from clfnb.vision.predictor import probability_metrics
-from clfnb.vision.recipe import fit_stages, read_plan, trapezoid
-from clfnb.vision.views import logits_of
+from clfnb.vision.recipe import fit_stages, parse_plan, trapezoid
+from clfnb.vision.views import predict_logits
 
 WIDE = {"widths": (48, 96, 192, 384), "blocks": (1, 1, 2, 1), "size": 64, "augment": {}}
 PLAIN = {"augment": {"antialias": True}}
@@ -89,7 +89,7 @@ def train(examples, split, how, seed, options):
     how = RECIPE | defaults | how
     code, classes = examples.table.code.to_numpy(), len(examples.classes)
     sets = {name: examples.squares(split == name, how["size"]) for name in ("train", "val")}
-    stages = read_plan(options.plan or how["plan"])
+    stages = parse_plan(options.plan or how["plan"])
     torch.manual_seed(seed)
     model, optimizer = build(how, classes, stages[-1][0])
     y, rows = code[split == "train"], np.full((split == "train").sum(), "train")
@@ -110,7 +110,7 @@ def train(examples, split, how, seed, options):
     started = time.monotonic()
     fit_stages(trainer, batches, None, stages)
     minutes = (time.monotonic() - started) / 60
-    logits = logits_of(model, sets["val"], device=str(trainer.fabric.device))
+    logits = predict_logits(model, sets["val"], device=str(trainer.fabric.device))
     prior = log_prior(y, rows, classes).numpy()
     return judge(logits + how["power"] * prior, code[split == "val"], prior) | {"minutes": minutes}
 

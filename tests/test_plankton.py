@@ -179,15 +179,15 @@ def test_torchvision_transforms_follow_the_input_layer(examples):
     """Any v2 transform of a batch, in training only, and seeded like the rest."""
     from torchvision.transforms import v2
 
-    input_layer = ImageInput(
+    transform = ImageInput(
         32, more=v2.Compose([v2.GaussianBlur(5, sigma=2.0), v2.RandomErasing(p=1.0, value=9.0)])
     )
     (shown, sizes), _ = examples.squares(np.arange(6)).__getitems__(range(6))
     torch.manual_seed(0)
-    first = input_layer.train()(shown, sizes)[0]
+    first = transform.train()(shown, sizes)[0]
     torch.manual_seed(0)
-    assert torch.equal(first, input_layer(shown, sizes)[0])
-    assert (first == 9).any() and not (input_layer.eval()(shown, sizes)[0] == 9).any()
+    assert torch.equal(first, transform(shown, sizes)[0])
+    assert (first == 9).any() and not (transform.eval()(shown, sizes)[0] == 9).any()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -214,8 +214,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples, preci
     fit_stages(whole, train, None, parse_plan("16x2 24x2"))
     fit_stages(trainer(tmp_path / "b"), train, None, parse_plan("16x2 24x1"))
     resumed = trainer(tmp_path / "b")
-    history = fit_stages(resumed, train, None, read_plan("16x2 24x2"))
-    assert history.epoch.tolist() == [0, 1, 2, 3] and resumed.model.input_layer.px == 24
+    history = fit_stages(resumed, train, None, parse_plan("16x2 24x2"))
+    assert history.epoch.tolist() == [0, 1, 2, 3] and resumed.model.transform.px == 24
     assert all(
         torch.equal(a, b)
         for a, b in zip(
@@ -487,7 +487,7 @@ def test_unknown_score_is_high_for_what_was_never_seen(examples):
     scores = predictor.table(logits, range(len(logits))).unknown_score
     assert 0.4 < scores.median() < 0.6
     blank = np.random.default_rng(0).normal(235, 8, (40, 32, 32)).clip(0, 255).astype(np.uint8)
-    empty = SquareData(blank, np.full((40, 2), 60), np.zeros(40))
+    empty = SquareDataset(blank, np.full((40, 2), 60), np.zeros(40))
     assert predictor.table(predict_logits(model, empty), range(40)).unknown_score.median() > 0.6
 
 

@@ -148,9 +148,9 @@ def probs(
 def data(
     self: ImagePredictor,
     images,  # decoded `PackedImages`
-) -> SquareData:
+) -> SquareDataset:
     "The images in the form of the network's inputs."
-    return SquareData(squares(images, self.size), images.shapes, np.zeros(len(images)))
+    return SquareDataset(squares(images, self.size), images.shapes, np.zeros(len(images)))
 
 
 @patch
@@ -229,7 +229,7 @@ def classify_images(
     chunk: int = 512,  # images held in memory at a time
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
-    paths = found_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
+    paths = find_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
     tables = [predictor.table(np.zeros((0, len(predictor.classes))), [], probs)]
     errors = []
     for start in range(0, len(paths), chunk):

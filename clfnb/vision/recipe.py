@@ -71,16 +71,16 @@ def muon(
 
 # %% ../../nbs/lib/vision/recipe.ipynb #3168d679
 def fit_stages(
-    trainer,  # a `clfnb.training.trainer.Trainer`; its model has an `input_layer` with `px`
+    trainer,  # a `clfnb.training.trainer.Trainer`; its model has an `transform` with `px`
     train,  # loader of the training part
     val,  # loader of the validation part
-    plan: list[tuple[int, int]],  # from `read_plan`
+    plan: list[tuple[int, int]],  # from `parse_plan`
     **options,  # of the trainer's `fit`
 ) -> pd.DataFrame:  # the history of all stages
     "Train stage by stage. The model keeps the last weights and the resolution of the last stage."
     end = 0
     for px, epochs in plan:
-        trainer.model.input_layer.px, end = px, end + epochs
+        trainer.model.transform.px, end = px, end + epochs
         history = trainer.fit(train, val, epochs=end, **options)
     return history
 

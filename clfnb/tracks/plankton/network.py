@@ -28,11 +28,11 @@ class PlanktonNet(nn.Module):
 
     def __init__(
         self,
-        input_layer: ImageInput,  # bytes to ink, augmented in training
+        transform: ImageInput,  # bytes to ink, augmented in training
         net: nn.Module,  # ink and sizes to logits; has `embed`
     ):
         super().__init__()
-        self.input_layer, self.net = input_layer, net.to(memory_format=torch.channels_last)
+        self.transform, self.net = transform, net.to(memory_format=torch.channels_last)
 
     def forward(
         self,
@@ -40,14 +40,14 @@ class PlanktonNet(nn.Module):
         turn: float = 0.0,  # degrees by which images are turned in evaluation mode
     ) -> torch.Tensor:  # (batch, classes) logits
         "Class scores."
-        return self.net(*self.input_layer(*inputs, turn))
+        return self.net(*self.transform(*inputs, turn))
 
     def embed(
         self,
         inputs: tuple,  # images as bytes, and their sizes
     ) -> torch.Tensor:  # (batch, features)
         "The vector of each image before the last layer."
-        return self.net.embed(*self.input_layer(*inputs))
+        return self.net.embed(*self.transform(*inputs))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #6515931d
 def build_model(

@@ -40,9 +40,9 @@ def command(
     folder = model_of(run, "plankton")
     from clfnb.tracks.plankton.network import Predictor
 
-    predictor = Predictor.load(folder, device).answer_for(fraction)
+    predictor = Predictor.load(folder, device).set_tau(fraction)
     answers, errors = predictor.predict(path, probs=probs)
-    if predictor.balanced is not None:
+    if predictor.balanced_tau is not None:
         say(describe_use(predictor), err=True)
     return end_prediction(answers, errors, csv, "images named", float_format="%.6g")
 
