@@ -19,12 +19,18 @@ import pandas as pd
 import wfdb
 
 from clfnb.evaluation.delineation import (
-    beside_martinez,
-    best_of_two,
+    best_lead_per_point,
+    compare_with_martinez,
     delineation_errors,
     delineation_table,
 )
-from clfnb.preprocessing.ecg.beats import EXCLUDED_RECORDS, MISSING, POINTS, read_beats, stretches
+from clfnb.preprocessing.ecg.beats import (
+    EXCLUDED_RECORDS,
+    MISSING,
+    POINTS,
+    annotated_spans,
+    read_beats,
+)
 
 NEUROKIT_NAMES = {
     "p_on": "ECG_P_Onsets",
@@ -41,7 +47,7 @@ NEUROKIT_NAMES = {
 def pieces(beats, n_samples, fs, margin_s=10):
     "Begin and end of the annotated parts of a record, widened by `margin_s` and joined where they touch."
     joined = []
-    for first, last in stretches(beats):
+    for first, last in annotated_spans(beats):
         begin, end = max(0, int(first - margin_s * fs)), min(n_samples, int(last + margin_s * fs))
         if joined and begin <= joined[-1][1]:
             joined[-1][1] = end
@@ -98,7 +104,7 @@ def delineate(delineator, record, signal, fs, beats, leads):
                 lead=lead,
                 predicted=predicted,
                 reference=reference,
-                stretches=stretches(beats),
+                spans=annotated_spans(beats),
                 fs=fs,
             )
         )
@@ -127,7 +133,7 @@ def report(name, entries, samples, seconds):
     "Print speed and the tables of one delineator, a lead at a time and best of two."
     errors = delineation_errors(entries)
     views = {f"lead {lead}": part for lead, part in errors.groupby("lead")}
-    views |= {"best of two leads": best_of_two(errors)} if len(views) > 1 else {}
+    views |= {"best of two leads": best_lead_per_point(errors)} if len(views) > 1 else {}
     print(
         f"\n## {name}: {samples / seconds / 1e3:,.0f} k samples/s ({samples:,} samples in {seconds:.1f} s)"
     )
@@ -152,7 +158,7 @@ def report(name, entries, samples, seconds):
             f"\n{name}, {view} (intervals: 95 %, bootstrap over records)\n{table[columns].round(3).to_string()}"
         )
         print(
-            f"\nbeside Martinez 2004 (best of two leads, published)\n{beside_martinez(table).round(3).to_string()}"
+            f"\nbeside Martinez 2004 (best of two leads, published)\n{compare_with_martinez(table).round(3).to_string()}"
         )
 
 

@@ -22,8 +22,8 @@ from ecg_delineation import delineate, neurokit
 from clfnb.evaluation.delineation import (
     CSE_LIMITS_MS,
     MARTINEZ,
-    best_lead,
-    best_of_two,
+    best_lead_per_point,
+    best_lead_per_record,
     delineation_errors,
     delineation_table,
 )
@@ -39,8 +39,8 @@ def views(errors):
     "Errors by view."
     leads = errors[errors.lead.isin(["0", "1"])]
     found = {f"lead {lead}": part for lead, part in leads.groupby("lead")}
-    found["best of two per beat and point"] = best_of_two(leads)
-    found["best of two per record and point"] = best_lead(leads)
+    found["best of two per beat and point"] = best_lead_per_point(leads)
+    found["best of two per record and point"] = best_lead_per_record(leads)
     joint = errors[errors.lead == "joint"]
     return found | ({"joint, without the expert's choice": joint} if len(joint) else {})
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from clfnb.data.balance import adjust_logits, balanced_sampler, log_prior
 from clfnb.data.images.augment import ImageInput
 from clfnb.data.images.datasets import loader
-from clfnb.evaluation.calibration import Temperature, softmax
+from clfnb.evaluation.calibration import Temperature
 from clfnb.models.chest_xray import load_grey_body, make_grey_body
 from clfnb.settings import load_settings
 from clfnb.tracks.plankton.examples import assign_splits, read_examples
@@ -120,7 +121,7 @@ def judge(logits, y, prior):
     scale = Temperature().fit(logits, y)
     probs = scale.transform(logits)
     named = probability_metrics(probs, y).value
-    even = softmax(adjust_logits(np.log(np.clip(probs, 1e-12, 1)), prior, 0.75))
+    even = softmax(adjust_logits(np.log(np.clip(probs, 1e-12, 1)), prior, 0.75), axis=1)
     rare = probability_metrics(even, y).value
     return {
         "accuracy": float(named["accuracy"]),

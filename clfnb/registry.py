@@ -176,7 +176,9 @@ def near(
 ) -> str:  # the end of a message
     "A suggestion for a mistyped name, or all names."
     close = get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"expected one of {', '.join(known)}" if known else "there are none"
 
 
 def track(

@@ -109,17 +109,17 @@ def test_cases(predict, tmp_path, name):
     beats = pd.read_csv(table)
     right, missing = BEATS[name]
     assert right - missing <= len(beats) <= right
-    facts = json.loads((tmp_path / "s.json").read_text())["records"][0]
+    summary = json.loads((tmp_path / "s.json").read_text())["records"][0]
     if name == "monitor_ecg_abp_resp_pleth":
-        assert facts["leads"] == ["II"] and set(facts["left_out"]) == {"ABP", "RESP", "PLETH"}
+        assert summary["leads"] == ["II"] and set(summary["left_out"]) == {"ABP", "RESP", "PLETH"}
     if name == "one_lead_flat":
-        assert facts["left_out"] == {"II": "flat"} and "lead II: flat" in said
+        assert summary["left_out"] == {"II": "flat"} and "lead II: flat" in said
     if name == "af":
         assert beats.p_peak_sample.isna().all()
     if name == "hr180":
         assert beats.t_peak_sample.notna().all()
     if name == "multifreq":
-        assert facts["fs"] == 250
+        assert summary["fs"] == 250
     file = next(out.rglob("*.clf"))
     marks = wfdb.rdann(str(file.with_name(file.name.removesuffix(".clf"))), "clf")
     assert marks.symbol.count("N") == len(beats) and marks.fs == 250

@@ -15,9 +15,9 @@ from clfnb.preprocessing.ecg.beats import (
     MISSING,
     POINTS,
     WAVE_POINTS,
-    complete,
+    annotated_spans,
+    complete_beats,
     read_beats,
-    stretches,
 )
 from clfnb.preprocessing.ecg.labels import UNKNOWN, labels_from_beats, points_from_labels
 
@@ -91,7 +91,7 @@ def test_counts_of_the_eighty_records(real):
     assert sum((left_out.symbol == "u").sum() for _, _, left_out in real.values()) == 665
     kept, reasons = zip(
         *(
-            complete(
+            complete_beats(
                 b, ["p_on", "p_peak", "p_end", "qrs_on", "r_peak", "qrs_end", "t_peak", "t_end"]
             )
             for b in beats
@@ -103,7 +103,7 @@ def test_counts_of_the_eighty_records(real):
 
 def test_stretches_hold_all_points_and_do_not_overlap(real):
     for name, (_, beats, _) in real.items():
-        spans = stretches(beats)
+        spans = annotated_spans(beats)
         known = points(beats)[points(beats) != MISSING]
         inside = (known[:, None] >= spans[:, 0]) & (known[:, None] <= spans[:, 1])
         assert (inside.sum(axis=1) == 1).all(), name
@@ -114,7 +114,9 @@ def test_stretches_hold_all_points_and_do_not_overlap(real):
 def test_labels_bring_every_point_back(real, scheme):
     for name, (_, beats, _) in real.items():
         labels = labels_from_beats(beats, SAMPLES, scheme)
-        assert (labels == UNKNOWN).sum() >= SAMPLES - (np.diff(stretches(beats)) + 1).sum(), name
+        assert (labels == UNKNOWN).sum() >= SAMPLES - (np.diff(annotated_spans(beats)) + 1).sum(), (
+            name
+        )
         back = points_from_labels(
             labels, scheme, min_ms=0
         )  # one half P wave of the database lasts less than the default 20 ms
@@ -136,7 +138,7 @@ def test_the_expert_agrees_with_himself(real):
                 lead=0,
                 predicted=marked,
                 reference=marked,
-                stretches=stretches(beats),
+                spans=annotated_spans(beats),
                 fs=250,
             )
         )

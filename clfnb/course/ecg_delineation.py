@@ -24,12 +24,12 @@ def milliseconds(
 ):
     "From samples to milliseconds."
     yield callable(to_ms), "Give a function: def to_ms(samples, fs): ..."
-    yield to_ms(10, 250) is not None, "It gives nothing back: is there a `return`?"
-    yield to_ms(0, 250) == 0, "No samples last no time."
+    yield to_ms(10, 250) is not None, "It returns None: is there a `return`?"
+    yield to_ms(0, 250) == 0, "Zero samples last 0 ms."
     yield to_ms(10, 250) > to_ms(10, 500), "A higher rate means shorter samples; yours get longer."
     yield to_ms(250, 250) != 1, "That is seconds. A millisecond is a thousandth of one."
     yield to_ms(250, 250) != 100, "The study's mistake: a second is not a hundred milliseconds."
-    yield np.isclose(to_ms(360, 360), 1000), "At rate fs, how long should fs samples last?"
+    yield np.isclose(to_ms(360, 360), 1000), "At rate fs, how long do fs samples last?"
     many = to_ms(np.array([1, 2, 4]), 250)
     yield np.shape(many) == (3,), "An array of three should give three durations."
     yield np.allclose(np.divide(many, many[0]), [1, 2, 4]), "Twice the samples, twice the time."
@@ -43,29 +43,32 @@ def zscore(
     yield callable(my_zscore), "Give a function: def my_zscore(signal): ..."
     signal = simulate(6, seed=11)[0].astype(float) * [1, 3]
     before = signal.copy()
-    found = my_zscore(signal)
-    yield np.array_equal(signal, before), "It changed the array that it was given: work on a copy."
-    yield np.shape(found) == signal.shape, f"Expected the shape {signal.shape} of the signal, found {np.shape(found)}."  # fmt: skip
-    yield np.allclose(np.mean(found, axis=0), 0, atol=1e-6), "The mean of each lead is not 0: is the axis right?"  # fmt: skip
-    yield np.allclose(np.std(found, axis=0), 1, atol=1e-3), "The standard deviation of each lead is not 1."  # fmt: skip
-    rising = np.corrcoef(np.asarray(found)[:, 0], signal[:, 0])[0, 1]
-    yield rising > 0.999, "Your lead does not have the shape of the original any more."
+    result = my_zscore(signal)
+    yield np.array_equal(signal, before), "It modified its argument: work on a copy."
+    yield np.shape(result) == signal.shape, f"Expected the shape {signal.shape} of the signal, found {np.shape(result)}."  # fmt: skip
+    yield np.allclose(np.mean(result, axis=0), 0, atol=1e-6), "The mean of each lead is not 0: is the axis right?"  # fmt: skip
+    yield np.allclose(np.std(result, axis=0), 1, atol=1e-3), "The standard deviation of each lead is not 1."  # fmt: skip
+    rising = np.corrcoef(np.asarray(result)[:, 0], signal[:, 0])[0, 1]
+    yield rising > 0.999, "Your lead no longer has the shape of the original."
     flat = my_zscore(np.column_stack([signal[:, 0], np.full(len(signal), 2.0)]))
-    yield np.isfinite(flat).all(), "A constant lead gives NaN or infinity: what is its deviation?"
-    yield np.allclose(np.asarray(flat)[:, 1], 0), "A constant lead says nothing: 0 would say so."
+    yield (
+        np.isfinite(flat).all(),
+        "A constant lead gives NaN or infinity: what is its standard deviation?",
+    )
+    yield np.allclose(np.asarray(flat)[:, 1], 0), "A constant lead should become 0."
 
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #c19bdf76
 @check.of("1.3")
 def counts(
     count,  # the learner's function
 ):
-    "Who found what?"
+    "Matching points."
     yield callable(count), "Give a function: def count(reference, predicted, tolerance): ..."
     none = np.array([], int)
     yield len(tuple(count(np.array([5]), np.array([5]), 2))) == 3, "Return three: tp, fp, fn."
-    yield tuple(count(none, np.array([1, 9]), 2))[1] == 2, "With nothing to find, each prediction is false."  # fmt: skip
-    yield tuple(count(np.array([1, 9]), none, 2))[2] == 2, "With nothing predicted, each reference is missed."  # fmt: skip
-    yield tuple(count(np.array([100]), np.array([110]), 10))[0] == 1, "At most `tolerance`: exactly so far apart is near enough."  # fmt: skip
+    yield tuple(count(none, np.array([1, 9]), 2))[1] == 2, "Without reference points, each prediction is false."  # fmt: skip
+    yield tuple(count(np.array([1, 9]), none, 2))[2] == 2, "Without predictions, each reference is missed."  # fmt: skip
+    yield tuple(count(np.array([100]), np.array([110]), 10))[0] == 1, "At most `tolerance`: a distance of exactly `tolerance` is a pair."  # fmt: skip
     yield tuple(count(np.array([100]), np.array([98, 102]), 10))[1] == 1, "Two predictions at one point: the second has no partner left."  # fmt: skip
     yield tuple(count(np.array([98, 102]), np.array([100]), 10))[2] == 1, "One prediction cannot be the partner of two points."  # fmt: skip
     rng = np.random.default_rng(5)
@@ -73,34 +76,34 @@ def counts(
         a, b = (rng.choice(40, rng.integers(2, 8), replace=False) for _ in range(2))
         near = np.abs(a[:, None] - b) <= 7
         tp = int(near[linear_sum_assignment(~near)].sum())
-        found = tuple(int(n) for n in count(a, b, 7))
-        yield found[0] >= tp, f"More pairs are possible for reference {a}, predicted {b}, tolerance 7: who takes whose partner?"  # fmt: skip
-        yield found[0] <= tp, f"Too many pairs for reference {a}, predicted {b}, tolerance 7."
-        yield found == (tp, len(b) - tp, len(a) - tp), "fp counts predictions without a partner, fn reference points without one."  # fmt: skip
+        counted = tuple(int(n) for n in count(a, b, 7))
+        yield counted[0] >= tp, f"More pairs are possible for reference {a}, predicted {b}, tolerance 7: does a pair take another point's only partner?"  # fmt: skip
+        yield counted[0] <= tp, f"Too many pairs for reference {a}, predicted {b}, tolerance 7."
+        yield counted == (tp, len(b) - tp, len(a) - tp), "fp counts predictions without a partner, fn reference points without one."  # fmt: skip
 
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #f23346d8
 @check.of("1.4")
 def held_out(
     hold_out,  # the learner's function
 ):
-    "Patients on one side."
+    "A split by patient."
     yield callable(hold_out), "Give a function: def hold_out(groups, share, seed): ..."
     rng = np.random.default_rng(2)
     groups = np.array([f"p{n:02}" for n in rng.integers(0, 20, 400)])
     test = np.asarray(hold_out(groups, 0.3, 0))
-    yield test.shape == groups.shape and test.dtype == bool, "One True or False a beat, please."
+    yield test.shape == groups.shape and test.dtype == bool, "Return one boolean per beat."
     both = np.intersect1d(groups[test], groups[~test])
-    yield not len(both), f"{len(both)} of 20 patients stand on both sides."
+    yield not len(both), f"{len(both)} of 20 patients are in both splits."
     share = len(np.unique(groups[test])) / 20
-    yield abs(share - 0.3) < 0.06, f"{share:.0%} of the patients are in the test, where 30 % were asked for."  # fmt: skip
+    yield abs(share - 0.3) < 0.06, f"{share:.0%} of the patients are in the test split, expected 30 %."  # fmt: skip
     yield np.array_equal(test, hold_out(groups, 0.3, 0)), "The same seed gives another split."
     splits = {np.asarray(hold_out(groups, 0.3, seed)).tobytes() for seed in range(8)}
-    yield len(splits) > 4, "The seed hardly changes anything: every patient should have a chance to be in the test."  # fmt: skip
+    yield len(splits) > 4, "The seed hardly changes the split: every patient should have a chance to be in the test split."  # fmt: skip
     order = rng.permutation(len(groups))
     shuffled = np.asarray(hold_out(groups[order], 0.3, 0))
-    yield np.array_equal(shuffled, test[order]), "The order of the beats should not decide who is in the test."  # fmt: skip
+    yield np.array_equal(shuffled, test[order]), "The order of the beats should not affect the split."  # fmt: skip
     few = np.repeat(["a", "b"], 5)
-    yield 0 < np.sum(hold_out(few, 0.1, 0)) < 10, "With two patients one should be the test, however small the share."  # fmt: skip
+    yield 0 < np.sum(hold_out(few, 0.1, 0)) < 10, "With two patients, one should be in the test split, however small the share."  # fmt: skip
 
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #4d6786ac
 @check.of("1.5")
@@ -113,9 +116,9 @@ def split_table(
     by = dict(list(runs.groupby("split")))
     yield set(by) == {"beat", "patient"}, f'The column split should hold "beat" and "patient", found {sorted(map(str, by))}.'  # fmt: skip
     fewest = min(one.seed.nunique() for one in by.values())
-    yield fewest >= 5, f"One split was measured with {fewest} seeds: with so few, luck decides."
+    yield fewest >= 5, f"One split was measured with {fewest} seeds: too few, chance decides."
     yield all(is_number(v, 0, 1) for v in runs.accuracy), "An accuracy lies between 0 and 1."
     paired = runs.pivot_table(index="seed", columns="split", values="accuracy").dropna()
     yield len(paired) >= 5, "Use the same seeds for both splits: then the differences are paired."
     yield runs.accuracy.nunique() > 2, "All accuracies are equal: was the seed used?"
-    yield (paired.beat > paired.patient).mean() >= 0.5, "The split by beat looks worse than the one by patient: are the names exchanged, or is a patient on both sides of both?"  # fmt: skip
+    yield (paired.beat > paired.patient).mean() >= 0.5, "The split by beat looks worse than the one by patient: are the names swapped, or is a patient in both splits of both?"  # fmt: skip

@@ -17,7 +17,7 @@ FRAME_FEATURES = 32
 
 
 def frame_encoder(
-    leads: int,  # signals recorded side by side
+    leads: int,  # input channels
     stride: int,  # samples a frame, an even number
 ) -> nn.Sequential:  # (batch, leads, samples) → (batch, 32, samples / stride)
     """Two convolutions that turn every `stride` samples and their surroundings into features.
@@ -26,9 +26,9 @@ def frame_encoder(
     """
     if stride < 2 or stride % 2:
         raise ValueError(f"stride: expected 1 or an even number, found {stride}")
-    look = nn.Conv1d(leads, FRAME_FEATURES, 4 * stride, stride=stride, padding=3 * stride // 2)
+    framing = nn.Conv1d(leads, FRAME_FEATURES, 4 * stride, stride=stride, padding=3 * stride // 2)
     return nn.Sequential(
-        look, nn.ReLU(), nn.Conv1d(FRAME_FEATURES, FRAME_FEATURES, 5, padding=2), nn.ReLU()
+        framing, nn.ReLU(), nn.Conv1d(FRAME_FEATURES, FRAME_FEATURES, 5, padding=2), nn.ReLU()
     )
 
 # %% ../../nbs/lib/models/recurrent.ipynb #c3b3ce4d
@@ -39,13 +39,13 @@ class BiLSTMSegmenter(nn.Module):
 
     def __init__(
         self,
-        leads: int = 2,  # signals recorded side by side
-        hidden: int = 32,  # numbers that each direction carries along
+        leads: int = 2,  # input channels
+        hidden: int = 32,  # units of the hidden state of each direction
         layers: int = 2,  # LSTM layers on top of each other
         dense: int = 64,  # units in each of the two dense layers
         classes: int = 5,  # scores per sample
         dropout: float = 0.2,  # share of units switched off in training, 0..1
-        stride: int = 1,  # samples that the LSTM reads at a time
+        stride: int = 1,  # samples per LSTM step
     ):
         super().__init__()
         self.leads, self.stride, self.classes = leads, stride, classes

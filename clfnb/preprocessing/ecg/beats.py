@@ -1,4 +1,4 @@
-"""From an expert's marks to beats, by a state machine that knows what can go wrong
+"""Beats from an expert's annotations, parsed by a small state machine
 
 Docs: https://clfnb.github.io/clfnb/lib/preprocessing/ecg/beats.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/ecg/beats.html.md"""
 
 # %% auto #0
 __all__ = ['POINTS', 'MISSING', 'BEAT_SYMBOLS', 'WAVE_POINTS', 'EXCLUDED_RECORDS', 'wave_kind', 'parse_waves', 'parse_beats',
-           'read_beats', 'complete', 'stretches']
+           'read_beats', 'complete_beats', 'annotated_spans']
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #90aa5c1f
 from collections import Counter
@@ -81,34 +81,33 @@ def parse_beats(
     symbols: list[str],  # symbol of each mark
     fs: float = 250,  # sampling rate in Hz, for "near": P and T peaks at most one second from the R peak
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # POINTS, symbol; left out: sample, symbol, reason
-    """Beats from marks.
+    """Beats from marks; every mark is used or listed with its reason.
 
-    Raises `ValueError` if marks are not in the order of time. Every mark is used or listed with
-    its reason.
+    Raises `ValueError` if marks are not in the order of time.
     """
     if (np.diff(samples) < 0).any():
         raise ValueError(
-            f"expected marks in the order of time, found one going back at number {int(np.argmax(np.diff(samples) < 0)) + 1}"
+            f"expected marks in the order of time, found a step back at number {int(np.argmax(np.diff(samples) < 0)) + 1}"
         )
     waves, left_out = parse_waves(samples, symbols)
-    beats, waiting = [], None
+    beats, pending = [], None
     for wave in waves:
         near = beats and wave["peak"] - beats[-1]["r_peak"] <= fs
         if wave["kind"] == "p":
-            left_out += _unused(waiting, "P wave without a QRS")
-            waiting = wave
+            left_out += _unused(pending, "P wave without a QRS")
+            pending = wave
         elif wave["kind"] == "qrs":
-            own = waiting if waiting and wave["peak"] - waiting["peak"] <= fs else None
-            left_out += _unused(None if own else waiting, "P wave without a QRS")
+            own = pending if pending and wave["peak"] - pending["peak"] <= fs else None
+            left_out += _unused(None if own else pending, "P wave without a QRS")
             beats.append(_beat(wave, own))
-            waiting = None
-        elif wave["kind"] == "t" and near and beats[-1]["t_peak"] == MISSING and not waiting:
+            pending = None
+        elif wave["kind"] == "t" and near and beats[-1]["t_peak"] == MISSING and not pending:
             beats[-1] |= _points(wave)
         else:
             left_out += _unused(
                 wave, "U wave" if wave["kind"] == "u" else "T wave without a QRS of its own"
             )
-    return _tables(beats, left_out + _unused(waiting, "P wave without a QRS"))
+    return _tables(beats, left_out + _unused(pending, "P wave without a QRS"))
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #c1128202
 def _points(wave):
@@ -145,7 +144,7 @@ def _tables(beats, left_out):
 def read_beats(
     path: str | Path,  # record without suffix
     annotator: str = "q1c",  # suffix of the annotation file
-    fs: float | None = None,  # rate in Hz that the samples shall have; None: as in the file
+    fs: float | None = None,  # rate in Hz of the result; None: that of the file
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # as `parse_beats`
     """Beats of a record.
 
@@ -173,29 +172,27 @@ def read_beats(
 
 
 def _others(path):
-    "The suffixes of other files of a record that may be annotations, as half a sentence."
+    "The suffixes of other possible annotation files of a record, for an error message."
     known = {"hea", "dat", "mat", "xws", "edf", "csv", "txt", "md", "pdf", "png", "html"}
     there = sorted({file.name[len(path.name) + 1 :] for file in path.parent.glob(f"{path.name}.*")})
     there = [suffix for suffix in there if suffix and suffix.lower() not in known]
     return f"; there is {', '.join(there[:15])}" if there else ""
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #cf5ebbce
-def complete(
+def complete_beats(
     beats: pd.DataFrame,  # as `parse_beats`
     points: tuple[str, ...] = POINTS,  # the points that a beat must have
 ) -> tuple[pd.DataFrame, Counter]:  # the beats that have them all, and how many lack what
-    """Beats with all of the given points, and a count of the others by the first point that is
-    missing.
-    """
+    "Beats with all of the given points, and a count of the others by their first missing point."
     lacking = beats[list(points)] == MISSING
     whole = ~lacking.any(axis=1)
     first = lacking[~whole].idxmax(axis=1)
     return beats[whole].reset_index(drop=True), Counter(f"no {point}" for point in first)
 
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #2f97b4c2
-def stretches(
+def annotated_spans(
     beats: pd.DataFrame,  # as `parse_beats`
-    factor: float = 1.5,  # an RR interval longer than this times the lower quartile begins a new stretch
+    factor: float = 1.5,  # a longer RR interval, relative to the lower quartile, starts a new stretch
 ) -> np.ndarray:  # (stretches, 2) first and last annotated sample of each
     "The runs of consecutive annotated beats."
     points = beats[list(POINTS)].to_numpy()

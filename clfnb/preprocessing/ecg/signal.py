@@ -1,4 +1,4 @@
-"""The few things that are done to an ECG before a network sees it
+"""Baseline, scale and sampling rate of an ECG
 
 Docs: https://clfnb.github.io/clfnb/lib/preprocessing/ecg/signal.html.md"""
 
@@ -86,7 +86,7 @@ def zscore(
 def resample(
     signal: np.ndarray,  # (samples,) or (samples, leads)
     fs: float,  # its sampling rate in Hz
-    new_fs: float,  # the wanted one
+    new_fs: float,  # the new rate in Hz
 ) -> np.ndarray:  # about samples · new_fs / fs samples
     "The signal at another sampling rate. Raises `ValueError` for a rate that is not positive."
     if not (fs > 0 and new_fs > 0):

@@ -1,4 +1,4 @@
-"""Pieces of equal length out of long signals, and back again
+"""Windows of equal length from long signals, and back
 
 Docs: https://clfnb.github.io/clfnb/lib/preprocessing/ecg/windows.html.md"""
 
@@ -30,8 +30,8 @@ def fixed_windows(
     after = count * num - len(signal) + overlap
     padded = np.pad(signal, ((overlap, after), (0, 0)))
     padded_labels = np.pad(labels, (overlap, after), constant_values=fill)
-    where = np.arange(count)[:, None] * num + np.arange(num + 2 * overlap)
-    return padded[where], padded_labels[where]
+    index = np.arange(count)[:, None] * num + np.arange(num + 2 * overlap)
+    return padded[index], padded_labels[index]
 
 
 def _check(signal, labels):
@@ -48,7 +48,7 @@ def join_windows(
     num: int = 1000,  # as in `fixed_windows`
     overlap: int = 150,  # as in `fixed_windows`
 ) -> np.ndarray:  # (samples, ...)
-    """Put the middles of fixed windows together again.
+    """Join the middles of fixed windows.
 
     Raises `ValueError` if there are not as many windows as the record needs.
     """
@@ -63,7 +63,7 @@ def join_windows(
 def beat_windows(
     signal: np.ndarray,  # (samples, leads)
     labels: np.ndarray,  # (samples,)
-    beats: pd.DataFrame,  # one row a beat; all integer columns are sample indices, negative where a point is missing
+    beats: pd.DataFrame,  # one row per beat; all integer columns are sample indices, negative where a point is missing
     length: int = 300,  # samples of a window
     pad: str = "signal",  # what surrounds the beat: "signal" (labels unknown there) or "zeros" (labels 0, as in the study)
     unknown: int = -100,  # the label that a loss ignores
@@ -78,10 +78,10 @@ def beat_windows(
     points = beats.select_dtypes("integer").to_numpy()
     first, last = np.where(points < 0, len(signal), points).min(axis=1), points.max(axis=1)
     start = (first + last + 1) // 2 - length // 2
-    where = start[:, None] + np.arange(length)
-    outside = (where < 0) | (where >= len(signal))
-    other = outside | (where < first[:, None]) | (where > last[:, None])
-    safe = where.clip(0, len(signal) - 1)
+    index = start[:, None] + np.arange(length)
+    outside = (index < 0) | (index >= len(signal))
+    other = outside | (index < first[:, None]) | (index > last[:, None])
+    safe = index.clip(0, len(signal) - 1)
     blank = other if pad == "zeros" else outside
     windows = np.where(blank[..., None], 0, signal[safe]).astype(signal.dtype)
     return windows, np.where(other, 0 if pad == "zeros" else unknown, labels[safe])

@@ -1,4 +1,4 @@
-"""A heart in five bell curves: rhythm, waves and the points where they begin and end
+"""A heart in five bell curves: rhythm, waves and their fiducial points
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/ecg/model.html.md"""
 
@@ -21,11 +21,11 @@ def tachogram(
     mean: float = 0.85,  # mean RR interval in s
     sd: float = 0.04,  # its standard deviation in s
     ratio: float = 0.5,  # power near 0.1 Hz over power near 0.25 Hz
-    rate: float = 4.0,  # samples a second of the result
+    rate: float = 4.0,  # samples per second of the result
 ) -> np.ndarray:  # RR interval in s at each of its samples
     """RR intervals with McSharry's spectrum.
 
-    Raises `ValueError` if some interval would be shorter than 0.25 s.
+    Raises `ValueError` for an interval shorter than 0.25 s.
     """
     n = max(256, int(np.ceil(seconds * rate)))
     f = np.fft.rfftfreq(n, 1 / rate)
@@ -42,10 +42,10 @@ def tachogram(
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #ffe09dc2
 def beat_times(
-    rr: np.ndarray,  # RR interval in s, 4 samples a second
+    rr: np.ndarray,  # RR interval in s, 4 samples per second
     seconds: float,  # how long
     rng: np.random.Generator,  # decides which beats are ectopic
-    ectopic: float = 0.0,  # share of beats that come early
+    ectopic: float = 0.0,  # share of premature beats
 ) -> tuple[np.ndarray, np.ndarray]:  # times of the R peaks in s, and which of them are ventricular
     """R peaks from half a second before the start to one after the end.
 
@@ -116,7 +116,7 @@ def _p_wave(rng: np.random.Generator) -> list[tuple]:
 
 
 def _qrs_complex(rng: np.random.Generator) -> list[tuple]:
-    "R, and mostly Q and S: one patient in four has no Q, one in four no S."
+    "R, and usually Q and S: one patient in four has no Q, one in four no S."
     width, r = rng.uniform(0.009, 0.014), rng.uniform(0.7, 1.8)
     rows = [("qrs", 0.0, width, r)]
     if rng.random() > 0.25:
@@ -141,17 +141,17 @@ def _qrs_complex(rng: np.random.Generator) -> list[tuple]:
 
 # %% ../../../nbs/lib/simulate/ecg/model.ipynb #4f879e98
 def patient(
-    rng: np.random.Generator,  # what is drawn depends on nothing else
-    p_waves: bool = True,  # whether the atria beat in order
+    rng: np.random.Generator,  # of everything drawn
+    p_waves: bool = True,  # False: no P waves
 ) -> dict:  # events, ventricular (tables of delay s, width s, mV in two leads), and the rhythm
-    "A heart with its own waves and rhythm."
+    "Parameters of a simulated heart: its waves and rhythm."
     axis = rng.uniform(0.5, 1.6) * rng.choice([-1, 1])
     rows = (_p_wave(rng) if p_waves else []) + _qrs_complex(rng) + _t_wave(rng)
-    side = rng.choice([-1, 1])
+    sign = rng.choice([-1, 1])
     wide = [
-        ("qrs", 0.0, 0.026, side * 1.3),
-        ("qrs", 0.06, 0.024, -side * 0.4),
-        ("t", 0.33, 0.05, -side * 0.45),
+        ("qrs", 0.0, 0.026, sign * 1.3),
+        ("qrs", 0.06, 0.024, -sign * 0.4),
+        ("t", 0.33, 0.05, -sign * 0.45),
     ]
     return dict(
         events=_events(rows, axis, rng),
@@ -202,18 +202,18 @@ def trace(
     samples: int,  # length of the result
     fs: float,  # sampling rate in Hz
 ) -> np.ndarray:  # (samples, 2) the bells g(t) in mV, before the leak
-    "The sum of all bell curves of some beats that share their events."
+    "The sum of all bell curves of beats that share their events."
     out = np.zeros((samples, 2))
     for event in events.itertuples():
         stretch = scale if event.wave == "t" else np.ones(len(times))
         centre, width = times + event.delay * stretch, event.width * stretch
         half = int(np.ceil(5.5 * event.width * stretch.max(initial=1) * fs))
-        where = np.round(centre * fs).astype(int)[:, None] + np.arange(-half, half + 1)
+        index = np.round(centre * fs).astype(int)[:, None] + np.arange(-half, half + 1)
         bell = height[:, None] * np.exp(
-            -(((where / fs - centre[:, None]) / width[:, None]) ** 2) / 2
+            -(((index / fs - centre[:, None]) / width[:, None]) ** 2) / 2
         )
-        inside = (where >= 0) & (where < samples)
-        summed = np.bincount(where[inside], bell[inside], minlength=samples)
+        inside = (index >= 0) & (index < samples)
+        summed = np.bincount(index[inside], bell[inside], minlength=samples)
         out += summed[:, None] * [event.lead0, event.lead1]
     return out
 
@@ -235,7 +235,7 @@ def heart(
     seconds: float,  # how long
     fs: float,  # sampling rate in Hz
     rng: np.random.Generator,  # of rhythm and breath
-) -> tuple[np.ndarray, pd.DataFrame]:  # (samples, 2) mV, no noise; a row a beat: POINTS, symbol
+) -> tuple[np.ndarray, pd.DataFrame]:  # (samples, 2) mV, no noise; a row per beat: POINTS, symbol
     "Two leads of a heart and the points of its waves."
     samples = round(seconds * fs)
     rr = tachogram(seconds + 2, rng, person["mean"], person["sd"], person["ratio"])
@@ -247,19 +247,19 @@ def heart(
         + rng.normal(0, 0.02, len(times))
     )
     bells, tables = np.zeros((samples, 2)), []
-    for events, mine, symbol in (
+    for events, chosen, symbol in (
         (person["events"], ~early, "N"),
         (person["ventricular"], early, "V"),
     ):
-        bells += trace(times[mine], events, scale[mine], height[mine], samples, fs)
-        table = {point: np.full(mine.sum(), MISSING) for point in POINTS}
+        bells += trace(times[chosen], events, scale[chosen], height[chosen], samples, fs)
+        table = {point: np.full(chosen.sum(), MISSING) for point in POINTS}
         for point, delay in wave_points(events).items():
-            stretch = scale[mine] if point.startswith("t_") else 1.0
-            table[point] = np.round((times[mine] + delay * stretch) * fs).astype(np.int64)
+            stretch = scale[chosen] if point.startswith("t_") else 1.0
+            table[point] = np.round((times[chosen] + delay * stretch) * fs).astype(np.int64)
         tables.append(
             pd.DataFrame(
                 table
-                | dict(symbol=symbol, first=min(wave_points(events).values()), time=times[mine])
+                | dict(symbol=symbol, first=min(wave_points(events).values()), time=times[chosen])
             )
         )
     beats = pd.concat(tables).sort_values("time", ignore_index=True)

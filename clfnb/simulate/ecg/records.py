@@ -1,4 +1,4 @@
-"""Simulated recordings with known truth, written as real files
+"""Simulated ECG recordings with known points, as WFDB files
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/ecg/records.html.md"""
 
@@ -25,7 +25,7 @@ def noise(
     samples: int,  # length
     fs: float,  # sampling rate in Hz
     rng: np.random.Generator,  # of everything drawn here
-    level: float = 1.0,  # factor on all three; 0 is silence
+    level: float = 1.0,  # factor on all three; 0: no noise
     mains: float | None = None,  # mains frequency in Hz; None draws 50 or 60
 ) -> np.ndarray:  # (samples, 2) mV
     """Baseline wander, mains hum and muscle noise on two leads.
@@ -47,21 +47,21 @@ def noise(
             rng.exponential(0.006, 2)
             * np.sin(2 * np.pi * mains * t + rng.uniform(0, 6.28))[:, None]
         )
-    crackle = sosfilt(
+    muscle = sosfilt(
         butter(2, 15, "highpass", fs=fs, output="sos"), rng.standard_normal((samples, 2)), axis=0
     )
     knots = np.arange(0, samples / fs + 4, 3)
     restless = np.interp(t, knots, 1 + 2 * (rng.random(len(knots)) < 0.12))
-    return level * (out + rng.uniform(0.006, 0.025, 2) * crackle * restless[:, None])
+    return level * (out + rng.uniform(0.006, 0.025, 2) * muscle * restless[:, None])
 
 # %% ../../../nbs/lib/simulate/ecg/records.ipynb #90941e36
 def simulate(
     seconds: float,  # how long
     fs: float = 250,  # sampling rate in Hz
-    seed: int | list = 0,  # decides everything; a list of integers is one seed
+    seed: int | list = 0,  # of everything; a list of integers is one seed
     p_waves: bool = True,  # False: a patient without P waves
     level: float = 1.0,  # factor on the noise
-) -> tuple[np.ndarray, pd.DataFrame]:  # (samples, 2) float32 mV; a row a beat: POINTS, symbol
+) -> tuple[np.ndarray, pd.DataFrame]:  # (samples, 2) float32 mV; a row per beat: POINTS, symbol
     """A two-lead ECG of a new patient and its true points.
 
     Raises `ValueError` for less than 2 s or below 100 Hz.
@@ -138,7 +138,7 @@ def write(
     records: int = 24,  # number of patients
     seconds: float = 60,  # length of each record
     fs: int = 250,  # sampling rate in Hz
-    seed: int = 0,  # decides everything
+    seed: int = 0,  # of everything
     annotated: int = 0,  # number of beats marked in each record; 0: all
 ) -> Path:  # the folder, with sim000.hea .dat .q1c .atr … and RECORDS
     """Write simulated WFDB records.

@@ -1,4 +1,4 @@
-"""When atria and ventricles beat, and when they do not listen to each other
+"""Beat times of atria and ventricles in twelve rhythms
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/ecg/rhythms.html.md"""
 
@@ -28,7 +28,7 @@ RHYTHMS = {
     "mobitz": 0.03,
     "block3": 0.05,
 }
-COLUMNS = ["time", "symbol", "p"]  # of a beat: s, N or V, s (NaN where it has no P wave)
+COLUMNS = ["time", "symbol", "p"]  # of a beat: s, N or V, s (NaN without a P wave)
 
 
 def sinus_times(
@@ -36,8 +36,8 @@ def sinus_times(
     rng: np.random.Generator,  # of everything drawn
     mean: float,  # RR interval in s
     share: float = 0.03,  # its standard deviation as a share of it
-) -> np.ndarray:  # s, from a second before the start to one behind the end
-    "Times of a node that breathing slows and quickens. Raises what `tachogram` raises."
+) -> np.ndarray:  # s, from a second before the start to one after the end
+    "Beat times of a sinus node with respiratory variability. Raises what `tachogram` raises."
     sd = min(share * mean, (mean - 0.255) / 5)
     rr = tachogram(seconds + 4, rng, mean, max(sd, 0.001), rng.uniform(0.3, 3.0))
     times = [rng.uniform(-1.0, 0.0)]
@@ -46,8 +46,8 @@ def sinus_times(
     return np.array(times)
 
 # %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #c7768597
-def _led(kind, seconds, rng):
-    "Regular rhythms: a row a beat."
+def _regular(kind, seconds, rng):
+    "Regular rhythms: a row per beat."
     mean, pr = rng.uniform(0.55, 1.15), rng.uniform(0.12, 0.2)
     if kind == "tachycardia":
         mean, pr = rng.uniform(0.27, 0.5), rng.uniform(0.09, 0.14)
@@ -59,21 +59,21 @@ def _led(kind, seconds, rng):
         pr = rng.uniform(0.2, 0.36)
         mean = max(mean, pr + 0.45)
     times = sinus_times(seconds, rng, mean, rng.uniform(0.004, 0.06))
-    follows = kind not in ("junctional", "paced") or (kind == "paced" and rng.random() < 0.4)
+    has_p = kind not in ("junctional", "paced") or (kind == "paced" and rng.random() < 0.4)
     symbol = "V" if kind == "paced" else "N"
-    return pd.DataFrame({"time": times, "symbol": symbol, "p": times - pr if follows else np.nan})
+    return pd.DataFrame({"time": times, "symbol": symbol, "p": times - pr if has_p else np.nan})
 
 
 def _ectopic(seconds, rng):
-    "Sinus rhythm with premature beats: a row a beat."
-    sinus = _led("ectopic", seconds, rng)
+    "Sinus rhythm with premature beats: a row per beat."
+    sinus = _regular("ectopic", seconds, rng)
     mean, pr = sinus.time.diff().median(), (sinus.time - sinus.p).iloc[0]
     every, share, late, rows = rng.choice([0, 0, 2, 3]), rng.uniform(0.03, 0.3), 0.0, []
     for number, time in enumerate(sinus.time):
         rows.append((time + late, "N", time + late - pr))
         if number % every == every - 1 if every else rng.random() < share:
             early = time + late + mean * rng.uniform(0.45, 0.75)
-            if rng.random() < 0.3:  # of the atrium, which starts its node anew
+            if rng.random() < 0.3:  # atrial: it resets the sinus node
                 rows.append((early, "N", early - pr * rng.uniform(0.8, 1.1)))
                 late = early - time + rng.uniform(0, 0.15) * mean
             else:
@@ -83,7 +83,7 @@ def _ectopic(seconds, rng):
 
 # %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #fe76eea4
 def _without_p(kind, seconds, rng):
-    "Fibrillation and flutter: a row a beat, and the period of the flutter in s."
+    "Fibrillation and flutter: a row per beat, and the period of the flutter in s."
     times, period = [rng.uniform(-1.0, 0.0)], None
     if kind == "fibrillation":
         mean, spread = rng.uniform(0.36, 1.1), rng.uniform(0.08, 0.3)
@@ -98,7 +98,7 @@ def _without_p(kind, seconds, rng):
 
 
 def _blocked(kind, seconds, rng):
-    "Wenckebach and Mobitz: a row a beat, and the P waves that are not conducted."
+    "Wenckebach and Mobitz: a row per beat, and the P waves that are not conducted."
     atria = sinus_times(seconds, rng, rng.uniform(0.55, 1.0), rng.uniform(0.01, 0.05))
     cycle = int(rng.integers(3, 6) if kind == "wenckebach" else rng.integers(2, 5))
     pr, grows = rng.uniform(0.14, 0.26), 0.06 if kind == "wenckebach" else 0.0
@@ -109,8 +109,8 @@ def _blocked(kind, seconds, rng):
     return beats[conducted].reset_index(drop=True), atria[~conducted]
 
 # %% ../../../nbs/lib/simulate/ecg/rhythms.ipynb #c622fbd5
-def _apart(seconds, rng):
-    "Block III: a row a beat, the visible P waves and the hidden ones."
+def _independent(seconds, rng):
+    "Third-degree block: a row per beat, the visible P waves and the hidden ones."
     atria = sinus_times(seconds, rng, rng.uniform(0.55, 1.0), rng.uniform(0.01, 0.05))
     times = np.arange(rng.uniform(-1, 0), seconds + 1, rng.uniform(1.2, 2.0))
     times = times + rng.normal(0, 0.01, len(times))
@@ -124,20 +124,20 @@ def rhythm(
     kind: str,  # a key of `RHYTHMS`
     seconds: float,  # how long
     rng: np.random.Generator,  # of everything drawn
-) -> (
-    dict
-):  # beats (`COLUMNS`), lone and hidden (times of P waves without a QRS), period (of flutter, s)
-    "When a heart beats. Raises `ValueError` for an unknown rhythm."
+) -> dict:  # beats (`COLUMNS`), unconducted and hidden (times of P waves without a QRS), period (of flutter, s)
+    "Beat times of a rhythm. Raises `ValueError` for an unknown one."
     none = np.array([])
-    found = {"lone": none, "hidden": none, "period": None}
+    result = {"unconducted": none, "hidden": none, "period": None}
     if kind not in RHYTHMS:
         raise ValueError(f"rhythm: expected one of {', '.join(RHYTHMS)}, found {kind!r}")
     if kind in ("fibrillation", "flutter"):
-        found["beats"], found["period"] = _without_p(kind, seconds, rng)
+        result["beats"], result["period"] = _without_p(kind, seconds, rng)
     elif kind in ("wenckebach", "mobitz"):
-        found["beats"], found["lone"] = _blocked(kind, seconds, rng)
+        result["beats"], result["unconducted"] = _blocked(kind, seconds, rng)
     elif kind == "block3":
-        found["beats"], found["lone"], found["hidden"] = _apart(seconds, rng)
+        result["beats"], result["unconducted"], result["hidden"] = _independent(seconds, rng)
     else:
-        found["beats"] = _ectopic(seconds, rng) if kind == "ectopic" else _led(kind, seconds, rng)
-    return found
+        result["beats"] = (
+            _ectopic(seconds, rng) if kind == "ectopic" else _regular(kind, seconds, rng)
+        )
+    return result

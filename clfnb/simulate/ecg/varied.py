@@ -1,4 +1,4 @@
-"""Signals of any rhythm, with waves that differ more than most patients' do
+"""Simulated signals of any rhythm, with a wide range of waves
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/ecg/varied.html.md"""
 
@@ -31,7 +31,7 @@ def t_wave(
     rng: np.random.Generator,  # of everything drawn
     kind: str = "",  # one of `T_KINDS`; "" draws one
 ) -> list[tuple]:  # bell curves
-    "A T wave of some kind."
+    "A T wave of the given or a random kind."
     kind = kind or rng.choice(list(T_KINDS), p=list(T_KINDS.values()))
     height = {"inverted": -0.25, "flat": 0.07}.get(kind, 0.35) * rng.uniform(0.5, 1.6)
     delay, width = rng.uniform(0.2, 0.4), rng.uniform(0.024, 0.07)
@@ -43,18 +43,18 @@ def t_wave(
     if kind not in shapes:
         return [("t", delay, width, height)]
     gap, first, second, narrow = shapes[kind]
-    side = rng.choice([-1, 1]) if kind == "biphasic" else 1
+    sign = rng.choice([-1, 1]) if kind == "biphasic" else 1
     return [
-        ("t", delay - gap / 2, width * narrow, side * height * first),
-        ("t", delay + gap / 2, width * narrow, side * height * second),
+        ("t", delay - gap / 2, width * narrow, sign * height * first),
+        ("t", delay + gap / 2, width * narrow, sign * height * second),
     ]
 
 # %% ../../../nbs/lib/simulate/ecg/varied.ipynb #09363e2e
 def u_wave(
     rng: np.random.Generator,  # of everything drawn
     t: list[tuple],  # the T wave before it
-) -> list[tuple]:  # bell curves, called T until they have a direction; mostly none
-    "A small wave behind the T wave, in one heart of five."
+) -> list[tuple]:  # bell curves, named T until they have a direction; usually none
+    "A small wave after the T wave, in one heart in five."
     end = max(delay + 2.5 * width for _, delay, width, _ in t)
     wave = ("t", end + rng.uniform(0.06, 0.13), rng.uniform(0.02, 0.04), rng.uniform(-0.03, 0.08))
     return [wave] if rng.random() < 0.2 else []
@@ -64,14 +64,14 @@ def wide_complex(
     rng: np.random.Generator,  # of everything drawn
 ) -> list[tuple]:  # bell curves of QRS and T
     "A complex of ventricular origin."
-    side, k = rng.choice([-1, 1]), rng.uniform(0.8, 1.3)
+    sign, k = rng.choice([-1, 1]), rng.uniform(0.8, 1.3)
     rows = [
-        ("qrs", 0.0, 0.026 * k, side * rng.uniform(0.8, 1.8)),
-        ("qrs", 0.06 * k, 0.024 * k, -side * rng.uniform(0.0, 0.6)),
+        ("qrs", 0.0, 0.026 * k, sign * rng.uniform(0.8, 1.8)),
+        ("qrs", 0.06 * k, 0.024 * k, -sign * rng.uniform(0.0, 0.6)),
     ]
     if rng.random() < 0.5:
-        rows.append(("qrs", -0.05 * k, 0.016 * k, side * rng.uniform(-0.4, 0.6)))
-    t = ("t", rng.uniform(0.28, 0.36), rng.uniform(0.04, 0.06), -side * rng.uniform(0.15, 0.6))
+        rows.append(("qrs", -0.05 * k, 0.016 * k, sign * rng.uniform(-0.4, 0.6)))
+    t = ("t", rng.uniform(0.28, 0.36), rng.uniform(0.04, 0.06), -sign * rng.uniform(0.15, 0.6))
     return [*rows, t]
 
 # %% ../../../nbs/lib/simulate/ecg/varied.ipynb #172ad526
@@ -81,7 +81,7 @@ def atrial_waves(
     rng: np.random.Generator,  # of everything drawn
     period: float | None = None,  # of the flutter in s; None: fibrillation
 ) -> np.ndarray:  # (samples, 2) mV
-    "What atria without P waves write on two leads."
+    "Fibrillation or flutter waves on two leads."
     time = np.arange(samples) / fs
     direction = rng.normal(0, 1, 2)
     direction /= np.abs(direction).max()
@@ -90,14 +90,14 @@ def atrial_waves(
         saw = sum(np.sin(k * phase) / k for k in range(1, 5))
         return rng.uniform(0.05, 0.25) * saw[:, None] * direction
     knots = np.arange(0, time[-1] + 2, rng.uniform(0.3, 0.8)) if samples else np.zeros(1)
-    pace = rng.uniform(4.5, 9.0) + rng.uniform(0.3, 1.2) * rng.standard_normal(len(knots))
-    phase = 2 * np.pi * np.cumsum(np.interp(time, knots, pace)) / fs
+    frequency = rng.uniform(4.5, 9.0) + rng.uniform(0.3, 1.2) * rng.standard_normal(len(knots))
+    phase = 2 * np.pi * np.cumsum(np.interp(time, knots, frequency)) / fs
     swell = 1 + 0.6 * np.sin(2 * np.pi * rng.uniform(0.1, 0.5) * time + rng.uniform(0, 6.28))
-    tremble = sum(
+    oscillation = sum(
         rng.uniform(0.2, 1.0) / k * np.sin(k * phase + rng.normal(0, 0.3)) for k in range(1, 4)
     )
     height = np.exp(rng.uniform(np.log(0.005), np.log(0.12)))
-    return height * (swell * tremble)[:, None] * direction
+    return height * (swell * oscillation)[:, None] * direction
 
 # %% ../../../nbs/lib/simulate/ecg/varied.ipynb #12252024
 def _beat_table(times, scale, shares, p_times, p_points):
@@ -110,7 +110,7 @@ def _beat_table(times, scale, shares, p_times, p_points):
 
 
 def _on_samples(table, fs, samples):
-    "Points in samples; a wave that is not wholly inside is `MISSING`."
+    "Points in samples; a wave that is partly outside the record is `MISSING`."
     marks = (table * fs).round()
     for wave in WAVE_POINTS.values():
         columns = list(wave)
@@ -121,78 +121,78 @@ def _on_samples(table, fs, samples):
 
 def _spikes(signal, starts, rng):
     "Add the spikes of a pacemaker just before QRS onsets, in place."
-    place = starts - rng.integers(1, 4)
-    place = place[(place >= 0) & (place < len(signal) - 1)]
+    index = starts - rng.integers(1, 4)
+    index = index[(index >= 0) & (index < len(signal) - 1)]
     height = rng.uniform(0.2, 2.5, 2) * rng.choice([-1, 1], 2)
-    signal[place] += height
-    signal[place + 1] -= height * rng.uniform(0, 0.4)
+    signal[index] += height
+    signal[index + 1] -= height * rng.uniform(0, 0.4)
 
 # %% ../../../nbs/lib/simulate/ecg/varied.ipynb #a6eb2d48
 def _draw_waves(rng):
-    "Bell curves on two leads: the usual beat, the ventricular one, and the P wave from its own peak."
+    "Bell curves on two leads: normal beat, ventricular beat, and P wave relative to its own peak."
     axis = rng.uniform(0.5, 1.6) * rng.choice([-1, 1])
     t, after = t_wave(rng), 0
-    usual = wide_complex(rng)
+    normal = wide_complex(rng)
     if rng.random() > 0.12:
         late = u_wave(rng, t)
-        usual, after = _qrs_complex(rng) + t + late, len(late)
+        normal, after = _qrs_complex(rng) + t + late, len(late)
     p = [(wave, delay + 0.165, width, height) for wave, delay, width, height in _p_wave(rng)]
-    waves = [_events(rows, axis, rng) for rows in (usual, wide_complex(rng), p)]
-    late = waves[0].index >= len(usual) - after
+    waves = [_events(rows, axis, rng) for rows in (normal, wide_complex(rng), p)]
+    late = waves[0].index >= len(normal) - after
     waves[0]["wave"] = waves[0].wave.mask(late, "u")
     return waves
 
 
-def _sum_waves(found, waves, samples, fs, rng):
+def _sum_waves(timing, waves, samples, fs, rng):
     "The signal of all waves without noise, and the factor on each beat's T wave."
-    usual, wide, atrial = waves
-    times, p_times = found["beats"].time.to_numpy(), found["beats"].p.dropna().to_numpy()
-    ventricular = (found["beats"].symbol == "V").to_numpy()
+    normal, wide, atrial = waves
+    times, p_times = timing["beats"].time.to_numpy(), timing["beats"].p.dropna().to_numpy()
+    ventricular = (timing["beats"].symbol == "V").to_numpy()
     before = np.diff(times, prepend=times[0] - np.median(np.diff(times)))
     scale = np.sqrt(before.clip(0.25, 1.6))
     height = 1 + 0.05 * np.sin(1.57 * times + rng.uniform(0, 6)) + rng.normal(0, 0.02, len(times))
     bells = np.zeros((samples, 2))
-    for events, mine in ((usual, ~ventricular), (wide, ventricular)):
-        bells += trace(times[mine], events, scale[mine], height[mine], samples, fs)
-    atria = np.r_[p_times, found["lone"], found["hidden"]]
+    for events, chosen in ((normal, ~ventricular), (wide, ventricular)):
+        bells += trace(times[chosen], events, scale[chosen], height[chosen], samples, fs)
+    atria = np.r_[p_times, timing["unconducted"], timing["hidden"]]
     ones = np.ones(len(atria))
     bells += trace(atria, atrial, ones, ones + rng.normal(0, 0.06, len(atria)), samples, fs)
     return leak(bells, fs), scale
 
 
-def _true_points(found, waves, scale, fs, samples):
+def _true_points(timing, waves, scale, fs, samples):
     "The beats of the simulation, and its P waves without a beat."
-    usual, wide, atrial = (wave_points(events[events.wave != "u"]) for events in waves)
-    beats = found["beats"]
-    shares = [wide if symbol == "V" else usual for symbol in beats.symbol]
+    normal, wide, atrial = (wave_points(events[events.wave != "u"]) for events in waves)
+    beats = timing["beats"]
+    shares = [wide if symbol == "V" else normal for symbol in beats.symbol]
     seconds = _beat_table(beats.time, scale, shares, beats.p, atrial)
-    alone = pd.DataFrame({n: found["lone"] + d for n, d in atrial.items()}, columns=POINTS)
+    alone = pd.DataFrame({n: timing["unconducted"] + d for n, d in atrial.items()}, columns=POINTS)
     table = _on_samples(seconds, fs, samples).assign(symbol=beats.symbol)
-    lone = _on_samples(alone, fs, samples)[list(WAVE_POINTS["p"])]
-    return table, lone[lone.p_peak >= 0].reset_index(drop=True)
+    unconducted = _on_samples(alone, fs, samples)[list(WAVE_POINTS["p"])]
+    return table, unconducted[unconducted.p_peak >= 0].reset_index(drop=True)
 
 # %% ../../../nbs/lib/simulate/ecg/varied.ipynb #9cdbd341
 def simulate_rhythm(
     kind: str = "",  # a key of `RHYTHMS`; "" draws one
     seconds: float = 20,  # how long
     fs: float = 250,  # sampling rate in Hz
-    seed: int | list = 0,  # decides everything; a list of integers is one seed
+    seed: int | list = 0,  # of everything; a list of integers is one seed
     level: float = 1.0,  # factor on the noise
 ) -> tuple[
     np.ndarray, pd.DataFrame, pd.DataFrame
-]:  # (samples, 2) float32 mV; POINTS and symbol a beat; p_on, p_peak, p_end
-    """A two-lead ECG of a new patient in some rhythm, and its true points.
+]:  # (samples, 2) float32 mV; POINTS and symbol per beat; p_on, p_peak, p_end
+    """A two-lead ECG of a new patient in a given or random rhythm, and its true points.
 
     Raises `ValueError` for an unknown rhythm.
     """
     rng = np.random.default_rng(seed)
     kind = kind or str(rng.choice(list(RHYTHMS), p=list(RHYTHMS.values())))
-    found, waves, samples = rhythm(kind, seconds, rng), _draw_waves(rng), round(seconds * fs)
-    signal, scale = _sum_waves(found, waves, samples, fs, rng)
-    beats, lone = _true_points(found, waves, scale, fs, samples)
+    timing, waves, samples = rhythm(kind, seconds, rng), _draw_waves(rng), round(seconds * fs)
+    signal, scale = _sum_waves(timing, waves, samples, fs, rng)
+    beats, unconducted = _true_points(timing, waves, scale, fs, samples)
     if kind in ("fibrillation", "flutter"):
-        signal += atrial_waves(samples, fs, rng, found["period"])
+        signal += atrial_waves(samples, fs, rng, timing["period"])
     if kind == "paced" and rng.random() < 0.7:
         _spikes(signal, beats.qrs_on.to_numpy(), rng)
     signal = signal + noise(samples, fs, rng, level * rng.uniform(0.3, 1.8))
-    return signal.astype(np.float32), beats[beats.r_peak >= 0].reset_index(drop=True), lone
+    return signal.astype(np.float32), beats[beats.r_peak >= 0].reset_index(drop=True), unconducted

@@ -10,7 +10,7 @@ __all__ = ['command']
 # %% ../../../nbs/lib/tracks/chest_xray/predict.ipynb #f90e619a
 import click
 
-from ...console import end_prediction, predict_options
+from ...console import finish_prediction, predict_options
 from ...files import check_paths
 
 # %% ../../../nbs/lib/tracks/chest_xray/predict.ipynb #0bc64b82
@@ -28,12 +28,12 @@ def command(
     Not a medical device: for teaching and measuring, never for a decision about a patient.
     """
     check_paths(path, "folder or file", csv)
-    from clfnb.runs.record import model_of
+    from clfnb.runs.record import find_model
 
-    folder = None if run is None else model_of(run, "chest_xray")
+    folder = None if run is None else find_model(run, "chest_xray")
     from clfnb.tracks.chest_xray.predictor import DISCLAIMER, Predictor
 
     predictions, errors = Predictor.load(folder, device).predict(path)
-    code = end_prediction(predictions, errors, csv, "images classified", float_format="%.6g")
+    code = finish_prediction(predictions, errors, csv, "images classified", float_format="%.6g")
     click.echo(DISCLAIMER, err=True)
     return code

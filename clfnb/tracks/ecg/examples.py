@@ -17,13 +17,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from ...files import InputError
-from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, read_beats, stretches
-from ...preprocessing.ecg.amplitude import scale_running
+from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, read_beats, annotated_spans
+from ...preprocessing.ecg.amplitude import scale_by_amplitude
 from ...preprocessing.ecg.signal import remove_baseline, resample
 from ...preprocessing.ecg.labels import UNKNOWN, labels_from_beats
 from ...preprocessing.ecg.windows import beat_windows, fixed_windows, remove_gaps
-from .readers import Recording, bridge, open_recording
-from .records import is_other, records_in
+from .readers import Recording, interpolate_gaps, open_recording
+from .records import is_other_format, records_in
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #d6d0d729
 def record_names(
@@ -36,16 +36,16 @@ def record_names(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder (expected a folder of WFDB records)")
-    own = sorted(place.parent.name for place in folder.glob("*/RECORDS"))
-    if len(own) > 1 and not (folder / "RECORDS").exists():
+    databases = sorted(path.parent.name for path in folder.glob("*/RECORDS"))
+    if len(databases) > 1 and not (folder / "RECORDS").exists():
         raise InputError(
-            f"{folder}: expected one database, found {', '.join(own)}: name one of them"
+            f"{folder}: expected one database, found {', '.join(databases)}: name one of them"
         )
     try:
         records = records_in(folder)
     except FileNotFoundError:
         records = []
-    names = [path.relative_to(folder).as_posix() for path in records if not is_other(path)]
+    names = [path.relative_to(folder).as_posix() for path in records if not is_other_format(path)]
     if not names:
         raise FileNotFoundError(
             f"{folder}: no records found (expected NAME.hea and NAME.dat files, or a RECORDS file that lists them)"
@@ -55,7 +55,7 @@ def record_names(
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #ccee1711
 def load(
     folder: str | Path,  # folder of WFDB records with annotations
-    annotator: str = "q1c",  # suffix of the annotation files; "leads": each lead has one of its name
+    annotator: str = "q1c",  # suffix of the annotation files; "leads": one file per lead, named after it
     exclude: tuple[str, ...] = (*EXCLUDED_RECORDS,),  # to leave out: those without usable P waves
 ) -> pd.DataFrame:  # record, path, annotator, lead, fs, samples, leads, beats, left_out, group
     """The examples table of a folder of annotated records.
@@ -125,7 +125,7 @@ def read_signal(
             raise InputError(
                 f"{path}: expected at least one valid sample on each of {leads} leads, found none"
             )
-        return bridge(signal), float(recording.fs)
+        return interpolate_gaps(signal), float(recording.fs)
 
 
 def read_annotated(
@@ -133,7 +133,7 @@ def read_annotated(
 ) -> tuple[
     np.ndarray, float, pd.DataFrame
 ]:  # leads in mV, their rate in Hz, beats in samples at that rate
-    "What a row of the table stands for. Raises as `read_signal` and `read_beats` do."
+    "Signal and beats of a row of the table. Raises what `read_signal` and `read_beats` raise."
     signal, fs = read_signal(row.path)
     beats, _ = read_beats(row.path, row.annotator, fs)
     lead = int(getattr(row, "lead", -1))
@@ -150,18 +150,18 @@ def prepare(
     "A signal as the models see it."
     if fs != FS:
         signal = resample(signal, fs, FS)
-    return scale_running(remove_baseline(signal, FS), FS)
+    return scale_by_amplitude(remove_baseline(signal, FS), FS)
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #359eec71
 @dataclass
 class Example:
     """One annotated record: the prepared signal, the beats in 250 Hz samples and the annotated
-    stretches.
+    spans.
     """
 
     record: str
     signal: np.ndarray  # (samples, leads) float32
-    beats: pd.DataFrame  # one row a beat, a column a fiducial point, sample index or -1
+    beats: pd.DataFrame  # one row per beat, a column per fiducial point, sample index or -1
     spans: np.ndarray  # (k, 2) first and last sample of each annotated stretch
 
 
@@ -175,7 +175,7 @@ def read_example(
         beats[points] = beats[points].where(
             beats[points] < 0, (beats[points] * FS / fs).round().astype(int)
         )
-    return Example(row.record, prepare(signal, fs), beats, stretches(beats))
+    return Example(row.record, prepare(signal, fs), beats, annotated_spans(beats))
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #a3b52b56
 CUTS = ("fixed", "beat", "beat_zeros", "gaps")
@@ -211,7 +211,7 @@ def cut_example(
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #bb941dd9
 def _fixed(signal, labels, num, overlap):
-    "Fixed windows whose overlaps carry no labels: they are context, and the neighbour's to learn."
+    "Fixed windows without labels in the overlaps, which are context only."
     signals, targets = fixed_windows(signal, labels, num, overlap)
     targets[:, :overlap], targets[:, num + overlap :] = UNKNOWN, UNKNOWN
     known = (targets != UNKNOWN).any(axis=1)
@@ -220,11 +220,11 @@ def _fixed(signal, labels, num, overlap):
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #1d1b6f41
 @dataclass
 class Windows:
-    "Windows of many records, and where each came from."
+    "Windows of many records, and their origin."
 
     inputs: np.ndarray  # (windows, samples, input leads) float32
-    targets: np.ndarray  # (windows, samples) int64, `UNKNOWN` where nobody knows
-    table: pd.DataFrame  # one row a window: record, lead (-1: all leads), window
+    targets: np.ndarray  # (windows, samples) int64, `UNKNOWN` without annotation
+    table: pd.DataFrame  # one row per window: record, lead (-1: all leads), window
 
     def where(
         self,
@@ -240,12 +240,12 @@ def cut_windows(
     rows: pd.DataFrame,  # rows of the examples table
     scheme: str = "points",  # label scheme
     cut: str = "fixed",  # one of `CUTS`
-    input_leads: int = 1,  # 1: each lead is an example of its own; 2: both at once
+    input_leads: int = 1,  # 1: each lead is an example; 2: both leads at once
     **sizes,  # num, overlap, length of `cut_example`
 ) -> Windows:
     """All windows of the given records.
 
-    Raises `ValueError` naming the record that has fewer leads than asked for.
+    Raises `ValueError` naming a record with fewer leads.
     """
     inputs, targets, origin = [], [], []
     for row in tqdm(rows.itertuples(), total=len(rows), desc="reading records", disable=None):

@@ -41,10 +41,8 @@ POINT_COLUMNS = ["sample", "seconds", "point", "symbol"]
 def points_table(
     points: dict[str, np.ndarray],  # point -> sample indices
     fs: float,  # sampling rate in Hz
-) -> pd.DataFrame:  # one row a point, in time: sample, seconds, point, symbol
-    """Points of all kinds in the order of time; where two fall on one sample, an end goes before an
-    onset.
-    """
+) -> pd.DataFrame:  # one row per point, in time: sample, seconds, point, symbol
+    "Points of all kinds in the order of time; on the same sample, an end precedes an onset."
     names = [name for name in points if len(points[name])]
     samples = [np.asarray(points[name], np.int64) for name in names]
     sample = np.concatenate([*samples, np.array([], np.int64)])
@@ -59,11 +57,11 @@ def points_table(
 # %% ../../../nbs/lib/tracks/ecg/output.ipynb #8c94fb14
 def write_annotations(
     path: str | Path,  # of the result, without suffix
-    points: dict[str, np.ndarray],  # point -> samples, at least one
+    points: dict[str, np.ndarray],  # point -> samples, not all empty
     fs: float,  # sampling rate in Hz
     annotator: str = "clf",  # suffix of the file: letters, digits, _ and -
 ) -> Path:  # the file
-    "Write points as a WFDB annotation file. Raises `ValueError` for no points or another suffix, `OSError`."
+    "Write points as a WFDB annotation file. Raises `ValueError` for no points or a bad suffix, and `OSError`."
     import wfdb
 
     check_annotator(annotator)
@@ -92,7 +90,7 @@ def write_annotations(
 def check_annotator(
     annotator: str,  # suffix of an annotation file
 ) -> str:  # the same
-    "Refuse a suffix that is no plain word, or one of a file that a record consists of."
+    "Check a suffix. Raises `ValueError` unless it is a plain word that no file of a record uses."
     plain = annotator.isascii() and annotator.replace("_", "").replace("-", "").isalnum()
     taken = ("hea", "dat", "mat", "edf", "bdf", "dcm", "csv", "tsv", "atr", "q1c")
     if not plain or annotator.lower() in taken:

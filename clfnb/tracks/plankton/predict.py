@@ -10,7 +10,7 @@ __all__ = ['command', 'describe_use', 'parse_tau']
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #15ceba42
 import click
 
-from ...console import Mistyped, end_prediction, predict_options
+from ...console import UsageError, finish_prediction, predict_options
 from ...files import check_paths
 from ...text import say
 
@@ -35,9 +35,9 @@ def command(
     """
     check_paths(path, "folder or image", csv)
     fraction = parse_tau(tau)
-    from clfnb.runs.record import model_of
+    from clfnb.runs.record import find_model
 
-    folder = model_of(run, "plankton")
+    folder = find_model(run, "plankton")
     from clfnb.tracks.plankton.network import Predictor
 
     predictor = Predictor.load(folder, device).set_tau(fraction)
@@ -60,7 +60,7 @@ def describe_use(
 def parse_tau(
     text: str,  # as typed
 ) -> float | str:  # a number from 0 to 2, or "balanced"
-    "The value of `--tau`. Raises `Mistyped` for anything else."
+    "The value of `--tau`. Raises `UsageError` for anything else."
     if text == "balanced":
         return text
     try:
@@ -68,5 +68,5 @@ def parse_tau(
     except ValueError:
         fraction = -1.0
     if not 0 <= fraction <= 2:
-        raise Mistyped(f"--tau {text}: expected a number from 0 to 2, or balanced")
+        raise UsageError(f"--tau {text}: expected a number from 0 to 2, or balanced")
     return fraction

@@ -10,7 +10,7 @@ __all__ = ['TRAIN', 'command']
 # %% ../../../nbs/lib/tracks/volleyball/predict.ipynb #6af933ce
 import click
 
-from ...console import end_prediction, predict_options
+from ...console import finish_prediction, predict_options
 from ...files import check_paths
 
 # %% ../../../nbs/lib/tracks/volleyball/predict.ipynb #adb7dc66
@@ -37,11 +37,11 @@ def command(
         check_paths(path, "folder or image", csv)
     if run is None:
         raise click.UsageError(f"--run: no weights of volleyball come with clfnb; train them with\n    {TRAIN}\nand name that run, as in --run last")  # fmt: skip
-    from clfnb.runs.record import model_of
+    from clfnb.runs.record import find_model
 
-    folder = model_of(run, "volleyball")
+    folder = find_model(run, "volleyball")
     from clfnb.tracks.volleyball.predictor import Predictor
 
     table, errors = Predictor.load(folder, device).predict(paths, actions=not no_actions)
     shown = table if probs else table.loc[:, :"source"]
-    return end_prediction(shown, errors, csv, "frames classified", float_format="%.6g")
+    return finish_prediction(shown, errors, csv, "frames classified", float_format="%.6g")
