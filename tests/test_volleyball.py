@@ -21,7 +21,7 @@ from clfnb.preprocessing.volleyball.annotations import (
 from clfnb.preprocessing.volleyball.players import fit_geometry, frame_features
 from clfnb.registry import layout_problem, track
 from clfnb.simulate.volleyball.folder import PUBLISHED_COUNTS, write, write_rendered
-from clfnb.tracks.volleyball.crops import CropDataset, CropsNet, crop_probabilities
+from clfnb.tracks.volleyball.crops import CropData, CropsNet, crop_probabilities
 from clfnb.tracks.volleyball.examples import PUBLISHED, class_counts, load
 from clfnb.tracks.volleyball.frames import (
     FrameData,
@@ -271,7 +271,7 @@ def test_real_clips_are_read():
     images, kept, errors = read_frames(table, 180)
     assert sorted(kept.id) == ["39/29885", "39/29905", "41/19515", "41/19560"] and not errors
     assert images.std() > 20
-    crops = CropDataset(table)
+    crops = CropData(table)
     assert len(crops) == 4 and crops.crops[0].float().std() > 20
     torch.manual_seed(0)
     probs = crop_probabilities(CropsNet(), crops)

@@ -141,7 +141,7 @@ def probs(
 ) -> np.ndarray:  # (n, classes)
     "Calibrated probabilities under the adjusted prior."
     adjustment = self.tau * self.prior if self.tau else 0.0
-    return softmax(logits / self.temperature - adjustment)
+    return softmax(logits / self.temperature - adjustment, axis=1)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #2e79a411
 @patch

@@ -71,9 +71,9 @@ def muon(
 
 # %% ../../nbs/lib/vision/recipe.ipynb #3168d679
 def fit_stages(
-    trainer,  # a `clfnb.training.trainer.Trainer`; its model has an `transform` with `px`
-    train,  # loader of the training part
-    val,  # loader of the validation part
+    trainer,  # a `clfnb.training.trainer.Trainer`; its model has an input layer `transform` with `px`
+    train,  # loader of the training split
+    val,  # loader of the validation split
     plan: list[tuple[int, int]],  # from `parse_plan`
     **options,  # of the trainer's `fit`
 ) -> pd.DataFrame:  # the history of all stages

@@ -44,7 +44,7 @@ def command(
     answers, errors = predictor.predict(path, probs=probs)
     if predictor.balanced_tau is not None:
         say(describe_use(predictor), err=True)
-    return end_prediction(answers, errors, csv, "images named", float_format="%.6g")
+    return finish_prediction(answers, errors, csv, "images named", float_format="%.6g")
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #aaf65321
 def describe_use(
