@@ -90,7 +90,8 @@ def parse_beats(
             f"expected marks in the order of time, found a step back at number {int(np.argmax(np.diff(samples) < 0)) + 1}"
         )
     waves, left_out = parse_waves(samples, symbols)
-    beats, pending = [], None
+    pending = None
+    beats: list = []
     for wave in waves:
         near = beats and wave["peak"] - beats[-1]["r_peak"] <= fs
         if wave["kind"] == "p":

@@ -8,7 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/predict.html.md"""
 __all__ = ['OPTIONS', 'make_jobs', 'write_results', 'report_outcome', 'run_with_progress', 'command']
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #db30d274
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,7 +35,7 @@ OPTIONS = [
     ),
     click.option(
         "--fs",
-        type=float,
+        type=click.FloatRange(10, 100_000),
         help="Sampling rate in Hz of tables (.csv, .tsv, .mat).",
     ),
     click.option(
@@ -48,7 +50,10 @@ OPTIONS = [
     _file("--pdf", "File for pages of ECG paper, one per recording."),
     _file("--html", "The same pages as a web page."),
     click.option(
-        "--at", type=float, default=0, help="Second at which the page of a long recording starts."
+        "--at",
+        type=click.FloatRange(0),
+        default=0,
+        help="Second at which the page of a long recording starts.",
     ),
     click.option(
         "--workers",
@@ -122,7 +127,7 @@ def write_results(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #da9cb553
 def report_outcome(
-    outcome,  # of `clfnb.tracks.ecg.jobs`
+    outcome: Any,  # of `clfnb.tracks.ecg.jobs`
 ) -> None:
     "Report the faults of a recording or its leads."
     if outcome.error:
@@ -135,7 +140,7 @@ def report_outcome(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def run_with_progress(
-    load,  # returns the predictor
+    load: Callable,  # returns the predictor
     arguments: tuple,  # of `load`
     jobs: list,  # of `make_jobs`
     workers: int,  # processes

@@ -10,6 +10,7 @@ __all__ = ['UNMARKED', 'MARGIN', 'Piece', 'record_pieces', 'scale_wave', 'augmen
 
 # %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #39eaa230
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,14 +50,15 @@ class Piece:
 
 
 def record_pieces(
-    row,  # of the examples table
+    row: Any,  # of the examples table
 ) -> list[Piece]:
     "The annotated pieces of a record. Raises what `read_example` raises."
     example = read_example(row)
     targets = targets_from_beats(
         example.beats, len(example.signal), p_known=row.record not in UNMARKED
     )
-    whole, spans = Piece(example.signal, example.beats, targets), []
+    whole = Piece(example.signal, example.beats, targets)
+    spans: list = []
     for first, last in example.spans:
         first, stop = max(0, first - MARGIN), min(len(targets), last + 1 + MARGIN)
         if spans and first <= spans[-1][1]:
@@ -198,7 +200,7 @@ def simulated_pool(
     pool = []
     for number in range(hearts):
         signal, beats, unconducted = simulate_rhythm("", seconds, FS, seed=[seed, 2, number])
-        targets = soften_boundaries(targets_from_beats(beats, len(signal), whole=True))
+        targets = soften_boundaries(targets_from_beats(beats, len(signal), fully_annotated=True))
         for p in unconducted.itertuples():
             for label, start, stop in ((1, p.p_on, p.p_peak), (2, p.p_peak, p.p_end)):
                 part = targets[start:stop]

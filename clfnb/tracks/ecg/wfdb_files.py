@@ -204,7 +204,8 @@ class Segment:
 def _rename(self: Segment):
     "Make the record readable under a plain name."
     self._folder = tempfile.TemporaryDirectory(prefix="clfnb-wfdb-")
-    folder, files = Path(self._folder.name), {}
+    folder = Path(self._folder.name)
+    files: dict = {}
     lines = [f"record {len(self.signals)} {self.header.fs} {self.frames}"]
     for signal in self.signals:
         name = files.setdefault(signal["file"], f"f{len(files)}.dat")
@@ -228,7 +229,7 @@ def read(
     whole = [
         np.full((last - first) * self.signals[c]["frame"], np.nan, np.float32) for c in channels
     ]
-    groups = {}
+    groups: dict = {}
     for index, channel in enumerate(channels):
         groups.setdefault(self.ends[channel], []).append((index, channel))
     for end, members in groups.items():
@@ -303,7 +304,7 @@ def unique_names(
     names: list[str],  # of signals
 ) -> list[str]:  # as many; the second "II" is "II (2)"
     "Unique names of the signals of a record."
-    seen = {}
+    seen: dict = {}
     return [
         name
         if (n := seen.setdefault(name, []).append(0) or len(seen[name])) == 1
