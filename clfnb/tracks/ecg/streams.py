@@ -35,7 +35,7 @@ from .readers import Recording, interpolate_gaps
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #98c78b77
 CONTEXT_S, FRAME = 20, 16  # seconds of context; samples per frame of the network
-PIECE_VALUES, PIECE_S = 1_500_000, (60, 960)  # values per piece; seconds, at least and at most
+PIECE_VALUES, PIECE_S = 750_000, (60, 960)  # values per piece; seconds, at least and at most
 
 
 @dataclass(frozen=True)
