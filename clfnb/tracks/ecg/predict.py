@@ -23,7 +23,7 @@ from .records import output_paths, records_in
 def _file(name, text):
     return click.option(name, type=click.Path(dir_okay=False), help=text)
 
-
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #34c7c9d2
 OPTIONS = [
     click.option(
         "--out",

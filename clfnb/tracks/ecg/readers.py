@@ -140,7 +140,7 @@ class BinaryTable:
         self,
         path: Path,  # the file
         samples: int,  # rows
-        columns: int,
+        columns: int,  # values per row
     ):
         self.path, self.samples, self.columns = path, samples, columns
 
@@ -340,7 +340,7 @@ def open_recording(
     notes = {name: note for name, note in source.notes.items() if name in names}
     return Recording(path, rate, samples, names, units, left_out, notes, source, chosen)
 
-
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #6857aaa4
 def _seconds(source):
     return source.frames / source.header.fs if isinstance(source, WfdbRecord) else source.seconds
 

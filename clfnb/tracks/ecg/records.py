@@ -86,7 +86,7 @@ def listed_records(
 
 
 def find_records(
-    folder: Path,
+    folder: Path,  # to search
     tables: bool = False,  # include .csv, .tsv and .mat
 ) -> list[Path]:  # sorted
     "The recordings in a folder and its subfolders, without segments and hidden folders."

@@ -54,7 +54,7 @@ def find_waves(
         waves.loc[own, "confidence"] = (sums[stop] - sums[start]) / length[own].to_numpy()
     return _plausible(waves, fs)
 
-
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #ee9782b3
 def _plausible(waves, fs):
     "Resolve conflicts; of competing waves the one with the largest summed probability stays."
     start, weight = (
@@ -104,7 +104,7 @@ def _mad(near):
     "Median distance from the median."
     return _median(np.abs(near - _median(near)[:, None]))
 
-
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #3d0f79b2
 def p_wave_features(
     waves: pd.DataFrame,  # of `find_waves`
     fs: float = 250,  # sampling rate in Hz
