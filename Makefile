@@ -1,6 +1,6 @@
 # make help lists what there is. Every target makes its own environment in .venv the first time, and starts at once after that.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow docs lab bench clean
+.PHONY: help run test test-slow docs lab bench results clean
 
 PYTHON ?= python3
 LESSON ?= ecg_delineation
@@ -33,6 +33,9 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 
 bench: .venv/.installed-bench  ## measure against public peers, one table each
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
+
+results: .venv/.installed-bench  ## list the commands behind the results pages (ARGS=plankton runs that section)
+	@$(BIN)/python docs/results.py $(ARGS)
 
 clean:  ## remove the environment, caches and built files (data and runs stay)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache _proc _docs

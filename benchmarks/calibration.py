@@ -91,10 +91,10 @@ def main() -> None:
     except ImportError:
         print("netcal is not installed (extra 'bench')")
     compare("ECE, 200000 x 40", lambda: ece(probs, y), theirs)
-    stated, happened = events(probs, y)
-    numbers = happened.astype(int)
+    confidence, outcome = events(probs, y)
+    numbers = outcome.astype(int)
     mine, curve = seconds_of(
-        lambda: ece(stated, numbers), lambda: calibration_curve(happened, stated, n_bins=15)
+        lambda: ece(confidence, numbers), lambda: calibration_curve(outcome, confidence, n_bins=15)
     )
     print(
         f"ECE of two classes, 200000: ours {1000 * mine:.1f} ms, scikit-learn's curve {1000 * curve:.1f} ms, ratio {curve / mine:.1f}"
@@ -104,8 +104,8 @@ def main() -> None:
 
         compare(
             "smooth ECE, 200000",
-            lambda: smooth_ece(stated, numbers),
-            {"relplot": lambda: relplot.smECE(stated, happened.astype(float))},
+            lambda: smooth_ece(confidence, numbers),
+            {"relplot": lambda: relplot.smECE(confidence, outcome.astype(float))},
         )
     except ImportError:
         print("relplot is not installed (extra 'bench')")

@@ -1,6 +1,6 @@
 """How often the interval of a calibration error holds the true error, near zero and away from it.
 
-OMP_NUM_THREADS=1 python benchmarks/calibration_coverage.py [STUDIES]
+OMP_NUM_THREADS=1 python benchmarks/calibration_coverage.py [ece|smooth|classwise [STUDIES]]
 """
 
 import sys
@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pandas as pd
 
-from clfnb.evaluation.calibration import ece, metric_interval
+from clfnb.evaluation.calibration import classwise_ece, ece, metric_interval, smooth_ece
 from clfnb.evaluation.calibration.errors import bin_edges, bin_numbers
+from clfnb.evaluation.calibration.smooth import smooth_error
 
-SIZES, DRAWS = (100, 1000, 10_000), 200
+SIZES, DRAWS, CLASSES = (100, 1000, 10_000), 200, 5
 
 
 def confident(rng, n):
@@ -20,47 +21,87 @@ def confident(rng, n):
 
 
 def even(rng, n):
-    "Confidences of every height alike."
+    "Confidences spread evenly from 0.5 to 1."
     return rng.uniform(0.5, 1, n)
 
 
-# how stated probabilities are drawn, and by how much the truth differs from them
-WORLDS = {
+def sharp(rng, n):
+    "Probabilities of several classes, most of them near 0 or 1."
+    return rng.dirichlet(np.full(CLASSES, 0.3), n)
+
+
+def flat(rng, n):
+    "Probabilities of several classes, all mixtures equally likely."
+    return rng.dirichlet(np.ones(CLASSES), n)
+
+
+# how probabilities are drawn, and by how much the truth differs from them at strength 1
+BINARY = {
     "confident, too sure": (confident, lambda p: -(p - 0.45)),
     "even, too sure": (even, lambda p: -(p - 0.45)),
     "even, to both sides": (even, lambda p: 0.3 * np.sin(6 * np.pi * p)),
 }
+SEVERAL = {
+    "five classes, sharp, too sure": (sharp, lambda p: 1 / CLASSES - p),
+    "five classes, flat, too sure": (flat, lambda p: 1 / CLASSES - p),
+}
 
 
-def true_error(draw, truth) -> float:
-    "The expected calibration error of two million examples, from the probabilities themselves."
-    p = draw(np.random.default_rng(9), 2_000_000)
-    gaps = np.bincount(bin_numbers(p, bin_edges(p)), truth(p) - p, 15)
-    return float(np.abs(gaps).sum() / len(p))
+def binned(p, truth) -> float:
+    "The expected calibration error of a large sample, from the probabilities themselves."
+    return float(np.abs(np.bincount(bin_numbers(p, bin_edges(p)), truth - p, 15)).sum() / len(p))
 
 
-def main(studies: int = 300) -> None:
+def smooth(p, truth) -> float:
+    "The smooth calibration error of a large sample, from the probabilities themselves."
+    return smooth_error(p, truth)[0]
+
+
+def by_class(p, truth) -> float:
+    "The class-wise calibration error of a large sample, from the probabilities themselves."
+    return float(np.mean([binned(p[:, k], truth[:, k]) for k in range(CLASSES)]))
+
+
+MEASURES = {
+    "ece": (ece, binned, BINARY, (0, 0.02, 0.05, 0.1, 0.3)),
+    "smooth": (smooth_ece, smooth, BINARY, (0, 0.05, 0.3)),
+    "classwise": (classwise_ece, by_class, SEVERAL, (0, 0.05, 0.3)),
+}
+
+
+def labels(rng, truth):
+    "Labels drawn from the true probabilities."
+    if truth.ndim == 1:
+        return (rng.random(len(truth)) < truth).astype(int)
+    return (rng.random((len(truth), 1)) > truth.cumsum(1)).sum(1).clip(max=CLASSES - 1)
+
+
+def main(measure: str = "ece", studies: str = "300") -> None:
     "Print a row for each world, strength of the error and size."
+    metric, true_error, worlds, strengths = MEASURES[measure]
     rows = []
-    for name, (draw, shape) in WORLDS.items():
-        for strength in (0, 0.02, 0.05, 0.1, 0.3):
+    for name, (draw, shape) in worlds.items():
+        for strength in strengths:
             truth = lambda p, t=strength, s=shape: np.clip(p + t * s(p), 0, 1)  # noqa: E731
-            wanted = true_error(draw, truth)
+            large = draw(np.random.default_rng(9), 2_000_000)
+            wanted = true_error(large, truth(large))
             for n in SIZES:
                 held = []
-                for study in range(studies):
+                for study in range(int(studies)):
                     rng = np.random.default_rng((study, n))
                     p = draw(rng, n)
-                    y = (rng.random(n) < truth(p)).astype(int)
-                    _, low, high = metric_interval(ece, p, y, draws=DRAWS, seed=study)
+                    y = labels(rng, truth(p))
+                    _, low, high = metric_interval(metric, p, y, draws=DRAWS, seed=study)
                     held.append((wanted < low - 1e-9, wanted > high, high - low))
                 below, above, width = np.mean(held, axis=0)
                 rows.append((name, n, wanted, below, above, 1 - below - above, width))
-                print(*rows[-1], flush=True)
+                print(*rows[-1], sep="\t", flush=True)
     columns = ["world", "n", "true", "below", "above", "covered", "width"]
     table = pd.DataFrame(rows, columns=columns)
+    near = np.where(table.true < 0.01, "true error below .01", "other")
     print(table.groupby("n").covered.agg(["min", "mean", "max"]).round(3))
+    print(table.groupby([near, "n"]).covered.agg(["min", "mean", "max"]).round(3))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])

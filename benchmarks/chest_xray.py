@@ -18,10 +18,10 @@ from torchvision import datasets, transforms
 
 from clfnb.data.images.datasets import loader
 from clfnb.simulate.chest_xray.folder import write
-from clfnb.tracks.chest_xray.examples import RadiographData, load, squares_of
+from clfnb.tracks.chest_xray.augment import RadiographInput
+from clfnb.tracks.chest_xray.examples import RadiographData, load, load_squares
 from clfnb.tracks.chest_xray.network import build_model
 from clfnb.tracks.chest_xray.recipe import class_loss
-from clfnb.tracks.chest_xray.views import RadiographInput
 from clfnb.training.trainer import Trainer
 
 
@@ -61,18 +61,21 @@ def main():
         table = load(folder, cache_dir=Path(place, "cache"), threads=1)
         table = table[table.split == "train"].reset_index(drop=True)
 
-        def read(batches, look=None):
-            return lambda: [look(images) if look else images for images, _ in batches]
+        def read(batches, transform=None):
+            return lambda: [transform(images) if transform else images for images, _ in batches]
 
         start = time.process_time()
-        data = RadiographData(squares_of(table), table.code)
+        data = RadiographData(load_squares(table), table.code)
         print(
             f"{len(table)} images; opening the store takes {time.process_time() - start:.2f} s once"
         )
         for augmented in (False, True):
-            look = RadiographInput(112, "strong").train(augmented)
+            transform = RadiographInput(112, "strong").train(augmented)
             theirs = torchvision_batches(Path(folder, "train"), 112, augmented)
-            ways = {"torchvision": (theirs, None), "clfnb": (loader(data, 64, shuffle=True), look)}
+            ways = {
+                "torchvision": (theirs, None),
+                "clfnb": (loader(data, 64, shuffle=True), transform),
+            }
             times = {}
             for name, way in ways.items():
                 read(*way)()  # warm

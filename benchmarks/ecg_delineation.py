@@ -19,12 +19,18 @@ import pandas as pd
 import wfdb
 
 from clfnb.evaluation.delineation import (
-    compare_with_martinez,
     best_lead_per_point,
+    compare_with_martinez,
     delineation_errors,
     delineation_table,
 )
-from clfnb.preprocessing.ecg.beats import EXCLUDED_RECORDS, MISSING, POINTS, read_beats, annotated_spans
+from clfnb.preprocessing.ecg.beats import (
+    EXCLUDED_RECORDS,
+    MISSING,
+    POINTS,
+    annotated_spans,
+    read_beats,
+)
 
 NEUROKIT_NAMES = {
     "p_on": "ECG_P_Onsets",

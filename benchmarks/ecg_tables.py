@@ -22,8 +22,8 @@ from ecg_delineation import delineate, neurokit
 from clfnb.evaluation.delineation import (
     CSE_LIMITS_MS,
     MARTINEZ,
-    best_lead_per_record,
     best_lead_per_point,
+    best_lead_per_record,
     delineation_errors,
     delineation_table,
 )

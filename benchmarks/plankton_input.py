@@ -18,7 +18,7 @@ import torch
 from clfnb.data.balance import class_weights
 from clfnb.data.images.augment import ImageInput
 from clfnb.data.images.cache import load_images
-from clfnb.data.images.datasets import SquareData, loader, squares
+from clfnb.data.images.datasets import SquareDataset, loader, squares
 from clfnb.data.images.decode import decode
 from clfnb.data.images.files import class_table
 from clfnb.preprocessing.images import crop_or_pad
@@ -56,7 +56,7 @@ def study(paths: list[str], size: int) -> int:
     return done
 
 
-def epoch_of(data: SquareData, look: ImageInput) -> int:
+def epoch_of(data: SquareDataset, look: ImageInput) -> int:
     "One epoch of turned, mirrored and scaled batches from memory; number of images."
     return sum(len(look(*inputs)[0]) for inputs, _ in loader(data, BATCH, shuffle=True))
 
@@ -82,12 +82,14 @@ def main(folder: Path) -> None:
 
     def cold() -> int:
         images, _, _ = decode(paths, progress=False)
-        return epoch_of(SquareData(squares(images, 64), images.shapes, np.zeros(len(images))), look)
+        return epoch_of(
+            SquareDataset(squares(images, 64), images.shapes, np.zeros(len(images))), look
+        )
 
     with tempfile.TemporaryDirectory() as cache:
         images, _, _ = load_images(paths, cache, progress=False)
         mapped = rate(lambda: len(load_images(paths, cache, progress=False)[0]))
-        data = SquareData(squares(images, 64), images.shapes, np.zeros(len(images)))
+        data = SquareDataset(squares(images, 64), images.shapes, np.zeros(len(images)))
     rates = {
         "study, 299 px": rate(lambda: study(paths, 299)),
         "study, 64 px": rate(lambda: study(paths, 64)),

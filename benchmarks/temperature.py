@@ -8,13 +8,14 @@ import sys
 import cv2
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from clfnb.data.images.cache import load_images
 from clfnb.data.images.duplicates import near_identical
 from clfnb.data.images.folders import image_table
 from clfnb.data.splits import split
-from clfnb.evaluation.calibration import Temperature, softmax
+from clfnb.evaluation.calibration import Temperature
 from clfnb.settings import load_settings
 
 FITTED, CAUTION = 1204, (0.0, 1.0, 2.0)
@@ -48,10 +49,10 @@ def main(folder: str, splits: int = 100) -> None:
         for caution in CAUTION:
             log_t, error = np.log(one.temperature), one.log_error
             t = np.exp(np.sign(log_t) * max(abs(log_t) - caution * error, 0))
-            p = softmax(logits[judge] / t)
+            p = softmax(logits[judge] / t, axis=1)
             gap = 100 * (p.max(1).mean() - right)
             rows.append((caution, t, gap, -np.log(p[np.arange(len(p)), y[judge]]).mean()))
-    raw = 100 * (softmax(logits).max(1).mean() - np.mean(logits.argmax(1) == y))
+    raw = 100 * (softmax(logits, axis=1).max(1).mean() - np.mean(logits.argmax(1) == y))
     print(f"{len(y)} images, {FITTED} fitted, {splits} splits; gap as trained {raw:+.2f} points")
     table = pd.DataFrame(rows, columns=["caution", "temperature", "gap", "log loss"])
     table["over-confident"] = table.gap > 0

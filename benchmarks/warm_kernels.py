@@ -37,8 +37,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=8)
     repeats = parser.parse_args().repeats
-    print(f"first warm kernel: {seconds(provisioner.NAME):.2f} s")
-    times = {"local-provisioner": [], provisioner.NAME: []}
+    print(f"first warm kernel: {seconds(provisioner.PROVISIONER):.2f} s")
+    times = {"local-provisioner": [], provisioner.PROVISIONER: []}
     for _ in range(repeats):
         for name, found in times.items():
             found.append(seconds(name))

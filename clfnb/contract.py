@@ -40,7 +40,7 @@ class MakeDataset(Protocol):
     def __call__(
         self,
         table: "pd.DataFrame",  # rows of what `load` gave
-        train: bool,  # whether examples may be varied
+        train: bool,  # whether examples may be augmented
     ) -> "torch.utils.data.Dataset": ...
 
 
@@ -89,7 +89,7 @@ PREDICTION_COLUMNS = ("id", "group", "split", "label")
 def prediction_problem(
     columns: Iterable[str],  # of a table
 ) -> str | None:  # one sentence; None if the table has the layout
-    "What a table lacks to be predictions in the layout of every lesson."
+    "What a table lacks to be predictions in the common layout."
     columns = [str(column) for column in columns]
     missing = [name for name in PREDICTION_COLUMNS if name not in columns]
     if missing:
@@ -112,7 +112,7 @@ TAKES = {
 def contract_problems(
     entry: Track,  # to be looked at; its parts are imported
 ) -> list[str]:  # one sentence each; empty if there is nothing to say
-    "Where a track does not keep to the contract."
+    "Where a track violates the contract."
     from inspect import signature
 
     found = []

@@ -1,4 +1,4 @@
-"""Which tracks there are, and where each of their parts stands
+"""The tracks of the course, and the dotted names of their parts
 
 Docs: https://clfnb.github.io/clfnb/lib/registry.html.md"""
 
@@ -46,14 +46,14 @@ class Track:
         which: str,  # one of `PARTS`
     ) -> object:  # what the dotted name stands for
         "Import a part. Raises `ValueError` naming the track if it has none, or it cannot be imported."
-        place = getattr(self, which) if which in PARTS else ""
-        module, colon, name = place.partition(":")
+        dotted = getattr(self, which) if which in PARTS else ""
+        module, colon, name = dotted.partition(":")
         if not colon:
-            raise ValueError(f"track {self.name!r}: no part {which!r} (found {place!r})")
+            raise ValueError(f"track {self.name!r}: no part {which!r} (found {dotted!r})")
         try:
             return getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:
-            raise ValueError(f"track {self.name!r}: {which} {place!r}: {error}") from error
+            raise ValueError(f"track {self.name!r}: {which} {dotted!r}: {error}") from error
 
 # %% ../nbs/lib/registry.ipynb #04cf2bea
 ECG = Track(
@@ -147,7 +147,7 @@ BUILT_IN = (ECG, PLANKTON, BARCODES, VOLLEYBALL, CHEST_XRAY)
 GROUP = "clfnb.tracks"
 
 
-def _place(point):
+def _origin(point):
     "What an entry point is called in a message: with the package to mend or to remove."
     package = point.dist.name if point.dist else "unknown"
     return f"entry point {point.value!r} of {GROUP}, package {package}"
@@ -166,23 +166,25 @@ def tracks() -> dict[str, Track]:  # name to entry, those of clfnb first
                 raise ValueError(f"there is a track {entry.name!r} already")
             found[entry.name] = entry
         except Exception as error:
-            warnings.warn(f"{_place(point)} is left out: {error}", stacklevel=2)
+            warnings.warn(f"{_origin(point)} is left out: {error}", stacklevel=2)
     return found
 
 # %% ../nbs/lib/registry.ipynb #e95680b3
 def near(
-    word: str,  # as somebody typed it
-    known: list[str],  # what there is
+    word: str,  # as typed
+    known: list[str],  # valid names
 ) -> str:  # the end of a message
-    "A proposal for a mistyped name, or all names."
+    "A suggestion for a mistyped name, or all names."
     close = get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"expected one of {', '.join(known)}" if known else "there are none"
 
 
 def track(
     name: str,  # e.g. "ecg"
 ) -> Track:
-    "A track by its name. Raises `ValueError` with a proposal for a name that there is not."
+    "A track by its name. Raises `ValueError` with a suggestion for an unknown name."
     if name not in tracks():
         raise ValueError(f"no track {name!r}: {near(name, list(tracks()))}")
     return tracks()[name]
@@ -199,7 +201,7 @@ def layout_problem(
     folder: str | Path,  # a folder of data, or one of the track's `files`
     entry: Track,  # the track that is to read it
 ) -> str | None:  # one sentence, None if there is something to read
-    "What a folder lacks to be data of a track, as far as the names of its files tell."
+    "What a folder lacks to be data of a track, judged by the names of its files."
     if Path(folder).is_file() and any(Path(folder).match(pattern) for pattern in entry.files):
         return None
     matches = (path for pattern in entry.layout for path in Path(folder).glob(pattern))
@@ -211,7 +213,7 @@ def layout_problem(
 def lesson_notebook(
     entry: Track,  # of another package
 ) -> Path | None:  # None for a lesson that lies in nbs/lessons
-    "Where a track keeps its lesson. Raises `FileNotFoundError` if its package does not have it."
+    "The path of a track's lesson. Raises `FileNotFoundError` if its package does not have it."
     package, colon, name = entry.notebook.partition(":")
     if not colon:
         return None

@@ -1,4 +1,4 @@
-"""Where data and runs live, and on what to compute
+"""Where data and runs are stored, and on which device to compute
 
 Docs: https://clfnb.github.io/clfnb/lib/settings.html.md"""
 
@@ -29,7 +29,7 @@ class Settings:
 
     data_dir: Path  # where data sets are kept
     runs_dir: Path  # where runs are written
-    cache_dir: Path  # what can be made again: simulated data, decoded images
+    cache_dir: Path  # reproducible files: simulated data, decoded images
     device: str  # "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision: str  # "auto", "32-true", "bf16-mixed" or "16-mixed"
     engine: str  # what executes notebooks: "papermill"
@@ -81,14 +81,14 @@ _NEARLY = re.compile(r"^[ \t]*\[?[ \t]*clfnb[ \t]*\]?[ \t]*$", re.M | re.I)
 
 
 def _text_of(file):
-    "The text of a settings file; none if it is in another encoding and says nothing of clfnb."
+    "The text of a settings file; empty if it has another encoding and does not mention clfnb."
     content = file.read_bytes()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if b"clfnb" in content.replace(b"\0", b""):
             raise SettingsError(
-                f"{file}: expected text in UTF-8, found byte {content[error.start]:#04x} at place {error.start}"
+                f"{file}: expected text in UTF-8, found byte {content[error.start]:#04x} at position {error.start}"
             ) from error
         return ""
 
@@ -96,7 +96,7 @@ def _text_of(file):
 def find_settings_file(
     start: Path | None = None,  # where to begin, by default the working directory
 ) -> Path | None:  # the nearest `settings.ini` with a section [clfnb], if there is one
-    """The settings file that counts.
+    """The settings file that applies.
 
     Raises `SettingsError` for one whose section is misspelt or whose encoding cannot be read.
     """
@@ -115,7 +115,7 @@ def find_settings_file(
 
 # %% ../nbs/lib/settings.ipynb #eb24a0df
 def _read_file(file):
-    "Name → (value, place) of a settings file."
+    "Name → (value, file and line) of a settings file."
     parser = configparser.ConfigParser(
         interpolation=None, inline_comment_prefixes=("#", ";"), default_section=""
     )
@@ -140,7 +140,7 @@ def _read_file(file):
 
 # %% ../nbs/lib/settings.ipynb #87c158cd
 def _default(name):
-    "The value of a setting that nobody has said anything about."
+    "The default of a setting."
     if name in DEFAULTS:
         return DEFAULTS[name]
     if name == "cache_dir":
@@ -152,7 +152,7 @@ def settings_sources(
     start: Path | None = None,  # where to look for `settings.ini` from
     environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
     **explicit,  # settings by name; None counts as not given
-) -> dict[str, tuple[object, str]]:  # name → (value, where it was said)
+) -> dict[str, tuple[object, str]]:  # name → (value, source)
     """Every setting with its source.
 
     Raises `SettingsError` naming the file and line, the variable or the argument that is wrong.
@@ -183,7 +183,7 @@ def load_settings(
     environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
     **explicit,  # settings by name; None counts as not given
 ) -> Settings:
-    """The settings that hold here: argument, else environment, else `settings.ini`, else default.
+    """The settings: argument, else environment, else `settings.ini`, else default.
 
     Raises `SettingsError`.
     """

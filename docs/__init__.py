@@ -7,8 +7,9 @@ notebooks   a notebook's cells, front matter and directives; what cannot be rend
 execute     notebooks → their outputs, kept by content
 symbols     exported code → signatures, argument tables and lines, without importing anything
 pages       an executed notebook → the notebook that MyST-NB renders
-glossary    its terms, with their anchors and first sentences
-generated   lesson cards, library overview, timings
+glossary    terms and citations, with their anchors
+generated   lesson cards, library overview
 site        all of it, Sphinx, and the exchange of the old site for the new one
+results     the commands of the pages of results: listed, and run
 theme/      Sphinx's configuration, a small extension, one style sheet, one script
 """

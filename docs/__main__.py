@@ -13,7 +13,7 @@ from pathlib import Path
 
 from docs.execute import KEPT, ROOT, CellError
 from docs.notebooks import Refused
-from docs.site import BUILD, SiteError, build
+from docs.site import BUILD, SiteError, build, slowest
 
 
 def serve(folder: Path, port: int) -> None:
@@ -56,6 +56,7 @@ def main() -> int:
         f"{len(book.notebooks)} notebooks → {options.out} in {time.monotonic() - began:.1f} s",
         flush=True,
     )
+    print(slowest(book))
     if options.serve is not None:
         try:
             serve(options.out, options.serve)

@@ -63,12 +63,12 @@ class Site:
 
     def sections(self) -> list[Section]:
         "All sections, outer ones first."
-        found, queue = [], [child for child in self.children if isinstance(child, Section)]
+        sections, queue = [], [child for child in self.children if isinstance(child, Section)]
         while queue:
             section = queue.pop(0)
-            found.append(section)
+            sections.append(section)
             queue = [child for child in section.children if isinstance(child, Section)] + queue
-        return found
+        return sections
 
 
 def page_name(source: str) -> str:
@@ -82,8 +82,8 @@ def slug(text: str) -> str:
     return re.sub(r"\s+", "-", re.sub(r"[^\w\s.-]", "", text.lower()).strip())
 
 
-def _check_keys(found: dict, known: set[str], where: str) -> None:
-    unknown = set(found) - known
+def _check_keys(keys: dict, known: set[str], where: str) -> None:
+    unknown = set(keys) - known
     if unknown:
         raise ValueError(
             f"_quarto.yml: {where}: {sorted(unknown)} is not understood by the builder; known are {sorted(known)}"
@@ -120,3 +120,9 @@ def read_contents(path: Path) -> Site:
     if twice:
         raise ValueError(f"_quarto.yml: listed twice, or two notebooks for one address: {twice}")
     return site
+
+
+def version() -> str:
+    "The version of clfnb, read without importing it."
+    text = (Path(__file__).parents[1] / "clfnb" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"', text, flags=re.M)[1]

@@ -34,7 +34,7 @@ KEPT = ROOT / "build" / "executed"
 PROCESSES = 2
 CELL_SECONDS = 300  # of CPU time; CLFNB_CELL_SECONDS sets another limit
 WAITING = 4  # times as many seconds may pass on the clock: a cell may share its cores, not hang
-VERSION = 2  # of this module's way to execute; another one makes all that was kept stale
+VERSION = 3  # of this module's way to execute; another one makes all that was kept stale
 PACKAGES = (
     "ipython",
     "execnb",
@@ -49,6 +49,8 @@ PACKAGES = (
 )
 SIMULATOR = re.compile(r"^(clfnb\.simulate\.[\w.]+):\w+$")  # as the registry names it
 READS_LESSONS = "runs.plan"  # a module that reads the lessons themselves
+READS_WEIGHTS = "models.shipped"  # a module that finds the weights that come with clfnb
+BESIDE = re.compile(r"\"([\w-]+\.ipynb)\"")  # a notebook beside this one that its code names
 
 
 class CellError(RuntimeError):
@@ -73,17 +75,17 @@ def module_path(name: str) -> Path | None:
 
 def imported_modules(source: str, package: tuple = ()) -> set[str]:
     "Dotted names inside clfnb that some code imports, also inside functions, and simulators that it names; `package` is where the code stands."
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = ["clfnb", *package[: len(package) - node.level + 1]] if node.level else []
             base = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= set(SIMULATOR.findall(node.value))
-    inside = {name.removeprefix("clfnb.") for name in found if name.startswith("clfnb.")}
+            names |= set(SIMULATOR.findall(node.value))
+    inside = {name.removeprefix("clfnb.") for name in names if name.startswith("clfnb.")}
     return {name for name in inside if module_path(name)}
 
 
@@ -98,13 +100,13 @@ def module_imports(name: str) -> frozenset[str]:
 
 def all_imports(names: set[str]) -> set[str]:
     "These modules and all that they lead to."
-    found, queue = set(), list(names)
+    reached, queue = set(), list(names)
     while queue:
         name = queue.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             queue += module_imports(name)
-    return found
+    return reached
 
 
 def python_of(source: str) -> str:
@@ -124,9 +126,17 @@ def dependencies(path: Path) -> list[Path]:
         set().union(*(imported_modules(source) for source in sources)) if sources else set()
     )
     lessons = sorted((NBS / "lessons").glob("*.ipynb")) if READS_LESSONS in modules else []
-    return [module_path(name) for name in sorted(modules)] + [
-        lesson for lesson in lessons if lesson != path
-    ]
+    weights = sorted((LIB / "weights").glob("*/*")) if READS_WEIGHTS in modules else []
+    named = {path.parent / name for source in sources for name in BESIDE.findall(source)}
+    read = [*weights, *lessons, *sorted(file for file in named if file.is_file())]
+    modules_read = [module_path(name) for name in sorted(modules)]
+    return modules_read + [file for file in read if file != path]
+
+
+@cache
+def file_digest(path: Path, changed: int) -> bytes:
+    "The digest of a file, read once as long as it does not change."
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 @cache
@@ -145,7 +155,7 @@ def content_key(path: Path) -> str:
         ).encode()
     )
     for file in dependencies(path):
-        digest.update(file.read_bytes())
+        digest.update(file_digest(file, file.stat().st_mtime_ns))
     return digest.hexdigest()[:16]
 
 
@@ -289,7 +299,7 @@ def execute_in_kernel(path: Path):
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    from clfnb.runs.engine import ThisPython
+    from clfnb.runs.engine import CurrentInterpreter
 
     raw = nbformat.read(path, as_version=4)
     for cell, known in zip(raw.cells, read_notebook(path, path.name).cells, strict=True):
@@ -304,7 +314,7 @@ def execute_in_kernel(path: Path):
         "A client that owns its kernel, and therefore ends it: one of this interpreter."
 
         def create_kernel_manager(self):
-            self.km = AsyncKernelManager(kernel_spec_manager=ThisPython())
+            self.km = AsyncKernelManager(kernel_spec_manager=CurrentInterpreter())
             self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
             return self.km
 
@@ -352,12 +362,12 @@ def executed_notebook(path: Path, name: str, kept: Path = KEPT) -> Notebook:
     "A notebook with the outputs that were kept. Raises `Refused` for an output that cannot be rendered."
     notebook = read_notebook(path, name)
     executed = json.loads(kept_path(path, kept).read_text(encoding="utf-8"))
-    for cell, found in zip(
+    for cell, saved in zip(
         [cell for cell in notebook.cells if cell.kind == "code"], executed.pop("cells"), strict=True
     ):
         cell.outputs, cell.count = (
-            [joined_output(output) for output in found["outputs"]],
-            found["count"],
+            [joined_output(output) for output in saved["outputs"]],
+            saved["count"],
         )
         refuse(name, cell)
     notebook.executed = executed

@@ -49,12 +49,12 @@ def solved(source: str) -> str:
 
 def lesson_of(master: Path) -> tuple[Path, str]:
     "The lesson's notebook and title."
-    found = sorted((NBS / "lessons").glob(f"[0-9]*_{master.stem}.ipynb"))
-    if len(found) != 1:
-        raise BadMaster(f"{master.name}: expected one lesson {master.stem!r}, found {len(found)}")
-    cells = json.loads(found[0].read_text(encoding="utf-8"))["cells"]
+    matches = sorted((NBS / "lessons").glob(f"[0-9]*_{master.stem}.ipynb"))
+    if len(matches) != 1:
+        raise BadMaster(f"{master.name}: expected one lesson {master.stem!r}, found {len(matches)}")
+    cells = json.loads(matches[0].read_text(encoding="utf-8"))["cells"]
     text = next(text_of(cell) for cell in cells if cell["cell_type"] == "markdown")
-    return found[0], re.search(r"^# (.+)$", text, flags=re.M)[1]
+    return matches[0], re.search(r"^# (.+)$", text, flags=re.M)[1]
 
 
 def heading(master: Path, kind: str) -> str:
@@ -129,9 +129,9 @@ def main() -> int:
     if "--check" not in sys.argv:
         write_all(NBS)
         return 0
-    if found := differing():
-        print(f"run python docs/exercises.py: {', '.join(found)}", file=sys.stderr)
-    return 1 if found else 0
+    if changed := differing():
+        print(f"run python docs/exercises.py: {', '.join(changed)}", file=sys.stderr)
+    return 1 if changed else 0
 
 
 if __name__ == "__main__":

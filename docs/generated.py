@@ -1,4 +1,4 @@
-"""What is written from the notebooks' own words: the lessons on the front page, the overview of the library, timings, and files for machines.
+"""What is written from the notebooks' own words: the lessons on the front page, the overview of the library, and files for machines.
 
 In a notebook, `<!-- lessons -->` … `<!-- /lessons -->` in a Markdown cell marks a place that is filled in; what stands between the two is replaced.
 """
@@ -19,6 +19,10 @@ from docs.notebooks import LESSON_KEYS, Notebook
 
 CARD_KEYS = ("level", "time")
 TAKEN_ALONG = ("lessons/", "exercises/", "solutions/")  # pages with links to open and to download
+COLAB = "colab"  # branch, and folder of the site, of the copies that Colab opens
+INSTALL = """# On Colab: the release of clfnb that this notebook belongs to, in a minute or two
+%pip install -q "clfnb=={version}\"
+"""
 PLACE = r"<!-- {name}\b.*?-->\n(?:.*?)<!-- /{name} -->"
 
 
@@ -104,10 +108,9 @@ def index_entries(words: list[str]) -> str:
 def lesson_links(page: Page, site: Site) -> str:
     "Where a lesson can be taken: Colab, a file, the repository. The file lies beside the page."
     owner = site.repository.removeprefix("https://github.com/")
-    place = f"{site.branch}/nbs/{page.source}"
     master = re.sub(r"^(?:exercises|solutions)/\d+_", "lib/course/", page.source)
     links = {
-        "Open in Colab": f"https://colab.research.google.com/github/{owner}/blob/{place}",
+        "Open in Colab": f"https://colab.research.google.com/github/{owner}/blob/{COLAB}/{page.source}",
         "Download notebook": Path(page.source).name,
         "Edit": f"{site.repository}/edit/{site.branch}/nbs/{master}",
     }
@@ -116,6 +119,20 @@ def lesson_links(page: Page, site: Site) -> str:
         for text, target in links.items()
     ]
     return f'<p class="lesson-links">{" ".join(anchors)}</p>'
+
+
+def colab_copy(notebook: dict, version: str) -> dict:
+    "A notebook that installs its release first. Front matter, which Colab would show as text, is left out."
+    install = {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": "install",
+        "metadata": {},
+        "outputs": [],
+        "source": INSTALL.format(version=version).strip().splitlines(keepends=True),
+    }
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] != "raw"]
+    return notebook | {"cells": [install, *cells]}
 
 
 def below_title(page: Page, notebook: Notebook, site: Site) -> str:
@@ -154,19 +171,19 @@ def floors(modules: list[str]) -> dict[str, int]:
         rooms[room_of(module)] |= {room_of(name) for name in module_imports(module)} - {
             room_of(module)
         }
-    found = {}
-    while len(found) < len(rooms):
+    levels = {}
+    while len(levels) < len(rooms):
         ready = {
-            room: 1 + max((found[other] for other in below), default=-1)
+            room: 1 + max((levels[other] for other in below), default=-1)
             for room, below in rooms.items()
-            if room not in found and below <= found.keys()
+            if room not in levels and below <= levels.keys()
         }
         if not ready:
             raise ValueError(
-                f"rooms of the library import each other in a circle: {sorted(set(rooms) - set(found))}"
+                f"rooms of the library import each other in a circle: {sorted(set(rooms) - set(levels))}"
             )
-        found |= ready
-    return found
+        levels |= ready
+    return levels
 
 
 def module_lines(section: Section, notebooks: dict[str, Notebook], folder: str) -> str:
@@ -228,24 +245,6 @@ def library_page(section: Section, notebooks: dict[str, Notebook]) -> str:
         link = f"[{part.title}]({os.path.relpath(part.name, folder)}.md)"
         parts.append(f"## {link}\n\n{uses}\n\n{module_lines(part, notebooks, folder)}")
     return "\n\n".join(parts) + "\n"
-
-
-# Timings
-
-
-def timings_table(site: Site, notebooks: dict[str, Notebook]) -> str:
-    "Seconds that each notebook took when it was executed last, slowest first."
-    listed = [
-        (notebooks[page.source].executed, page)
-        for page in site.pages()
-        if notebooks[page.source].executed
-    ]
-    rows = ["| notebook | seconds | executed |", "|---|--:|---|"]
-    for executed, page in sorted(listed, key=lambda pair: -pair[0]["seconds"]):
-        link = f"[{page.name}]({os.path.relpath(page.name, 'reference')}.ipynb)"
-        rows.append(f"| {link} | {executed['seconds']:.1f} | {executed['when']} |")
-    total = sum(executed["seconds"] for executed, _ in listed)
-    return f"{len(listed)} notebooks, {total:.0f} s of work in all.\n\n" + "\n".join(rows)
 
 
 # For machines

@@ -94,11 +94,11 @@ class Notebook:
 
 def split_directives(source: str) -> tuple[dict, str]:
     "The `#| key: value` lines at the top of a code cell, and the rest."
-    found, lines = {}, source.splitlines()
+    directives, lines = {}, source.splitlines()
     while lines and (match := re.match(r"^#\|\s*([\w-]+)\s*:?\s*(.*)$", lines[0].strip())):
-        found[match[1]] = match[2].strip().strip("\"'")
+        directives[match[1]] = match[2].strip().strip("\"'")
         lines.pop(0)
-    return found, "\n".join(lines)
+    return directives, "\n".join(lines)
 
 
 def prose_parts(text: str) -> list[tuple[str, bool]]:
@@ -149,16 +149,16 @@ def read_front_matter(name: str, cell: Cell) -> dict:
             "a raw cell must be the first one and hold front matter between --- lines",
         )
     try:
-        found = yaml.safe_load(match[1])
+        front = yaml.safe_load(match[1])
     except yaml.YAMLError as error:
         raise Refused(name, cell.number, f"front matter is no YAML: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(front, dict):
         raise Refused(
             name,
             cell.number,
-            f"front matter must be 'key: value' lines, found {type(found).__name__}",
+            f"front matter must be 'key: value' lines, found {type(front).__name__}",
         )
-    return found
+    return front
 
 
 def check_front_matter(name: str, front: dict) -> None:

@@ -1,8 +1,11 @@
 "From an executed notebook to the notebook that MyST-NB renders, and to the plain Markdown beside each page."
 
 import ast
+import base64
 import os
 import re
+import struct
+from html import escape
 from pathlib import Path, PurePosixPath
 
 from docs.contents import Page, Site, page_name
@@ -10,8 +13,10 @@ from docs.execute import ROOT, python_of
 from docs.notebooks import CALLOUTS, Cell, Notebook, Refused, prose_parts
 from docs.symbols import Parameter, Symbol, read_symbols
 
+WIDE = 1.4  # times the height: figures of two panels and more
 LINK = re.compile(r"(\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)((?:\s+\"[^\"]*\")?)\)")
 CALLOUT = re.compile(rf"^:::+\s*\{{\.callout-({'|'.join(CALLOUTS)})([^}}]*)\}}\s*$")
+MERMAID = re.compile(r"^```mermaid\n(?P<head>[^\n]+)\n(?P<body>.*?)^```[ \t]*$", flags=re.M | re.S)
 DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>\s*(.*?)\s*</details>", flags=re.S)
 
 
@@ -67,6 +72,23 @@ def to_myst(text: str) -> str:
     return DETAILS.sub(
         r'<details class="answer"><summary>\1</summary>\n\n\2\n\n</details>', "\n".join(lines)
     )
+
+
+def diagrams(text: str, heading: str) -> str:
+    """Diagrams in Mermaid as text that a script of the site draws, and that stays readable without it.
+
+    A diagram without `accTitle` is called by the heading above it, for those who do not see it.
+    """
+
+    plain = re.sub(r"[`$*]|\]\([^)]*\)|\[", "", heading)
+
+    def draw(match):
+        body = match["body"]
+        title = "" if "accTitle" in body else f"    accTitle: {plain}\n"
+        source = escape(f"{match['head']}\n{title}{body}".rstrip())
+        return f'<pre class="mermaid">{source}</pre>'
+
+    return MERMAID.sub(draw, text)
 
 
 # Symbols
@@ -217,6 +239,16 @@ def exported_cells(cell: Cell, module: str) -> list[dict]:
     ]
 
 
+def is_wide(outputs: list[dict]) -> bool:
+    "Whether one of the images is so wide that a phone would shrink it beyond reading."
+    for output in outputs:
+        if png := output.get("data", {}).get("image/png"):
+            width, height = struct.unpack(">II", base64.b64decode(png[:44])[16:24])
+            if width > WIDE * height:
+                return True
+    return False
+
+
 def shown_cell(cell: Cell, heading: str) -> dict:
     "A code cell with its outputs; images have their size and a text for those who cannot see them."
     tags = ["remove-input"] if cell.directives.get("echo") == "false" else []
@@ -234,6 +266,7 @@ def shown_cell(cell: Cell, heading: str) -> dict:
         mystnb["image"] = {"alt": cell.directives.get("fig-alt") or f"Figure: {heading}"} | (
             {"width": f"{max(widths)}px"} if widths else {}
         )
+        mystnb["image"] |= {"classes": "wide"} if is_wide(images) else {}
     if "fig-cap" in cell.directives:
         mystnb["figure"] = {"caption": cell.directives["fig-cap"]}
     if _only_imports(cell.source) and not outputs:
@@ -243,6 +276,24 @@ def shown_cell(cell: Cell, heading: str) -> dict:
         tags.append("hide-input")
         mystnb |= {"code_prompt_show": "Tests", "code_prompt_hide": "Tests"}
     return _code_cell(cell.source, tags, mystnb, outputs, cell.count)
+
+
+def parameter_cells(cell: Cell) -> list[dict]:
+    "A lesson's parameters: those above the line `# all parameters`, and the others folded."
+    text = cell.source.removeprefix("# fmt: off\n")
+    few, _, others = text.partition("\n# all parameters\n")
+    folded = {"code_prompt_show": "All parameters", "code_prompt_hide": "All parameters"}
+    rest = [_code_cell(others, ["hide-input"], folded)] if others else []
+    return [_code_cell(few), *rest]
+
+
+def code_cells(cell: Cell, heading: str, module: str) -> list[dict]:
+    "What the site shows of a code cell; nothing of an empty one."
+    if cell.exported:
+        return exported_cells(cell, f"clfnb.{module}")
+    if "parameters" in cell.tags:
+        return parameter_cells(cell)
+    return [shown_cell(cell, heading)] if cell.source.strip() else []
 
 
 def first_cell(notebook: Notebook, text: str, title: str, below: str) -> str:
@@ -275,17 +326,11 @@ def stage(
             text = fill(rewrite_links(to_myst(cell.source), cell.number, notebook.name, site))
             if not cells:
                 text = first_cell(notebook, text, page_title(page, notebook), below)
-            new = [_markdown(text)]
             headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
             heading = headings[-1] if headings else heading
+            new = [_markdown(diagrams(text, heading))]
         else:
-            new = (
-                exported_cells(cell, f"clfnb.{notebook.module}")
-                if cell.exported
-                else [shown_cell(cell, heading)]
-                if cell.source.strip()
-                else []
-            )
+            new = code_cells(cell, heading, notebook.module)
         cells += new
         origins += [cell.number] * len(new)
     for number, cell in enumerate(cells):
@@ -318,7 +363,7 @@ def as_markdown(notebook: Notebook, site: Site) -> str:
 
 def page_imports(notebook: Notebook) -> dict[str, str]:
     "Name in the notebook's code → full name inside clfnb, for links of names in backticks."
-    found = {}
+    imports = {}
     for cell in notebook.cells:
         if cell.kind == "code":
             for module, names in re.findall(
@@ -329,8 +374,8 @@ def page_imports(notebook: Notebook) -> dict[str, str]:
                 for name in re.sub(r"#.*|[()]", "", names).split(","):
                     full, _, alias = name.strip().partition(" as ")
                     if full:
-                        found[alias.strip() or full] = f"{module}.{full.strip()}"
-    return found
+                        imports[alias.strip() or full] = f"{module}.{full.strip()}"
+    return imports
 
 
 def assets(folder: Path) -> list[Path]:

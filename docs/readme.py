@@ -1,5 +1,6 @@
 """Write the table of lessons into nbs/index.ipynb from the lessons' front matter, and README.md from nbs/index.ipynb: the prose as it is, code cells
-as fenced blocks. Needs nothing but the standard library.
+as fenced blocks. Hidden cells, cells with `echo: false` and what stands between `<!-- site -->` marks are left out. Needs nothing but the
+standard library.
 
 python docs/readme.py          writes both
 python docs/readme.py --check  exits with 1 if one of them is not what it should be
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE, TARGET, LESSONS = ROOT / "nbs" / "index.ipynb", ROOT / "README.md", ROOT / "nbs" / "lessons"
 NOTE = "<!-- Written by docs/readme.py from nbs/index.ipynb; change that. -->"
 PLACE = re.compile(r"(<!-- lessons\b.*?-->\n)(.*?)(<!-- /lessons -->)", flags=re.S)
+SITE_ONLY = re.compile(r"<!-- site -->\n.*?<!-- /site -->\n?", flags=re.S)  # beside a figure
 FACTS = ("level", "time", "device", "data")
 
 
@@ -27,13 +29,13 @@ def prose(text: str) -> str:
         path = (SOURCE.parent / target.partition("#")[0]).resolve().relative_to(ROOT).as_posix()
         return f"{match[1]}({path}{''.join(target.partition('#')[1:])})"
 
-    return re.sub(r"(\[[^\]]*\])\(([^)\s]+)\)", move, text)
+    return re.sub(r"(\[[^\]]*\])\(([^)\s]+)\)", move, SITE_ONLY.sub("", text))
 
 
 def code(text: str) -> str:
     "A code cell as a fenced block; nothing if the cell is hidden."
     lines = text.splitlines()
-    if any(re.match(r"#\|\s*(hide|default_exp)\b", line) for line in lines):
+    if any(re.match(r"#\|\s*(hide|default_exp|echo: false)\b", line) for line in lines):
         return ""
     body = "\n".join(line for line in lines if not line.startswith("#|")).strip()
     language, body = ("sh", body.partition("\n")[2]) if body.startswith("%%") else ("python", body)

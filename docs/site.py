@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs import generated
-from docs.contents import Section, Site, page_name, read_contents
+from docs.contents import Section, Site, page_name, read_contents, version
 from docs.execute import KEPT, NBS, ROOT, execute_all, executed_notebook
-from docs.glossary import read_glossary
+from docs.glossary import read_bibliography, read_glossary, with_anchors
 from docs.notebooks import Notebook, read_notebook
 from docs.pages import as_markdown, assets, page_imports, stage
 
 THEME = Path(__file__).parent / "theme"
 BUILD = ROOT / "build" / "docs"
 RENDERERS = ("furo", "myst-nb", "myst-parser", "sphinx", "sphinx-copybutton")
-GLOSSARY = "reference/glossary.ipynb"
+GLOSSARY, BIBLIOGRAPHY = "reference/glossary.ipynb", "reference/bibliography.ipynb"
 CELL_LINES = 10000  # MyST-NB reports line n of the i-th cell, from 1, as i * 10000 + n
 
 
@@ -57,6 +57,13 @@ def read_book(kept: Path = KEPT) -> Book:
     )
 
 
+def slowest(book: Book, count: int = 5) -> str:
+    "The notebooks that took longest when they were executed last; on no page, since it changes with the machine."
+    took = sorted(((n.executed["seconds"], n.name) for n in book.notebooks.values()), reverse=True)
+    listed = ", ".join(f"{name} {seconds:.0f} s" for seconds, name in took[:count])
+    return f"{sum(seconds for seconds, _ in took):.0f} s of execution in all; longest: {listed}"
+
+
 # Staging
 
 
@@ -70,10 +77,7 @@ def _write(path: Path, text: str) -> None:
 def fill_places(book: Book, text: str) -> str:
     "Markdown of a notebook with everything generated filled in."
     text = generated.start_buttons(text)
-    text = generated.fill_place(text, "lessons", lambda: generated.lesson_cards(book.lessons))
-    return generated.fill_place(
-        text, "timings", lambda: generated.timings_table(book.site, book.notebooks)
-    )
+    return generated.fill_place(text, "lessons", lambda: generated.lesson_cards(book.lessons))
 
 
 def root_toctrees(book: Book) -> str:
@@ -120,9 +124,11 @@ def stage_all(book: Book, target: Path) -> dict[str, list[int]]:
     for page in book.site.pages():
         notebook = book.notebooks[page.source]
         below = generated.below_title(page, notebook, book.site)
-        staged, origins[page.name] = stage(
-            page, notebook, book.site, below, lambda text: fill_places(book, text)
-        )
+
+        def fill(text, cited=page.source == BIBLIOGRAPHY):
+            return with_anchors(text) if cited else fill_places(book, text)
+
+        staged, origins[page.name] = stage(page, notebook, book.site, below, fill)
         if page.name == "index":
             staged["cells"].append(
                 {
@@ -163,6 +169,9 @@ def link_tables(book: Book) -> dict:
         "clfnb_imports": {name: page_imports(notebook) for name, notebook in pages.items()},
         "clfnb_terms": read_glossary(book.notebooks[GLOSSARY])
         if GLOSSARY in book.notebooks
+        else [],
+        "clfnb_entries": read_bibliography(book.notebooks[BIBLIOGRAPHY])
+        if BIBLIOGRAPHY in book.notebooks
         else [],
         "clfnb_sources": {page.name: f"nbs/{page.source}" for page in book.site.pages()},
         "clfnb_descriptions": {name: notebook.subtitle for name, notebook in pages.items()},
@@ -245,6 +254,8 @@ def finish(book: Book, target: Path) -> None:
         )
         if page.source.startswith(generated.TAKEN_ALONG):
             shutil.copy2(NBS / page.source, target / page.source)
+            copy = generated.colab_copy(json.loads((NBS / page.source).read_bytes()), version())
+            _write(target / generated.COLAB / page.source, json.dumps(copy, indent=1) + "\n")
     (target / "sitemap.xml").write_text(generated.sitemap(site, names), encoding="utf-8")
     (target / "robots.txt").write_text(
         f"User-agent: *\nAllow: /\nSitemap: {site.url}/sitemap.xml\n", encoding="utf-8"

@@ -186,10 +186,10 @@ def _assignments(node) -> list[tuple]:
 
 def _assigned(node, functions: dict, notes: dict[int, str]) -> list[Symbol]:
     "Constants, and methods that a class is given as `Class.method = _function`."
-    found = []
+    assigned = []
     for target, value in _assignments(node):
         if isinstance(target, ast.Name) and not target.id.startswith("_"):
-            found.append(Symbol(target.id, "data"))
+            assigned.append(Symbol(target.id, "data"))
         elif (
             isinstance(target, ast.Attribute)
             and isinstance(value, ast.Name)
@@ -197,13 +197,13 @@ def _assigned(node, functions: dict, notes: dict[int, str]) -> list[Symbol]:
             and not target.attr.startswith("_")
         ):
             symbol = read_function(functions[value.id], notes, _text(target))
-            found.append(Symbol(**{**symbol.__dict__, "kind": "method"}))
-    return found
+            assigned.append(Symbol(**{**symbol.__dict__, "kind": "method"}))
+    return assigned
 
 
 def read_symbols(source: str) -> list[Symbol]:
     "What an exported cell defines at its top level: public functions, classes, methods given to a class, and constants."
-    notes, found, body = comments(source), [], ast.parse(source).body
+    notes, symbols, body = comments(source), [], ast.parse(source).body
     functions = {
         node.name: node
         for node in body
@@ -214,28 +214,28 @@ def read_symbols(source: str) -> list[Symbol]:
             owner = _patched_class(node)
             if not node.name.startswith("_"):
                 symbol = read_function(node, notes, f"{owner}.{node.name}" if owner else "")
-                found.append(
+                symbols.append(
                     Symbol(**{**symbol.__dict__, "kind": "method" if owner else "function"})
                 )
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            found.append(read_class(node, notes))
+            symbols.append(read_class(node, notes))
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            found += _assigned(node, functions, notes)
-    return found
+            symbols += _assigned(node, functions, notes)
+    return symbols
 
 
 def lines_of(source: str) -> dict[str, tuple[int, int]]:
     "Name → first and last line in a module, for links to the source; a patched method is under `Class.method`."
-    found = {}
+    spans = {}
     for node in ast.parse(source).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             owner = "" if isinstance(node, ast.ClassDef) else _patched_class(node)
-            found[f"{owner}.{node.name}" if owner else node.name] = (node.lineno, node.end_lineno)
+            spans[f"{owner}.{node.name}" if owner else node.name] = (node.lineno, node.end_lineno)
             for child in node.body if isinstance(node, ast.ClassDef) else []:
                 if isinstance(child, ast.FunctionDef):
-                    found[f"{node.name}.{child.name}"] = (child.lineno, child.end_lineno)
+                    spans[f"{node.name}.{child.name}"] = (child.lineno, child.end_lineno)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             for target, value in _assignments(node):
-                lines = found.get(value.id) if isinstance(value, ast.Name) else None
-                found[_text(target)] = lines or (node.lineno, node.end_lineno)
-    return found
+                lines = spans.get(value.id) if isinstance(value, ast.Name) else None
+                spans[_text(target)] = lines or (node.lineno, node.end_lineno)
+    return spans

@@ -293,8 +293,11 @@ def clean_offences(path):
         if not cell.get("id") or cell["id"] in seen:
             found.append(f"cell {i}: id missing or used twice: {cell.get('id')}")
         seen.add(cell.get("id"))
-        if set(cell["metadata"]) - {"tags"}:
-            found.append(f"cell {i}: metadata {sorted(cell['metadata'])}, only tags are kept")
+        kept = {name: value for name, value in cell["metadata"].items() if name != "tags"}
+        if kept not in ({}, {"jupyter": {"source_hidden": True}}):
+            found.append(
+                f"cell {i}: metadata {sorted(kept)}, only tags and hidden imports are kept"
+            )
     return found
 
 
@@ -391,6 +394,13 @@ def _public_functions(tree):
                     yield f"{node.name}.{method.name}", method, 0 if static else 1
 
 
+def _arguments(function, skip):
+    """All parameters of a function, without `self` (skip=1)."""
+    positional = function.args.posonlyargs + function.args.args
+    collected = [a for a in (function.args.vararg, function.args.kwarg) if a]
+    return positional[skip:] + function.args.kwonlyargs + collected
+
+
 def docs_offences(path):
     """Public functions without a docstring, and parameters without a comment of their own."""
     text = path.read_text(encoding="utf-8")
@@ -403,19 +413,23 @@ def docs_offences(path):
     for name, function, skip in _public_functions(tree):
         if not ast.get_docstring(function) and function.name != "__init__":
             found.append(f"{name} has no docstring")
-        arguments = function.args.posonlyargs + function.args.args
-        arguments = (
-            arguments[skip:]
-            + function.args.kwonlyargs
-            + [a for a in (function.args.vararg, function.args.kwarg) if a]
-        )
-        bare = (
-            []
-            if _is_command(function)
-            else [a.arg for a in arguments if "#" not in lines[a.end_lineno - 1]]
-        )
-        if bare:
+        arguments = [] if _is_command(function) else _arguments(function, skip)
+        if bare := [a.arg for a in arguments if "#" not in lines[a.end_lineno - 1]]:
             found.append(f"{name}: no docment for {', '.join(bare)}")
+    return found
+
+
+def annotation_offences(path):
+    """Parameters of public functions without a type. `*options` and `**options` are passed on to
+    functions that have theirs.
+    """
+    found = []
+    for name, function, skip in _public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+        passed_on = (function.args.vararg, function.args.kwarg)
+        arguments = [] if _is_command(function) else _arguments(function, skip)
+        bare = [a.arg for a in arguments if a.annotation is None and a not in passed_on]
+        if bare:
+            found.append(f"{name}: no type for {', '.join(bare)}")
     return found
 
 

@@ -20,7 +20,7 @@ from clfnb.preprocessing.barcodes.markup import (
 )
 from clfnb.simulate.barcodes.photographs import Camera, simulate, take, write
 from clfnb.simulate.barcodes.trials import KINDS, trial
-from clfnb.tracks.barcodes.examples import load, images_in, read_photograph
+from clfnb.tracks.barcodes.examples import images_in, load, read_photograph
 from clfnb.tracks.barcodes.predictor import Predictor, code_rates
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"
@@ -181,10 +181,10 @@ def test_model_folders_of_barcodes(tmp_path):
     """Other shapes, NaN and a verdict without numbers are refused in one line with the file's name."""
     from safetensors.torch import load_file, save_file
 
-    from clfnb.models.shipped import shipped
+    from clfnb.models.shipped import shipped_weights
 
-    weights = load_file(shipped("barcode_lines") / "model.safetensors")
-    config = json.loads((shipped("barcode_lines") / "config.json").read_text())
+    weights = load_file(shipped_weights("barcode_lines") / "model.safetensors")
+    config = json.loads((shipped_weights("barcode_lines") / "config.json").read_text())
     config.pop("weights_sha256", None)
 
     def refused(match, weights=weights, **changes):
@@ -410,9 +410,9 @@ def test_markup_with_bad_rows_names_them(tmp_path):
 
 
 def test_wheel_has_the_weights():
-    from clfnb.models.shipped import shipped
+    from clfnb.models.shipped import shipped_weights
 
-    folder = shipped("barcode_lines")
+    folder = shipped_weights("barcode_lines")
     assert (folder / "model.safetensors").stat().st_size <= 4_000_000
     assert {"config.json", "README.md", "model.safetensors"} <= {
         path.name for path in folder.iterdir()

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import ndtr
+from scipy.special import ndtr, softmax
 
 from clfnb.cli import main
 from clfnb.evaluation.calibration import (
@@ -25,7 +25,6 @@ from clfnb.evaluation.calibration import (
     reliability_curve,
     reliability_diagram,
     smooth_ece,
-    softmax,
     verdict,
 )
 
@@ -34,8 +33,8 @@ def model(n, classes, boast=1.0, seed=0):
     """Probabilities that exaggerate by the factor `boast` in the logits, and labels that follow the honest ones."""
     rng = np.random.default_rng(seed)
     honest = rng.normal(0, 2, (n, classes))
-    y = (rng.random((n, 1)) > softmax(honest).cumsum(1)).sum(1).clip(max=classes - 1)
-    return softmax(boast * honest), y
+    y = (rng.random((n, 1)) > softmax(honest, axis=1).cumsum(1)).sum(1).clip(max=classes - 1)
+    return softmax(boast * honest, axis=1), y
 
 
 @pytest.mark.parametrize("norm", [1, 2, "max"])
@@ -76,8 +75,10 @@ def test_torchmetrics_debiased():
     torch = pytest.importorskip("torch")
     module = pytest.importorskip("torchmetrics.functional.classification.calibration_error")
     probs, y = model(5000, 6, 1.5)
-    stated, happened = probs.max(1), (probs.argmax(1) == y).astype(float)
-    found = module._ce_compute(torch.tensor(stated), torch.tensor(happened), 15, "l2", debias=True)
+    confidence, outcome = probs.max(1), (probs.argmax(1) == y).astype(float)
+    found = module._ce_compute(
+        torch.tensor(confidence), torch.tensor(outcome), 15, "l2", debias=True
+    )
     assert debiased_ece(probs, y) == pytest.approx(float(found), abs=1e-9)
 
 
@@ -101,7 +102,7 @@ def test_relplot(n, kind):
     """The authors' smooth error and bandwidth, to a millionth."""
     relplot = pytest.importorskip("relplot")
     rng = np.random.default_rng(n)
-    stated, gap = {
+    confidence, gap = {
         "uniform": (rng.uniform(0, 1, n), 0.0),
         "over": (rng.uniform(0.5, 1, n), 0.1),
         "high": (rng.beta(30, 1, n), 0.0),
@@ -110,9 +111,9 @@ def test_relplot(n, kind):
         "slight": (rng.uniform(0.5, 1, n), 0.01),
         "single": (rng.uniform(0.2, 1, n).astype(np.float32).astype(float), 0.02),
     }[kind]
-    y = (rng.random(n) < stated - gap).astype(int)
-    assert smooth_ece(stated, y, return_sigma=True) == pytest.approx(
-        relplot.smECE(stated, y.astype(float), return_width=True), abs=1e-6
+    y = (rng.random(n) < confidence - gap).astype(int)
+    assert smooth_ece(confidence, y, return_sigma=True) == pytest.approx(
+        relplot.smECE(confidence, y.astype(float), return_width=True), abs=1e-6
     )
 
 
@@ -120,11 +121,11 @@ def test_relplot_every_bandwidth():
     """Even grids, where their kernel lies half a step beside the middle, too."""
     theirs = pytest.importorskip("relplot.metrics").smooth_ece
     rng = np.random.default_rng(0)
-    stated = rng.uniform(0, 1, 3000)
-    y = rng.random(3000) < stated - 0.1
+    confidence = rng.uniform(0, 1, 3000)
+    y = rng.random(3000) < confidence - 0.1
     for sigma in np.array([2, 3, 5, 7, 8, 10, 12, 100, 500, 1024]) / 1024:
-        assert smooth_ece(stated, y, sigma=sigma) == pytest.approx(
-            theirs(stated, y.astype(float), sigma), abs=1e-6
+        assert smooth_ece(confidence, y, sigma=sigma) == pytest.approx(
+            theirs(confidence, y.astype(float), sigma), abs=1e-6
         )
 
 
@@ -155,13 +156,13 @@ def test_consistency_band_covers():
 def clustered(rng, groups, size, together):
     """A calibrated model whose answers in a group share their luck: a normal copula of that correlation."""
     group = np.repeat(np.arange(groups), size)
-    stated, shared, own = (
+    confidence, shared, own = (
         rng.uniform(0.5, 1, len(group)),
         rng.normal(size=groups),
         rng.normal(size=len(group)),
     )
     luck = ndtr(np.sqrt(together) * shared[group] + np.sqrt(1 - together) * own)
-    return np.stack([1 - stated, stated], 1), (luck < stated).astype(int), group
+    return np.stack([1 - confidence, confidence], 1), (luck < confidence).astype(int), group
 
 
 @pytest.mark.parametrize("groups, size, together", [(50, 8, 0.3), (40, 5, 1.0)])
@@ -179,12 +180,12 @@ def test_a_thousand_calibrated_clustered_sets(groups, size, together):
 def test_groups_do_not_hide_an_error():
     """Too much promised at the top, too little at the bottom: found with and without groups of four."""
     rng = np.random.default_rng(0)
-    stated, y = np.tile([0.9, 0.6], 2000), (rng.random(4000) < 0.75).astype(int)
-    two = np.stack([1 - stated, stated], 1)
+    confidence, y = np.tile([0.9, 0.6], 2000), (rng.random(4000) < 0.75).astype(int)
+    two = np.stack([1 - confidence, confidence], 1)
     for groups in (None, np.arange(4000) // 4):
         found = verdict(two, y, groups)
         assert found.answer == "over- and under-confident" and found.ece_p_value < 0.01
-    far = np.clip(stated + 0.08, 0, 1)  # and a mean that is off, by groups of forty
+    far = np.clip(confidence + 0.08, 0, 1)  # and a mean that is off, by groups of forty
     assert verdict(far, y, np.arange(4000) // 40).answer == "over-confident"
 
 
@@ -192,10 +193,10 @@ def test_groups_do_not_hide_an_error():
 def test_a_measure_keeps_its_interval(metric):
     """Given by itself, in a partial or in a lambda, a distance from a calibrated model has an interval from 0 on."""
     rng = np.random.default_rng(0)
-    stated = rng.uniform(0.55, 1, 300)
-    y = (rng.random(300) < stated).astype(int)
+    confidence = rng.uniform(0.55, 1, 300)
+    y = (rng.random(300) < confidence).astype(int)
     found = [
-        metric_interval(way, stated, y, draws=200)
+        metric_interval(way, confidence, y, draws=200)
         for way in (metric, partial(metric), lambda p, y: metric(p, y))
     ]
     assert found[0] == found[1] and found[2] == pytest.approx(found[0], abs=0.02)
@@ -208,24 +209,24 @@ def test_intervals_cover(metric, gap):
     """Of 200 studies with a thousand examples and a known error, 95 of 100 intervals hold it; 3 standard errors allowed."""
     rng, held = np.random.default_rng(7), 0
     for study in range(200):
-        stated = rng.uniform(0.55, 1, 1000)
-        y = (rng.random(1000) < stated - gap).astype(int)
-        _, low, high = metric_interval(metric, stated, y, draws=200, seed=study)
+        confidence = rng.uniform(0.55, 1, 1000)
+        y = (rng.random(1000) < confidence - gap).astype(int)
+        _, low, high = metric_interval(metric, confidence, y, draws=200, seed=study)
         held += low <= gap <= high
     assert held / 200 > 0.904
 
 
 def test_one_event_everywhere():
     """Of (n,) probabilities verdict, table, curve and error speak of class 1."""
-    stated, y = np.full(1000, 0.1), (np.arange(1000) < 200).astype(int)
-    said, table = verdict(stated, y), calibration_table(stated, y, draws=50)
-    curve = reliability_curve(stated, y, draws=50)
+    confidence, y = np.full(1000, 0.1), (np.arange(1000) < 200).astype(int)
+    said, table = verdict(confidence, y), calibration_table(confidence, y, draws=50)
+    curve = reliability_curve(confidence, y, draws=50)
     assert said.answer == "under-confident" and said.event == "class 1"
     assert said.gap == pytest.approx(curve.gap) == pytest.approx(table.value["accuracy gap"])
     assert said.ece == pytest.approx(curve.ece.value) == pytest.approx(table.value["ECE"])
     names = [
         text.get_text()
-        for text in reliability_diagram(stated, y, draws=50).get_legend().get_texts()
+        for text in reliability_diagram(confidence, y, draws=50).get_legend().get_texts()
     ]
     assert "under-confident" in names and "over-confident" not in names
 
@@ -258,9 +259,9 @@ def test_intervals_cover_where_gaps_are_as_large_as_their_noise(t):
     gaps = np.histogram(large, edges, weights=t * (large - 0.45))[0]
     true = np.abs(gaps).sum() / len(large)
     for study in range(150):
-        stated = rng.uniform(0.5, 1, 1000)
-        y = (rng.random(1000) < stated - t * (stated - 0.45)).astype(int)
-        _, low, high = metric_interval(ece, stated, y, draws=150, seed=study)
+        confidence = rng.uniform(0.5, 1, 1000)
+        y = (rng.random(1000) < confidence - t * (confidence - 0.45)).astype(int)
+        _, low, high = metric_interval(ece, confidence, y, draws=150, seed=study)
         held, low_missed = held + (low <= true <= high), low_missed + (true < low)
     assert held / 150 > 0.9 and low_missed / 150 < 0.06
 
@@ -306,13 +307,15 @@ def test_weights_against_netcal_and_scikit_learn():
 
 
 def test_curves_of_another_event_do_not_share_axes():
-    stated, y = np.full(100, 0.3), np.arange(100) % 2
-    ax = reliability_diagram(stated, y, draws=20)
-    reliability_diagram(stated, y, draws=20, ax=ax)
+    confidence, y = np.full(100, 0.3), np.arange(100) % 2
+    ax = reliability_diagram(confidence, y, draws=20)
+    reliability_diagram(confidence, y, draws=20, ax=ax)
     with pytest.raises(ValueError, match="expected the same event for all curves"):
-        reliability_diagram(np.stack([1 - stated, stated], 1), y, draws=20, ax=ax)
+        reliability_diagram(np.stack([1 - confidence, confidence], 1), y, draws=20, ax=ax)
     with pytest.raises(ValueError, match="expected the same event for all curves"):
-        reliability_diagram({"a": stated, "b": np.stack([1 - stated, stated], 1)}, y, draws=20)
+        reliability_diagram(
+            {"a": confidence, "b": np.stack([1 - confidence, confidence], 1)}, y, draws=20
+        )
 
 
 @pytest.mark.parametrize("form", ["probabilities", "logits", "one column", "parquet"])
@@ -321,9 +324,11 @@ def test_calibrate_command(form, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 1.5, (600, 3))
-    y = (rng.random((600, 1)) > softmax(honest).cumsum(1)).sum(1).clip(max=2)
+    y = (rng.random((600, 1)) > softmax(honest, axis=1).cumsum(1)).sum(1).clip(max=2)
     names = ["NA", "None", "diatom"]
-    table = prediction_table(softmax(2 * honest), y, names, group=np.arange(600) // 2, depth=1)
+    table = prediction_table(
+        softmax(2 * honest, axis=1), y, names, group=np.arange(600) // 2, depth=1
+    )
     if form == "logits":
         table = table.drop(columns=[f"p_{name}" for name in names])
         table = table.assign(**{f"logit_{name}": 2 * honest[:, k] for k, name in enumerate(names)})
@@ -335,7 +340,9 @@ def test_calibrate_command(form, tmp_path, capsys, monkeypatch):
     assert main(["calibrate", str(file), "--draws", "30"]) == 0
     said = capsys.readouterr().out
     assert "note: columns that are not used: depth" in said
-    assert "no column split: each fifth is judged" in said and "600 examples in 300 groups" in said
+    assert (
+        "no column split: each fifth is evaluated" in said and "600 examples in 300 groups" in said
+    )
     assert ("the event is the class 'NA'" in said) == (form == "one column")
     made = tmp_path / "mine-calibration"
     assert sorted(path.name for path in made.iterdir()) == [
@@ -345,21 +352,47 @@ def test_calibrate_command(form, tmp_path, capsys, monkeypatch):
     assert len(back.y) == 600 and set(back.names) >= {"NA"}
     if form != "one column":
         assert back.names == names and "over-confident" in said
-        assert ece(back.probs, back.y) < 0.6 * ece(softmax(2 * honest), y)
+        assert ece(back.probs, back.y) < 0.6 * ece(softmax(2 * honest, axis=1), y)
 
 
 def test_calibrate_command_refuses(tmp_path, capsys):
+    """Every message names the file, and the row as it is counted there, from 1 below the header."""
     table = pd.DataFrame({"label": ["a", "b"] * 20, "p_a": 0.4, "p_b": 0.6, "group": [None] * 40})
-    for change, said in (
-        ({}, "groups, row 0: expected a group"),
-        ({"p_a": 3.0}, "apply softmax if these are logits"),
-        ({"group": 1}, "expected at least 10 groups"),
-        ({"group": range(40), "weight": -1}, "weights, row 0: expected a number of at least 0"),
-    ):
+    whole, gap = {"group": range(40)}, {"label": [None, *["a", "b"] * 19, "a"]}
+    for change, option, said in (
+        ({}, [], "a.csv, row 1: column 'group': expected a group, found none (40 of 40 are missing)"),
+        ({**gap}, [], "a.csv, row 2: column 'group': expected a group"),
+        ({"p_a": 3.0}, [], "a.csv, row 1: expected a sum of 1, found 3.6 in 3, 0.6 (40 such rows); apply"),
+        ({"p_a": [0.4] * 39 + ["x"]}, [], "a.csv, row 40: expected a number in 'p_a', found 'x'"),
+        ({"group": 1}, [], "a.csv: expected at least 10 groups for 5 folds, found 1"),
+        ({**whole, "weight": -1}, [], "a.csv, row 1: column 'weight': expected a number of at least"),
+        ({**whole}, ["--logits"], "a.csv: expected logits, found probabilities"),
+        ({**whole, "label": "b"}, [], "a.csv: expected labels of at least two classes, found only 'b'"),
+    ):  # fmt: skip
         table.assign(**change).to_csv(tmp_path / "a.csv", index=False)
-        assert main(["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out")]) == 1
-        assert said in capsys.readouterr().err
+        call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), *option]
+        assert main(call) == 1
+        message = capsys.readouterr().err
+        assert said in message and "np." not in message
         assert not (tmp_path / "out").exists()
+
+
+def test_calibrate_command_keeps_what_is_there(tmp_path, capsys):
+    """An earlier calibration is replaced only on request, and nothing is computed before."""
+    table = pd.DataFrame({"label": ["1.0", "0.0"] * 20, "p_1": 0.4})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), "--draws", "20"]
+    assert main(call) == 0
+    assert "the event is the class '1'" in capsys.readouterr().out
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "a.csv").write_text("no table")
+    assert main(call) == 1
+    said = capsys.readouterr().err
+    assert "diagram.png: is there already" in said and "--force" in said
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    table.assign(p_1=0.6).to_csv(tmp_path / "a.csv", index=False)
+    assert main([*call, "--force"]) == 0
+    assert (tmp_path / "out" / "table.csv").read_bytes() != before["table.csv"]
 
 
 def test_light_to_import():

@@ -1,4 +1,4 @@
-"""Chest X-rays where a notebook cannot look: other people's figures as oracles, DICOM from a real scanner, bad files, the installed command, and real images if they are there.
+"""Chest X-rays beyond the notebooks: independent implementations as oracles, DICOM from a real scanner, bad files, the installed command, and real images where available.
 
 Tests with real data need CLFNB_DATA/chest_xray or CLFNB_DATA/pneumoniamnist; DICOM files come from pydicom-data.
 """
@@ -18,8 +18,8 @@ from clfnb.evaluation.comparison import compare_auc, delong
 from clfnb.preprocessing.radiographs import UnreadableRadiograph, read_dicom, read_radiograph
 from clfnb.registry import track
 from clfnb.simulate.chest_xray.folder import write
-from clfnb.tracks.chest_xray.examples import load, squares_of
-from clfnb.tracks.chest_xray.parts import block_folds, patient_folds, with_names
+from clfnb.tracks.chest_xray.examples import load, load_squares
+from clfnb.tracks.chest_xray.splits import add_patients, block_folds, patient_folds
 
 DATA = Path(os.environ.get("CLFNB_DATA", ""))
 KERMANY, MEDMNIST = DATA / "chest_xray", DATA / "pneumoniamnist"
@@ -41,8 +41,8 @@ def dicom_file(name):
 @pytest.fixture(scope="module")
 def chests(tmp_path_factory):
     "A simulated folder in the real layout, and the cache of its images."
-    place = tmp_path_factory.mktemp("chests")
-    return write(place / "data", images=120, test=40, size=64), place / "cache"
+    folder = tmp_path_factory.mktemp("chests")
+    return write(folder / "data", images=120, test=40, size=64), folder / "cache"
 
 
 def test_the_track_keeps_the_contract():
@@ -200,6 +200,25 @@ def test_bad_images_are_named(tmp_path, make, message):
     assert "bad.png" in str(caught.value)
 
 
+@pytest.mark.parametrize("side", [1, 3, 15])
+def test_an_image_of_a_few_pixels_is_refused(tmp_path, side):
+    "In every format: a network would otherwise answer for interpolated pixels."
+    values = np.full((side, 40), 100, np.uint8)
+    for name in ("a.png", "a.tif", "a.jpg"):
+        cv2.imwrite(str(tmp_path / name), values)
+        with pytest.raises(UnreadableRadiograph, match=f"{name}: 40 × {side} pixels, expected"):
+            read_radiograph(tmp_path / name)
+    np.savez(tmp_path / "a.npz", test_images=values[None], test_labels=[[1]])
+    with pytest.raises(ValueError, match=f"a.npz: test: 40 × {side} pixels, expected"):
+        load(tmp_path / "a.npz")
+
+
+def test_a_dicom_of_a_few_pixels_is_refused(tmp_path):
+    pytest.importorskip("pydicom")
+    with pytest.raises(UnreadableRadiograph, match="dot.dcm: 1 × 1 pixels, expected at least"):
+        read_radiograph(dicom_of(tmp_path / "dot.dcm", np.zeros((1, 1))))
+
+
 def test_grey_of_any_depth_and_packing_reads_alike(tmp_path):
     grey = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (150, 1))
     files = {
@@ -226,7 +245,7 @@ def test_layouts_that_cannot_be_are_refused(tmp_path):
         load(tmp_path / "nowhere", cache_dir=tmp_path)
 
 
-def test_a_table_of_ones_own(tmp_path):
+def test_a_table_of_your_own(tmp_path):
     for name in "abcd":
         cv2.imwrite(
             str(tmp_path / f"{name}.png"), np.full((20, 20), 10 * ord(name) % 250, np.uint8)
@@ -239,7 +258,7 @@ def test_a_table_of_ones_own(tmp_path):
         table.group.tolist() == ["P1", "P1", "P2", "P3"]
         and table.attrs["errors"][0].count("lost.png") == 1
     )
-    assert table.code.tolist() == [0, 1, 1, 0] and squares_of(table).shape == (4, 16, 16)
+    assert table.code.tolist() == [0, 1, 1, 0] and load_squares(table).shape == (4, 16, 16)
 
 
 def test_an_unpacked_archive_is_found_inside_its_folder(tmp_path):
@@ -262,16 +281,16 @@ def test_an_unpacked_archive_is_found_inside_its_folder(tmp_path):
     assert set(table.group) == {"v3-7", "IM-115", "v3-9"}
 
 
-def test_an_empty_part_of_an_npz_is_an_error_that_is_told(tmp_path):
+def test_an_empty_split_of_an_npz_is_an_error_that_is_told(tmp_path):
     some, rng = tmp_path / "some.npz", np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 28, 28)).astype(np.uint8)
     empty = {"test_images": images[:0], "test_labels": np.zeros((0, 1), int)}
     np.savez(some, train_images=images, train_labels=np.array([[0], [1], [0], [1]]), **empty)
     table = load(some)
-    assert len(table) == 4 and "the part test has no image" in table.attrs["errors"][0]
+    assert len(table) == 4 and "the split test has no image" in table.attrs["errors"][0]
     np.savez(some, **empty)
     done = command("predict", "chest_xray", some, "--device", "cpu", "--csv", tmp_path / "out.csv")
-    assert done.returncode == 1 and "the part test has no image" in done.stderr
+    assert done.returncode == 1 and "the split test has no image" in done.stderr
 
 
 def test_blocks_and_folds_keep_patients_whole(chests):
@@ -298,22 +317,24 @@ def command(*words, **environment):
 
 @pytest.fixture(scope="module")
 def shipped_answers(chests, tmp_path_factory):
-    "What the installed command says with its own weights about drawn chests, a broken file and noise."
+    "The output of the installed command with the shipped weights for simulated chests, noise, a single pixel and a broken file."
     folder, _ = chests
-    place = tmp_path_factory.mktemp("mixed")
+    mixed = tmp_path_factory.mktemp("mixed")
     for path in sorted((folder / "test").rglob("*.jpeg"))[:4]:
-        (place / path.name).write_bytes(path.read_bytes())
+        (mixed / path.name).write_bytes(path.read_bytes())
     cv2.imwrite(
-        str(place / "noise.png"), np.random.default_rng(0).integers(0, 256, (224, 224), np.uint8)
+        str(mixed / "noise.png"), np.random.default_rng(0).integers(0, 256, (224, 224), np.uint8)
     )
-    (place / "broken.jpeg").write_bytes(b"no image")
-    done = command("predict", "chest_xray", place, "--device", "cpu", "--csv", place / "out.csv")
-    return done, pd.read_csv(place / "out.csv")
+    (mixed / "broken.jpeg").write_bytes(b"no image")
+    cv2.imwrite(str(mixed / "dot.png"), np.zeros((1, 1), np.uint8))
+    done = command("predict", "chest_xray", mixed, "--device", "cpu", "--csv", mixed / "out.csv")
+    return done, pd.read_csv(mixed / "out.csv")
 
 
 def test_shipped_weights_answer_out_of_the_box(shipped_answers):
     done, table = shipped_answers
-    assert done.returncode == 1 and "broken.jpeg" in done.stderr  # one file was left out
+    assert done.returncode == 1 and "broken.jpeg" in done.stderr  # two files are left out
+    assert "dot.png: 1 × 1 pixels, expected at least 16 × 16" in done.stderr
     assert "Not a medical device" in done.stderr and table.not_a_medical_device.all()
     assert list(table)[:3] == ["path", "probability", "class"] and len(table) == 5
     assert table.probability.between(0, 1).all() and set(table["class"]) <= {
@@ -352,7 +373,7 @@ def test_a_run_trains_and_its_model_predicts(chests, tmp_path):
     table = load(folder, size=64, cache_dir=tmp_path / "cache")
     np.savez(
         tmp_path / "test.npz",
-        test_images=squares_of(table)[:6],
+        test_images=load_squares(table)[:6],
         test_labels=table.code.to_numpy()[:6],
     )
     done = command(
@@ -386,7 +407,7 @@ def test_real_thumbnails_find_their_files(tmp_path):
     "A sample of PneumoniaMNIST among all large images: nearly all found, and with the right class."
     named = load(KERMANY, size=96, cache_dir=tmp_path)
     small = load(MEDMNIST).sample(150, random_state=0).reset_index(drop=True)
-    table, share = with_names(small, squares_of(small), named, squares_of(named))
+    table, share = add_patients(small, load_squares(small), named, load_squares(named))
     assert share > 0.9
     found = table[table.number >= 0]
     kind = np.where(found.series.isin(["bacteria", "virus"]), "PNEUMONIA", "NORMAL")
@@ -400,5 +421,5 @@ def test_shipped_weights_know_real_images():
     from clfnb.tracks.chest_xray.predictor import Predictor
 
     table = load(KERMANY).groupby("code").sample(40, random_state=0).reset_index(drop=True)
-    p, unknown = Predictor.load().answers(squares_of(table))
+    p, unknown = Predictor.load().score_images(load_squares(table))
     assert auc_interval(table.code, p)[0] > 0.97 and np.median(unknown) < 0.8

@@ -19,8 +19,8 @@ import wfdb
 
 import clfnb as clfnb_package
 from clfnb.cli import main
-from clfnb.console import end_prediction
-from clfnb.runs.plan import lesson_from, plan_run
+from clfnb.console import finish_prediction
+from clfnb.runs.plan import plan_run, read_lesson
 
 POSIX = os.name == "posix"
 COMMAND = [sys.executable, "-c", "import sys; from clfnb.cli import main; sys.exit(main())"]
@@ -348,6 +348,16 @@ def test_doctor_names_what_mends(course, clfnb, monkeypatch):
     monkeypatch.setenv("CLFNB_WORKERS", "several")
     code, out, _ = clfnb("doctor")
     assert code == 1 and "CLFNB_WORKERS" in out
+    code, _, error = clfnb("doctor", "--report", course / "none" / "report.md")
+    assert code == 2 and f"no such folder: {course / 'none'}" in one_line(error)
+    assert not (course / "none").exists()
+
+
+def test_run_and_sweep_explain_parameters_alike(clfnb):
+    helps = [" ".join(clfnb(word, "--help")[1].split()) for word in ("run", "sweep")]
+    for text in helps:
+        assert "A parameter and one value in YAML: lists, null, quotes; repeatable." in text
+        assert "A parameter and its value" in text
 
 
 def test_simulated_data_are_made_once(course, clfnb):
@@ -400,7 +410,7 @@ def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatc
     from clfnb.tracks.ecg import delineator as ecg
 
     monkeypatch.setattr(ecg.Predictor, "load", lambda *_: Fake())
-    monkeypatch.setattr(record, "model_of", lambda run, track: course)
+    monkeypatch.setattr(record, "find_model", lambda run, track: course)
     place = course / "records"
     place.mkdir()
     for name in ("a", "c"):
@@ -440,19 +450,6 @@ def test_python_m_is_the_command():
     )
     done = subprocess.run([sys.executable, "-m", "clfnb", "--version"], capture_output=True)
     assert done.returncode == 0 and done.stdout.startswith(b"clfnb")
-
-
-@pytest.mark.skipif(not POSIX, reason="SIGTERM is sent as a signal, which Windows has no equal of")
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143)])
-def test_a_signal_gives_its_exit_code(course, number, code):
-    words = [*COMMAND, "run", "tiny", "-p", "wait=60"]
-    job = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and not list((course / "runs").rglob("began")):
-        time.sleep(0.2)
-    job.send_signal(number)
-    _, error = job.communicate(timeout=40)
-    assert job.returncode == code and error.rstrip().endswith("Stopped."), error
 
 
 @pytest.mark.skipif(not POSIX, reason="a pipe is closed at its reading end")
@@ -535,7 +532,7 @@ def test_every_listing_as_json(course, clfnb):
         (["lessons"], "name"),
         (["runs"], "run"),
         (["data", "list"], "here"),
-        (["doctor"], "what"),
+        (["doctor"], "name"),
     ):
         code, out, _ = clfnb(*words, "--json")
         assert code in (0, 1) and json.loads(out)[0][key] != "", words
@@ -581,7 +578,7 @@ def test_the_home_folder_in_data(course, clfnb, monkeypatch):
     monkeypatch.setenv("HOME", str(course))
     monkeypatch.setenv("USERPROFILE", str(course))
     (course / "mine").mkdir()
-    plan = plan_run(lesson_from(course / "nbs" / "lessons" / "01_tiny.ipynb"), {"data": "~/mine"})
+    plan = plan_run(read_lesson(course / "nbs" / "lessons" / "01_tiny.ipynb"), {"data": "~/mine"})
     assert plan.values["data"] == str(course / "mine")
 
 
@@ -622,11 +619,11 @@ def test_names_in_tables_of_answers(tmp_path, clfnb, capsys):
 
     names = ["=SUM(A1)", "+1+2", "@x", "-a", "caf\udce9", "\x1b[2J", "price_$5", "<b>", "-5"]
     table = pd.DataFrame({"path": names, "probability": 0.5})
-    end_prediction(table, ["a\x1b[2J.png: broken"], str(tmp_path / "t.csv"), "rows")
+    finish_prediction(table, ["a\x1b[2J.png: broken"], str(tmp_path / "t.csv"), "rows")
     out, error = capsys.readouterr()
     assert "\x1b" not in out + error
     read = pd.read_csv(tmp_path / "t.csv", dtype=str).path.tolist()
     assert read[:4] == ["'=SUM(A1)", "'+1+2", "'@x", "'-a"]
     assert read[4:] == [r"caf\xe9", r"\x1b[2J", "price_$5", "<b>", "-5"]
-    end_prediction(table, [], None, "rows")
+    finish_prediction(table, [], None, "rows")
     assert "\x1b" not in capsys.readouterr().out

@@ -1,5 +1,6 @@
 "The builder without a browser: what it refuses and how it says so, what it executes again, what it reads from code."
 
+import importlib
 import json
 import os
 import re
@@ -7,15 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from docs import execute, notebooks, pages, symbols  # noqa: E402
-from docs.contents import page_name, read_contents, slug  # noqa: E402
-from docs.glossary import read_glossary  # noqa: E402
+from docs import execute, generated, notebooks, pages, symbols  # noqa: E402
+from docs.contents import page_name, read_contents, slug, version  # noqa: E402
+from docs.glossary import read_bibliography, read_glossary  # noqa: E402
 
 LESSONS = sorted((ROOT / "nbs" / "lessons").glob("[0-9]*.ipynb"))
 
@@ -32,6 +34,14 @@ def write_notebook(path, *cells, front=None):
         encoding="utf-8",
     )
     return path
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    "Sphinx's part of the builder, which Sphinx finds in docs/theme."
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(ROOT / "docs" / "theme")
+    return importlib.import_module("extension")
 
 
 # What is refused
@@ -161,7 +171,11 @@ def test_a_notebook_depends_on_the_modules_that_it_leads_to():
     assert "clfnb/cli.py" not in found
     simulators = [ROOT / "clfnb" / "simulate" / "ecg" / f"{name}.py" for name in ("records", "model")]  # fmt: skip
     assert set(simulators) <= set(execute.dependencies(LESSONS[0]))  # `resolve` reads the registry
-    assert execute.dependencies(ROOT / "nbs" / "reference" / "glossary.ipynb") == []
+    reference = ROOT / "nbs" / "reference"
+    assert execute.dependencies(reference / "glossary.ipynb") == []
+    card = execute.dependencies(reference / "model_ecg.ipynb")
+    weights = ROOT / "clfnb" / "weights" / "ecg" / "model.safetensors"
+    assert {weights, reference / "results.ipynb"} <= set(card)
     assert LESSONS[0] in execute.dependencies(ROOT / "nbs" / "lib" / "cli.ipynb")
 
 
@@ -205,6 +219,17 @@ def test_publishing_replaces_the_whole_folder(tmp_path):
         "new.html",
         "new.html",
     ]
+
+
+def test_the_longest_notebooks_are_named():
+    from docs import site
+
+    book = site.Book(None, {})
+    for name, seconds in (("a.ipynb", 3.2), ("b.ipynb", 60.0), ("c.ipynb", 1.0)):
+        executed = {"seconds": seconds}
+        book.notebooks[name] = notebooks.Notebook(name, [], "", "", {}, executed=executed)
+    said = site.slowest(book, 2)
+    assert said == "64 s of execution in all; longest: b.ipynb 60 s, a.ipynb 3 s"
 
 
 def test_sphinx_warnings_name_the_notebook_and_its_cell(tmp_path):
@@ -266,6 +291,113 @@ def test_symbols_are_read_without_importing_them():
         symbols.lines_of(CODE)["Trainer.fit"] == (10, 10)
         and symbols.lines_of(CODE)["Row.grow"] == symbols.lines_of(CODE)["_grow"]
     )
+
+
+def test_parameters_are_shown_in_two_groups():
+    text = "# fmt: off\ndata: str = ''  # a folder\n# all parameters\nseed: int = 0  # 0..9"
+    cell = notebooks.Cell(3, "code", text, tags=("parameters",))
+    shown = pages.code_cells(cell, "Parameters", "")
+    assert [part["source"] for part in shown] == [
+        "data: str = ''  # a folder",
+        "seed: int = 0  # 0..9",
+    ]
+    assert shown[1]["metadata"]["mystnb"]["code_prompt_show"] == "All parameters"
+    cell.source = "# fmt: off\nseed: int = 0  # 0..9"
+    assert [part["source"] for part in pages.code_cells(cell, "", "")] == ["seed: int = 0  # 0..9"]
+
+
+def test_a_diagram_is_called_by_its_heading_and_its_text_survives():
+    text = 'Why:\n\n```mermaid\nflowchart LR\n    A["x<br>y"] --> B\n\n    B --> C\n```\n\n```sh\nls\n```'
+    drawn = pages.diagrams(text, "The `loop`")
+    assert drawn.startswith('Why:\n\n<pre class="mermaid">flowchart LR\n    accTitle: The loop\n')
+    assert (
+        "A[&quot;x&lt;br&gt;y&quot;] --&gt; B\n\n    B --&gt; C</pre>" in drawn and "```sh" in drawn
+    )
+    named = pages.diagrams("```mermaid\nflowchart LR\n  accTitle: Mine\n  A\n```", "H")
+    assert named.count("accTitle") == 1 and "accTitle: Mine" in named
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)
+def test_the_copy_for_colab_installs_its_release_first(path):
+    lesson = json.loads(path.read_text("utf-8"))
+    copy = generated.colab_copy(lesson, version())
+    nbformat.validate(copy)
+    assert f'%pip install -q "clfnb=={version()}"' in "".join(copy["cells"][0]["source"])
+    assert copy["cells"][1:] == [cell for cell in lesson["cells"] if cell["cell_type"] != "raw"]
+    assert lesson["cells"][0]["cell_type"] == "raw"  # the lesson itself stays as it was
+
+
+SIDEBAR = """<p class="caption" role="heading"><span class="caption-text">Library</span></p>
+<ul>
+<li class="toctree-l1"><a class="reference internal" href="library.html">Overview</a></li>
+<li class="toctree-l1"><a class="reference internal" href="library/data.html">Data</a><ul>
+<li class="toctree-l2"><a class="reference internal" href="lib/data/cards.html">cards</a></li>
+</ul>
+</li>
+</ul>"""
+
+
+def test_the_sidebar_of_a_page_is_made_from_that_of_another(extension):
+    includes = {"index": ["library", "library/data"], "library/data": ["lib/data/cards"]}
+    parents = extension.parents_of(includes)
+    assert parents == {"lib/data/cards": "library/data"}
+    tree = extension.tree_for(SIDEBAR, "lib/data/cards", parents)
+    own = '<li class="toctree-l2 current"><a class="current reference internal" href="#">cards'
+    above = '<li class="toctree-l1 current"><a class="reference internal" href="../../library/data.html">Data'
+    other = (
+        '<li class="toctree-l1"><a class="reference internal" href="../../library.html">Overview'
+    )
+    assert own in tree and above in tree and other in tree
+    assert extension.tree_for(SIDEBAR, "404", parents) == SIDEBAR
+
+
+def bibliography():
+    path = ROOT / "nbs" / "reference" / "bibliography.ipynb"
+    return read_bibliography(notebooks.read_notebook(path, "reference/bibliography.ipynb"))
+
+
+def test_citations_are_recognised_however_they_are_written(extension):
+    keys = (("Guo", "2017"), ("Sun", "2014"), ("Martínez", "2004"), ("Ibrahim", "2016"))
+    pattern = extension.citation_pattern(keys)
+    text = "Guo (2017), Sun and Xu 2014; Martinez 2004, Ibrahim et al. (2016, page 3), McGuo 2017, Guo 20178"
+    found = [match[0] for match in pattern.finditer(text)]
+    assert found == ["Guo (2017", "Sun and Xu 2014", "Martinez 2004", "Ibrahim et al. (2016"]
+
+
+def test_what_the_pages_cite_is_in_the_bibliography(extension):
+    pattern = extension.citation_pattern(tuple((name, year) for name, year, _, _ in bibliography()))
+    cited = re.compile(
+        r"[A-ZÉŁ][\w'’-]+(?: et al\.|(?:, [A-Z][\w-]+)*,? and [A-Z][\w'-]+)? \(?(?:19|20)\d\d\b"
+    )
+    lacking = set()
+    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        if path.name == "bibliography.ipynb":
+            continue
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            prose = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+            places = [match.span() for match in pattern.finditer(prose)]
+            for match in cited.finditer(prose):
+                if not any(start < match.end() and match.start() < end for start, end in places):
+                    lacking.add(match[0])
+    assert lacking <= {"Bowl 2015"}
+
+
+def test_each_entry_can_be_found():
+    entries = bibliography()
+    books = {
+        "Abramowitz",
+        "Förstner",
+        "Goodman",
+        "Hays",
+        "Huber",
+        "Kish",
+        "Mani",
+        "Jordan",
+        "Okabe",
+    }
+    assert {
+        name for name, _, _, text in entries if not re.search(r"doi 10\.|arXiv \d", text)
+    } == books
 
 
 def test_addresses_are_those_of_quarto():

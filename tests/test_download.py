@@ -467,7 +467,7 @@ def test_simulated_data_are_written_once_and_whole(tmp_path, monkeypatch):
     monkeypatch.setenv("CLFNB_CACHE", str(tmp_path))
     few = {"records": 2, "seconds": 20}
     folder = catalog.resolve("simulated", "ecg", seed=3, **few)
-    assert catalog.lacking(catalog.DATASETS["qtdb"], folder) == []
+    assert catalog.missing_files(catalog.DATASETS["qtdb"], folder) == []
     assert folder.parent == tmp_path / "simulated" and [
         path.name for path in folder.parent.iterdir()
     ] == [folder.name]

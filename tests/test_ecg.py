@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clfnb.models.shipped import shipped
+from clfnb.models.shipped import shipped_weights
 from clfnb.simulate.ecg.varied import simulate_rhythm
 from clfnb.tracks.ecg.delineator import CONTEXT_S, Predictor
 
@@ -29,7 +29,7 @@ def found_share(found, true, samples=10):
 
 
 def test_the_weights_are_small_and_their_card_names_the_data():
-    folder = shipped("ecg")
+    folder = shipped_weights("ecg")
     assert (folder / "model.safetensors").stat().st_size < 3e6
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "QT Database" in card and "ODC-By" in card and "not a medical device" in card

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from clfnb.cli import main
 from clfnb.data.images.augment import ImageInput
 from clfnb.data.images.cache import load_images
-from clfnb.data.images.datasets import NaturalData, SizeBatches, SquareData, loader
+from clfnb.data.images.datasets import NativeSizeDataset, SizeBatchSampler, SquareDataset, loader
 from clfnb.data.images.duplicates import near_identical
 from clfnb.data.images.files import class_table
 from clfnb.data.splits import LeakError, check
@@ -32,13 +32,13 @@ from clfnb.models.convolutional import ResidualNet
 from clfnb.models.pretrained import Transfer
 from clfnb.preprocessing.images import crop_or_pad, fit, read_image
 from clfnb.simulate.plankton.folder import write
-from clfnb.tracks.plankton.examples import parts, read_examples
+from clfnb.tracks.plankton.examples import assign_splits, read_examples
 from clfnb.tracks.plankton.network import Predictor, build_model, model_config
 from clfnb.tracks.plankton.transfer import train_two_phases
 from clfnb.training.checkpoints import save_model
 from clfnb.training.trainer import Trainer
-from clfnb.vision.recipe import fit_stages, read_plan
-from clfnb.vision.views import embeddings_of, logits_of
+from clfnb.vision.recipe import fit_stages, parse_plan
+from clfnb.vision.views import predict_embeddings, predict_logits
 
 DATA = Path(os.environ.get("CLFNB_DATA", "")) / "plankton"
 WEIGHTS = Path(os.environ.get("CLFNB_WEIGHTS", "")) / "squeezenet1_1_imagenet.npz"
@@ -72,7 +72,7 @@ def test_a_linear_model_on_thumbnails_stays_below_70_percent(tmp_path):
         cv2.resize(images.images[i], (8, 8), interpolation=cv2.INTER_AREA).ravel() / 255
         for i in range(len(images))
     ]
-    part, y = parts(images, {"train": 0.7, "test": 0.3}), images.table.code.to_numpy()
+    part, y = assign_splits(images, {"train": 0.7, "test": 0.3}), images.table.code.to_numpy()
     x, train = np.array(small), part == "train"
     scores = []
     for c in (0.01, 0.1, 1.0):
@@ -112,7 +112,7 @@ def test_two_files_of_one_image_stay_on_one_side(tmp_path, folder):
         by_file[f"copepod/{path.name}"] == by_file[f"egg/twin_{path.name}"] for path in first
     )
     for seed in range(5):
-        part = pd.Series(parts(found, seed=seed), index=found.table.file)
+        part = pd.Series(assign_splits(found, seed=seed), index=found.table.file)
         assert all(part[f"copepod/{path.name}"] == part[f"egg/twin_{path.name}"] for path in first)
     apart = np.where(found.table.file.str.contains("twin"), "test", "train")
     with pytest.raises(LeakError):
@@ -121,7 +121,7 @@ def test_two_files_of_one_image_stay_on_one_side(tmp_path, folder):
 
 def test_every_class_stands_in_every_part(examples):
     counts = pd.crosstab(
-        examples.table.label, parts(examples, {"train": 0.7, "val": 0.15, "test": 0.15})
+        examples.table.label, assign_splits(examples, {"train": 0.7, "val": 0.15, "test": 0.15})
     )
     assert (counts >= 1).all().all()
 
@@ -143,11 +143,11 @@ def test_images_of_any_size_train_in_batches_of_similar_size(examples):
     """Spatial pyramid pooling end to end with the trainer: two classes that a small network can tell apart."""
     rows = np.flatnonzero(examples.table.label.isin(["pellet", "diatom_chain"]))
     images = [examples.images[i] for i in rows]
-    from clfnb.data.images.datasets import as_it_is
+    from clfnb.data.images.datasets import identity_collate
     from clfnb.data.images.decode import pack
 
-    data = NaturalData(
-        pack(images), (examples.table.label[rows] == "pellet").to_numpy().astype(int), largest=96
+    data = NativeSizeDataset(
+        pack(images), (examples.table.label[rows] == "pellet").to_numpy().astype(int), max_side=96
     )
 
     class AnySize(torch.nn.Module):
@@ -160,8 +160,8 @@ def test_images_of_any_size_train_in_batches_of_similar_size(examples):
 
     torch.manual_seed(0)
     model = AnySize()
-    batches = SizeBatches(data.images.shapes, 8, shuffle=True)
-    train = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=as_it_is)
+    batches = SizeBatchSampler(data.images.shapes, 8, shuffle=True)
+    train = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=identity_collate)
     trainer = Trainer(
         model,
         torch.nn.functional.cross_entropy,
@@ -179,15 +179,15 @@ def test_torchvision_transforms_follow_the_input_layer(examples):
     """Any v2 transform of a batch, in training only, and seeded like the rest."""
     from torchvision.transforms import v2
 
-    look = ImageInput(
+    transform = ImageInput(
         32, more=v2.Compose([v2.GaussianBlur(5, sigma=2.0), v2.RandomErasing(p=1.0, value=9.0)])
     )
     (shown, sizes), _ = examples.squares(np.arange(6)).__getitems__(range(6))
     torch.manual_seed(0)
-    first = look.train()(shown, sizes)[0]
+    first = transform.train()(shown, sizes)[0]
     torch.manual_seed(0)
-    assert torch.equal(first, look(shown, sizes)[0])
-    assert (first == 9).any() and not (look.eval()(shown, sizes)[0] == 9).any()
+    assert torch.equal(first, transform(shown, sizes)[0])
+    assert (first == 9).any() and not (transform.eval()(shown, sizes)[0] == 9).any()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -211,11 +211,11 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, examples, preci
     rows = np.arange(128)
     train = loader(examples.squares(rows, size=32), 32, shuffle=True)
     whole = trainer(tmp_path / "a")
-    fit_stages(whole, train, None, read_plan("16x2 24x2"))
-    fit_stages(trainer(tmp_path / "b"), train, None, read_plan("16x2 24x1"))
+    fit_stages(whole, train, None, parse_plan("16x2 24x2"))
+    fit_stages(trainer(tmp_path / "b"), train, None, parse_plan("16x2 24x1"))
     resumed = trainer(tmp_path / "b")
-    history = fit_stages(resumed, train, None, read_plan("16x2 24x2"))
-    assert history.epoch.tolist() == [0, 1, 2, 3] and resumed.model.look.px == 24
+    history = fit_stages(resumed, train, None, parse_plan("16x2 24x2"))
+    assert history.epoch.tolist() == [0, 1, 2, 3] and resumed.model.transform.px == 24
     assert all(
         torch.equal(a, b)
         for a, b in zip(
@@ -259,7 +259,7 @@ def test_bfloat16_training_validates_in_single_precision_and_agrees_with_it(exam
         torch.nn.functional.cross_entropy(outputs, val.labels).item(),
         rtol=1e-5,
     )
-    single = torch.from_numpy(logits_of(model, val, views=None))
+    single = torch.from_numpy(predict_logits(model, val, views=None))
     assert 1e-6 < (single - outputs).abs().max() < 0.1
     assert (
         abs(
@@ -319,7 +319,7 @@ def model_folder(tmp_path_factory, examples):
     torch.manual_seed(0)
     arguments = dict(px=16, widths=(8, 16), blocks=(1, 1))
     model = build_model(len(examples.classes), **arguments)
-    logits = logits_of(model, examples.squares(np.arange(40)))
+    logits = predict_logits(model, examples.squares(np.arange(40)))
     return save_model(
         tmp_path_factory.mktemp("run") / "model",
         model,
@@ -366,7 +366,7 @@ def test_predict_plankton_takes_frequencies_out(tmp_path, folder, examples, caps
     torch.manual_seed(0)
     arguments = dict(px=16, widths=(8, 16), blocks=(1, 1))
     model = build_model(len(examples.classes), **arguments)
-    logits = logits_of(model, examples.squares(np.arange(40)))
+    logits = predict_logits(model, examples.squares(np.arange(40)))
     counts = np.bincount(examples.table.code)
     prior = np.log(counts / counts.sum())
     config = model_config(examples.classes, 1.3, logits, prior=prior, tau=0.5, **arguments)
@@ -481,14 +481,14 @@ def test_unknown_score_is_high_for_what_was_never_seen(examples):
         device="cpu",
     ).fit(train, epochs=6)
     known = examples.squares(np.arange(len(examples))[1::2], size=32)
-    logits = logits_of(model, known)
+    logits = predict_logits(model, known)
     config = model_config(examples.classes, 1.0, logits, size=32)
     predictor = Predictor(model, examples.classes, 32, 1.0, np.array(config["energy"]))
     scores = predictor.table(logits, range(len(logits))).unknown_score
     assert 0.4 < scores.median() < 0.6
     blank = np.random.default_rng(0).normal(235, 8, (40, 32, 32)).clip(0, 255).astype(np.uint8)
-    empty = SquareData(blank, np.full((40, 2), 60), np.zeros(40))
-    assert predictor.table(logits_of(model, empty), range(40)).unknown_score.median() > 0.6
+    empty = SquareDataset(blank, np.full((40, 2), 60), np.zeros(40))
+    assert predictor.table(predict_logits(model, empty), range(40)).unknown_score.median() > 0.6
 
 
 # Real images
@@ -500,7 +500,7 @@ def some_real(classes, each, square):
     names = table.label.value_counts().index[:classes]
     table = pd.concat([table[table.label == name].iloc[:each] for name in names], ignore_index=True)
     images, _, _ = load_images(table.path, progress=False)
-    data = SquareData(
+    data = SquareDataset(
         np.stack([square(images[i]) for i in range(len(images))]),
         images.shapes,
         pd.factorize(table.label)[0],
@@ -516,7 +516,7 @@ def test_real_folder_is_read_whole_and_split_without_leaks(tmp_path):
     assert (
         2 <= (same > 1).sum() < 200 and same.max() < 10
     )  # a few twins, no chains of unlike images
-    part = parts(found)
+    part = assign_splits(found)
     counts = pd.crosstab(found.table.label, part)
     assert (counts[["train", "val", "test"]] >= 1).all().all()
     share = counts.div(counts.sum(axis=1), axis=0)
@@ -548,7 +548,7 @@ def test_pretrained_weights_are_worth_something_on_real_plankton():
     scores = {}
     for kind, weights in {"random": None, "imagenet": WEIGHTS}.items():
         torch.manual_seed(0)
-        vectors = embeddings_of(
+        vectors = predict_embeddings(
             Transfer("squeezenet1_1", 12, weights=weights, hidden=(), px=96), data
         )
         head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, C=0.01)).fit(

@@ -15,9 +15,9 @@ from clfnb.preprocessing.ecg.beats import (
     MISSING,
     POINTS,
     WAVE_POINTS,
+    annotated_spans,
     complete_beats,
     read_beats,
-    annotated_spans,
 )
 from clfnb.preprocessing.ecg.labels import UNKNOWN, labels_from_beats, points_from_labels
 
@@ -114,7 +114,9 @@ def test_stretches_hold_all_points_and_do_not_overlap(real):
 def test_labels_bring_every_point_back(real, scheme):
     for name, (_, beats, _) in real.items():
         labels = labels_from_beats(beats, SAMPLES, scheme)
-        assert (labels == UNKNOWN).sum() >= SAMPLES - (np.diff(annotated_spans(beats)) + 1).sum(), name
+        assert (labels == UNKNOWN).sum() >= SAMPLES - (np.diff(annotated_spans(beats)) + 1).sum(), (
+            name
+        )
         back = points_from_labels(
             labels, scheme, min_ms=0
         )  # one half P wave of the database lasts less than the default 20 ms

@@ -1,16 +1,20 @@
 "What surrounds the package: forms and workflows that keep to their schemas, one version everywhere."
 
+import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from test_guides import command_problem
 
 import clfnb
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SCHEMAS = {
     ".github/workflows/*.yml": "vendor.github-workflows",
     ".github/dependabot.yml": "vendor.dependabot",
@@ -42,6 +46,54 @@ def test_the_image_copies_what_is_there():
     names = " ".join(copied).split()
     assert {"clfnb", "nbs", "pyproject.toml"} <= set(names)
     assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_the_image_installs_extras_that_there_are_and_runs_commands_that_there_are():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    extras = re.search(r"-e \"\.\[([\w,]+)\]\"", text)[1].split(",")
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+    command = json.loads(re.search(r"^CMD (.+)$", text, re.M)[1])
+    assert command[0] == "clfnb" and command_problem(command[1:]) is None
+    shown = re.findall(r"^# docker run .*? clfnb clfnb (.+?)(?:  .*)?$", text, re.M)
+    assert len(shown) == 2 and [line for line in shown if command_problem(line.split())] == []
+
+
+CONDA_NAMES = {
+    "matplotlib": "matplotlib-base",
+    "opencv-python-headless": "py-opencv",
+    "torch": "pytorch",
+    "xgboost-cpu": "py-xgboost",
+}
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for():
+    text = (ROOT / "conda" / "meta.yaml").read_text(encoding="utf-8")
+    values = dict(re.findall(r'^{% set (\w+) = "(.+)" %}$', text, re.M)) | {"PYTHON": "python"}
+    plain = re.sub(
+        r"{{ (\w+) }}", lambda name: values[name[1]], re.sub(r"^{%.*$", "", text, flags=re.M)
+    )
+    recipe = yaml.safe_load(plain)
+    assert recipe["package"] == {"name": "clfnb", "version": clfnb.__version__}
+    wanted = {f"python {PROJECT['requires-python']}"}
+    for line in PROJECT["dependencies"]:
+        name, limits = re.fullmatch(r"([\w-]+)(.*)", line).groups()
+        wanted.add(f"{CONDA_NAMES.get(name, name)} {limits}".strip())
+    assert set(recipe["requirements"]["run"]) == wanted
+    assert recipe["build"]["entry_points"] == [
+        f"{name} = {target}" for name, target in PROJECT["scripts"].items()
+    ]
+    for command in recipe["test"]["commands"]:
+        words = command.split()[1:]
+        assert words == ["--help"] or command_problem(words) is None
+
+
+def test_the_versions_of_python_are_the_same_everywhere():
+    low, high = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", PROJECT["requires-python"]).groups()
+    versions = [f"3.{minor}" for minor in range(int(low), int(high))]
+    named = [line for line in PROJECT["classifiers"] if "Python :: 3." in line]
+    assert named == [f"Programming Language :: Python :: {version}" for version in versions]
+    ci = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert ci["jobs"]["test"]["strategy"]["matrix"]["python"] == versions
 
 
 def test_the_issue_form_asks_for_the_report_that_doctor_writes():

@@ -11,7 +11,7 @@ from test_runs import Fetched
 
 from clfnb.cli import main
 from clfnb.files import write_json
-from clfnb.runs.process import hold, identity
+from clfnb.runs.process import process_identity, run_lock
 from clfnb.runs.sweep.files import Member, Sweep, write_sweep
 
 COMMAND = [sys.executable, "-m", "clfnb"]
@@ -68,11 +68,27 @@ def test_one_corrupt_record_is_named_and_the_others_stay(runs, capsys):
     (("--metric", "acuracy"), "no metric 'acuracy': did you mean 'accuracy'?"),
     (("--by", "rat"), "no parameter 'rat': did you mean 'rate'?"),
     (("--sort", "loss"), "no column 'loss' to sort by"),
+    (("--metric", "accuracy,accuracy:max"), "metric 'accuracy' is given twice"),
     (("second",), "no sweep, lesson or run 'second'"),
 ])  # fmt: skip
 def test_a_wrong_name_is_refused_with_a_proposal(runs, capsys, words, said):
     assert clfnb("results", *words) in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_runs_without_metrics_are_counted(runs, capsys):
+    for number in range(3):
+        file = runs / "toy" / f"{number:012x}" / "run.json"
+        write_json(file, json.loads(file.read_text()) | {"notebook": "/home/me/mine.ipynb"})
+        write_json(file.with_name("metrics.json"), {})
+    assert clfnb("results", "first") == 0
+    assert (
+        "no metric was recorded by 3 of 6 finished runs: mine.ipynb (3)" in capsys.readouterr().out
+    )
+    for number in range(3, 6):
+        write_json(runs / "toy" / f"{number:012x}" / "metrics.json", {})
+    assert clfnb("results", "first", "--metric", "accuracy") == 2
+    assert "no finished run recorded a metric" in capsys.readouterr().err
 
 
 def test_nothing_heavy_is_imported_for_the_table(runs):
@@ -106,7 +122,7 @@ def test_a_hostile_name_stays_text(runs, capsys):
 
 def test_watch_ends_with_the_last_run(runs):
     slow = runs / "toy" / f"{5:012x}"
-    write_run(slow, {"rate": 0.01, "seed": 2}, {}, status="running", **identity())
+    write_run(slow, {"rate": 0.01, "seed": 2}, {}, status="running", **process_identity())
     watch = [*COMMAND, "watch", "--every", "0.2"]
     process = subprocess.Popen(watch, stdout=subprocess.PIPE, text=True)
     first = process.stdout.readline()
@@ -124,17 +140,20 @@ def test_gc_leaves_what_a_live_run_needs(runs, tmp_path, capsys):
     data = tmp_path / "cache" / "simulated" / "toy-1"
     data.mkdir(parents=True)
     (data / "record").write_bytes(b"0" * 50)
-    write_run(live, {}, {}, status="running", **identity())
+    write_run(live, {}, {}, status="running", **process_identity())
     assert clfnb("gc") == 0
     said = capsys.readouterr().out
     assert str(done / "last.ckpt") in said and str(live) not in said and str(data) not in said
     assert (done / "last.ckpt").exists()  # listed only
-    with hold(done):  # somebody has it
+    with run_lock(done):  # somebody has it
         assert clfnb("gc", "--yes") == 0
-    assert (done / "last.ckpt").exists() and "needed since" in capsys.readouterr().err
+    assert (done / "last.ckpt").exists() and "in use since" in capsys.readouterr().err
     assert clfnb("gc", "--yes") == 0
     assert not (done / "last.ckpt").exists() and (live / "last.ckpt").exists() and data.exists()
     write_run(live, {}, {}, status="failed")
+    capsys.readouterr()
+    assert clfnb("gc", "--runs-dir", tmp_path / "none") == 2
+    assert f"'{tmp_path / 'none'}' does not exist" in capsys.readouterr().err
     assert clfnb("gc", "--yes") == 0
     assert (live / "last.ckpt").exists() and not data.exists()  # a failed run can go on
 
@@ -151,7 +170,7 @@ def test_a_run_that_is_held_by_a_dead_process_is_no_live_one(runs, capsys):
     gone = subprocess.Popen([sys.executable, "-c", "1"])
     begun = time.time()
     gone.wait()
-    dead = {"pid": gone.pid, "pid_created": begun, "host": identity()["host"]}
+    dead = {"pid": gone.pid, "pid_created": begun, "host": process_identity()["host"]}
     write_run(folder, {"rate": 0.01, "seed": 0}, {}, status="running", **dead)
     assert clfnb("results", "first") == 0
     assert "5 finished, 1 killed" in capsys.readouterr().out

@@ -18,8 +18,8 @@ import pytest
 
 from clfnb.runs.execute import RunFailed, resume_run, run_lesson
 from clfnb.runs.parameters import ParameterError, check_values, read_parameters
-from clfnb.runs.plan import find_lessons, lesson_from, plan_run, plan_runs
-from clfnb.runs.process import RunHeld
+from clfnb.runs.plan import find_lessons, plan_run, plan_runs, read_lesson
+from clfnb.runs.process import RunLocked
 from clfnb.runs.record import (
     find_run,
     fingerprint,
@@ -192,21 +192,20 @@ def test_time_limits_end_the_kernel(lesson, tmp_path, limits, said):
 @pytest.mark.skipif(not POSIX, reason="signals are sent, which Windows has no equal of")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
 def test_told_to_stop(lesson, tmp_path, name):
+    "The run is recorded as interrupted, can be resumed, and the exit code names the signal."
     number = getattr(signal, name)
-    job = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "runs")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    pid = int(
-        wait_for(
-            lambda: "".join(file.read_text() for file in (tmp_path / "runs").glob("*/*/kernel.pid"))
-        )
-    )
+    words = [sys.executable, "-m", "clfnb", "run", "tiny", "-p", "do=sleep"]
+    job = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    runs = tmp_path / "runs"
+    pids = wait_for(lambda: "".join(f.read_text() for f in runs.glob("*/*/kernel.pid")))
     job.send_signal(number)
-    assert job.wait(40) != 0
-    assert find_run("last", tmp_path / "runs").status == "interrupted"
-    wait_for(lambda: gone(pid))
+    error = job.communicate(timeout=40)[1]
+    assert job.returncode == 128 + number and "Traceback" not in error, error
+    *_, hint, last = filter(None, error.splitlines())
+    assert last == ("Interrupted." if name == "SIGINT" else "Stopped.")
+    run = find_run("last", runs)
+    assert run.status == "interrupted" and hint == f"to resume it: clfnb run --resume {run.name}"
+    wait_for(lambda: gone(int(pids)))
 
 
 @pytest.mark.skipif(not POSIX, reason="signals are sent, which Windows has no equal of")
@@ -238,7 +237,7 @@ def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
     )
     pid_file = wait_for(lambda: next((tmp_path / "runs").glob("*/*/kernel.pid"), None))
     assert list_runs(tmp_path / "runs")[0].status == "running"
-    with pytest.raises(RunHeld, match=f"{pid_file.parent.name}: .* process {job.pid} on "):
+    with pytest.raises(RunLocked, match=f"{pid_file.parent.name}: .* process {job.pid} on "):
         resume_run(list_runs(tmp_path / "runs")[0])
     job.kill()
     job.wait()
@@ -253,7 +252,7 @@ def test_a_killed_run_is_seen_and_goes_on(lesson, tmp_path):
     errors = [job.communicate(timeout=90)[1] for job in both]
     assert sorted(job.returncode for job in both) == [0, 1], errors
     refused = next(error for job, error in zip(both, errors, strict=True) if job.returncode)
-    assert "RunHeld" in refused or "this one is finished" in refused
+    assert "RunLocked" in refused or "this one is finished" in refused
     folder = run.folder
     assert folder == run.folder == pid_file.parent
     after = read_run(folder)
@@ -304,7 +303,7 @@ def gpus(number):
 
 def test_the_nearest_word_counts(computing, tmp_path, monkeypatch):
     "-p, then the option, then the environment, then settings.ini, then the lesson's default."
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(4))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(4))
 
     def device(values=None, **options):
         plan = plan_run(computing, values, **options)
@@ -325,7 +324,7 @@ def test_the_nearest_word_counts(computing, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
 def test_a_device_that_is_not_there(computing, tmp_path, monkeypatch, device):
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(device == "cuda:1"))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(device == "cuda:1"))
     with pytest.raises(ParameterError, match=f"'{device}' is not on this machine; there is cpu"):
         plan_run(computing, {"device": device})
     with pytest.raises(ParameterError, match="CLFNB_DEVICE"):
@@ -347,16 +346,16 @@ def test_workers_of_the_settings_load_the_data(computing, tmp_path):
 
 def test_a_run_keeps_its_device_when_it_goes_on(computing, monkeypatch, tmp_path):
     "Resumed on a machine without that device it is refused, and stays as it was."
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(1))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(1))
     monkeypatch.setattr("clfnb.runs.execute._papermill", lambda *_, **__: 1 / 0)
     with pytest.raises(RunFailed):
         planned_run(computing, {"device": "cuda"}, timeout=50)
     before = find_run("last", tmp_path / "runs")
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(0))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(0))
     with pytest.raises(ParameterError, match="'cuda' is not on this machine"):
         resume_run(before)
     assert find_run("last", tmp_path / "runs").record == before.record
-    monkeypatch.setattr("clfnb.runs.plan.devices_here", gpus(2))
+    monkeypatch.setattr("clfnb.runs.plan.available_devices", gpus(2))
     with pytest.raises(RunFailed):
         resume_run(before, cell_timeout=5)
     record = find_run("last", tmp_path / "runs").record
@@ -382,12 +381,14 @@ def test_many_plans_read_everything_once(computing, tmp_path, monkeypatch):
     from clfnb.runs import plan
 
     asked = []
-    for name in ("read_parameters", "fingerprint", "devices_here"):
+    for name in ("read_parameters", "fingerprint", "available_devices"):
         real = getattr(plan, name)
         monkeypatch.setattr(
             plan, name, lambda *given, name=name, real=real: asked.append(name) or real(*given)
         )
-    monkeypatch.setattr(plan, "devices_here", lambda: asked.append("device") or ["cpu", "cuda:0"])
+    monkeypatch.setattr(
+        plan, "available_devices", lambda: asked.append("device") or ["cpu", "cuda:0"]
+    )
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "a.txt").write_text("one")
     sweep = [{"data": "records", "workers": i % 200} for i in range(1000)]
@@ -427,7 +428,7 @@ def test_a_shared_data_folder_is_only_read(lesson, tmp_path, monkeypatch):
         "from clfnb.data.images.files import class_table\nfrom clfnb.runs.record import open_run\n"
         "from clfnb.settings import load_settings",
         'run = open_run("tiny", out_dir, {})\nfolder = resolve("simulated", "plankton", images=300)\n'
-        'run.note_data(folder)\npaths = class_table(folder / "imgs").path\n'
+        'run.record_data(folder)\npaths = class_table(folder / "imgs").path\n'
         "images, _, _ = load_images(paths, load_settings().cache_dir)\n"
         'run.save_metrics({"images": len(images.shapes)})',
     )
@@ -458,7 +459,7 @@ def own_notebook(place, *sources, tags=(), parameters=None):
             cells[-1].metadata["tags"] = ["raises-exception"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(metadata=kernel, cells=cells), place)
-    return lesson_from(place)
+    return read_lesson(place)
 
 
 def test_a_notebook_of_ones_own(lesson, tmp_path, monkeypatch, capsys):
@@ -516,7 +517,7 @@ def test_a_run_folder_that_is_deleted(lesson, tmp_path):
 
 def test_a_run_folder_that_is_deleted_within_a_cell(lesson, tmp_path, monkeypatch):
     "A long cell is not computed to its end for nobody."
-    monkeypatch.setattr("clfnb.runs.process.BEAT", 0.2)
+    monkeypatch.setattr("clfnb.runs.process.HEARTBEAT_SECONDS", 0.2)
     source = "import shutil, time\nshutil.rmtree(out_dir)\ntime.sleep(300)"
     own = own_notebook(tmp_path / "own.ipynb", source, parameters='out_dir = ""')
     with pytest.raises(RunFailed, match="folder was deleted while it was running"):
@@ -552,7 +553,7 @@ def test_a_run_on_another_host(broken):
     "Its sign of life says whether it is alive; who knows better says so."
     update_record(broken.folder, status="running", host="another", pid=1)
     (broken.folder / ".heartbeat").touch()
-    with pytest.raises(ValueError, match="running on another, heard of 0 s ago.*--force"):
+    with pytest.raises(ValueError, match="running on another, last heartbeat 0 s ago.*--force"):
         resume_run(broken.folder)
     with pytest.raises(RunFailed):
         resume_run(broken.folder, force=True)

@@ -14,6 +14,7 @@ LESSON, LIBRARY, HOME = (
     "lib/evaluation/intervals.html",
     "index.html",
 )
+DIAGRAM = "guides/contributing.html"
 COLD_KILOBYTES = 320
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
@@ -181,7 +182,7 @@ def test_a_copy_button_copies_the_code(address, context):
     page.wait_for_function("navigator.clipboard.readText().then(text => text.length > 0)")
     copied = page.evaluate("navigator.clipboard.readText()").replace("\r\n", "\n")
     assert (
-        copied.startswith('# fmt: off\ndata: str = "simulated"')
+        copied.startswith('data: str = "simulated"')
         and copied.strip() == cell.locator("pre").inner_text().strip()
     )
 
@@ -206,41 +207,92 @@ def test_dark_mode_keeps_figures_on_white(address, context):
     )
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_diagrams_are_drawn_and_legible_without_a_network(address, chromium, theme):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme)
+    page, offences = watched(context, address)
+    page.goto(address + DIAGRAM)
+    box = page.locator("pre.mermaid").first
+    box.scroll_into_view_if_needed()
+    label = box.locator("svg .nodeLabel").first
+    label.wait_for()
+    assert "nbdev-export" in box.locator("svg").inner_text()
+    ink = brightness(label.evaluate("label => getComputedStyle(label).color"))
+    paper = brightness(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert abs(ink - paper) > 120
+    context.close()
+    assert offences == []
+
+
+def test_a_wide_figure_scrolls_on_a_phone(address, context):
+    page = context.new_page()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(address + HOME)
+    figure = page.locator("div.cell_output img.wide").first
+    assert figure.evaluate("image => image.getBoundingClientRect().width") > 500
+    box = page.locator("div.cell_output:has(img.wide)").first
+    assert box.evaluate("box => box.scrollWidth > box.clientWidth && box.tabIndex === 0")
+
+
+def test_the_contents_of_a_page_are_seen_at_1280_pixels(address, context):
+    page = context.new_page()
+    page.goto(address + LIBRARY)
+    contents = page.locator(".toc-drawer").bounding_box()
+    article = page.locator("article").bounding_box()
+    assert contents["x"] >= article["x"] + article["width"]
+    assert contents["x"] + contents["width"] <= 1280 and article["width"] > 560
+
+
 def brightness(colour):
     "Mean of the three channels of a CSS colour."
     return sum(float(value) for value in re.findall(r"[\d.]+", colour)[:3]) / 3
 
 
-@pytest.mark.parametrize("name, theme", [
-    (HOME, "light"), (HOME, "dark"), (LESSON, "light"), (LESSON, "dark"), (LIBRARY, "light"), (LIBRARY, "dark"),
-    ("reference/results.html", "light"), ("library/index.html", "light"), ("search.html", "light"), ("404.html", "dark"),
-])  # fmt: skip
-def test_accessible(address, chromium, name, theme):
-    axe = pytest.importorskip(
+def violations(page, axe) -> list[str]:
+    "What axe-core finds against the rules of WCAG 2.1 AA, a line each."
+    options = {
+        "runOnly": {"type": "tag", "values": AXE_RULES},
+        "resultTypes": ["violations"],
+    }
+    return [
+        f"{v['id']}: {len(v['nodes'])} × {v['nodes'][0]['html'][:120]} {v['nodes'][0]['failureSummary'][:200]}"
+        for v in axe.Axe().run(page, options=options).response["violations"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def axe():
+    return pytest.importorskip(
         "axe_playwright_python.sync_playwright",
         reason="axe-playwright-python, which brings axe-core, is not installed",
     )
+
+
+@pytest.mark.parametrize("name, theme", [
+    (HOME, "light"), (HOME, "dark"), (LESSON, "light"), (LESSON, "dark"), (LIBRARY, "light"), (LIBRARY, "dark"), (DIAGRAM, "light"), (DIAGRAM, "dark"),
+    ("reference/model_ecg.html", "light"), ("reference/bibliography.html", "dark"),
+    ("reference/results.html", "light"), ("library/index.html", "light"), ("search.html", "light"), ("404.html", "dark"),
+])  # fmt: skip
+def test_accessible(address, chromium, axe, name, theme):
     context = chromium.new_context(
         viewport={"width": 1280, "height": 900}, color_scheme=theme, reduced_motion="reduce"
     )
     page = context.new_page()
     page.goto(address + name)
-    found = (
-        axe.Axe()
-        .run(
-            page,
-            options={
-                "runOnly": {"type": "tag", "values": AXE_RULES},
-                "resultTypes": ["violations"],
-            },
-        )
-        .response["violations"]
-    )
+    found = violations(page, axe)
     context.close()
-    assert [
-        f"{v['id']}: {len(v['nodes'])} × {v['nodes'][0]['html'][:120]} {v['nodes'][0]['failureSummary'][:200]}"
-        for v in found
-    ] == []
+    assert found == []
+
+
+@pytest.mark.slow
+def test_every_page_is_accessible(site, address, context, axe):
+    page, found = context.new_page(), {}
+    for path in browser.html_files(site):
+        name = path.relative_to(site).as_posix()
+        page.goto(address + name)
+        if offences := violations(page, axe):
+            found[name] = offences
+    assert found == {}
 
 
 def test_keyboard(address, context):
@@ -276,9 +328,10 @@ def test_a_cold_page_is_light(address, context, name):
     index = (
         sum(size for url, size in sizes.items() if "searchindex.js" in url) / 1000
     )  # grows with every page, and only the search page asks for it
-    weight = (
-        sum(size for url, size in sizes.items() if not re.search(r"/_?images/", url)) / 1000 - index
-    )
+    drawn = any("mermaid.tiny.js" in url for url in sizes)
+    assert not drawn or page.locator("pre.mermaid").count(), "asked for on pages with diagrams only"
+    apart = r"/_?images/|mermaid\.tiny\.js"
+    weight = sum(size for url, size in sizes.items() if not re.search(apart, url)) / 1000 - index
     print(f"{name}: {weight:.0f} kB" + (f", and {index:.0f} kB of search index" if index else ""))
     assert 20 < weight <= COLD_KILOBYTES, sizes
 
@@ -324,7 +377,7 @@ def test_a_lesson_can_be_taken_along(site, address, context):
     }
     assert (
         links["Open in Colab"]
-        == "https://colab.research.google.com/github/clfnb/clfnb/blob/main/nbs/lessons/01_ecg_delineation.ipynb"
+        == "https://colab.research.google.com/github/clfnb/clfnb/blob/colab/lessons/01_ecg_delineation.ipynb"
     )
     assert (
         links["Edit"]

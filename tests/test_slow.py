@@ -1,5 +1,9 @@
 "What `make test-slow` runs and `make test` does not: each lesson as an impatient reader runs it."
 
+import os
+import subprocess
+import sys
+
 import house
 import nbformat
 import pytest
@@ -47,3 +51,30 @@ def test_the_orders_run_everything_two_times(order):
     made = [cell.source for cell in order(notebook).cells if cell.cell_type == "code"]
     assert made == (["a", "a", "c", "c"] if order is twice else ["a", "c", "a", "c"])
     assert len({cell.id for cell in order(notebook).cells}) == len(order(notebook).cells)
+
+
+BUILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from docs.site import build
+if __name__ == "__main__":
+    build(Path(sys.argv[2]) / "_docs", build_folder=Path(sys.argv[2]) / "build")
+"""
+
+
+def test_two_builds_of_the_site_are_equal(tmp_path):
+    "From the same executed notebooks, in fresh folders and with another order of every set."
+    script = tmp_path / "build.py"
+    script.write_text(BUILD)
+    made = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, str(script), str(house.ROOT), str(folder)]
+        subprocess.run(command, env=environment, cwd=house.ROOT, check=True)
+        files = [path for path in (folder / "_docs").rglob("*") if path.is_file()]
+        made.append({path.relative_to(folder): path.read_bytes() for path in files})
+    first, second = made
+    assert len(first) > 400 and first.keys() == second.keys()
+    assert [str(name) for name in first if first[name] != second[name]] == []

@@ -50,6 +50,12 @@ def records(runs):
     return {json.dumps(record["given"], sort_keys=True): record for record in found}
 
 
+@pytest.fixture(autouse=True)
+def few_imports(monkeypatch):
+    "These notebooks need no PyTorch, and a warm process that imports it takes longer than their runs."
+    monkeypatch.setenv("CLFNB_WARM_MODULES", "clfnb.runs.record")
+
+
 @pytest.fixture
 def notebook(tmp_path):
     "A notebook that counts, with a checkpoint after each step."
@@ -87,7 +93,9 @@ def test_two_sweeps_share_the_work(tmp_path, notebook):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_goes_on(tmp_path, notebook, number):
+def test_an_interrupted_sweep_goes_on(tmp_path, number):
+    slow = [source.replace("time.sleep(0.2)", "time.sleep(0.6)") for source in bench.COUNT]
+    notebook = bench.write_notebook(tmp_path / "count.ipynb", slow)
     runs, words = tmp_path / "runs", ["-p", "seed=0..1", "--workers", "1"]
     sweeping = subprocess.Popen(
         bench.command(notebook, runs, *words),
@@ -124,7 +132,7 @@ def test_failures_retries_and_the_end_of_a_sweep(tmp_path):
     done = sweep(notebook, runs, *words, "--dry-run", check=0)
     assert "3 runs: 2 done, 1 will resume" in done.stdout
     done = sweep(notebook, runs, "-p", "n=4..9", "--workers", "1", "--fail-fast", check=1)
-    assert "not begun" in done.stderr and "1 failed" in done.stderr
+    assert "not started" in done.stderr and "1 failed" in done.stderr
     # the notebook is mended: finished runs are kept until they are asked for
     bench.write_notebook(tmp_path / "walls.ipynb", sources[:2])
     done = sweep(notebook, runs, *words, "--dry-run", check=0)

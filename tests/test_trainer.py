@@ -473,7 +473,7 @@ def test_best_weights_only(tmp_path):
 
 def other(**choices):
     "A trainer as `build` makes it, with one choice of the optimizer, the schedule or the batches changed."
-    trainer, loader = build(choices.pop("folder", None), values=choices.pop("values", None))
+    trainer, loader = build(choices.pop("folder", None), identity=choices.pop("identity", None))
     kind = choices.pop("optimizer", torch.optim.SGD)
     optimizer = kind(trainer.model.parameters(), choices.pop("lr", 0.1), **choices.pop("more", {}))
     schedule = choices.pop("schedule", lambda optimizer: None)(optimizer)
@@ -486,7 +486,7 @@ def other(**choices):
         folder=trainer.folder,
         device="cpu",
         progress="none",
-        values=trainer.values,
+        identity=trainer.identity,
         **choices,
     )
     return made, DataLoader(loader.dataset, size, shuffle=True)
@@ -516,15 +516,15 @@ def smoothed(outputs, targets):
         ({"schedule": step_down}, "schedule: the checkpoint has None, this run has .*StepLR"),
         ({"batch_size": 5}, "batch_size: the checkpoint has 4, this run has 5"),
         ({"clip": 1.0}, "clip: the checkpoint has None, this run has 1.0"),
-        ({"values": {"data_fingerprint": "b"}}, "data_fingerprint: the checkpoint has 'a', this run has 'b'"),
+        ({"identity": {"data_fingerprint": "b"}}, "data_fingerprint: the checkpoint has 'a', this run has 'b'"),
         ({"freeze": [(0, ["bias"])]}, "callbacks: "),
     ],
 )  # fmt: skip
 def test_other_values_are_another_run(tmp_path, changed, name):
-    values = {"values": {"data_fingerprint": "a"}}
-    trainer, loader = other(folder=tmp_path, **values)
+    identity = {"identity": {"data_fingerprint": "a"}}
+    trainer, loader = other(folder=tmp_path, **identity)
     trainer.fit(loader, epochs=1)
-    again, loader = other(folder=tmp_path, **(values | changed))
+    again, loader = other(folder=tmp_path, **(identity | changed))
     with pytest.raises(ValueError, match=name):
         again.fit(loader, epochs=2)
     assert not again.history
@@ -605,7 +605,7 @@ def test_checkpoint_of_the_version_before(tmp_path):
 def test_other_values_train_anew_beside(tmp_path, capsys):
     for lr in (0.1, 0.2, 0.1, 0.2):
         trainer, loader = other(folder=tmp_path / "training", lr=lr)
-        trainer.fit(loader, epochs=2, resume="or_anew")
+        trainer.fit(loader, epochs=2, resume="or_restart")
         alone, _ = other(lr=lr)
         alone.fit(loader, epochs=2)
         assert torch.equal(trainer.model.weight, alone.model.weight)

@@ -12,29 +12,29 @@ from click.testing import CliRunner
 from clfnb.contract import contract_problems
 from clfnb.preprocessing.volleyball.annotations import (
     ACTIVITIES,
-    LOST,
-    OFFICIAL,
+    ERRORS,
+    OFFICIAL_SPLIT,
     count_faults,
     parse_line,
     read_annotations,
 )
-from clfnb.preprocessing.volleyball.players import fit_geometry, hand_features
+from clfnb.preprocessing.volleyball.players import fit_geometry, frame_features
 from clfnb.registry import layout_problem, track
-from clfnb.simulate.volleyball.folder import COUNTS, write, write_rendered
+from clfnb.simulate.volleyball.folder import PUBLISHED_COUNTS, write, write_rendered
 from clfnb.tracks.volleyball.crops import CropData, CropsNet, crop_probabilities
 from clfnb.tracks.volleyball.examples import PUBLISHED, class_counts, load
 from clfnb.tracks.volleyball.frames import (
     FrameData,
     class_weights,
     frame_probabilities,
-    readable,
+    read_frames,
     train_frames,
 )
-from clfnb.tracks.volleyball.noise import compare_labels, suspicious
+from clfnb.tracks.volleyball.label_noise import compare_labels, rank_label_issues
 from clfnb.tracks.volleyball.players import (
     PlayersModel,
+    encode_labels,
     fit_players,
-    labels_of,
     missing_activities,
 )
 from clfnb.tracks.volleyball.predict import command
@@ -49,7 +49,7 @@ GOOD = "10.jpg l-pass " + " ".join(f"{100 * k} 300 40 110 standing" for k in ran
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory):
-    "A model folder with weights that have learned nothing."
+    "A model folder with untrained weights."
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("untrained")
     parts = {name: PlayersModel(name == "actions", nets=1) for name in ("actions", "boxes")}
@@ -89,7 +89,7 @@ def test_each_fault_is_named_with_file_and_line(tmp_path, line, kind, word, kept
         assert faults == []
         return
     fault = next(fault for fault in faults if fault.kind == kind)
-    assert word in fault.what and fault.place == f"{file}:2"
+    assert word in fault.what and fault.location == f"{file}:2"
 
 
 def test_faults_of_a_folder(tmp_path):
@@ -97,9 +97,9 @@ def test_faults_of_a_folder(tmp_path):
     (tmp_path / "videos" / "8").mkdir()
     table = load(tmp_path)
     counts = table.attrs["faults"]
-    assert counts == {"twice": 1, "newline": 1, "no image": 1, "no annotations": 1}
+    assert counts == {"duplicate": 1, "newline": 1, "no image": 1, "no annotations": 1}
     assert [str(tmp_path / "videos" / "8")] == [e.split(": ")[0] for e in table.attrs["errors"] if "without" in e]  # fmt: skip
-    assert any(":2: frame 10.jpg stands in line 1" in error for error in table.attrs["errors"])
+    assert any(":2: frame 10.jpg is already in line 1" in error for error in table.attrs["errors"])
     assert len(table) == 1
 
 
@@ -107,26 +107,26 @@ def test_unreadable_bytes_cost_one_line(tmp_path):
     file = annotate(tmp_path, GOOD)
     file.write_bytes(b"\xff\xfe nonsense \x00\n" + GOOD.encode() + b"\r\n")
     frames, faults = read_annotations(file)
-    assert len(frames) == 1 and faults[0].place.endswith(":1")
+    assert len(frames) == 1 and faults[0].location.endswith(":1")
 
 
 def test_a_truncated_image_is_named_and_the_rest_goes_on(tmp_path):
     table = load(write(tmp_path / "v", videos=3, frames=2))
     broken = Path(table.path[0])
     broken.write_bytes(broken.read_bytes()[:9000])
-    images, kept, errors = readable(table, 72)
+    images, kept, errors = read_frames(table, 72)
     assert len(images) == len(kept) == 5 and str(broken) in errors[0]
 
 
 def test_clips_in_the_wrong_place(tmp_path):
-    place = write(tmp_path / "v", videos=3, frames=2)
-    first, second = sorted(path for path in (place / "videos/0").iterdir() if path.is_dir())
-    first.rename(place / "videos/4" / first.name)
+    folder = write(tmp_path / "v", videos=3, frames=2)
+    first, second = sorted(path for path in (folder / "videos/0").iterdir() if path.is_dir())
+    first.rename(folder / "videos/4" / first.name)
     inner = second / second.name
-    second.rename(place / "aside")
+    second.rename(folder / "aside")
     second.mkdir()
-    (place / "aside").rename(inner)
-    table = load(place)
+    (folder / "aside").rename(inner)
+    table = load(folder)
     assert table.attrs["faults"]["nested"] == table.attrs["faults"]["stray clip"] == 1
     assert all(Path(path).is_file() for path in table.path) and not table.attrs["errors"]
 
@@ -138,16 +138,16 @@ def test_the_track_keeps_the_contract():
 def test_layouts(tmp_path):
     assert layout_problem(tmp_path, track("volleyball"))
     annotate(tmp_path, GOOD)
-    for place in (tmp_path, tmp_path / "videos", tmp_path / "videos" / "3"):
-        assert layout_problem(place, track("volleyball")) is None
-        assert load(place).id.tolist() == ["3/10"]
+    for folder in (tmp_path, tmp_path / "videos", tmp_path / "videos" / "3"):
+        assert layout_problem(folder, track("volleyball")) is None
+        assert load(folder).id.tolist() == ["3/10"]
 
 
 def test_weights_need_no_image(tmp_path):
-    place = write(tmp_path / "v", videos=3, frames=30, images=False)
-    table = load(place)
-    weights = class_weights(labels_of(table)).numpy()
-    counts = np.bincount(labels_of(table), minlength=8)
+    folder = write(tmp_path / "v", videos=3, frames=30, images=False)
+    table = load(folder)
+    weights = class_weights(encode_labels(table)).numpy()
+    counts = np.bincount(encode_labels(table), minlength=8)
     assert np.allclose(weights[counts > 0], 90 / 8 / counts[counts > 0])
     assert len(FrameData(table, 72)) == 0
 
@@ -155,19 +155,21 @@ def test_weights_need_no_image(tmp_path):
 def test_simulation_has_the_published_imbalance(tmp_path):
     table = load(write(tmp_path / "v", videos=20, frames=100, images=False))
     shares = table.label.value_counts(normalize=True)
-    for name, published in zip(ACTIVITIES, np.array(COUNTS) / sum(COUNTS), strict=True):
+    for name, published in zip(
+        ACTIVITIES, np.array(PUBLISHED_COUNTS) / sum(PUBLISHED_COUNTS), strict=True
+    ):
         assert abs(shares[name] - published) < 4 * np.sqrt(published * (1 - published) / 2000)
     assert {(1280, 720), (1920, 1080)} == set(zip(table.width, table.height, strict=True))
-    assert dict(zip(ACTIVITIES, COUNTS, strict=True)) == PUBLISHED
+    assert dict(zip(ACTIVITIES, PUBLISHED_COUNTS, strict=True)) == PUBLISHED
 
 
 def test_no_answer_depends_on_the_activity_column(tmp_path, untrained):
-    place = write(tmp_path / "v", videos=3, frames=12, images=False)
+    folder = write(tmp_path / "v", videos=3, frames=12, images=False)
     csv = [tmp_path / name for name in ("a.csv", "b.csv", "c.csv")]
-    runs = [str(place), "--run", str(untrained), "--probs"]
+    runs = [str(folder), "--run", str(untrained), "--probs"]
     rng = np.random.default_rng(0)
     for number, target in enumerate(csv):
-        for file in place.glob("videos/*/annotations.txt"):
+        for file in folder.glob("videos/*/annotations.txt"):
             words = [line.split() for line in file.read_text().splitlines()]
             column = rng.permutation([w[1] for w in words]) if number == 1 else [w[1] for w in words]  # fmt: skip
             column = ["?"] * len(words) if number == 2 else column
@@ -179,10 +181,10 @@ def test_no_answer_depends_on_the_activity_column(tmp_path, untrained):
 
 
 def test_no_answer_depends_on_the_order_of_players(tmp_path, untrained):
-    place = write(tmp_path / "v", videos=3, frames=12, images=False)
+    folder = write(tmp_path / "v", videos=3, frames=12, images=False)
     predictor, rng = Predictor.load(untrained), np.random.default_rng(0)
-    before, _ = predictor.predict(place)
-    for file in place.glob("videos/*/annotations.txt"):
+    before, _ = predictor.predict(folder)
+    for file in folder.glob("videos/*/annotations.txt"):
         lines = []
         for line in file.read_text().splitlines():
             words = line.split()
@@ -190,42 +192,42 @@ def test_no_answer_depends_on_the_order_of_players(tmp_path, untrained):
             order = rng.permutation(len(players))
             lines.append(" ".join(words[:2] + [w for k in order for w in players[k]]))
         file.write_text("\n".join(lines))
-    after, _ = predictor.predict(place)
+    after, _ = predictor.predict(folder)
     columns = [f"p_{name}" for name in ACTIVITIES]
     assert np.abs(before[columns] - after[columns]).to_numpy().max() < 1e-5
 
 
 def test_actions_are_left_out_when_asked(tmp_path, untrained):
-    place = write(tmp_path / "v", videos=3, frames=4, images=False)
+    folder = write(tmp_path / "v", videos=3, frames=4, images=False)
     predictor = Predictor.load(untrained)
-    without, _ = predictor.predict(place, actions=False)
-    for file in place.glob("videos/*/annotations.txt"):
+    without, _ = predictor.predict(folder, actions=False)
+    for file in folder.glob("videos/*/annotations.txt"):
         words = [line.split() for line in file.read_text().splitlines()]
         file.write_text("\n".join(" ".join(x for k, x in enumerate(w) if k < 2 or (k - 2) % 5 < 4) for w in words))  # fmt: skip
-    bare, errors = predictor.predict(place)
+    bare, errors = predictor.predict(folder)
     assert errors == [] and set(bare.source) == {"boxes"}
     pd.testing.assert_frame_equal(without, bare)
 
 
 def test_the_columns_of_the_csv(tmp_path, untrained):
-    place = write(tmp_path / "v", videos=3, frames=4, images=False)
-    words = [str(place), "--run", str(untrained), "--csv", str(tmp_path / "out.csv")]
+    folder = write(tmp_path / "v", videos=3, frames=4, images=False)
+    words = [str(folder), "--run", str(untrained), "--csv", str(tmp_path / "out.csv")]
     assert CliRunner().invoke(command, words, standalone_mode=False).return_value == 0
     table = pd.read_csv(tmp_path / "out.csv")
-    assert list(table) == ["video", "frame", "activity", "probability", "side", "runner_up", "source"]  # fmt: skip
+    assert list(table) == ["video", "frame", "activity", "probability", "team", "runner_up", "source"]  # fmt: skip
     assert set(table.activity) <= set(ACTIVITIES) and len(table) == 12
-    assert (table.side.str[0] == table.activity.str[0]).all()
+    assert (table.team.str[0] == table.activity.str[0]).all()
 
 
 @real
 def test_all_real_files_are_read():
     table = load(DATA)
     assert len(table) == 3489 and table.attrs["errors"] == []
-    assert set(table.group.astype(int)) == set(OFFICIAL["train"]) | set(OFFICIAL["val"])
+    assert set(table.group.astype(int)) == set(OFFICIAL_SPLIT["train"]) | set(OFFICIAL_SPLIT["val"])
     assert class_counts(table).loc["all", ["train", "val"]].tolist() == [2149, 1340]
     assert table.players.between(7, 12).all()
     assert set(table.attrs["faults"]) <= {"spacing", "border", "newline", "no image"}
-    assert not set(table.attrs["faults"]) & set(LOST)
+    assert not set(table.attrs["faults"]) & set(ERRORS)
     boxes = np.concatenate([b / w for b, w in zip(table.boxes, table.width, strict=True)])
     assert boxes[:, 0].min() >= 0 and (boxes[:, 0] + boxes[:, 2]).max() < 1.02
 
@@ -244,10 +246,10 @@ def test_hand_features_against_a_slow_count():
     boxes = [frame.boxes / 1280 for frame in frames]
     geometry = fit_geometry(np.concatenate(boxes))
     for own, frame in zip(boxes[:10], frames[:10], strict=True):
-        features = hand_features(own, geometry, frame.actions)
+        features = frame_features(own, geometry, frame.actions)
         assert features[3] == len(own)
-        side = (len(features) - 9) // 2
-        counted = features[9 + side - 54 : 9 + side].reshape(9, 6)[:, 0].sum()
+        team = (len(features) - 9) // 2
+        counted = features[9 + team - 54 : 9 + team].reshape(9, 6)[:, 0].sum()
         counted += features[-54:].reshape(9, 6)[:, 0].sum()
         assert counted == len(own)
 
@@ -258,7 +260,7 @@ def test_real_formations_are_drawn(tmp_path):
     for video in ("7", "39"):
         (tmp_path / "part" / "videos" / video).symlink_to(DATA / "videos" / video)
     drawn = load(write_rendered(tmp_path / "drawn", tmp_path / "part", limit=3))
-    images, kept, errors = readable(drawn, 72)
+    images, kept, errors = read_frames(drawn, 72)
     assert len(images) == 6 and errors == []
     assert "no image" in drawn.attrs["faults"]  # the frames beyond the limit
 
@@ -266,7 +268,7 @@ def test_real_formations_are_drawn(tmp_path):
 @real
 def test_real_clips_are_read():
     table = load(DATA)
-    images, kept, errors = readable(table, 180)
+    images, kept, errors = read_frames(table, 180)
     assert sorted(kept.id) == ["39/29885", "39/29905", "41/19515", "41/19560"] and not errors
     assert images.std() > 20
     crops = CropData(table)
@@ -281,7 +283,7 @@ def test_a_little_training_on_real_boxes_beats_chance_by_far():
     table = load(DATA, images=False)
     train, test = table[table.split == "train"].head(700), table[table.group == "8"]
     model, _ = fit_players(train, True, nets=0, tree_options={"max_iter": 30})
-    right = model.probabilities(test).argmax(1) == labels_of(test)
+    right = model.probabilities(test).argmax(1) == encode_labels(test)
     assert right.mean() > 0.7
 
 
@@ -319,7 +321,7 @@ def test_videos_without_an_activity_train_and_never_answer_it(tmp_path):
         missing_activities(table[table.label.isin(["l_set"])])
 
 
-def test_suspicious_frames_are_in_the_order_of_cleanlab():
+def test_label_issues_are_in_the_order_of_cleanlab():
     rank = pytest.importorskip("cleanlab.rank")
     rng = np.random.default_rng(0)
     probs, y = rng.dirichlet(np.ones(8), 300), rng.integers(0, 8, 300)
@@ -327,7 +329,7 @@ def test_suspicious_frames_are_in_the_order_of_cleanlab():
     table.insert(0, "label", np.array(ACTIVITIES)[y])
     table.insert(0, "id", np.arange(300))
     theirs = rank.get_label_quality_scores(y, probs, method="normalized_margin")
-    ours = suspicious(table).set_index("id").margin.loc[np.arange(300)].to_numpy()
+    ours = rank_label_issues(table).set_index("id").margin.loc[np.arange(300)].to_numpy()
     assert np.allclose(ours, 1 - 2 * theirs, atol=1e-9)
 
 

@@ -27,12 +27,19 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def warm(monkeypatch):
     "Every kernel from a warm process that imports little."
-    monkeypatch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", provisioner.NAME)
+    monkeypatch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", provisioner.PROVISIONER)
     monkeypatch.setenv("CLFNB_WARM_MODULES", "numpy,matplotlib.pyplot")
     provisioner.KernelProvisionerFactory.clear_instance()
     yield
-    provisioner.close_all()
     provisioner.KernelProvisionerFactory.clear_instance()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def close_warm_processes():
+    "The tests share a warm process where their modules and variables are equal."
+    yield
+    provisioner.close_all()
+    assert not warm_processes()
 
 
 def notebook_of(*sources):

@@ -57,8 +57,8 @@ class Images(Dataset):
 CALLBACKS = {
     "ema": lambda: [EMA(0.9)],
     "swa": lambda: [SWA(1)],
-    "top": lambda: [BestWeights(top=2)],
-    "mix": lambda: [Mix(3, share=0.7)],
+    "top": lambda: [BestWeights(top_k=2)],
+    "mix": lambda: [Mix(3, probability=0.7)],
     "norm": lambda: [GradientNorm()],
     "shared": lambda: [EMA(0.9), GradientNorm()],
     "all": lambda: [EMA(0.9), Mix(3), GradientNorm()],

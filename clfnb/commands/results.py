@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from clfnb.console import (
-    Mistyped,
+    UsageError,
     complete,
     json_option,
     json_text,
@@ -29,56 +29,58 @@ from ..text import csv_text, say
 def sweep_names(
     ctx: click.Context | None = None,  # not needed
 ) -> list[str]:  # newest first
-    "The names of all sweeps in the run folder of the settings."
+    "The names of all sweeps in the runs folder of the settings."
     from clfnb.runs.sweep.files import list_sweeps
 
     return [sweep.name for sweep in list_sweeps(load_settings().runs_dir)[0]]
 
 
-def _words(ctx):
+def _selections(ctx):
     return [*sweep_names(), *lesson_names()]
 
 # %% ../../nbs/lib/commands/results.ipynb #0661a3b1
 def as_csv(
-    results,  # of `results_table`
-) -> str:  # one line a row, one column a number
+    results,  # from `results_table`
+) -> str:  # one line per row, one column per number
     "A table for spreadsheets."
     import pandas as pd
 
-    from clfnb.runs.sweep.results import records
+    from clfnb.runs.sweep.results import result_records
 
-    return csv_text(pd.DataFrame(records(results))).rstrip("\n")
+    return csv_text(pd.DataFrame(result_records(results))).rstrip("\n")
 
 
 def as_json(
-    results,  # of `results_table`
+    results,  # from `results_table`
 ) -> str:
     "A table for programs, with the number of runs of each status and what was left out."
-    from clfnb.runs.sweep.results import records
+    from clfnb.runs.sweep.results import result_records
 
-    chosen = results.selection
-    known = {"title": chosen.title, "counts": chosen.counts, "left_out": chosen.problems}
-    return json_text(known | {"rows": records(results)})
+    selection = results.selection
+    known = {"title": selection.title, "counts": selection.counts}
+    known |= {"left_out": selection.problems}
+    known |= {"without_metrics": [run.name for run in selection.finished if not run.metrics]}
+    return json_text(known | {"rows": result_records(results)})
 
 
 def as_text(
-    results,  # of `results_table`
+    results,  # from `results_table`
 ) -> str:
     "A table for people."
-    from clfnb.runs.sweep.results import header_and_rows, notes
+    from clfnb.runs.sweep.results import header_and_rows, table_notes
 
     shown = [table(*header_and_rows(results)), ""] if results.rows else ["no finished run\n"]
-    return "\n".join([*shown, *notes(results)])
+    return "\n".join([*shown, *table_notes(results)])
 
 # %% ../../nbs/lib/commands/results.ipynb #5bbe4f62
 OPTIONS = [
-    click.option("--metric", metavar="A,B", help="Metrics, each with :min or :max if need be."),
+    click.option("--metric", metavar="A,B", help="Metrics, optionally with :min or :max."),
     click.option("--by", metavar="P,Q", help="Group by these parameters, not by all that vary."),
-    click.option("--sort", default="", metavar="NAME", help="By a column; -NAME: largest first."),
+    click.option("--sort", default="", metavar="NAME", help="By a column; -NAME: descending."),
     json_option,
     click.option("--csv", "as_csv_", is_flag=True, help="For a spreadsheet."),
-    click.option("--html", "as_html", is_flag=True, help="As a table of HTML."),
-    click.option("--latex", "as_latex", is_flag=True, help="As a tabular with booktabs."),
+    click.option("--html", "as_html", is_flag=True, help="As an HTML table."),
+    click.option("--latex", "as_latex", is_flag=True, help="As a LaTeX table with booktabs."),
     click.option(
         "--report",
         type=click.Path(dir_okay=False),
@@ -94,7 +96,7 @@ def _split(text):
 
 
 def _report(results, runs_dir, file):
-    "Write the page and say where it is."
+    "Write the page and print its path."
     from clfnb.files import write_file
     from clfnb.runs.sweep.page import page_html
 
@@ -108,35 +110,35 @@ def _report(results, runs_dir, file):
 # %% ../../nbs/lib/commands/results.ipynb #4c1fb311
 @click.command("results", short_help="Many runs as one table.")
 @click.argument(
-    "which", required=False, metavar="[SWEEP|LESSON|GLOB]", shell_complete=complete(_words)
+    "which", required=False, metavar="[SWEEP|LESSON|GLOB]", shell_complete=complete(_selections)
 )
 @with_options(OPTIONS)
 def results_command(
     which: str | None,  # a sweep, a lesson or a pattern; none: the newest sweep
     **options,  # all options above, by name
 ) -> int:
-    """Show what runs measured: parameters that vary × metrics, mean ± SD over seeds.
+    """Show the metrics of runs: parameters that vary × metrics, mean ± SD over seeds.
 
-    Without a word: the newest sweep. The best is marked, with all that cannot be told from it.
+    By default the newest sweep. The best is marked, with all that do not differ significantly from it.
     """
-    from clfnb.runs.sweep.results import latex_table, results_table, select
+    from clfnb.runs.sweep.results import latex_table, results_table, select_runs
 
-    forms = ("as_json", "as_csv_", "as_html", "as_latex", "report")
-    if sum(bool(options[name]) for name in forms) > 1:
-        raise Mistyped("one of --json, --csv, --html, --latex and --report at a time")
+    formats = ("as_json", "as_csv_", "as_html", "as_latex", "report")
+    if sum(bool(options[name]) for name in formats) > 1:
+        raise UsageError("one of --json, --csv, --html, --latex and --report at a time")
     runs_dir = load_settings(runs_dir=options["runs_dir"]).runs_dir
-    found = select(runs_dir, which)
-    for problem in found.problems:
+    selection = select_runs(runs_dir, which)
+    for problem in selection.problems:
         say(f"left out: {problem}", err=True)
     try:
         by, sort = _split(options["by"]), options["sort"]
-        results = results_table(found, _split(options["metric"]), by, sort)
+        results = results_table(selection, _split(options["metric"]), by, sort)
     except ValueError as error:
-        raise Mistyped(str(error)) from error
+        raise UsageError(str(error)) from error
     if options["report"]:
         return _report(results, runs_dir, Path(options["report"]))
     from clfnb.runs.sweep.page import table_html
 
-    ways = {"as_json": as_json, "as_csv_": as_csv, "as_html": table_html, "as_latex": latex_table}
-    say(next((way for name, way in ways.items() if options[name]), as_text)(results))
+    chosen = {"as_json": as_json, "as_csv_": as_csv, "as_html": table_html, "as_latex": latex_table}
+    say(next((make for name, make in chosen.items() if options[name]), as_text)(results))
     return 0

@@ -1,4 +1,4 @@
-"""The exercises of lesson 5: questions, solutions, and checks that are checked
+"""The exercises of lesson 5: tasks, solutions, and tested checks
 
 Docs: https://clfnb.github.io/clfnb/lib/course/chest_xray_pneumonia.html.md"""
 
@@ -21,44 +21,44 @@ check = Exercises("chest_xray_pneumonia")
 def predictive_value(
     ppv,  # the learner's function
 ):
-    "Of the alarms, how many are right?"
+    "The predictive value of an alarm."
     yield callable(ppv), "Give a function: def ppv(sensitivity, specificity, prevalence): ..."
     yield is_number(ppv(0.9, 0.9, 0.5), 0, 1), "Return a share between 0 and 1."
-    yield np.isclose(ppv(0.7, 1.0, 0.1), 1), "With specificity 1 nobody healthy is alarmed: all alarms are right."  # fmt: skip
-    yield ppv(0.9, 0.9, 0.5) > ppv(0.9, 0.9, 0.05), "The rarer the illness, the fewer alarms are right; yours does not depend on it, or the other way."  # fmt: skip
-    yield np.isclose(ppv(0.6, 0.4, 0.3), 0.3), "A test that alarms ill and healthy alike says nothing: its PPV is the prevalence."  # fmt: skip
+    yield np.isclose(ppv(0.7, 1.0, 0.1), 1), "With specificity 1 no healthy patient has an alarm: all alarms are correct."  # fmt: skip
+    yield ppv(0.9, 0.9, 0.5) > ppv(0.9, 0.9, 0.05), "The rarer the illness, the fewer alarms are correct; your value does not depend on the prevalence, or falls with it."  # fmt: skip
+    yield np.isclose(ppv(0.6, 0.4, 0.3), 0.3), "A test with equal alarm rates for ill and healthy carries no information: its PPV is the prevalence."  # fmt: skip
     rng = np.random.default_rng(0)
     for _ in range(5):
         se, sp, prevalence = rng.uniform(0.05, 0.95, 3)
         ill, healthy = 1e4 * prevalence, 1e4 * (1 - prevalence)
         alarms = np.array([se * ill, healthy - sp * healthy])
-        yield np.isclose(ppv(se, sp, prevalence), alarms[0] / alarms.sum()), "Divide the alarms of the ill by *all* alarms, those of the healthy too."  # fmt: skip
+        yield np.isclose(ppv(se, sp, prevalence), alarms[0] / alarms.sum()), "Divide the alarms of the ill by *all* alarms, including those of the healthy."  # fmt: skip
 
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #a68f846b
 @check.of("5.2")
 def thresholds(
     threshold_at,  # the learner's function
 ):
-    "The threshold that finds enough."
+    "The threshold for a sensitivity."
     yield callable(threshold_at), "Give a function: def threshold_at(y, score, sensitivity): ..."
     rng = np.random.default_rng(3)
     for wanted in (0.5, 0.8, 0.95, 1.0, 0.7):
         y = (rng.random(150) < 0.3).astype(int)
         score = np.round(y + rng.normal(size=150), 1 if wanted == 0.7 else 6)  # ties in the last
-        found = threshold_at(y, score, wanted)
-        yield is_number(found), "Return one number."
-        reached = recall_score(y, score >= found)
-        yield reached >= wanted - 1e-9, f"At your threshold {reached:.3f} of the ill are found, where {wanted} were wanted."  # fmt: skip
-        higher = score[score > found]
+        threshold = threshold_at(y, score, wanted)
+        yield is_number(threshold), "Return one number."
+        reached = recall_score(y, score >= threshold)
+        yield reached >= wanted - 1e-9, f"Your threshold has a sensitivity of {reached:.3f}; {wanted} was required."  # fmt: skip
+        higher = score[score > threshold]
         more = recall_score(y, score >= higher.min()) if len(higher) else 0
-        yield more < wanted - 1e-9, "There is a higher threshold that finds enough, and alarms fewer of the healthy."  # fmt: skip
+        yield more < wanted - 1e-9, "A higher threshold also reaches this sensitivity, with fewer false alarms."  # fmt: skip
 
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #7d7c51fb
 @check.of("5.3")
 def patients(
     patient_of,  # the learner's function
 ):
-    "Whose image is it?"
+    "Which patient?"
     yield callable(patient_of), "Give a function: def patient_of(name): ..."
     same = [
         ("person12_bacteria_47.jpeg", "person12_bacteria_48.jpeg"),
@@ -73,11 +73,14 @@ def patients(
         ("IM-0115-0001.jpeg", "IM-0117-0001.jpeg"),
         ("person115_bacteria_1.jpeg", "IM-0115-0001.jpeg"),
     ]
-    yield patient_of(same[0][0]) is not None, "It gives nothing back: is there a `return`?"
+    yield patient_of(same[0][0]) is not None, "It returns nothing: is there a `return`?"
     for a, b in same:
-        yield patient_of(a) == patient_of(b), f"{a} and {b} are of one patient; their keys differ."
+        yield (
+            patient_of(a) == patient_of(b),
+            f"{a} and {b} belong to one patient; their keys differ.",
+        )
     for a, b in other:
-        yield patient_of(a) != patient_of(b), f"{a} and {b} are of different patients; their keys are equal."  # fmt: skip
+        yield patient_of(a) != patient_of(b), f"{a} and {b} belong to different patients; their keys are equal."  # fmt: skip
     keys = {patient_of(name) for pair in same for name in pair}
     yield len(keys) == 4, "The keys should be usable in a set."
 
@@ -86,29 +89,29 @@ def patients(
 def benefit(
     my_net_benefit,  # the learner's function
 ):
-    "Is the model worth acting on?"
+    "Net benefit."
     f = my_net_benefit
-    yield callable(f), "Give a function: def my_net_benefit(y, p, at): ..."
+    yield callable(f), "Give a function: def my_net_benefit(y, p, threshold): ..."
     rng = np.random.default_rng(5)
     y = (rng.random(400) < 0.25).astype(int)
     p = np.clip(0.25 + 0.4 * (y - 0.25) + rng.normal(0, 0.15, 400), 0, 1)
     yield is_number(f(y, p, 0.3)), "Return one number."
-    yield f(y, np.zeros(400), 0.3) == 0, "Whoever treats nobody has a net benefit of 0."
+    yield f(y, np.zeros(400), 0.3) == 0, "Treating nobody has a net benefit of 0."
     perfect = f(y, y.astype(float), 0.3)
-    yield np.isclose(perfect, y.mean()), "A model that treats just the ill gains the prevalence: shares are of *all* patients."  # fmt: skip
-    everybody = f(y, np.ones(400), float(y.mean()))
-    yield abs(everybody) < 1e-6, "At a probability equal to the prevalence, treating everybody is as good as treating nobody: are the odds of acting right?"  # fmt: skip
-    yield f(np.array([1, 0]), np.array([0.4, 0.1]), 0.4) > 0, "At least: whoever has exactly p = at is treated."  # fmt: skip
-    for at in (0.1, 0.5, 0.8):
-        hits, alarms = ((p >= at) * y).sum() / 400, ((p >= at) * (1 - y)).sum() / 400
-        yield np.isclose(f(y, p, at), hits - alarms / (1 / at - 1)), f"At {at} the healthy who are treated should count at/(1 - at) times as much as the ill who are."  # fmt: skip
+    yield np.isclose(perfect, y.mean()), "A perfect model has the prevalence as its net benefit: shares are of *all* patients."  # fmt: skip
+    treat_all = f(y, np.ones(400), float(y.mean()))
+    yield abs(treat_all) < 1e-6, "At a threshold equal to the prevalence, treating all is as good as treating none: are the odds correct?"  # fmt: skip
+    yield f(np.array([1, 0]), np.array([0.4, 0.1]), 0.4) > 0, "At least: a patient with exactly p = threshold is treated."  # fmt: skip
+    for t in (0.1, 0.5, 0.8):
+        hits, alarms = ((p >= t) * y).sum() / 400, ((p >= t) * (1 - y)).sum() / 400
+        yield np.isclose(f(y, p, t), hits - alarms / (1 / t - 1)), f"At {t} a treated healthy patient should count threshold/(1 - threshold) times as much as a treated ill one."  # fmt: skip
 
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #326f4f67
 @check.of("5.5")
 def marker_table(
     runs,  # the learner's table
 ):
-    "A marker that does the work."
+    "A marker that reveals the class."
     wanted = ["trained", "ward", "seed", "auc"]
     yield set(wanted) <= set(getattr(runs, "columns", ())), f"Give a table with the columns {wanted}."  # fmt: skip
     cells = runs.groupby(["trained", "ward"]).seed.nunique()
@@ -120,6 +123,6 @@ def marker_table(
     yield (runs.auc > 0.4).all(), "An AUC well below one half: are scores and labels of the same patients?"  # fmt: skip
     mean = runs.groupby(["trained", "ward"]).auc.mean()
     lost = mean["with marker", "own"] - mean["with marker", "other"]
-    yield lost > 0.03, "The model with the marker loses nothing in the other ward: does the marker there really say nothing?"  # fmt: skip
+    yield lost > 0.03, "The model with the marker loses nothing in the other ward: is the marker there independent of the class?"  # fmt: skip
     yield mean["with marker", "own"] > mean["without marker", "own"], "In its own ward the marker should help: is it in the training data?"  # fmt: skip
     yield mean["with marker", "own"] < 0.9999, "An AUC of 1: was the test the training data?"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from ..console import json_option, say_rows
+from ..console import json_option, print_rows
 from ..text import say
 
 # %% ../../nbs/lib/course/commands.ipynb #e1828b82
@@ -23,15 +23,15 @@ def lab_command(
     folder: Path,  # that JupyterLab shows
     browser: bool,  # open one
 ) -> list[str]:
-    "How JupyterLab is started on a folder."
-    words = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
-    return words if browser else [*words, "--no-browser"]
+    "The command that starts JupyterLab in a folder."
+    command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
+    return command if browser else [*command, "--no-browser"]
 
 
 def run_lab(
-    command: list[str],  # of `lab_command`
+    command: list[str],  # from `lab_command`
 ) -> int:  # its exit code
-    "Start JupyterLab and wait for it. Ctrl-C reaches it too, and it asks before it ends."
+    "Start JupyterLab and wait for it. Ctrl-C reaches it too, and it asks before it exits."
     process = subprocess.Popen(command)
     try:
         while True:
@@ -47,7 +47,7 @@ def run_lab(
 @click.command("start")
 @click.argument("folder", default="clfnb-course", type=click.Path(file_okay=False))
 @click.option("--no-lab", is_flag=True, help="Only copy the notebooks.")
-@click.option("--no-browser", is_flag=True, help="Start JupyterLab and print its address.")
+@click.option("--no-browser", is_flag=True, help="Start JupyterLab and print its address only.")
 @click.option("--solutions", is_flag=True, help="Copy the solutions of the exercises too.")
 def start_command(
     folder: str,  # of the learner
@@ -57,19 +57,19 @@ def start_command(
 ) -> int:
     """Copy lessons and exercises into FOLDER (clfnb-course) and open them in JupyterLab.
 
-    Nothing is ever overwritten: what is there already stays as it is.
+    Nothing is ever overwritten: existing files stay as they are.
     """
     from clfnb.course.folder import start
 
     done = start(folder, solutions)
-    said = ", ".join(f"{len(names)} {what}" for what, names in done.items() if names)
-    place = Path(folder).expanduser().absolute()
-    say(f"{said} in {place}")
+    counts = ", ".join(f"{len(names)} {what}" for what, names in done.items() if names)
+    path = Path(folder).expanduser().absolute()
+    say(f"{counts} in {path}")
     if no_lab:
         return 0
     if find_spec("jupyterlab") is None:
         raise click.ClickException('JupyterLab is not installed: pip install "clfnb[lab]"')
-    return run_lab(lab_command(place, not no_browser))
+    return run_lab(lab_command(path, not no_browser))
 
 # %% ../../nbs/lib/course/commands.ipynb #2751137f
 FOLDER = click.argument("folder", required=False, type=click.Path(file_okay=False))
@@ -79,27 +79,27 @@ FOLDER = click.argument("folder", required=False, type=click.Path(file_okay=Fals
 @FOLDER
 @json_option
 def progress_command(
-    folder: str | None,  # a course folder; None: the one around
+    folder: str | None,  # a course folder; None: the one that contains the working directory
     as_json: bool,  # for programs
 ) -> int:
     "Show which exercises pass, by lesson."
     from clfnb.course.folder import progress
 
     rows = progress(folder)
-    say_rows(("lesson", "exercise", "state", "attempts", "title"), rows, as_json)
+    print_rows(("lesson", "exercise", "state", "attempts", "title"), rows, as_json)
     if not as_json:
         lessons = {row[0]: [r[2] == "right" for r in rows if r[0] == row[0]] for row in rows}
-        said = (f"{name} {sum(right)}/{len(right)}" for name, right in lessons.items())
-        say("\nright: " + ", ".join(said))
+        counts = (f"{name} {sum(right)}/{len(right)}" for name, right in lessons.items())
+        say("\nright: " + ", ".join(counts))
     return 0
 
 # %% ../../nbs/lib/course/commands.ipynb #ff54fee5
 @click.command("update")
 @FOLDER
 def update_command(
-    folder: str | None,  # a course folder; None: the one around
+    folder: str | None,  # a course folder; None: the one that contains the working directory
 ) -> int:
-    "Bring the installed edition of the notebooks; what was edited stays, the new one beside it."
+    "Copy the installed edition of the notebooks; edited ones stay, with the new one beside them."
     from clfnb.course.folder import update
 
     done = update(folder or ".")
@@ -107,7 +107,7 @@ def update_command(
         for name in names:
             say(f"{what}: {name}")
     if not any(done.values()):
-        say("Nothing new since the edition that you have; what you changed or removed stays so.")
+        say("Nothing new since your edition; what you changed or removed stays as it is.")
     return 0
 
 

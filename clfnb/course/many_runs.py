@@ -37,9 +37,9 @@ def combinations(
     )
     yield len(found) == 12, f"2, 3 and 2 values: how many combinations? You have {len(found)}."
     distinct = {tuple(sorted(one.items())) for one in found}
-    yield len(distinct) == 12, "Some combinations stand there twice."
+    yield len(distinct) == 12, "Some combinations occur twice."
     wanted = {tuple(sorted(zip(axes, v, strict=True))) for v in product(*axes.values())}
-    yield distinct == wanted, "There is a value that nobody asked for."
+    yield distinct == wanted, "There is a value that is not in the lists."
     yield list(grid({})) == [{}], "Without names there is one combination, the defaults: the empty mapping."  # fmt: skip
     yield list(grid({"lr": []})) == [], "A name without values leaves nothing to run."
 
@@ -63,7 +63,7 @@ def paired_difference(
     yield np.isclose(mean, np.mean(differences)), "The mean is not that of the differences over the shared seeds: are they matched by seed?"  # fmt: skip
     yield error < 0.02, "The error is as large as if the luck were not shared: take the differences first, their spread after."  # fmt: skip
     spread = np.std(differences, ddof=1)
-    yield not np.isclose(error, spread), "That is the standard deviation of the differences; the mean of many is surer than that."  # fmt: skip
+    yield not np.isclose(error, spread), "That is the standard deviation of the differences; their mean is more precise than that."  # fmt: skip
     yield np.isclose(error, spread / np.sqrt(7)), "Seven differences: the squared deviations are divided by one less than their number, the variance by their number."  # fmt: skip
     for few in ({}, {3: 0.8}):
         try:
@@ -77,22 +77,22 @@ def paired_difference(
 def best_setting(
     report_best,  # the learner's function
 ):
-    "The best one's figure."
+    "The score of the chosen setting."
     yield callable(report_best), "Give a function: def report_best(val, test): ..."
     val = np.array([[0.70, 0.72], [0.95, 0.55], [0.80, 0.78], [0.60, 0.62]])
     test = np.array([[0.90, 0.92], [0.50, 0.52], [0.76, 0.74], [0.61, 0.63]])
     found = report_best(val, test)
     yield len(found) == 2, "Return two: (number of the setting, its test mean)."
-    best, figure = found
-    yield best != 0, "Setting 0 has the best *test* score: choosing by that uses the test up."
+    best, score = found
+    yield best != 0, "Setting 0 has the best *test* score: choosing by that uses up the test set."
     yield best != 1, "Setting 1 had one lucky seed: choose by the mean over the seeds."
-    yield best == 2, "Which setting has the best mean on the validation part? The first has number 0."  # fmt: skip
-    yield not np.isclose(figure, 0.79), "That is its validation mean, for which it was chosen: report the test part's."  # fmt: skip
-    yield np.isclose(figure, 0.75), "Report the mean over the seeds of the chosen setting on the test part."  # fmt: skip
+    yield best == 2, "Which setting has the best mean on the validation set? The first has number 0."  # fmt: skip
+    yield not np.isclose(score, 0.79), "That is its validation mean, for which it was chosen: report that of the test set."  # fmt: skip
+    yield np.isclose(score, 0.75), "Report the mean over the seeds of the chosen setting on the test set."  # fmt: skip
     gone = np.array([[0.99, np.nan], [np.nan, np.nan], [0.80, 0.90]])
-    best, figure = report_best(gone, gone - 0.1)
-    yield best != 1, "A setting of which no run finished was chosen."
-    yield best == 0 and np.isclose(figure, 0.89), "A failed run does not count: the mean is over those that finished."  # fmt: skip
+    best, score = report_best(gone, gone - 0.1)
+    yield best != 1, "A setting was chosen of which no run finished."
+    yield best == 0 and np.isclose(score, 0.89), "A failed run does not count: the mean is over those that finished."  # fmt: skip
 
 # %% ../../nbs/lib/course/many_runs.ipynb #d5d1ce17
 @check.of("7.4")
@@ -104,8 +104,8 @@ def claims(
     with TemporaryDirectory() as place:
         yield claim(Path(place), "first") is True, "The first worker should get True."
         yield claim(Path(place), "first") is False, "The second worker should get False."
-        yield claim(Path(place), "second") is True, "Another run is free still."
-        yield any(Path(place).iterdir()), "Nothing lies in the folder: a worker on another machine cannot know of the claim."  # fmt: skip
+        yield claim(Path(place), "second") is True, "Another run is still free."
+        yield any(Path(place).iterdir()), "The folder is empty: a worker on another machine cannot know of the claim."  # fmt: skip
     with TemporaryDirectory() as place, ThreadPoolExecutor(8) as pool:
         for number in range(150):
             gate = Barrier(8)
@@ -116,7 +116,7 @@ def claims(
 
             won = sum(pool.map(worker, range(8)))
             yield won > 0, "Eight workers came at once, and none got the run."
-            yield won < 2, f"Eight workers came at once, and {won} got the run: between looking and writing there was time."  # fmt: skip
+            yield won < 2, f"Eight workers came at once, and {won} got the run: others came between checking and writing."  # fmt: skip
 
 # %% ../../nbs/lib/course/many_runs.ipynb #27ffbe53
 @check.of("7.5")
@@ -126,10 +126,10 @@ def optimism_table(
     "The price of choosing."
     wanted = ["k", "n", "draws", "optimism"]
     yield set(wanted) <= set(getattr(runs, "columns", ())), f"Give a table with the columns {wanted}."  # fmt: skip
-    yield runs.k.nunique() >= 4 and 1 in set(runs.k), "At least four k, one of them 1: what does no choice cost?"  # fmt: skip
+    yield runs.k.nunique() >= 4 and 1 in set(runs.k), "At least four k, one of them 1: what does it cost to have no choice?"  # fmt: skip
     yield (runs.draws >= 200).all(), "At least 200 draws each: the optimism is a mean."
-    yield all(is_number(v, -0.1, 0.25) for v in runs.optimism), "The optimism is the best score less 0.80, so a small number: not the score, and no percentage."  # fmt: skip
+    yield all(is_number(v, -0.1, 0.25) for v in runs.optimism), "The optimism is the best score minus 0.80, so a small number: not the score, and not a percentage."  # fmt: skip
     same = runs[runs.n == runs.n.mode()[0]].groupby("k").optimism.mean().sort_index()
-    yield abs(same.get(1, 0)) < 0.01, "Without a choice nothing should be too high."
-    yield same.iloc[-1] > 0.02, "The best of many is not higher than the truth: is it the best that was taken, or the mean?"  # fmt: skip
+    yield abs(same.get(1, 0)) < 0.01, "Without a choice the score should not be too high."
+    yield same.iloc[-1] > 0.02, "The best of many is not higher than the truth: did you take the best, or the mean?"  # fmt: skip
     yield (np.diff(same) > -0.003).all(), "The more there is to choose from, the higher the best; yours goes up and down."  # fmt: skip

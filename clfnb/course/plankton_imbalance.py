@@ -1,4 +1,4 @@
-"""The exercises of lesson 2: questions, solutions, and checks that are checked
+"""The exercises of lesson 2: questions, solutions, and tested checks
 
 Docs: https://clfnb.github.io/clfnb/lib/course/plankton_imbalance.html.md"""
 
@@ -26,7 +26,7 @@ def inverse_weights(
     yield callable(class_weights), "Give a function: def class_weights(counts): ..."
     counts = np.array([700, 90, 9, 1])
     found = np.asarray(class_weights(counts), float)
-    yield found.shape == (4,), "One weight a class."
+    yield found.shape == (4,), "One weight per class."
     yield (np.diff(found) > 0).all(), "The rarer the class, the larger its weight; yours are not in that order."  # fmt: skip
     yield np.allclose(found * counts, found[0] * counts[0]), "Inversely proportional: all images of a class together should weigh as much as those of another."  # fmt: skip
     yield not np.isclose(found.mean(), 1), "The mean over the *classes* is 1; asked for is the mean over the images."  # fmt: skip
@@ -70,7 +70,7 @@ def balanced(
 def adjusted(
     adjust,  # the learner's function
 ):
-    "Take the frequencies out."
+    "Remove the class frequencies."
     yield callable(adjust), "Give a function: def adjust(logits, counts, tau): ..."
     rng = np.random.default_rng(1)
     logits, counts = rng.normal(0, 2, (50, 4)), np.array([800, 150, 40, 10])
@@ -129,5 +129,5 @@ def treatments(
     values = [*runs.accuracy, *runs.balanced_accuracy]
     yield all(is_number(v, 0, 1) for v in values), "Both measures lie between 0 and 1."
     mean = runs.groupby("treatment")[["accuracy", "balanced_accuracy"]].mean()
-    yield mean.balanced_accuracy.drop("none").max() > mean.balanced_accuracy["none"], "No treatment helps the rare classes: is the training part treated, or the test part?"  # fmt: skip
+    yield mean.balanced_accuracy.drop("none").max() > mean.balanced_accuracy["none"], "No treatment helps the rare classes: is the training split treated, or the test split?"  # fmt: skip
     yield mean.accuracy["none"] > mean.accuracy.min(), "No treatment costs any accuracy, which is too good: is the balanced accuracy measured on a test of the same frequencies?"  # fmt: skip

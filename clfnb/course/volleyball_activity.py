@@ -1,4 +1,4 @@
-"""The exercises of lesson 4: questions, solutions, and checks that are checked
+"""The exercises of lesson 4: tasks, solutions, and tested checks
 
 Docs: https://clfnb.github.io/clfnb/lib/course/volleyball_activity.html.md"""
 
@@ -22,21 +22,21 @@ check = Exercises("volleyball_activity")
 def mirrored_logits(
     mirror_logits,  # the learner's function
 ):
-    "The answer to a mirrored frame."
+    "The logits of a mirrored frame."
     yield callable(mirror_logits), "Give a function: def mirror_logits(logits): ..."
     rng = np.random.default_rng(4)
     logits = rng.normal(size=(6, 8))
-    found = np.asarray(mirror_logits(logits))
-    yield found.shape == logits.shape, f"Expected the shape {logits.shape}, found {found.shape}."
+    mirrored = np.asarray(mirror_logits(logits))
+    yield mirrored.shape == logits.shape, f"Expected the shape {logits.shape}, found {mirrored.shape}."  # fmt: skip
     yield np.shape(mirror_logits(logits[0])) == (8,), "One frame has eight logits before and after."
-    yield np.allclose(np.sort(found, 1), np.sort(logits, 1)), "A frame's eight values only change places; yours are other values."  # fmt: skip
-    yield not np.allclose(found, logits), "Nothing changed."
-    yield np.allclose(mirror_logits(mirror_logits(logits)), logits), "Mirrored twice, a frame is as it was."  # fmt: skip
-    for row, twin in zip(logits, found, strict=True):
-        was, now = ACTIVITIES[row.argmax()], ACTIVITIES[twin.argmax()]
-        yield was[2:] == now[2:], f"{was} became {now}: mirroring changes the side, not what is done."  # fmt: skip
-        yield was[0] != now[0], f"{was} became {now}: the other side should win."
-    yield np.allclose(found[:, mirror_label(np.arange(8))], logits), "Left and right change places for each of the four activities, not only for the likeliest."  # fmt: skip
+    yield np.allclose(np.sort(mirrored, 1), np.sort(logits, 1)), "Mirroring only reorders the eight values of a frame; your values are different."  # fmt: skip
+    yield not np.allclose(mirrored, logits), "Nothing changed."
+    yield np.allclose(mirror_logits(mirror_logits(logits)), logits), "Mirrored twice, a frame must be unchanged."  # fmt: skip
+    for before, after in zip(logits, mirrored, strict=True):
+        was, now = ACTIVITIES[before.argmax()], ACTIVITIES[after.argmax()]
+        yield was[2:] == now[2:], f"{was} became {now}: mirroring changes the team, not the activity."  # fmt: skip
+        yield was[0] != now[0], f"{was} became {now}: the other team should have the highest logit."
+    yield np.allclose(mirrored[:, mirror_label(np.arange(8))], logits), "Exchange left and right for each of the four activities, not only for the most probable one."  # fmt: skip
 
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #a31ef2e8
 @check.of("4.2")
@@ -48,24 +48,25 @@ def mirrored_boxes(
     yield callable(f), "Give a function: def my_mirror_boxes(boxes, width): ..."
     boxes = np.array([[100.0, 300, 40, 90], [620, 280, 50, 110], [1200, 310, 60, 95]])
     before = boxes.copy()
-    found = np.asarray(f(boxes, 1280))
-    yield np.array_equal(boxes, before), "It changed the boxes that it was given: work on a copy."
-    yield found.shape == boxes.shape, f"Expected the shape {boxes.shape}, found {found.shape}."
-    yield np.allclose(found[:, 1:], boxes[:, 1:]), "Top, width and height stay as they are."
-    wall = np.asarray(f(np.array([[0.0, 10, 50, 80]]), 1280))[0, 0]
-    yield not np.isclose(wall, 1280), "A box at the left wall would begin at the right wall and stick out of the image: the left edge becomes the *right* one."  # fmt: skip
-    yield np.allclose(f(found, 1280), boxes), "Mirrored twice, a box is where it was."
-    yield np.allclose(found, mirror_boxes(boxes, 1280)), "A box should be as far from the right border as it was from the left one."  # fmt: skip
-    yield np.allclose(np.asarray(f(boxes, 1920))[:, 0] - found[:, 0], 640), "The width of the image is an argument."  # fmt: skip
+    mirrored = np.asarray(f(boxes, 1280))
+    yield np.array_equal(boxes, before), "It changed its argument: work on a copy."
+    yield mirrored.shape == boxes.shape, f"Expected the shape {boxes.shape}, found {mirrored.shape}."  # fmt: skip
+    yield np.allclose(mirrored[:, 1:], boxes[:, 1:]), "Top, width and height do not change."
+    edge = np.asarray(f(np.array([[0.0, 10, 50, 80]]), 1280))[0, 0]
+    yield not np.isclose(edge, 1280), "A box at the left border would begin at the right border and lie outside the image: its left edge becomes its *right* edge."  # fmt: skip
+    yield np.allclose(f(mirrored, 1280), boxes), "Mirrored twice, a box must be unchanged."
+    yield np.allclose(mirrored, mirror_boxes(boxes, 1280)), "A box should be as far from the right border as it was from the left one."  # fmt: skip
+    yield np.allclose(np.asarray(f(boxes, 1920))[:, 0] - mirrored[:, 0], 640), "The width of the image is an argument."  # fmt: skip
 
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #b412c4ea
 def some_boxes(
-    rng: np.random.Generator,  # source of chance
-    n: int = 12,  # players
+    rng: np.random.Generator,  # random generator
+    n: int = 12,  # number of players
 ) -> np.ndarray:  # (n, 4) in an image of 1280 by 720
-    "Boxes of players somewhere in a frame."
-    tall = rng.normal(100, 10, n)
-    return np.column_stack([rng.uniform(0, 1200, n), rng.uniform(200, 500, n), tall * 0.45, tall])
+    "Random boxes of players."
+    height = rng.normal(100, 10, n)
+    x, y = rng.uniform(0, 1200, n), rng.uniform(200, 500, n)
+    return np.column_stack([x, y, height * 0.45, height])
 
 
 @check.of("4.3")
@@ -76,25 +77,25 @@ def described(
     yield callable(describe), "Give a function: def describe(boxes): ..."
     rng = np.random.default_rng(7)
     boxes = some_boxes(rng)
-    found = np.asarray(describe(boxes), float)
-    yield found.ndim == 1 and len(found) >= 3, "Return one vector of at least three numbers."
+    features = np.asarray(describe(boxes), float)
+    yield features.ndim == 1 and len(features) >= 3, "Return one vector of at least three numbers."
     order = rng.permutation(12)
-    yield np.allclose(describe(boxes[order]), found), "Another order of the players gives other features."  # fmt: skip
-    yield np.shape(describe(boxes[:7])) == found.shape, "Seven players give another number of features than twelve."  # fmt: skip
+    yield np.allclose(describe(boxes[order]), features), "Another order of the players changes the features."  # fmt: skip
+    yield np.shape(describe(boxes[:7])) == features.shape, "Seven players give a different number of features than twelve."  # fmt: skip
     one = np.asarray(describe(boxes[:1]), float)
-    yield np.isfinite(one).all(), "One player alone gives NaN."
-    yield np.allclose(describe(2 * boxes), found), "In an image twice as large the features are others: measure in player heights."  # fmt: skip
+    yield np.isfinite(one).all(), "A single player gives NaN."
+    yield np.allclose(describe(2 * boxes), features), "The features change in an image twice as large: measure in player heights."  # fmt: skip
     frames = [np.asarray(describe(some_boxes(rng)), float) for _ in range(20)]
     yield (np.std(frames, axis=0) > 1e-9).sum() >= 3, "Fewer than three features differ between frames."  # fmt: skip
-    twin = np.asarray(describe(mirror_boxes(boxes, 1280)), float)
-    yield not np.allclose(twin, found, atol=1e-6), "A frame and its mirror image have the same features: then no model can tell left from right."  # fmt: skip
+    mirrored = np.asarray(describe(mirror_boxes(boxes, 1280)), float)
+    yield not np.allclose(mirrored, features, atol=1e-6), "A frame and its mirror image have the same features: then no model can tell left from right."  # fmt: skip
 
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #c903df61
 @check.of("4.4")
 def built_in(
     symmetric,  # the learner's function
 ):
-    "A symmetry that is built in."
+    "A built-in symmetry."
     yield callable(symmetric), "Give a function: def symmetric(model): ..."
     rng = np.random.default_rng(9)
     weights, swap = rng.normal(size=(8, 4)), mirror_label(np.arange(8))
@@ -106,16 +107,16 @@ def built_in(
         left = (boxes[:, 0] + boxes[:, 2] / 2 < 640).mean()
         return np.repeat([left, 1 - left], 4)
 
-    made = symmetric(any_model)
-    yield callable(made), "`symmetric` should return a function: a model made from a model."
+    wrapped = symmetric(any_model)
+    yield callable(wrapped), "`symmetric` should return a function: a model made from a model."
     for boxes in (some_boxes(rng) for _ in range(5)):
-        found = np.asarray(made(boxes))
-        yield found.shape == (8,), f"The new model should give eight logits, found the shape {found.shape}."  # fmt: skip
-        twin = np.asarray(made(mirror_boxes(boxes, 1280)))
-        yield not np.allclose(found, twin), "Its logits do not change at all when the frame is mirrored: it has become blind to the side."  # fmt: skip
-        yield np.allclose(twin, found[swap]), "The answer to the mirrored frame is not the mirrored answer."  # fmt: skip
+        logits = np.asarray(wrapped(boxes))
+        yield logits.shape == (8,), f"The new model should give eight logits, found the shape {logits.shape}."  # fmt: skip
+        mirrored = np.asarray(wrapped(mirror_boxes(boxes, 1280)))
+        yield not np.allclose(logits, mirrored), "Its logits are the same for a frame and its mirror image: it can no longer tell the teams apart."  # fmt: skip
+        yield np.allclose(mirrored, logits[swap]), "The logits of the mirrored frame are not the mirrored logits."  # fmt: skip
         kept = np.asarray(symmetric(left_or_right)(boxes))
-        yield np.allclose(kept, left_or_right(boxes)), "A model that is symmetric already comes out changed: is it the mean of two, or their sum?"  # fmt: skip
+        yield np.allclose(kept, left_or_right(boxes)), "A model that is already symmetric has changed: is it the mean of two, or their sum?"  # fmt: skip
 
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #128cd160
 @check.of("4.5")
@@ -132,10 +133,10 @@ def two_intervals(
     rows = intervals.set_index("unit")
     numbers = rows[["accuracy", "low", "high"]].to_numpy().ravel()
     yield all(is_number(v, 0, 1) for v in numbers), "Accuracies and their bounds lie between 0 and 1."  # fmt: skip
-    yield np.allclose(rows.accuracy, np.mean(right), atol=1e-3), "The accuracy is the share of frames that were right, in both rows."  # fmt: skip
+    yield np.allclose(rows.accuracy, np.mean(right), atol=1e-3), "The accuracy is the share of correct frames, in both rows."  # fmt: skip
     yield ((rows.low < rows.accuracy) & (rows.accuracy < rows.high)).all(), "The accuracy should lie inside its interval."  # fmt: skip
     width = rows.high - rows.low
-    yield width["match"] > 1.3 * width["frame"], "The interval over matches is hardly wider: were whole matches drawn, each with all its frames?"  # fmt: skip
+    yield width["match"] > 1.3 * width["frame"], "The interval over matches is hardly wider: were whole matches resampled, each with all its frames?"  # fmt: skip
     for unit, groups in (("frame", None), ("match", match)):
         _, low, high = bootstrap(lambda rows: np.mean(right[rows]), len(right), groups)
         share = width[unit] / (high - low)

@@ -56,7 +56,7 @@ def read_checksums(
         if sums.setdefault(name, digits) != digits:
             raise ValueError(f"{source}, line {number}: a second, different checksum for {name!r}")
     if not sums:
-        raise ValueError(f"{source}: expected one line a file, found none")
+        raise ValueError(f"{source}: expected one line per file, found none")
     return sums
 
 # %% ../../nbs/lib/data/checksums.ipynb #871b6def
@@ -72,7 +72,7 @@ def verify(
     folder: str | Path,  # where the files are
     checksums: dict[str, str],  # name -> SHA-256, from `read_checksums`
     wanted: tuple[str, ...] = ("*",),  # patterns of the names that must be there
-) -> list[str]:  # one sentence a missing or changed file, sorted by name
+) -> list[str]:  # one sentence per missing or changed file, sorted by name
     """Compare files with their published checksums.
 
     Files that the list does not name are left alone.

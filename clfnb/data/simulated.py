@@ -112,8 +112,8 @@ def simulated(
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    place = dict(prefix=f".{name}-", dir=folder.parent, ignore_cleanup_errors=True)
-    with tempfile.TemporaryDirectory(**place) as aside:
+    temporary = dict(prefix=f".{name}-", dir=folder.parent, ignore_cleanup_errors=True)
+    with tempfile.TemporaryDirectory(**temporary) as aside:
         entry.part("simulate")(Path(aside) / "data", **_arguments(entry, seed, options))
         try:
             os.rename(Path(aside) / "data", folder)

@@ -1,4 +1,4 @@
-"""Two classifiers on the same test set: is one of them better, or luckier?
+"""Two classifiers on the same test set: is one of them better, or only luckier?
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/comparison.html.md"""
 
@@ -12,29 +12,29 @@ import numpy as np
 from scipy.stats import binomtest, norm, rankdata
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #eb415947
-def _sides(y, scores):
-    "Checked labels, scores as rows, and for each row the placement of every ill and every well image."
+def _placements(y, scores):
+    "The placements of all ill and of all healthy images, a row per model."
     y, scores = np.asarray(y), np.atleast_2d(np.asarray(scores, dtype=float))
     if scores.shape[1] != len(y) or not np.isfinite(scores).all():
         raise ValueError(
-            f"scores: expected {len(y)} finite values a row, found shape {scores.shape}"
+            f"scores: expected {len(y)} finite values per row, found shape {scores.shape}"
         )
     if set(np.unique(y)) != {0, 1}:
         raise ValueError(f"y: expected both classes, 0 and 1, found {np.unique(y).tolist()}")
-    ill, well = scores[:, y == 1], scores[:, y == 0]
-    m, n = ill.shape[1], well.shape[1]
-    together = rankdata(np.hstack([ill, well]), axis=1)
+    ill, healthy = scores[:, y == 1], scores[:, y == 0]
+    m, n = ill.shape[1], healthy.shape[1]
+    together = rankdata(np.hstack([ill, healthy]), axis=1)
     above = (together[:, :m] - rankdata(ill, axis=1)) / n
-    below = 1 - (together[:, m:] - rankdata(well, axis=1)) / m
+    below = 1 - (together[:, m:] - rankdata(healthy, axis=1)) / m
     return above, below
 
 
 def delong(
-    y,  # (n,) 0 for well, 1 for ill
+    y,  # (n,) 0 for healthy, 1 for ill
     scores,  # (n,) or (models, n) scores, higher for ill
 ) -> tuple[np.ndarray, np.ndarray]:  # (models,) AUCs, (models, models) their covariance
     "AUCs with covariance (DeLong 1988, Biometrics 44:837). Raises `ValueError` unless both classes occur."
-    above, below = _sides(y, scores)
+    above, below = _placements(y, scores)
     m, n = above.shape[1], below.shape[1]
     if min(m, n) < 2:
         raise ValueError(f"y: expected at least two examples of each class, found {n} and {m}")
@@ -43,7 +43,7 @@ def delong(
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #600bf4fa
 def auc_interval(
-    y,  # (n,) 0 for well, 1 for ill
+    y,  # (n,) 0 for healthy, 1 for ill
     score,  # (n,) higher for ill
     level: float = 0.95,  # coverage, between 0 and 1
 ) -> tuple[float, float, float]:  # AUC, lower and upper bound
@@ -57,7 +57,7 @@ def auc_interval(
 
 
 def compare_auc(
-    y,  # (n,) 0 for well, 1 for ill
+    y,  # (n,) 0 for healthy, 1 for ill
     first,  # (n,) scores of one model
     second,  # (n,) scores of the other
     level: float = 0.95,  # coverage of the interval
@@ -77,11 +77,11 @@ def compare_auc(
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #feec52e1
 def mcnemar(
-    right_first,  # (n,) bool, whether one model's answer is right
-    right_second,  # (n,) bool, the same for the other
+    first_correct,  # (n,) bool: the first model's answer is correct
+    second_correct,  # (n,) bool: the second model's answer is correct
 ) -> dict:  # only_first, only_second, p (exact, two-sided)
     "McNemar's exact test (1947, Psychometrika 12:153). Raises `ValueError` for different lengths."
-    first, second = np.asarray(right_first, bool), np.asarray(right_second, bool)
+    first, second = np.asarray(first_correct, bool), np.asarray(second_correct, bool)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(
             f"expected two lists of equal length, found shapes {first.shape} and {second.shape}"

@@ -1,4 +1,4 @@
-"""What the confusion table knows: per class, and in one number
+"""Confusion tables and the metrics that follow from them, per class and overall
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/metrics.html.md"""
 
@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from fastcore.meta import delegates
 
-from .intervals import draw_weights, percentile_interval, wilson
+from .intervals import RowError, draw_weights, percentile_interval, wilson
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #b466b1d9
-IGNORE = -100  # the truth is not known here: not scored
+IGNORE = -100  # label of examples whose truth is unknown: not scored
 
 
 def _codes(values, names, what):
@@ -26,13 +26,12 @@ def _codes(values, names, what):
     ):
         codes = np.where((values >= 0) & (values < len(names)), values, -1)
     else:
-        place = {name: code for code, name in enumerate(names)}
-        codes = np.array([place.get(value, -1) for value in values.tolist()], dtype=int)
+        code_of = {name: code for code, name in enumerate(names)}
+        codes = np.array([code_of.get(value, -1) for value in values.tolist()], dtype=int)
     if np.any(codes < 0):
         row = int(np.flatnonzero(codes < 0)[0])
-        raise ValueError(
-            f"{what}, row {row}: {values[row].item()!r} is not one of the {len(names)} classes {list(names)[:8]}"
-        )
+        known = f"the {len(names)} classes {list(map(str, names))[:8]}"
+        raise RowError(what, row, f"{str(values[row])!r} is not one of {known}")
     return codes
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #e0de2f02
@@ -147,9 +146,9 @@ def macro_f1(
 def kappa(
     counts: np.ndarray,  # (..., k, k) confusion counts
 ) -> np.ndarray:  # (...) agreement beyond chance, at most 1
-    """Cohen's kappa (1960, Educ.
+    """Cohen's kappa (1960, Educational and Psychological Measurement 20:37).
 
-    Psychol. Meas. 20:37); NaN where only one class occurs and is answered, so that chance alone
+    NaN where only one class occurs and is answered, so that chance alone
     agrees.
     """
     right, truth, predicted = _parts(counts)
@@ -185,9 +184,9 @@ def draw_tables(
     truth: np.ndarray,  # (n,) int class numbers
     predicted: np.ndarray,  # (n,) int class numbers
     classes: int,  # number of classes, k
-    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    groups=None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # how many new tables
-    seed: int = 0,  # decides every draw
+    seed: int = 0,  # random seed
 ) -> np.ndarray:  # (draws, k, k) confusion counts of redrawn test sets
     "Bootstrapped confusion tables."
     rng = np.random.default_rng(seed)
@@ -220,7 +219,7 @@ def summary(
     predicted,  # (n,) predicted classes
     names=None,  # (k,) class names in order
     groups=None,  # (n,) what is drawn as a whole, such as the record
-    seed: int = 0,  # decides every draw
+    seed: int = 0,  # random seed
     level: float = 0.95,  # coverage of the intervals
     draws: int = 1000,  # bootstrap draws
 ) -> pd.DataFrame:  # metric, value, low, high, n (scored), groups (that many were drawn), ignored
@@ -260,7 +259,7 @@ def classification_table(
     names=None,  # (k,) class names, as for `summary`
     groups=None,  # (n,) what is drawn together, as for `summary`
     **kwargs,  # seed, level and draws of `summary`
-) -> pd.DataFrame:  # a row a class: precision, recall, f1 with _low and _high, support, predicted
+) -> pd.DataFrame:  # a row per class: precision, recall, f1 with _low and _high, support, predicted
     """Per-class report with intervals; NaN where a class was never answered (precision) or never
     occurs (recall).
     """

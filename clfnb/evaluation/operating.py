@@ -1,4 +1,4 @@
-"""From a score to a decision: curves, a threshold, and what it costs
+"""From a score to a decision: curves, an operating threshold, and its cost
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/operating.html.md"""
 
@@ -29,32 +29,32 @@ def _checked(y, score):
 
 
 def rates(
-    y,  # (n,) 0 for well, 1 for ill
+    y,  # (n,) 0 for healthy, 1 for ill
     score,  # (n,) higher for ill
-    weights=None,  # (n,) or (draws, n) how often each example counts; none: once
+    weights=None,  # (n,) or (draws, n) how often each example counts; None: once
 ) -> (
     tuple
 ):  # thresholds (k,) falling; sensitivity, false positive rate and precision, each (..., k)
-    "What each threshold would do: an example is positive if its score is at least the threshold. Raises `ValueError` unless both classes occur."
+    "Sensitivity, false positive rate and precision at every threshold; an example is positive if its score is at least the threshold. Raises `ValueError` unless both classes occur."
     y, score = _checked(y, score)
     weights = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     ill = np.cumsum(weights[..., order] * y[order], axis=-1)
-    well = np.cumsum(weights[..., order] * (1 - y[order]), axis=-1)
+    healthy = np.cumsum(weights[..., order] * (1 - y[order]), axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        sensitivity, false = ill[..., last] / ill[..., -1:], well[..., last] / well[..., -1:]
-        precision = ill[..., last] / (ill[..., last] + well[..., last])
+        sensitivity, false = ill[..., last] / ill[..., -1:], healthy[..., last] / healthy[..., -1:]
+        precision = ill[..., last] / (ill[..., last] + healthy[..., last])
     return score[order][last], sensitivity, false, precision
 
 
 def group_weights(
-    groups,  # (n,) the patient of each example; none: each on its own
-    n: int,  # how many examples
-    draws: int,  # how many new test sets
-    rng: np.random.Generator,  # source of chance
+    groups,  # (n,) the patient of each example; None: every example is its own group
+    n: int,  # number of examples
+    draws: int,  # number of bootstrap replicates
+    rng: np.random.Generator,  # random generator
 ) -> np.ndarray:  # (draws, n) how often each example counts
-    "Bootstrap weights of examples when whole patients are drawn."
+    "Bootstrap weights of the examples when whole patients are resampled."
     codes = (
         np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     )
@@ -62,13 +62,13 @@ def group_weights(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #00fbd17b
 def curve_band(
-    y,  # (n,) 0 for well, 1 for ill
+    y,  # (n,) 0 for healthy, 1 for ill
     score,  # (n,) higher for ill
     groups=None,  # (n,) the patient of each example
     kind: str = "roc",  # "roc": sensitivity at false positive rates; "pr": precision at sensitivities
-    draws: int = 300,  # bootstrap draws
-    level: float = 0.95,  # coverage of the band, point by point
-    seed: int = 0,  # decides every draw
+    draws: int = 300,  # bootstrap replicates
+    level: float = 0.95,  # coverage of the band, pointwise
+    seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # x, value, low, high
     "A curve on an even grid with its bootstrap band over patients. Raises `ValueError` for another kind."
     if kind not in ("roc", "pr"):
@@ -83,9 +83,9 @@ def curve_band(
         return np.interp(x, sensitivity, precision)
 
     _, *curve = rates(y, score)
-    _, *redrawn = rates(y, score, weights)
+    _, *replicates = rates(y, score, weights)
     low, high = percentile_interval(
-        np.stack([on_grid(*one) for one in zip(*redrawn, strict=True)]), level
+        np.stack([on_grid(*one) for one in zip(*replicates, strict=True)]), level
     )
     return pd.DataFrame({"x": x, "value": on_grid(*curve), "low": low, "high": high})
 
@@ -93,10 +93,10 @@ def curve_band(
 def plot_curves(
     curves: dict[str, tuple],  # name → (y, score) or (y, score, groups)
     kind: str = "roc",  # "roc" or "pr"
-    ax: Axes | None = None,  # where to draw; none makes a figure
+    ax: Axes | None = None,  # where to draw; None makes a figure
     **options,  # draws, level and seed of `curve_band`
 ) -> Axes:
-    "ROC or precision-recall curves of some models with their bands."
+    "ROC or precision-recall curves of several models with their bands."
     ax = new_axes(4.2, 4)[0] if ax is None else ax
     for number, (name, data) in enumerate(curves.items()):
         band = curve_band(*data, kind=kind, **options)
@@ -120,45 +120,45 @@ def plot_curves(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #8b43f4de
 def threshold_for(
-    y,  # (n,) 0 for well, 1 for ill, of the validation part
+    y,  # (n,) 0 for healthy, 1 for ill, of the validation split
     score,  # (n,) higher for ill
-    sensitivity: float,  # wanted, above 0 and at most 1
+    sensitivity: float,  # required, above 0 and at most 1
     groups=None,  # (n,) the patient of each example
-    draws: int = 500,  # bootstrap draws
+    draws: int = 500,  # bootstrap replicates
     level: float = 0.95,  # coverage
-    seed: int = 0,  # decides every draw
+    seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # rows threshold, sensitivity, specificity; value, low, high
-    "The highest threshold that finds the wanted share of the ill. Raises `ValueError` for a share outside (0, 1]."
+    "The highest threshold with the required sensitivity. Raises `ValueError` for a sensitivity outside (0, 1]."
     if not 0 < sensitivity <= 1:
         raise ValueError(f"sensitivity: expected above 0 and at most 1, found {sensitivity}")
     y, score = _checked(y, score)
 
-    def chosen(found, false):
-        at = np.argmax(found >= sensitivity - 1e-12, axis=-1)
-        pick = np.expand_dims(at, -1)
+    def operate(reached, false):
+        first = np.expand_dims(np.argmax(reached >= sensitivity - 1e-12, axis=-1), -1)
         return [
-            np.take_along_axis(values, pick, -1)[..., 0]
-            for values in (np.broadcast_to(cuts, found.shape), found, 1 - false)
+            np.take_along_axis(values, first, -1)[..., 0]
+            for values in (np.broadcast_to(thresholds, reached.shape), reached, 1 - false)
         ]
 
-    cuts, found, false, _ = rates(y, score)
-    value = chosen(found, false)
+    thresholds, reached, false, _ = rates(y, score)
+    value = operate(reached, false)
     weights = group_weights(groups, len(y), draws, np.random.default_rng(seed))
-    low, high = percentile_interval(np.stack(chosen(*rates(y, score, weights)[1:3]), axis=1), level)
+    replicates = operate(*rates(y, score, weights)[1:3])
+    low, high = percentile_interval(np.stack(replicates, axis=1), level)
     names = pd.Index(["threshold", "sensitivity", "specificity"], name="at the threshold")
     return pd.DataFrame({"value": value, "low": low, "high": high}, index=names)
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #52023e5e
 def operating_point(
-    y,  # (n,) 0 for well, 1 for ill
+    y,  # (n,) 0 for healthy, 1 for ill
     score,  # (n,) higher for ill
-    threshold: float,  # positive from here on
+    threshold: float,  # scores from here on are positive
     level: float = 0.95,  # coverage
 ) -> pd.DataFrame:  # metric, value, low, high, n
     "Sensitivity, specificity, predictive values and accuracy with Wilson's intervals. Raises `ValueError` unless both classes occur."
     y, score = _checked(y, score)
     positive = score >= threshold
-    parts = {
+    outcomes = {
         "sensitivity": positive[y == 1],
         "specificity": ~positive[y == 0],
         "ppv": y[positive] == 1,
@@ -166,16 +166,16 @@ def operating_point(
         "accuracy": positive == y,
     }
     rows = []
-    for name, right in parts.items():
-        k, n = int(np.sum(right)), len(right)
+    for name, correct in outcomes.items():
+        k, n = int(np.sum(correct)), len(correct)
         rows.append((name, k / n if n else np.nan, *wilson(k, n, level), n))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #50b81c3e
 def at_prevalence(
-    sensitivity: float,  # share of the ill that are found
-    specificity: float,  # share of the well that are left in peace
-    prevalence,  # (k,) share of the ill among those who come, each 0..1
+    sensitivity: float,  # share of ill patients that are detected
+    specificity: float,  # share of healthy patients without an alarm
+    prevalence,  # (k,) share of ill patients among those examined, each 0..1
 ) -> pd.DataFrame:  # prevalence, ppv, npv, alarms_per_1000, false_alarms_per_1000, missed_per_1000
     "Predictive values at other prevalences (Bayes). Raises `ValueError` for a share outside 0..1."
     pi = np.atleast_1d(np.asarray(prevalence, dtype=float))
@@ -187,9 +187,13 @@ def at_prevalence(
         if not np.all((np.asarray(values) >= 0) & (np.asarray(values) <= 1)):
             raise ValueError(f"{name}: expected 0..1, found {values}")
     true, false = sensitivity * pi, (1 - specificity) * (1 - pi)
-    missed, calm = (1 - sensitivity) * pi, specificity * (1 - pi)
+    missed, negative = (1 - sensitivity) * pi, specificity * (1 - pi)
     with np.errstate(invalid="ignore", divide="ignore"):
-        columns = {"prevalence": pi, "ppv": true / (true + false), "npv": calm / (calm + missed)}
+        columns = {
+            "prevalence": pi,
+            "ppv": true / (true + false),
+            "npv": negative / (negative + missed),
+        }
     return pd.DataFrame(
         columns
         | {
@@ -201,36 +205,37 @@ def at_prevalence(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #1584575f
 def net_benefit(
-    y,  # (n,) 0 for well, 1 for ill
-    p,  # (n,) probability of ill
-    at=None,  # (k,) probabilities at which to act, below 1; none: 0.01 .. 0.99
-) -> pd.DataFrame:  # at, model, everybody (nobody is 0)
-    "Decision curve (Vickers and Elkin 2006, Med. Decis. Making 26:565). Raises `ValueError` for values that are no probabilities."
+    y,  # (n,) 0 for healthy, 1 for ill
+    p,  # (n,) probability of illness
+    thresholds=None,  # (k,) threshold probabilities, below 1; None: 0.01 .. 0.99
+) -> pd.DataFrame:  # threshold, model, treat_all ("treat none" is 0)
+    "Decision curve (Vickers and Elkin 2006, Med. Decis. Making 26:565). Raises `ValueError` for values that are not probabilities."
     y, p = _checked(y, p)
-    at = np.linspace(0.01, 0.99, 99) if at is None else np.asarray(at, dtype=float)
-    if p.min() < 0 or p.max() > 1 or at.min() < 0 or at.max() >= 1:
-        raise ValueError("p, at: expected probabilities 0..1, and to act below 1")
-    positive = p[None] >= at[:, None]
-    odds = at / (1 - at)
+    grid = np.linspace(0.01, 0.99, 99) if thresholds is None else np.asarray(thresholds, float)
+    if p.min() < 0 or p.max() > 1 or grid.min() < 0 or grid.max() >= 1:
+        raise ValueError("p, thresholds: expected probabilities 0..1, thresholds below 1")
+    positive = p[None] >= grid[:, None]
+    odds = grid / (1 - grid)
     model = (positive & (y == 1)).mean(1) - (positive & (y == 0)).mean(1) * odds
-    return pd.DataFrame({"at": at, "model": model, "everybody": y.mean() - (1 - y.mean()) * odds})
+    treat_all = y.mean() - (1 - y.mean()) * odds
+    return pd.DataFrame({"threshold": grid, "model": model, "treat_all": treat_all})
 
 
 def plot_net_benefit(
-    curves: dict[str, tuple],  # name → (y, probability of ill)
-    ax: Axes | None = None,  # where to draw; none makes a figure
+    curves: dict[str, tuple],  # name → (y, probability of illness)
+    ax: Axes | None = None,  # where to draw; None makes a figure
 ) -> Axes:
-    "Decision curves of some models beside the two policies that need none."
+    "Decision curves of several models beside the two policies without a model."
     ax = new_axes(5.5, 3.4)[0] if ax is None else ax
     for number, (name, (y, p)) in enumerate(curves.items()):
         table = net_benefit(y, p)
-        ax.plot(table["at"], table.model, color=PALETTE[number % len(PALETTE)], label=name)
-    ax.plot(table["at"], table.everybody, color="#888888", linestyle="--", label="treat everybody")
-    ax.axhline(0, color="#888888", linestyle=":", label="treat nobody")
+        ax.plot(table.threshold, table.model, color=PALETTE[number % len(PALETTE)], label=name)
+    ax.plot(table.threshold, table.treat_all, color="#888888", linestyle="--", label="treat all")
+    ax.axhline(0, color="#888888", linestyle=":", label="treat none")
     ax.set(
-        xlabel="probability at which one acts",
+        xlabel="threshold probability",
         ylabel="net benefit",
-        ylim=(-0.05, max(0.1, table.everybody.max() * 1.1)),
+        ylim=(-0.05, max(0.1, table.treat_all.max() * 1.1)),
     )
     ax.legend(fontsize="small")
     return ax

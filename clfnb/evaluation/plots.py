@@ -1,4 +1,4 @@
-"""Images of training, of labels on a signal, of confusion, and of a hundred examples at once
+"""Plots of training, of labels on a signal, of confusion, and of a hundred examples at once
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/plots.html.md"""
 
@@ -85,7 +85,7 @@ def _curves(ax, history, columns, shift=0):
 
 
 def plot_history(
-    history: pd.DataFrame,  # epoch, train_loss, perhaps val_loss and metrics: one row an epoch
+    history: pd.DataFrame,  # epoch, train_loss, perhaps val_loss and metrics: one row per epoch
     metrics: Sequence[str] | None = None,  # on the right axis; none takes all other val_ columns
     monitor: str = "val_loss",  # the column that chose the best epoch
     mode: str = "min",  # "min" or "max": which end of `monitor` is good
@@ -178,9 +178,9 @@ def plot_labels(
     signal: np.ndarray,  # (n,) or (n, leads), in mV or any unit
     labels: np.ndarray,  # (n,) int true class of each sample; negative is unknown
     names: Sequence[str],  # (k,) class names; class 0 is not coloured
-    fs: float,  # samples in a second
+    fs: float,  # samples per second
     predicted: np.ndarray | None = None,  # (n,) int predicted class of each sample
-    title: str = "",  # above the image
+    title: str = "",  # above the plot
     ax: Axes | None = None,  # where to draw; none makes a figure
 ) -> Axes:  # leads above each other, labels behind them, strips of truth and prediction below
     "Signal with label spans. Raises `ValueError` if the lengths differ or a class has no name."

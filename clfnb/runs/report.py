@@ -1,4 +1,4 @@
-"""A run as one page that needs nothing else
+"""A run as one self-contained page
 
 Docs: https://clfnb.github.io/clfnb/lib/runs/report.html.md"""
 
@@ -24,7 +24,7 @@ _MATH = re.compile(
 
 def formulas_to_mathml(
     text: str,  # Markdown
-) -> str:  # Markdown with MathML in the place of formulas
+) -> str:  # Markdown with MathML in place of formulas
     "Replace TeX between dollar signs by MathML."
     from latex2mathml.converter import convert
 
@@ -34,7 +34,7 @@ def formulas_to_mathml(
             return code
         try:
             return convert(block or inline, display="block" if block else "inline")
-        except Exception:  # the converter raises a dozen kinds of errors for what it does not know
+        except Exception:  # the converter raises many kinds of errors for unknown TeX
             return match[0]
 
     return _MATH.sub(replace, text)
@@ -69,10 +69,10 @@ def _short(value):
 
 def _head(info: RunInfo):
     "The top of the page."
-    facts = f"{info.status}, begun {info.started}, {info.seconds if info.seconds is not None else '?'} s"
+    facts = f"{info.status}, started {info.started}, {info.seconds if info.seconds is not None else '?'} s"
     where = f"cell {info.failed_cell}" if info.failed_cell else "the run"
     what = f"{html_text(info.status.capitalize())} in {where}"
-    trouble = (
+    failure = (
         f"<div class=failed><h2>{what}</h2><pre>{html_text(info.error)}</pre></div>"
         if info.error
         else ""
@@ -82,7 +82,7 @@ def _head(info: RunInfo):
         + _table("Parameters", info.parameters)
         + _table("Versions", info.record.get("versions", {}))
     )
-    return f"<h1>{html_text(info.lesson)}</h1><p>{html_text(facts)}</p>{trouble}{tables}<hr>"
+    return f"<h1>{html_text(info.lesson)}</h1><p>{html_text(facts)}</p>{failure}{tables}<hr>"
 
 # %% ../../nbs/lib/runs/report.ipynb #03b08207
 def write_report(

@@ -1,4 +1,4 @@
-"""A folder of simulated data appears as a whole, or not at all
+"""Folders of simulated data that appear complete, or not at all
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/folders.html.md"""
 
@@ -17,9 +17,9 @@ from pathlib import Path
 # %% ../../nbs/lib/simulate/folders.ipynb #ba3bff17
 @contextmanager
 def new_folder(
-    folder: str | Path,  # must not exist yet; folders above it are made
+    folder: str | Path,  # must not exist yet; parent folders are created
 ) -> Iterator[Path]:  # where to write; moved to `folder` at the end, removed after an error
-    """A folder that is written aside and put in its place as a whole.
+    """A folder that is written aside and renamed when it is complete.
 
     Raises `FileExistsError` if it exists.
     """

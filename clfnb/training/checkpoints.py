@@ -1,4 +1,4 @@
-"""Files from which a training run goes on, and files in which a finished model travels
+"""Files from which a training resumes, and folders that hold a finished model
 
 Docs: https://clfnb.github.io/clfnb/lib/training/checkpoints.html.md"""
 
@@ -22,6 +22,8 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +35,8 @@ from ..files import InputError, read_json, reading, write_atomic, write_file
 def rng_state() -> dict:  # plain values and tensors
     "The state of the random generators of Python, NumPy, PyTorch and every GPU."
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = numpy_state
     gpus = (
         torch.cuda.get_rng_state_all()
         if torch.cuda.is_available() and torch.cuda.is_initialized()
@@ -56,9 +59,9 @@ def rng_state() -> dict:  # plain values and tensors
 def set_rng_state(
     state: dict,  # as made by `rng_state`
 ):
-    """Put the random generators back to where they were.
+    """Restore the states of the random generators.
 
-    States of GPUs that are not here are left aside.
+    States of GPUs that this machine does not have are ignored.
     """
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
@@ -88,10 +91,10 @@ def _check_plain(value, where="state"):
 # %% ../../nbs/lib/training/checkpoints.ipynb #a769c0c3
 MARK = b"clfnb sha256 "
 FOOTER = len(MARK) + 64
-SPARE = {"last": "previous.ckpt", "best": "best-copy.ckpt"}  # where to look next
+SPARE = {"last": "previous.ckpt", "best": "best-copy.ckpt"}  # the fallback files
 
 
-def _seal(path):
+def _append_digest(path):
     "Append the digest of a file to it."
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -100,7 +103,7 @@ def _seal(path):
 
 
 def save_checkpoint(
-    folder: Path,  # where the checkpoints are kept
+    folder: str | Path,  # of the checkpoints
     state: dict,  # tensors and plain values, nested in dicts and lists
     name: str = "last",  # "last" keeps the one before as previous.ckpt, "best" is written twice; any other is just replaced
 ) -> Path:  # the file written
@@ -113,7 +116,7 @@ def save_checkpoint(
 
     def write(temporary):
         torch.save(state, temporary)
-        _seal(temporary)
+        _append_digest(temporary)
         if name == "last" and path.exists():
             os.replace(path, path.with_name("previous.ckpt"))
 
@@ -124,7 +127,7 @@ def save_checkpoint(
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #3e8ce35b
 def _read(path):
-    "The content of one checkpoint; raises `ValueError` naming the file where it is not whole."
+    "The content of one checkpoint. Raises `ValueError` naming the file where it is damaged."
     try:
         content = path.read_bytes()
         content, mark, digest = content[:-FOOTER], content[-FOOTER:-64], content[-64:]
@@ -138,17 +141,19 @@ def _read(path):
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except MemoryError:
         raise
-    except Exception as error:  # damage has many faces
+    except Exception as error:  # torch.load raises errors of many types
         raise ValueError(f"{path}: not a readable checkpoint: {error}") from error
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #f32064f3
 def load_checkpoint(
-    folder: Path,  # where the checkpoints are kept
+    folder: str | Path,  # of the checkpoints
     name: str = "last",  # which one
 ) -> dict | None:  # the state, or None where there is none yet
-    """Read `folder/name.ckpt`; for "last" and "best" fall back to the spare file with a warning, setting the damaged file aside as damaged.ckpt.
+    """Read `folder/name.ckpt`; for "last" and "best" fall back to the spare file.
 
-    Raises `ValueError` where a file exists and no readable one is left."""
+    A damaged file is renamed to damaged.ckpt, with a warning. Raises `ValueError` where none of the
+    files is readable.
+    """
     path = Path(folder) / f"{name}.ckpt"
     spare = path.with_name(SPARE.get(name, path.name))
     if not path.exists():
@@ -166,7 +171,7 @@ def load_checkpoint(
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #917ca4fa
 def save_model(
-    folder: Path,  # made if absent
+    folder: str | Path,  # created if missing
     model: torch.nn.Module,  # its weights are saved
     config: dict,  # what is needed to build the model and use it; JSON values
     card: str,  # the model card, Markdown
@@ -190,16 +195,16 @@ def save_model(
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #9eaebe62
 class Config(dict):
-    "The description in a model folder. An entry that is missing is an error that names the file."
+    "The description in a model folder. A missing entry is an error that names the file."
 
-    file = None
+    file: Path | None = None
 
     def __missing__(self, name):
         raise InputError(f"{self.file}: expected an entry {name!r}, found none")
 
 
-def _model_folder(folder):
-    "The model folder itself, where a run folder was given."
+def _model_folder(folder) -> Path:
+    "The model folder, also where the run folder that contains it is given."
     return Path(folder) / "model" if (Path(folder) / "model").is_dir() else Path(folder)
 
 
@@ -211,22 +216,22 @@ def _number(value):
 def _largest(value, depth=8):
     "The largest number or length in nested arguments."
     if isinstance(value, dict | list):
-        inside = value.values() if isinstance(value, dict) else value
-        return max([len(value), *(_largest(item, depth - 1) for item in inside)]) if depth else 1e9
+        items = value.values() if isinstance(value, dict) else value
+        return max([len(value), *(_largest(item, depth - 1) for item in items)]) if depth else 1e9
     return abs(value) if _number(value) else 0
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #498c83ee
 def _check_description(config, weights):
-    "Refuse a description that no model can have. Raises `InputError` with the file and the entry."
-    dims = [side for value in weights.values() for side in value.shape]
-    most = max([4096, len(weights), *dims])
+    "Check a description. Raises `InputError` with the file and the entry."
+    sizes = [size for value in weights.values() for size in value.shape]
+    limit = max([4096, len(weights), *sizes])
     names, energy = config.get("classes", ["a"]), config.get("energy", [0])
     nested = [config.get(name, {}) for name in ("arguments", "members", "parts")]
     rules = {
         "temperature": (_number(t := config.get("temperature", 1)) and t > 0, "a number above 0"),
         "arguments": (isinstance(config.get("arguments", {}), dict), "a mapping"),
-        "arguments ": (_largest(nested) <= most, f"no number above {most}"),
-        "size": (_number(s := config.get("size", 1)) and 1 <= s <= most, f"pixels in 1..{most}"),
+        "arguments ": (_largest(nested) <= limit, f"no number above {limit}"),
+        "size": (_number(s := config.get("size", 1)) and 1 <= s <= limit, f"pixels in 1..{limit}"),
         "classes": (
             isinstance(names, list)
             and all(isinstance(name, str) for name in names)
@@ -241,23 +246,23 @@ def _check_description(config, weights):
             "rising numbers",
         ),
     }
-    for entry, (fine, expected) in rules.items():
-        if not fine:
-            found = reprlib.repr(config.get(entry.strip(), nested))
-            raise InputError(f"{config.file}: {entry.strip()}: expected {expected}, found {found}")
+    for entry, (valid, expected) in rules.items():
+        if not valid:
+            value = reprlib.repr(config.get(entry.strip(), nested))
+            raise InputError(f"{config.file}: {entry.strip()}: expected {expected}, found {value}")
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #7ae6e552
 def load_model(
-    folder: Path,  # as written by `save_model`, or a run folder that has one as `model`
-    track: str | None = None,  # the track that the model must belong to; None: any
+    folder: str | Path,  # as written by `save_model`, or a run folder that has one as `model`
+    track: str | None = None,  # the track the model must belong to; None: any
 ) -> tuple[dict, dict]:  # the weights for `load_state_dict`, and the configuration
     """Read a model folder.
 
     Raises `FileNotFoundError` naming the missing file, `ValueError` for one that cannot be read
     or trusted, or of another track.
     """
-    folder = _model_folder(folder)
-    file, config_file = folder / "model.safetensors", folder / "config.json"
+    root = _model_folder(folder)
+    file, config_file = root / "model.safetensors", root / "config.json"
     for path in (config_file, file):
         if not path.is_file():
             raise FileNotFoundError(
@@ -272,9 +277,9 @@ def load_model(
     with reading(file, "a safetensors file"):
         content = file.read_bytes()
         weights = load(content)
-    digest, found = config.pop("weights_sha256", None), hashlib.sha256(content).hexdigest()
-    if digest not in (None, found):
-        raise InputError(f"{file}: expected weights of SHA-256 {digest}, found {found}")
+    expected, digest = config.pop("weights_sha256", None), hashlib.sha256(content).hexdigest()
+    if expected not in (None, digest):
+        raise InputError(f"{file}: expected weights of SHA-256 {expected}, found {digest}")
     if bad := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
         raise InputError(f"{file}: expected finite weights, found NaN or infinity in {bad[0]!r}")
     _check_description(config, weights)
@@ -282,27 +287,27 @@ def load_model(
 
 # %% ../../nbs/lib/training/checkpoints.ipynb #6d685ae0
 def restore_model(
-    folder: Path,  # as of `load_model`
-    build: Callable,  # function: the configuration to the network
-    track: str | None = None,  # the track that the model must belong to; None: any
-) -> tuple[torch.nn.Module, dict]:  # the network with its weights, ready to use; the configuration
-    """Build a network as its folder describes it, after a trial without memory.
+    folder: str | Path,  # as for `load_model`
+    build: Callable,  # build(configuration) -> network
+    track: str | None = None,  # the track the model must belong to; None: any
+) -> tuple[Any, dict]:  # the network with its weights, ready to use; the configuration
+    """Build the network of a model folder, first on the meta device to compare shapes.
 
     Raises what `load_model` raises, `ValueError` for a description that does not fit the weights.
     """
     weights, config = load_model(folder, track)
-    folder = _model_folder(folder)
-    with reading(folder / "config.json", "the description of a model"):
+    root = _model_folder(folder)
+    with reading(root / "config.json", "the description of a model"):
         with torch.device("meta"):
             expected = {name: value.shape for name, value in build(config).state_dict().items()}
-    found = {name: value.shape for name, value in weights.items()}
-    for name in [*expected, *found]:
-        if expected.get(name) != found.get(name):
-            sizes = [list(each[name]) if name in each else None for each in (expected, found)]
+    shapes = {name: value.shape for name, value in weights.items()}
+    for name in [*expected, *shapes]:
+        if expected.get(name) != shapes.get(name):
+            sizes = [list(each[name]) if name in each else None for each in (expected, shapes)]
             raise InputError(
-                f"{folder / 'model.safetensors'}: {name}: config.json asks for {sizes[0]}, found {sizes[1]}"
+                f"{root / 'model.safetensors'}: {name}: config.json asks for {sizes[0]}, found {sizes[1]}"
             )
-    with reading(folder, "a model"):
+    with reading(root, "a model"):
         model = build(config)
         model.load_state_dict(weights)
     return model.eval(), config

@@ -1,4 +1,4 @@
-"""The history of a training as a table, in TensorBoard, and on the screen
+"""The history of a training as a table, in TensorBoard and on the screen
 
 Docs: https://clfnb.github.io/clfnb/lib/training/logs.html.md"""
 
@@ -10,6 +10,7 @@ __all__ = ['HistoryFile', 'Progress', 'make_logger', 'LogHistory', 'GradientNorm
 # %% ../../nbs/lib/training/logs.ipynb #562b7682
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -39,19 +40,20 @@ class Progress(Callback):
         self,
         kind: str | None = None,  # "curve", "bar", "lines" or "none"; None chooses
     ):
-        self.kind, self.show = kind, None
+        self.kind = kind
+        self.reporter: Any = None  # made when training starts
 
     def on_fit_start(self, trainer):
-        self.show = make_reporter(self.kind if trainer.fabric.is_global_zero else "none")
+        self.reporter = make_reporter(self.kind if trainer.fabric.is_global_zero else "none")
 
     def on_epoch_start(self, trainer):
-        self.show.start_epoch(trainer.epoch, trainer.steps, trainer.step)
+        self.reporter.start_epoch(trainer.epoch, trainer.steps, trainer.step)
 
     def on_train_batch_end(self, trainer, batches):
-        self.show.step()
+        self.reporter.step()
 
     def on_epoch_end(self, trainer):
-        self.show.end_epoch(trainer.history)
+        self.reporter.end_epoch(trainer.history)
 
 # %% ../../nbs/lib/training/logs.ipynb #50ca408c
 def make_logger(
@@ -75,13 +77,13 @@ def make_logger(
 
 
 class LogHistory(Callback):
-    "Passes every row of the history on to Fabric's loggers."
+    "Writes every row of the history to Fabric's loggers."
 
     logged = 0
 
     def log(
         self,
-        trainer,  # has the history and Fabric with its loggers
+        trainer: Any,  # with its history, and Fabric with its loggers
     ):
         "Log the rows that are not logged yet."
         for row in trainer.history[self.logged :]:
@@ -106,40 +108,45 @@ class GradientNorm(Callback):
     "Adds the columns `grad_norm` (mean over the steps) and `grad_norm_max` to the history."
 
     def __init__(self):
-        self.total, self.count, self.largest, self.pending = 0.0, 0, 0.0, []
+        self.reset()
+
+    def reset(self):
+        "Forget the epoch."
+        self.total, self.count, self.largest = 0.0, 0, 0.0
+        self.pending: list = []  # norms not read from the device yet
 
     def on_fit_start(self, trainer):
-        trainer.watch_norm = True
+        trainer.track_grad_norm = True
 
     def on_epoch_start(self, trainer):
         if trainer.step == 0:
-            self.__init__()
+            self.reset()
 
     def on_before_optimizer_step(self, trainer):
-        self.pending.append(trainer.norm.detach())
+        self.pending.append(trainer.grad_norm.detach())
         if len(self.pending) >= 50:
-            self.add_up()
+            self.sum_norms()
 
-    def add_up(self):
-        "Read the norms put aside."
+    def sum_norms(self):
+        "Read the pending norms and add them to those of the epoch."
         for norm in torch.stack(self.pending).tolist() if self.pending else []:
             self.total, self.count = self.total + norm, self.count + 1
             self.largest = max(self.largest, norm)
         self.pending = []
 
     def on_train_epoch_end(self, trainer, row):
-        self.add_up()
+        self.sum_norms()
         row |= {"grad_norm": self.total / max(self.count, 1), "grad_norm_max": self.largest}
 
     def state_dict(self) -> dict:  # plain values
-        "The sums of the epoch so far."
-        self.add_up()
+        "The sum, count and maximum of the epoch so far."
+        self.sum_norms()
         return {"total": self.total, "count": self.count, "largest": self.largest}
 
     def load_state_dict(
         self,
-        state: dict,  # as `state_dict` gave it
+        state: dict,  # as returned by `state_dict`
     ):
-        "Take back what `state_dict` gave."
-        self.__init__()
+        "Restore what `state_dict` returned."
+        self.reset()
         self.total, self.count, self.largest = state["total"], state["count"], state["largest"]

@@ -1,4 +1,4 @@
-"""What can be seen of a training run while it runs
+"""What a training shows while it runs
 
 Docs: https://clfnb.github.io/clfnb/lib/training/progress.html.md"""
 
@@ -9,6 +9,7 @@ __all__ = ['format_row', 'Silent', 'Lines', 'Bar', 'Curve', 'make_reporter']
 
 # %% ../../nbs/lib/training/progress.ipynb #8d22e377
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,9 +17,7 @@ from tqdm import tqdm
 def format_row(
     row: dict,  # of the history
 ) -> str:
-    """One epoch's row as text: four significant digits, a learning rate that can be read, seconds
-    rounded.
-    """
+    "One epoch's row as text: four significant digits, seconds rounded to tenths."
     return "  ".join(
         f"{key} {value:.1f}" if key == "seconds" else f"{key} {value:.4g}"
         for key, value in row.items()
@@ -26,18 +25,18 @@ def format_row(
 
 
 class Silent:
-    "Shows nothing; the other reporters say what they show by overriding a method."
+    "Shows nothing; the other reporters override its methods."
 
     def start_epoch(
         self,
         epoch: int,  # its number
-        steps: int,  # how many it has
-        done: int,  # how many were done before an interruption
+        steps: int,  # in the epoch
+        done: int,  # of them, before an interruption
     ):
-        "An epoch begins, or goes on."
+        "An epoch starts, or resumes."
 
     def step(self):
-        "One step more."
+        "A step is done."
 
     def end_epoch(
         self,
@@ -59,14 +58,21 @@ class Bar(Lines):
     def start_epoch(
         self,
         epoch: int,  # its number
-        steps: int,  # how many it has
-        done: int,  # how many were done before an interruption
+        steps: int,  # in the epoch
+        done: int,  # of them, before an interruption
     ):
         "Open a bar."
         self.bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", leave=False)
-        self.step = self.bar.update
 
-    def end_epoch(self, history):
+    def step(self):
+        "Advance the bar."
+        self.bar.update()
+
+    def step(self):
+        "Advance the bar."
+        self.bar.update()
+
+    def end_epoch(self, history: Any):
         self.bar.close()
         super().end_epoch(history)
 
@@ -74,20 +80,20 @@ class Bar(Lines):
 class Curve(Silent):
     "The losses by epoch, redrawn in place, for notebooks."
 
-    shown = None
+    shown: Any = None
 
     def draw(
         self,
         history: list[dict],  # all rows so far
-    ):
-        "A figure of all columns whose name ends in loss."
+    ) -> Any:  # a figure of matplotlib
+        'A figure of all columns whose names end in "loss".'
         import matplotlib.pyplot as plt
 
-        # Made by pyplot, a figure shows as an image even if it is the first one of a kernel.
+        # A figure made by pyplot displays as an image even if it is the first one of a kernel.
         figure = plt.figure(figsize=(6, 2.5), layout="constrained")
         plt.close(figure)
         axes = figure.add_subplot(xlabel="epoch", ylabel="loss", title=format_row(history[-1]))
-        axes.title.set_size(8)
+        axes.title.set_fontsize(8)
         for key in [key for key in history[-1] if key.endswith("loss")]:
             axes.plot(
                 [row["epoch"] for row in history],
@@ -98,20 +104,19 @@ class Curve(Silent):
         axes.legend(frameon=False)
         return figure
 
-    def end_epoch(self, history):
+    def end_epoch(self, history: Any):
         from IPython.display import display
 
         figure = self.draw(history)
-        said = {"line": format_row(history[-1])}  # which a runner passes on to its terminal
+        metadata = {"line": format_row(history[-1])}  # a runner prints it in its terminal
         if self.shown is None:
-            self.shown = display(figure, display_id=True, metadata=said)
+            self.shown = display(figure, display_id=True, metadata=metadata)
         else:
-            self.shown.update(figure, metadata=said)
+            self.shown.update(figure, metadata=metadata)
 
 # %% ../../nbs/lib/training/progress.ipynb #9ed9af86
 def make_reporter(
-    kind: str
-    | None = None,  # "curve", "bar", "lines", "none", or None to choose by where the program runs
+    kind: str | None = None,  # "curve", "bar", "lines" or "none"; None chooses by the environment
 ) -> Silent:
     """A reporter: the curve in Jupyter, the bar in a terminal, otherwise lines.
 

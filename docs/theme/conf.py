@@ -8,15 +8,18 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from docs.contents import read_contents  # noqa: E402
+from docs.contents import version as version_of  # noqa: E402
 
 site = read_contents(ROOT / "_quarto.yml")
 project = html_title = site.title
-author, copyright = f"the {site.title} authors", f"the {site.title} authors, Apache License 2.0"
+author, release = f"the {site.title} authors", version_of()
+copyright = f"{author}, Apache License 2.0 · version {release}"
 root_doc, language = "index", "en"
 clfnb_description = site.description
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx.ext.linkcode", "extension"]
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # else a table that a cell displays stays text
 nb_number_source_lines = False
 myst_enable_extensions = [
     "colon_fence",

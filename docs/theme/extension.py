@@ -1,5 +1,6 @@
-"Sphinx's part of the builder: MathML, links of names in backticks and of the glossary's terms, and where a page is edited."
+"Sphinx's part of the builder: MathML, links of names in backticks, of terms and of citations, and where a page is edited."
 
+import posixpath
 import re
 from functools import cache
 from html import escape
@@ -69,12 +70,12 @@ def resolve_name(text: str, objects: dict, modules: dict, imports: dict, own: st
     head, _, tail = name.partition(".")
     candidates = [name, f"{own}.{name}"] if own else [name]
     candidates += [imports[head] + (f".{tail}" if tail else "")] if head in imports else []
-    found = next(
+    full = next(
         (candidate for candidate in candidates if candidate in objects or candidate in modules),
         None,
     )
-    if found or not (re.search(r"[A-Z_]", head) or tail):
-        return found
+    if full or not (re.search(r"[A-Z_]", head) or tail):
+        return full
     ends = [full for full in objects if full.endswith(f".{name}")]
     return ends[0] if len(ends) == 1 else None
 
@@ -133,40 +134,120 @@ def term_pattern(name: str) -> str:
     )
 
 
+def _replace_text(doctree, pattern: re.Pattern, link, skipped) -> None:
+    "Put links into running text: `link(match)` gives a node, or None to leave the words as they are."
+    for text in list(doctree.findall(nodes.Text)):
+        if any(
+            isinstance(parent, skipped) or NO_TERMS & set(parent["classes"])
+            for parent in _parents(text)
+        ):
+            continue
+        pieces, end, words = [], 0, text.astext()
+        for match in pattern.finditer(words):
+            if (node := link(match)) is not None:
+                pieces += [nodes.Text(words[end : match.start()]), node]
+                end = match.end()
+        if pieces:
+            text.parent.replace(text, [*pieces, nodes.Text(words[end:])])
+
+
+@cache
+def terms_pattern(names: tuple[str, ...]) -> re.Pattern:
+    "One pattern for all terms, the longest first."
+    return re.compile("|".join(f"(?P<t{i}>{term_pattern(name)})" for i, name in enumerate(names)))
+
+
 def link_terms(app, doctree, docname: str) -> None:
     "On a lesson, the first use of each term of the glossary becomes a link with its definition."
     if not docname.startswith("lessons/") or not app.config.clfnb_terms:
         return
     entries = sorted(app.config.clfnb_terms, key=lambda entry: -len(entry[0]))
-    pattern = re.compile(
-        "|".join(f"(?P<t{i}>{term_pattern(name)})" for i, (name, _, _) in enumerate(entries))
-    )
     seen = set()
-    for text in list(doctree.findall(nodes.Text)):
-        if any(
-            isinstance(parent, NO_LINKS) or NO_TERMS & set(parent["classes"])
-            for parent in _parents(text)
-        ):
-            continue
-        pieces, end = [], 0
-        for match in pattern.finditer(text.astext()):
-            _, anchor, meaning = entries[int(match.lastgroup[1:])]
-            if anchor in seen:
-                continue
-            seen.add(anchor)
-            link = _link(
-                nodes.Text(match[0]),
-                app,
-                docname,
-                "reference/glossary",
-                anchor,
-                reftitle=meaning,
-                classes=["term"],
-            )
-            pieces += [nodes.Text(text.astext()[end : match.start()]), link]
-            end = match.end()
-        if pieces:
-            text.parent.replace(text, [*pieces, nodes.Text(text.astext()[end:])])
+
+    def link(match):
+        _, anchor, meaning = entries[int(match.lastgroup[1:])]
+        if anchor in seen:
+            return None
+        seen.add(anchor)
+        how = {"reftitle": meaning, "classes": ["term"]}
+        return _link(nodes.Text(match[0]), app, docname, "reference/glossary", anchor, **how)
+
+    _replace_text(doctree, terms_pattern(tuple(name for name, _, _ in entries)), link, NO_LINKS)
+
+
+# The bibliography
+
+
+@cache
+def citation_pattern(keys: tuple[tuple[str, str], ...]) -> re.Pattern:
+    "Every way to cite an entry: Guo 2017, Guo (2017), Guo et al. 2017, Sun and Xu 2014."
+    others = r"(?:,? et al\.|(?:, [A-Z][\w-]+)*,? and [A-Z][\w'-]+)?"
+    ways = (
+        f"(?P<c{i}>(?<![\\w-]){re.escape(name).replace('í', '[íi]')}{others},? \\(?{year}(?!\\d))"
+        for i, (name, year) in enumerate(keys)
+    )
+    return re.compile("|".join(ways))
+
+
+def link_citations(app, doctree, docname: str) -> None:
+    "A name with a year leads to its entry in the bibliography."
+    entries = app.config.clfnb_entries
+    if not entries or docname == "reference/bibliography":
+        return
+
+    def link(match):
+        _, _, anchor, text = entries[int(match.lastgroup[1:])]
+        how = {"reftitle": text, "classes": ["citation"]}
+        return _link(nodes.Text(match[0]), app, docname, "reference/bibliography", anchor, **how)
+
+    keys = tuple((name, year) for name, year, _, _ in entries)
+    _replace_text(doctree, citation_pattern(keys), link, NO_LINKS)
+
+
+# The sidebar
+
+
+def parents_of(includes: dict[str, list[str]]) -> dict[str, str]:
+    "Page -> the page whose table of contents lists it; the root is left out."
+    return {
+        child: parent
+        for parent, children in includes.items()
+        for child in children
+        if parent != "index" and child != parent
+    }
+
+
+def tree_for(whole: str, pagename: str, parents: dict[str, str]) -> str:
+    "The sidebar of one page, made from the sidebar of a page at the root that it does not list."
+    above, name = {pagename}, pagename
+    while name in parents:
+        name = parents[name]
+        above.add(name)
+    folder = posixpath.dirname(pagename)
+
+    def link(match):
+        target = match["target"].removesuffix(".html")
+        current = target in above
+        own = target == pagename
+        uri = "#" if own else posixpath.relpath(match["target"], folder or ".")
+        level = match["level"] + (" current" if current else "")
+        link = f'<a class="{"current " if own else ""}reference internal" href="{uri}">'
+        return f'<li class="{level}">{link}'
+
+    pattern = (
+        r'<li class="(?P<level>[^"]*)"><a class="reference internal" href="(?P<target>[^"#:]+)">'
+    )
+    return re.sub(pattern, link, whole)
+
+
+def quick_sidebar(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    "Sphinx resolves the whole table of contents again for every page, which takes half of a build; once is enough."
+    if not hasattr(app, "clfnb_tree"):
+        options = {"titles_only": True, "maxdepth": -1, "includehidden": True}
+        app.clfnb_tree = app.builder._get_local_toctree("404", collapse=False, **options)
+        app.clfnb_parents = parents_of(app.env.toctree_includes)
+    tree = tree_for(app.clfnb_tree, pagename, app.clfnb_parents)
+    context["toctree"] = lambda **options: tree
 
 
 # Pages
@@ -223,6 +304,7 @@ def setup(app) -> dict:
         ("clfnb_modules", {}),
         ("clfnb_imports", {}),
         ("clfnb_terms", []),
+        ("clfnb_entries", []),
         ("clfnb_sources", {}),
         ("clfnb_descriptions", {}),
         ("clfnb_description", ""),
@@ -232,7 +314,9 @@ def setup(app) -> dict:
     app.add_html_math_renderer("mathml", (_math("inline"), None), (_math("block"), None))
     app.connect("doctree-resolved", mark_numbers)
     app.connect("doctree-resolved", link_names)
+    app.connect("doctree-resolved", link_citations)
     app.connect("doctree-resolved", link_terms)
+    app.connect("html-page-context", quick_sidebar, priority=100)  # before furo reads the tree
     app.connect("html-page-context", edit_link)
     app.connect("html-page-context", describe_page)
     app.connect("html-page-context", lighten, priority=900)  # after furo's own

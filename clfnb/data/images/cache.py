@@ -1,4 +1,4 @@
-"""Decoded images that the next run need not decode again
+"""Decoded images, kept for the next run
 
 Docs: https://clfnb.github.io/clfnb/lib/data/images/cache.html.md"""
 

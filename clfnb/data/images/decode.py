@@ -1,4 +1,4 @@
-"""Every image decoded once, in parallel, into one row of bytes
+"""Every image decoded once, in parallel, into one array of bytes
 
 Docs: https://clfnb.github.io/clfnb/lib/data/images/decode.html.md"""
 
@@ -58,15 +58,15 @@ def pack(
     return PackedImages(data, shapes)
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #261f491a
-def _read_or_error(path, largest):
+def _read_or_error(path, max_side):
     try:
-        return read_image(path, largest=largest)
+        return read_image(path, max_side=max_side)
     except Exception as error:  # whatever it is, the others are read
         return error if str(path) in str(error) else UnreadableImage(f"{path}: {error}")
 
 
-def _read_some(paths, largest):
-    return [_read_or_error(path, largest) for path in paths]
+def _read_some(paths, max_side):
+    return [_read_or_error(path, max_side) for path in paths]
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #a6edc0a3
 def decode(
@@ -74,7 +74,7 @@ def decode(
     on_error: str = "skip",  # a broken image: "skip" or "raise"
     threads: int | None = None,  # that read at the same time; none: as many as the processor has
     progress: bool = True,  # show a bar
-    largest: int = 1024,  # a longer side is shrunk to this while it is read
+    max_side: int = 1024,  # a longer side is shrunk to this while it is read
 ) -> tuple:  # images (of those that were read), (n,) bool which were read, list of errors
     """Decode image files in parallel.
 
@@ -86,7 +86,7 @@ def decode(
     read = np.zeros(len(paths), bool)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         parts = pool.map(
-            partial(_read_some, largest=largest),
+            partial(_read_some, max_side=max_side),
             [paths[start : start + 64] for start in range(0, len(paths), 64)],
         )  # a task for each would cost as much as it does
         for row, image in enumerate(

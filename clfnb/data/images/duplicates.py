@@ -1,4 +1,4 @@
-"""Images that show the same must not stand on two sides of a split
+"""Near-identical images, which must not be in two splits
 
 Docs: https://clfnb.github.io/clfnb/lib/data/images/duplicates.html.md"""
 

@@ -1,4 +1,4 @@
-"""Can one believe the probabilities? All of it, under one name
+"""Are the probabilities right? All of calibration under one name
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/index.html.md"""
 
@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/index.html.md"""
 # %% auto #0
 __all__ = ['Reliability', 'reliability_curve', 'reliability_diagram', 'reliability_grid', 'classwise_ece', 'confidence_gap',
            'debiased_ece', 'ece', 'check_labels', 'check_logits', 'check_probabilities', 'check_weights', 'events',
-           'softmax', 'Estimate', 'NoiseFloor', 'metric_interval', 'noise_floor', 'Predictions', 'prediction_table',
+           'Estimate', 'NoiseFloor', 'metric_interval', 'noise_floor', 'Predictions', 'prediction_table',
            'read_predictions', 'Calibrated', 'calibrate', 'write_calibration', 'Isotonic', 'Recalibration',
            'Temperature', 'VectorScaling', 'recalibration', 'BrierParts', 'brier', 'brier_decomposition', 'nll',
            'smooth_ece', 'Verdict', 'calibration_table', 'verdict']
@@ -26,7 +26,6 @@ from clfnb.evaluation.calibration.inputs import (
     check_probabilities,
     check_weights,
     events,
-    softmax,
 )
 from .noise import Estimate, NoiseFloor, metric_interval, noise_floor
 from .predictions import Predictions, prediction_table, read_predictions
@@ -57,7 +56,6 @@ _all_ = [
     "check_probabilities",
     "check_weights",
     "events",
-    "softmax",
     "Estimate",
     "NoiseFloor",
     "metric_interval",

@@ -1,4 +1,4 @@
-"""The reliability diagram, with everything that is needed to believe it
+"""The reliability diagram, with counts, bands, interval and noise floor
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/diagram.html.md"""
 
@@ -44,14 +44,14 @@ from ..plots import OwnFigure
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #41d827bd
 @dataclass(frozen=True)
 class Reliability:
-    "A reliability curve with its bands, and the error it adds up to."
+    "A reliability curve with its bands and its calibration error."
 
-    # a row a bin: low, high, n, weight (share of all examples, weighted), confidence, share,
+    # one row per bin: low, high, n, weight (share of all examples, weighted), confidence, share,
     # share_low, share_high, consistent_low, consistent_high; NaN where empty
     table: pd.DataFrame
     ece: Estimate  # expected calibration error with its interval
     floor: NoiseFloor  # what a calibrated model would show
-    stated: np.ndarray  # (n,) the stated probabilities
+    confidence: np.ndarray  # (n,) of each event
 
     @property
     def gap(self) -> float:
@@ -69,40 +69,40 @@ def reliability_curve(
     label: int | None = None,  # the class in question; none asks whether the answer is right
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
-    stated, happened = events(probs, y, label)
+    confidence, outcome = events(probs, y, label)
     check_request(ece, draws)
-    edges, rng = bin_edges(stated, n_bins, bins), np.random.default_rng(seed)
-    weights = check_weights(weights, len(stated))
-    sums = bin_sums(stated, happened, edges, weights)
-    redrawn = resampled_sums(stated, happened, edges, draws, rng, groups, weights)
-    calibrated = calibrated_sums(stated, edges, draws, rng, weights)
+    edges, rng = bin_edges(confidence, n_bins, bins), np.random.default_rng(seed)
+    weights = check_weights(weights, len(confidence))
+    sums = bin_sums(confidence, outcome, edges, weights)
+    redrawn = resampled_sums(confidence, outcome, edges, draws, rng, groups, weights)
+    calibrated = calibrated_sums(confidence, edges, draws, rng, weights)
     shown = error_from_sums(calibrated)
-    n = np.bincount(bin_numbers(stated, edges), minlength=len(edges) - 1)
+    n = np.bincount(bin_numbers(confidence, edges), minlength=len(edges) - 1)
     table = pd.DataFrame(
         {"low": edges[:-1], "high": edges[1:], "n": n, "weight": sums[0] / sums[0].sum()}
         | _columns(sums, redrawn, calibrated, level)
     )
     floor = NoiseFloor(float(shown.mean()), float(np.quantile(shown, 0.95)))
-    return Reliability(table, binned_interval(sums, redrawn, calibrated, level), floor, stated)
+    return Reliability(table, binned_interval(sums, redrawn, calibrated, level), floor, confidence)
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #de5dc9cb
 def _columns(sums, redrawn, calibrated, level):
     "Mean confidence, share, and both bands of each bin; NaN where it is empty."
-    n, stated, happened, *squares = sums
+    n, confidence, outcome, *squares = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         count = n**2 / squares[0] if squares else n
-        share = happened / n
+        share = outcome / n
         bootstrap = percentile_interval(redrawn[:, 2] / redrawn[:, 0], level)
         band = percentile_interval(calibrated[:, 2] / n, level)
-        confidence = stated / n
-    alike, full = (happened == 0) | np.isclose(happened, n), n > 0
+        confidence = confidence / n
+    alike, full = (outcome == 0) | np.isclose(outcome, n), n > 0
     hits = np.where(full, np.clip(np.where(full, share, 0), 0, 1) * np.where(full, count, 0), 0)
     sure = np.array(wilson(hits, np.where(full, count, 0), level))
     low, high = np.where(alike, sure, bootstrap)
@@ -171,7 +171,7 @@ def _frame(ax, y_label, small):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #ed83740f
 def _runs(full):
-    "Stretches of neighbouring bins: nothing bridges a hole."
+    "Runs of neighbouring bins, without a bridge over empty ones."
     where = np.flatnonzero(full)
     return np.split(where, np.flatnonzero(np.diff(where) > 1) + 1) if len(where) else []
 
@@ -195,7 +195,7 @@ def _band(ax, table, low, high, colour, alpha):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #73a891ed
 def _gaps(ax, table):
-    "The distance from what was stated to what happened, a bar a bin."
+    "The distance from confidence to share, one bar per bin."
     few = table["n"] < FEW
     sides = (
         (OVER, table["share"] < table["confidence"]),
@@ -241,15 +241,15 @@ def _line(ax, table, colour, marker, size):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #28f35e37
 def _strip(ax, curves, colours, x_label):
-    "How many examples stand behind each bin: a strip below, sharing the horizontal axis."
-    strip, most = ax.inset_axes([0, -0.22, 1, 0.16], sharex=ax), 0
+    "The number of examples in each bin: a strip below, sharing the horizontal axis."
+    strip, top = ax.inset_axes([0, -0.22, 1, 0.16], sharex=ax), 0
     for i, (curve, (colour, _)) in enumerate(zip(curves, colours, strict=True)):
         edges = np.append(curve.table["low"], 1.0)
         edges = (
             edges if np.ptp(np.diff(edges)) < 1e-9 else np.linspace(0, 1, 41)
         )  # bins of equal mass would all be equally high
-        counts = np.bincount(bin_numbers(curve.stated, edges), minlength=len(edges) - 1)
-        most = max(most, counts.max())
+        counts = np.bincount(bin_numbers(curve.confidence, edges), minlength=len(edges) - 1)
+        top = max(top, counts.max())
         if len(curves) == 1:
             full, inset = counts > 0, 0.04 * np.diff(edges)
             width = np.diff(edges) - 2 * inset
@@ -267,10 +267,10 @@ def _strip(ax, curves, colours, x_label):
             strip.stairs(counts, edges, color=colour, lw=1.4, ls=("-", "--", ":", "-.")[i])
     strip.set(
         facecolor="none",
-        yticks=[most],
-        yticklabels=[f"{most:,}".replace(",", "\u2009")],
+        yticks=[top],
+        yticklabels=[f"{top:,}".replace(",", "\u2009")],
         xlabel=x_label,
-        ylim=(0, 1.04 * most),
+        ylim=(0, 1.04 * top),
     )
     _ink(strip)
     strip.tick_params(axis="y", labelsize=7, length=0)
@@ -323,14 +323,14 @@ def reliability_diagram(
     label: int | None = None,  # the class in question; none asks whether the answer is right
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
     names: Sequence[str] | None = None,  # (C,) class names, for the axes
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
-    seed: int = 0,  # decides every draw
-    title: str = "",  # above the image
+    seed: int = 0,  # random seed
+    title: str = "",  # above the diagram
     ax: Axes | None = None,  # where to draw; none makes a figure
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
     """Reliability diagram with bands, gaps, counts, interval and noise floor.
 
@@ -342,7 +342,7 @@ def reliability_diagram(
         for p in given.values()
     ]
     binary = np.ndim(next(iter(given.values()))) == 1
-    words = _axis_labels(label, names, binary, len(curves[0].stated))
+    words = _axis_labels(label, names, binary, len(curves[0].confidence))
     if ax is not None and ax.get_ylabel() not in ("", words[1]):
         found = f"found curves of {ax.get_ylabel()!r} beside {words[1]!r}"
         raise ValueError(f"ax: expected the same event for all curves, {found}")
@@ -388,7 +388,7 @@ def _axis_labels(label, names, binary, n):
     if label is None:
         return f"confidence of the answer  (n = {count})", "share of right answers"
     name = f"class {label}" if names is None else str(names[label])
-    return f"stated probability of {name}  (n = {count})", f"share of {name}"
+    return f"predicted probability of {name}  (n = {count})", f"share of {name}"
 
 
 def _draw(ax, curves, colours, x_label, y_label, small):
@@ -408,13 +408,13 @@ def reliability_grid(
     y,  # (n,) int class numbers
     names: Sequence[str] | None = None,  # (C,) class names
     classes: Sequence[int] | None = None,  # which classes; none takes those with the largest errors
-    most: int = 12,  # number of classes at most, if none are given
+    max_classes: int = 12,  # limit on the number of classes, if none are given
     columns: int = 4,  # diagrams beside each other
     n_bins: int = 10,  # number of bins
     bins: str = "width",  # "width" or "mass"
-    groups=None,  # (n,) what is drawn as a whole
+    groups=None,  # (n,) unit of resampling
     draws: int = 500,  # bootstrap draws, and test sets of a calibrated model
-    seed: int = 0,  # decides every draw
+    seed: int = 0,  # random seed
 ) -> np.ndarray:  # of Axes, one for each class shown
     "A reliability diagram for each class. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
@@ -433,7 +433,7 @@ def reliability_grid(
     shown = (
         list(curves)
         if classes is not None
-        else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-most:])
+        else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-max_classes:])
     )
     return _draw_grid({k: curves[k] for k in shown}, names, min(columns, len(shown)))
 
@@ -447,7 +447,7 @@ def _draw_grid(curves, names, columns):
             ax,
             [curve],
             CURVES[:1],
-            "stated probability" if i + columns >= len(shown) else "",
+            "predicted probability" if i + columns >= len(shown) else "",
             "share" if i % columns == 0 else "",
             small=True,
         )

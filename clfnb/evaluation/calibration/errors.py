@@ -1,4 +1,4 @@
-"""The distance between what a model says and what happens, in bins
+"""Calibration errors in bins: expected, maximal, debiased and class-wise
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/errors.html.md"""
 
@@ -22,7 +22,7 @@ from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #9ce3c44d
 def bin_edges(
-    stated: np.ndarray,  # (n,) stated probabilities, 0..1
+    confidence: np.ndarray,  # (n,) probability of each event, 0..1
     n_bins: int = 15,  # number of bins, at least 1
     bins: str = "width",  # "width": equally wide; "mass": equally full
 ) -> np.ndarray:  # (n_bins + 1,) from 0 to 1, not falling
@@ -36,55 +36,55 @@ def bin_edges(
         raise ValueError(f"bins: expected 'width' or 'mass', found {bins!r}")
     edges = np.linspace(0, 1, n_bins + 1)
     if bins == "mass":
-        edges[1:-1] = np.quantile(stated, edges[1:-1])
+        edges[1:-1] = np.quantile(confidence, edges[1:-1])
     return edges
 
 
 def bin_numbers(
-    stated: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     edges: np.ndarray,  # (n_bins + 1,) not falling
 ) -> np.ndarray:  # (n,) int, 0..n_bins-1
     "Which bin each probability falls into: above the lower edge, up to and with the upper one."
     k = len(edges) - 1
     if not np.array_equal(edges, np.linspace(0, 1, k + 1)):
-        return np.searchsorted(edges[1:-1], stated, side="left")
+        return np.searchsorted(edges[1:-1], confidence, side="left")
     guess = np.clip(
-        np.ceil(stated * k).astype(np.intp) - 1, 0, k - 1
-    )  # equally wide: computed, then put right at the edges
+        np.ceil(confidence * k).astype(np.intp) - 1, 0, k - 1
+    )  # equally wide: computed, then corrected at the edges
     return (
         guess
-        - ((stated <= edges[guess]) & (guess > 0))
-        + ((stated > edges[guess + 1]) & (guess < k - 1))
+        - ((confidence <= edges[guess]) & (guess > 0))
+        + ((confidence > edges[guess + 1]) & (guess < k - 1))
     )
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #418bea52
 def bin_sums(
-    stated: np.ndarray,  # (n,) stated probabilities
-    happened: np.ndarray,  # (n,) bool
+    confidence: np.ndarray,  # (n,) probability of each event
+    outcome: np.ndarray,  # (n,) bool
     edges: np.ndarray,  # (n_bins + 1,)
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
-) -> np.ndarray:  # (3, n_bins) examples, sum of stated, how often it happened
+) -> np.ndarray:  # (3, n_bins) number of examples, sum of confidences, number of events
     "The three sums of each bin; with weights a fourth, that of their squares."
-    where, k = bin_numbers(stated, edges), len(edges) - 1
+    where, k = bin_numbers(confidence, edges), len(edges) - 1
     if weights is not None:
-        terms = (weights, weights * stated, weights * happened, weights**2)
+        terms = (weights, weights * confidence, weights * outcome, weights**2)
         return np.stack([np.bincount(where, term, k) for term in terms])
     return np.stack(
         [
             np.bincount(where, minlength=k),
-            np.bincount(where, stated, k),
-            np.bincount(where[happened], minlength=k),
+            np.bincount(where, confidence, k),
+            np.bincount(where[outcome], minlength=k),
         ]
     )
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #c019784c
 def error_from_sums(
-    sums: np.ndarray,  # (..., 3, n_bins) examples, sum of stated, how often it happened
+    sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
     norm=1,  # 1, 2 or "max"
 ) -> np.ndarray:  # (...) the calibration error; NaN without examples
     "Calibration error of one or many sets of bins. Raises `ValueError` for another norm."
-    n, stated, happened = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
-    total, gap = n.sum(-1), np.abs(happened - stated)
+    n, confidence, outcome = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
+    total, gap = n.sum(-1), np.abs(outcome - confidence)
     with np.errstate(invalid="ignore", divide="ignore"):
         if norm == 1:
             return gap.sum(-1) / total
@@ -102,26 +102,26 @@ def ece(
     n_bins: int = 15,  # number of bins
     norm=1,  # 1, 2 or "max"
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 (calibrated) to 1
     """Expected calibration error of the answers (Guo 2017, arXiv 1706.04599); of class 1 for
     `(n,)`. Raises `ValueError` for bad input.
     """
-    stated, happened = events(probs, y)
-    weights = check_weights(weights, len(stated))
-    sums = bin_sums(stated, happened, bin_edges(stated, n_bins, bins), weights)
+    confidence, outcome = events(probs, y)
+    weights = check_weights(weights, len(confidence))
+    sums = bin_sums(confidence, outcome, bin_edges(confidence, n_bins, bins), weights)
     return Measure(error_from_sums(sums, norm), "distance")
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #891675d6
 def debiased_from_sums(
-    sums: np.ndarray,  # (..., 3, n_bins) examples, sum of stated, how often it happened
+    sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
     norm=2,  # 2 or 1
 ) -> np.ndarray:  # (...) the corrected error, not below 0; NaN without examples
-    "Calibration error less what chance adds. Raises `ValueError` for another norm."
-    n, stated, happened, *squares = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
+    "Calibration error minus its expected excess. Raises `ValueError` for another norm."
+    n, confidence, outcome, *squares = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = n / n.sum(-1, keepdims=True)
-        accuracy, gap = happened / n, np.abs(happened - stated) / n
+        accuracy, gap = outcome / n, np.abs(outcome - confidence) / n
         count = n**2 / squares[0] if squares else n  # as many equal weights would scatter as much
         several = count > 1 + 1e-9
         noise = accuracy * (1 - accuracy) / (count - 1)
@@ -149,20 +149,20 @@ def debiased_ece(
     n_bins: int = 15,  # number of bins
     norm=2,  # 2 (exact on average, for the square) or 1 (nearly)
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 to 1; NaN, with its `reason`, where too many examples are alone in their bin
-    """Calibration error without the share of chance (Kumar 2019, arXiv 1909.10155).
+    """Calibration error corrected for sampling noise (Kumar 2019, arXiv 1909.10155).
 
     Raises `ValueError` for bad input.
     """
-    stated, happened = events(probs, y)
-    edges, weights = bin_edges(stated, n_bins, bins), check_weights(weights, len(stated))
-    sums = bin_sums(stated, happened, edges, weights)
+    confidence, outcome = events(probs, y)
+    edges, weights = bin_edges(confidence, n_bins, bins), check_weights(weights, len(confidence))
+    sums = bin_sums(confidence, outcome, edges, weights)
     value = debiased_from_sums(sums, norm)
-    alone = int((np.bincount(bin_numbers(stated, edges)) == 1).sum())
-    if alone > ALONE * len(stated):
+    alone = int((np.bincount(bin_numbers(confidence, edges)) == 1).sum())
+    if alone > ALONE * len(confidence):
         reason = (
-            f"{alone} of {len(stated)} examples are alone in their bin: too few for an estimate"
+            f"{alone} of {len(confidence)} examples are alone in their bin: too few for an estimate"
         )
         return Measure(np.nan, "distance", reason=reason)
     return Measure(value, "distance", float(error_from_sums(sums, norm)), norm)
@@ -172,22 +172,24 @@ ALONE = 0.1  # share of examples alone in their bin from which on the noise cann
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #7b4901a7
 def gap_from_sums(
-    sums: np.ndarray,  # (..., 3, n_bins) examples, sum of stated, how often it happened
-    norm=1,  # has no meaning here
-) -> np.ndarray:  # (...) mean stated less share
+    sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
+    norm=1,  # ignored
+) -> np.ndarray:  # (...) mean confidence less share
     "The signed gap of one or many sets of bins."
-    n, stated, happened = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
-    return (stated - happened).sum(-1) / n.sum(-1)
+    n, confidence, outcome = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
+    return (confidence - outcome).sum(-1) / n.sum(-1)
 
 
 def confidence_gap(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # -1 to 1
     "Mean confidence less accuracy; for `(n,)` mean probability of class 1 less its share. Raises `ValueError` for bad input."
-    stated, happened = events(probs, y)
-    sums = bin_sums(stated, happened, np.array([0.0, 1.0]), check_weights(weights, len(stated)))
+    confidence, outcome = events(probs, y)
+    sums = bin_sums(
+        confidence, outcome, np.array([0.0, 1.0]), check_weights(weights, len(confidence))
+    )
     return Measure(gap_from_sums(sums))
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #03191db1
@@ -214,9 +216,9 @@ def class_sums(
     "The three sums of each bin of each class."
     sums = np.empty((probs.shape[1], 3, n_bins))
     for k in range(len(sums)):  # class by class: no second table of all of them is held
-        here, stated = where[:, k], probs[:, k] if weights is None else weights * probs[:, k]
+        here, confidence = where[:, k], probs[:, k] if weights is None else weights * probs[:, k]
         sums[k, 0] = np.bincount(here, weights, n_bins)
-        sums[k, 1] = np.bincount(here, stated, n_bins)
+        sums[k, 1] = np.bincount(here, confidence, n_bins)
         sums[k, 2] = 0
     of_truth = np.bincount(y * n_bins + where[np.arange(len(y)), y], weights, sums[:, 2].size)
     sums[:, 2] = of_truth.reshape(-1, n_bins)
@@ -244,7 +246,7 @@ def classwise_ece(
     norm=1,  # 1, 2 or "max"
     bins: str = "width",  # "width": equally wide; "mass": equally full
     per_class: bool = False,  # give the error of each class instead of one number
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ):  # float, or (C,) floats
     """Calibration error of every class, averaged (Kull 2019, arXiv 1910.12656).
 

@@ -1,4 +1,4 @@
-"""What a perfectly calibrated model would show, and how far the shown value can be trusted
+"""What a perfectly calibrated model would show, and intervals of calibration measures
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/noise.html.md"""
 
@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/noise.html.md"""
 # %% auto #0
 __all__ = ['POOLS', 'MANY', 'pools', 'resampled_sums', 'calibrated_sums', 'signed_sums', 'shared_sums', 'draw_labels',
            'check_request', 'unwrapped', 'NoiseFloor', 'floor_values', 'noise_floor', 'Estimate', 'bootstrap_values',
-           'distance_interval', 'binned_interval', 'metric_interval']
+           'distance_interval', 'binned_interval', 'metric_interval', 'interval_and_floor']
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #d037a506
 import warnings
@@ -43,14 +43,12 @@ from .smooth import smooth_ece, smooth_error
 from ..intervals import KINDS, draw_weights, group_codes, percentile_interval
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #273f3c3d
-def _cells(where, stated, happened):
-    """Examples that are interchangeable: for each cell its bin, size, mean stated probability and
-    outcome.
-    """
-    key = (where * 2 + happened) * 401 + np.round(stated * 400).astype(np.intp)
+def _cells(where, confidence, outcome):
+    "Interchangeable examples: for each cell its bin, size, mean confidence and outcome."
+    key = (where * 2 + outcome) * 401 + np.round(confidence * 400).astype(np.intp)
     size = np.bincount(key)
     full = np.flatnonzero(size)
-    mean = np.bincount(key, stated)[full] / size[full]
+    mean = np.bincount(key, confidence)[full] / size[full]
     return full // 802, size[full], mean, full // 401 % 2 == 1
 
 
@@ -58,102 +56,104 @@ def _one_hot(where, n_bins):
     return (where[:, None] == np.arange(n_bins)).astype(np.float64)
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #872da1ee
-POOLS = 2000  # independent things that are drawn separately; of more, several are drawn together
+POOLS = 2000  # units that are drawn separately; of more, several are drawn together
 
 
 def pools(
     group: np.ndarray,  # (n,) int, numbers of the groups from 0 on
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
 ) -> np.ndarray:  # (n,) int, numbers of the pools from 0 on
-    "The pool of each example: its group, or where there are too many several groups together."
+    "The pool of each example: its group, or several groups where there are too many."
     g = int(group.max()) + 1
     return group if g <= POOLS else (rng.permutation(g) % POOLS)[group]
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #7a17b702
 def resampled_sums(
-    stated: np.ndarray,  # (n,) stated probabilities
-    happened: np.ndarray,  # (n,) bool
+    confidence: np.ndarray,  # (n,) probability of each event
+    outcome: np.ndarray,  # (n,) bool
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins, the same in every draw
     draws: int,  # number of bootstrap draws
-    rng: np.random.Generator,  # source of chance
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    rng: np.random.Generator,  # random number generator
+    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
-) -> np.ndarray:  # (draws, 3, n_bins) examples, sum of stated, how often it happened
+) -> np.ndarray:  # (draws, 3, n_bins) number of examples, sum of confidences, number of events
     "The sums of redrawn test sets. Raises `ValueError` for too few or too many groups."
     k = len(edges) - 1
     if groups is None and weights is None:
-        where, size, mean, outcome = _cells(bin_numbers(stated, edges), stated, happened)
+        where, size, mean, outcome = _cells(bin_numbers(confidence, edges), confidence, outcome)
         terms = (
             _one_hot(where, k)[:, None, :]
             * np.stack([np.ones(len(mean)), mean, outcome], axis=1)[:, :, None]
         )
-        drawn = rng.multinomial(len(stated), size / len(stated), size=draws)
+        drawn = rng.multinomial(len(confidence), size / len(confidence), size=draws)
     else:
-        group = pools(group_codes(groups, len(stated)), rng)
-        g, cell = group.max() + 1, group * k + bin_numbers(stated, edges)
-        w = np.ones(len(stated)) if weights is None else weights
-        values = [w, w * stated, w * happened] + ([] if weights is None else [w**2])
+        group = pools(group_codes(groups, len(confidence)), rng)
+        g, cell = group.max() + 1, group * k + bin_numbers(confidence, edges)
+        w = np.ones(len(confidence)) if weights is None else weights
+        values = [w, w * confidence, w * outcome] + ([] if weights is None else [w**2])
         terms = np.stack([np.bincount(cell, v, g * k).reshape(g, k) for v in values], axis=1)
         drawn = draw_weights(g, draws, rng)
     return (drawn @ terms.reshape(len(terms), -1)).reshape(draws, -1, k)
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #6c43e6b8
 def calibrated_sums(
-    stated: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins
     draws: int,  # number of test sets
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
-) -> np.ndarray:  # (draws, 3, n_bins) examples, sum of stated, how often it happened
-    "The sums of test sets on which each event happens with exactly the stated probability."
+) -> np.ndarray:  # (draws, 3, n_bins) number of examples, sum of confidences, number of events
+    "The sums of test sets on which each event occurs with its own confidence as probability."
     k = len(edges) - 1
     if weights is not None:
-        chances = (rng.random(len(stated)) < stated for _ in range(draws))
-        return np.stack([bin_sums(stated, drawn, edges, weights) for drawn in chances])
-    where, size, mean, _ = _cells(bin_numbers(stated, edges), stated, np.zeros(len(stated), bool))
-    happened = rng.binomial(size, np.clip(mean, 0, 1), size=(draws, len(size))) @ _one_hot(where, k)
+        chances = (rng.random(len(confidence)) < confidence for _ in range(draws))
+        return np.stack([bin_sums(confidence, drawn, edges, weights) for drawn in chances])
+    where, size, mean, _ = _cells(
+        bin_numbers(confidence, edges), confidence, np.zeros(len(confidence), bool)
+    )
+    outcome = rng.binomial(size, np.clip(mean, 0, 1), size=(draws, len(size))) @ _one_hot(where, k)
     fixed = np.stack([np.bincount(where, size, k), np.bincount(where, size * mean, k)])
-    return np.concatenate([np.broadcast_to(fixed, (draws, 2, k)), happened[:, None]], axis=1)
+    return np.concatenate([np.broadcast_to(fixed, (draws, 2, k)), outcome[:, None]], axis=1)
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #5aee9606
 def signed_sums(
-    stated: np.ndarray,  # (n,) stated probabilities
-    happened: np.ndarray,  # (n,) bool
+    confidence: np.ndarray,  # (n,) probability of each event
+    outcome: np.ndarray,  # (n,) bool
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins
     group: np.ndarray,  # (n,) int, numbers of the groups from 0 on
     draws: int,  # number of test sets
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
     weights: np.ndarray | float = 1.0,  # (n,) from `check_weights`
-) -> np.ndarray:  # (draws, n_bins) what happened less what was stated, summed
+) -> np.ndarray:  # (draws, n_bins) outcome less confidence, summed
     "Sums of differences whose signs are drawn by groups."
     k, count = len(edges) - 1, int(group.max()) + 1
-    cell = group * k + bin_numbers(stated, edges)
-    sums = np.bincount(cell, weights * (happened - stated), count * k).reshape(count, k)
+    cell = group * k + bin_numbers(confidence, edges)
+    sums = np.bincount(cell, weights * (outcome - confidence), count * k).reshape(count, k)
     at_once = max(1, 4_000_000 // count)  # keeps the signs below 32 MB
     blocks = [min(at_once, draws - done) for done in range(0, draws, at_once)]
     return np.concatenate([rng.choice([-1.0, 1.0], (block, count)) @ sums for block in blocks])
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #b1ca4c1d
 def shared_sums(
-    stated: np.ndarray,  # (n,) stated probabilities
+    confidence: np.ndarray,  # (n,) probability of each event
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins
     group: np.ndarray,  # (n,) int, numbers of the groups from 0 on
     draws: int,  # number of test sets
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
-) -> np.ndarray:  # (draws, n_bins) what happened less what was stated, summed
+) -> np.ndarray:  # (draws, n_bins) outcome less confidence, summed
     "Sums of differences where one uniform number decides all events of a group."
-    place, sums = bin_numbers(stated, edges), np.zeros((draws, len(edges) - 1))
+    bins, sums = bin_numbers(confidence, edges), np.zeros((draws, len(edges) - 1))
     if weights is not None:
         for row in range(draws):
-            drawn = rng.random(group.max() + 1)[group] < stated
-            sums[row] = np.bincount(place, weights * (drawn - stated), sums.shape[1])
+            drawn = rng.random(group.max() + 1)[group] < confidence
+            sums[row] = np.bincount(bins, weights * (drawn - confidence), sums.shape[1])
         return sums
-    order = np.lexsort((stated, place, group))
-    cells = np.stack([group, place])[:, order]
+    order = np.lexsort((confidence, bins, group))
+    cells = np.stack([group, bins])[:, order]
     starts = np.flatnonzero(np.diff(cells, prepend=-1).any(0))
     chance, last = None, -1
-    for at, part in zip(starts, np.split(stated[order], starts[1:]), strict=True):
+    for at, part in zip(starts, np.split(confidence[order], starts[1:]), strict=True):
         one, where = cells[:, at]
         if one != last:
             chance, last = rng.random(draws), one
@@ -163,7 +163,7 @@ def shared_sums(
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #35f6495b
 def draw_labels(
     probs: np.ndarray,  # (n, C) or (n,) checked probabilities
-    rng: np.random.Generator,  # source of chance
+    rng: np.random.Generator,  # random number generator
     draws: int = 1,  # how many test sets
 ):  # gives (n,) int class numbers, `draws` times
     "Labels of a calibrated model, one test set after the other."
@@ -182,10 +182,10 @@ def draw_labels(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #2c9d41f0
 def check_request(
-    metric,  # what should be a function of `(probs, y)`
+    metric,  # expected to be a function of `(probs, y)`
     draws: int,  # how many test sets
 ):
-    "Raise `ValueError` for a measure that is no function, or fewer than one draw."
+    "Raise `ValueError` for a measure that is not a function, or fewer than one draw."
     if not callable(metric):
         raise ValueError(
             f"metric: expected a function of (probs, y) such as ece, found {type(metric).__name__}"
@@ -215,8 +215,8 @@ def floor_values(
     probs,  # (n, C) probabilities, or (n,) of class 1
     metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> np.ndarray:  # (draws,) what calibrated models show
     "The measure on test sets of a calibrated model. Raises `ValueError` for bad input."
@@ -225,11 +225,11 @@ def floor_values(
     check_request(metric, draws)
     metric, options = unwrapped(metric, options)
     if metric in _FROM_SUMS or metric is smooth_ece:
-        stated = events(probs, np.zeros(len(probs), int))[0]
+        confidence = events(probs, np.zeros(len(probs), int))[0]
         if metric is smooth_ece:
-            return _smooth_floor(stated, draws, rng, weights, options.get("sigma"))
-        edges, norm = _options(options, metric, stated)
-        return _FROM_SUMS[metric](calibrated_sums(stated, edges, draws, rng, weights), norm)
+            return _smooth_floor(confidence, draws, rng, weights, options.get("sigma"))
+        edges, norm = _options(options, metric, confidence)
+        return _FROM_SUMS[metric](calibrated_sums(confidence, edges, draws, rng, weights), norm)
     if metric in _TERMS and len(probs) > MANY:
         return _normal_floor(metric, probs, draws, rng, weights)
     large = max(len(probs), probs.size / 10) * draws > 2000 * MANY
@@ -246,12 +246,12 @@ def floor_values(
     return np.array([metric(probs, y, **options) for y in labels])
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #da514d29
-MANY = 10_000  # examples from which on sums of their terms are taken for normal
+MANY = 10_000  # examples from which on sums of their terms are taken as normal
 _FROM_SUMS = {ece: error_from_sums, debiased_ece: debiased_from_sums, confidence_gap: gap_from_sums}
 _TERMS = {brier: brier_terms, nll: nll_terms}
 
 
-def _options(options, metric, stated):
+def _options(options, metric, confidence):
     "Edges and norm, as the measure itself would choose them."
     given = {"n_bins": 15, "norm": 2 if metric is debiased_ece else 1, "bins": "width"}
     if metric is confidence_gap:
@@ -261,7 +261,7 @@ def _options(options, metric, stated):
             f"options of {metric.__name__}: expected {sorted(given)}, found {sorted(unknown)}"
         )
     given |= options
-    edges = bin_edges(stated, given.get("n_bins", 1), given.get("bins", "width"))
+    edges = bin_edges(confidence, given.get("n_bins", 1), given.get("bins", "width"))
     return edges, given.get("norm", 1)
 
 
@@ -302,21 +302,21 @@ def _normal_floor(metric, probs, draws, rng, weights):
     return rng.normal(mean / len(probs), np.sqrt(variance) / len(probs), draws)
 
 
-def _grid_cells(stated, happened):
+def _grid_cells(confidence, outcome):
     "Size, mean and outcome of cells for the smooth error."
-    key = np.round(stated * 4000).astype(np.intp) * 2 + happened
+    key = np.round(confidence * 4000).astype(np.intp) * 2 + outcome
     size = np.bincount(key)
     full = np.flatnonzero(size)
-    return size[full], np.bincount(key, stated)[full] / size[full], full % 2 == 1
+    return size[full], np.bincount(key, confidence)[full] / size[full], full % 2 == 1
 
 
-def _smooth_floor(stated, draws, rng, weights, sigma):
-    if weights is None and len(stated) > MANY:
-        size, mean, _ = _grid_cells(stated, np.zeros(len(stated), bool))
+def _smooth_floor(confidence, draws, rng, weights, sigma):
+    if weights is None and len(confidence) > MANY:
+        size, mean, _ = _grid_cells(confidence, np.zeros(len(confidence), bool))
         hits = (rng.binomial(size, np.clip(mean, 0, 1)) / size for _ in range(draws))
         return np.array([smooth_error(mean, share, size, sigma)[0] for share in hits])
-    drawn = (rng.random(len(stated)) < stated for _ in range(draws))
-    return np.array([smooth_error(stated, hits, weights, sigma)[0] for hits in drawn])
+    drawn = (rng.random(len(confidence)) < confidence for _ in range(draws))
+    return np.array([smooth_error(confidence, hits, weights, sigma)[0] for hits in drawn])
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #c54a3e14
 def _classwise_floor(probs, labels, weights=None, n_bins=15, norm=1, bins="width"):
@@ -335,8 +335,8 @@ def _classwise_cells(probs, draws, rng, n_bins=15, norm=1, bins="width"):
     columns = probs[:, None] if probs.ndim == 1 else probs[:, -1:] if probs.shape[1] == 2 else probs
     columns, values = np.asfortranarray(columns), np.empty((draws, columns.shape[1]))
     for k in range(columns.shape[1]):
-        stated = columns[:, k].astype(np.float64)
-        sums = calibrated_sums(stated, bin_edges(stated, n_bins, bins), draws, rng)
+        confidence = columns[:, k].astype(np.float64)
+        sums = calibrated_sums(confidence, bin_edges(confidence, n_bins, bins), draws, rng)
         values[:, k] = error_from_sums(sums, norm)
     return over_classes(values, norm)
 
@@ -345,8 +345,8 @@ def noise_floor(
     probs,  # (n, C) probabilities, or (n,) of class 1
     metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> NoiseFloor:  # mean and 95th percentile
     """What the measure would be if the model were calibrated (Bröcker and Smith 2007, Weather
@@ -368,10 +368,10 @@ def bootstrap_values(
     metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    groups=None,  # (n,) what is drawn as a whole; none draws single examples
+    groups=None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # number of draws
-    seed: int = 0,  # decides every draw
-    weights=None,  # (n,) how much each example counts; None counts each once
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure
 ) -> np.ndarray:  # (draws,) the measure on redrawn test sets
     "The measure on redrawn test sets. Raises `ValueError` for bad input."
@@ -380,9 +380,9 @@ def bootstrap_values(
     check_request(metric, draws)
     metric, options = unwrapped(metric, options)
     if metric in _FROM_SUMS:
-        stated, happened = events(probs, y)
-        edges, norm = _options(options, metric, stated)
-        sums = resampled_sums(stated, happened, edges, draws, rng, groups, weights)
+        confidence, outcome = events(probs, y)
+        edges, norm = _options(options, metric, confidence)
+        sums = resampled_sums(confidence, outcome, edges, draws, rng, groups, weights)
         return _FROM_SUMS[metric](sums, norm)
     if metric is smooth_ece and groups is None and weights is None and len(y) > MANY:
         size, mean, outcome = _grid_cells(*events(probs, y))
@@ -402,9 +402,9 @@ def bootstrap_values(
 def _counted_values(metric, probs, y, counts, weights, options):
     "The measure for each set of counts, one for each example."
     if metric is smooth_ece:
-        stated, happened = events(probs, y)
+        confidence, outcome = events(probs, y)
         each = 1 if weights is None else weights
-        yield from (smooth_error(stated, happened, each * n, **options)[0] for n in counts)
+        yield from (smooth_error(confidence, outcome, each * n, **options)[0] for n in counts)
         return
     for n in counts:
         rows = np.repeat(np.arange(len(y)), n)
@@ -413,7 +413,7 @@ def _counted_values(metric, probs, y, counts, weights, options):
 
 
 def _redrawn_means(terms, pool, drawn, weights):
-    "Means of terms on redrawn pools; infinite where an impossible truth was drawn."
+    "Means of terms on redrawn pools; infinite where an infinite term was drawn."
     w = np.ones(len(terms)) if weights is None else weights
     endless = np.isinf(terms) & (w > 0)
     sums = np.bincount(pool, w * np.where(np.isinf(terms), 0.0, terms))
@@ -428,11 +428,11 @@ def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="wi
     probs = np.asfortranarray(probs)
     total, values = drawn @ np.bincount(pool, w, g), np.empty((len(drawn), probs.shape[1]))
     for k in range(probs.shape[1]):
-        stated = np.clip(probs[:, k].astype(np.float64), 0, 1)
-        cell = pool * n_bins + bin_numbers(stated, bin_edges(stated, n_bins, bins))
-        terms = [w * ((y == k) - stated)]
+        confidence = np.clip(probs[:, k].astype(np.float64), 0, 1)
+        cell = pool * n_bins + bin_numbers(confidence, bin_edges(confidence, n_bins, bins))
+        terms = [w * ((y == k) - confidence)]
         if norm != 1:
-            terms = [w, w * stated, w * (y == k)]
+            terms = [w, w * confidence, w * (y == k)]
         sums = [drawn @ np.bincount(cell, v, g * n_bins).reshape(g, n_bins) for v in terms]
         single = norm == 1
         values[:, k] = (
@@ -442,7 +442,7 @@ def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="wi
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #67c75fd0
 def distance_interval(
-    value: float,  # the distance found
+    value: float,  # the observed distance
     redrawn: np.ndarray,  # (draws,) on redrawn test sets
     calibrated: np.ndarray,  # (draws,) on test sets of a calibrated model
     level: float = 0.95,  # coverage, between 0 and 1
@@ -475,9 +475,9 @@ def binned_interval(
     plain, total = distance_interval(value, *shown, level), sums[0].sum()
     gap = (sums[2] - sums[1]) / total
     noise = (redrawn[:, 2] - redrawn[:, 1]) / redrawn[:, :1].sum(-1) - gap
-    stated = (calibrated[:, 2] - calibrated[:, 1]) / total
-    deviation = noise.std(0), stated.std(0)  # a bin without a miss shows no noise of its own
-    noise = np.where(deviation[0] < deviation[1], stated, noise)
+    confidence = (calibrated[:, 2] - calibrated[:, 1]) / total
+    deviation = noise.std(0), confidence.std(0)  # a bin without a miss shows no noise of its own
+    noise = np.where(deviation[0] < deviation[1], confidence, noise)
     small = np.sign(gap) * np.maximum(np.abs(gap) - np.maximum(*deviation), 0)
     shift = np.abs(small + noise).sum(1) - np.abs(small).sum()
     low = max(value - float(np.quantile(shift, (1 + level) / 2)), 0.0)
@@ -488,50 +488,76 @@ def metric_interval(
     metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    groups=None,  # (n,) what is drawn as a whole, such as the patient; none draws single examples
+    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
     draws: int = 1000,  # number of bootstrap draws
     level: float = 0.95,  # coverage, between 0 and 1
-    seed: int = 0,  # decides every draw
+    seed: int = 0,  # random seed
     kind: str | None = None,  # "mean" or "distance"; None asks the value of the measure
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> Estimate:  # the measure with its interval
     """A measure with its bootstrap interval: reversed for distances, percentiles for means.
 
     Raises `ValueError` for bad input.
     """
+    return _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, options)[0]
+
+# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #9edf72f0
+def _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, options):
+    "The estimate, and the values of calibrated models where it needed them."
     check_request(metric, draws)
     metric, options = unwrapped(metric, options)
     weighing = {} if weights is None else {"weights": weights}
     value = metric(probs, y, **options, **weighing)
     kind = _kind_of(value, kind)
     if np.isnan(value):
-        return Estimate(float(value), np.nan, np.nan)
+        return Estimate(float(value), np.nan, np.nan), None
     if metric is ece and options.get("norm", 1) == 1 and kind == "distance":
         return _ece_interval(probs, y, groups, draws, level, seed, weights, options)
     redrawn = bootstrap_values(metric, probs, y, groups, draws, seed, **weighing, **options)
     if kind == "distance":
-        shown = floor_values(probs, metric, draws, seed, **weighing, **options)
+        floor = floor_values(probs, metric, draws, seed, **weighing, **options)
         centre, power = getattr(value, "centre", None), getattr(value, "power", 1)
-        return distance_interval(value, redrawn, shown, level, centre, power)
+        return distance_interval(value, redrawn, floor, level, centre, power), floor
     value = float(value)
     if np.isinf(value):
-        return Estimate(value, float(np.sort(redrawn)[int((1 - level) / 2 * draws)]), value)
-    return Estimate(value, *map(float, percentile_interval(redrawn, level)))
+        low = float(np.sort(redrawn)[int((1 - level) / 2 * draws)])
+        return Estimate(value, low, value), None
+    return Estimate(value, *map(float, percentile_interval(redrawn, level))), None
+
+
+def interval_and_floor(
+    metric,  # a measure of this library
+    probs,  # (n, C) probabilities, or (n,) of class 1
+    y,  # (n,) int class numbers
+    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    draws: int = 1000,  # number of bootstrap draws, and of test sets of a calibrated model
+    level: float = 0.95,  # coverage, between 0 and 1
+    seed: int = 0,  # random seed
+    weights=None,  # (n,) weight of each example; None weighs all equally
+    **options,  # of the measure, such as `n_bins`
+) -> tuple[Estimate, np.ndarray]:  # the interval, and (draws,) values of calibrated models
+    "`metric_interval` and `floor_values` from the same draws. Raises `ValueError` for bad input."
+    given = (groups, draws, level, seed, None, weights)
+    estimate, floor = _estimated(metric, probs, y, *given, options)
+    if floor is None:
+        floor = floor_values(probs, metric, draws, seed, weights, **options)
+    return estimate, floor
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #20092587
 def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
-    stated, happened = events(probs, y)
-    weights = check_weights(weights, len(stated))
-    edges = _options(options, ece, stated)[0]
+    confidence, outcome = events(probs, y)
+    weights = check_weights(weights, len(confidence))
+    edges = _options(options, ece, confidence)[0]
     rngs = [np.random.default_rng(seed) for _ in range(2)]
-    redrawn = resampled_sums(stated, happened, edges, draws, rngs[0], groups, weights)
-    calibrated = calibrated_sums(stated, edges, draws, rngs[1], weights)
-    return binned_interval(bin_sums(stated, happened, edges, weights), redrawn, calibrated, level)
+    redrawn = resampled_sums(confidence, outcome, edges, draws, rngs[0], groups, weights)
+    calibrated = calibrated_sums(confidence, edges, draws, rngs[1], weights)
+    sums = bin_sums(confidence, outcome, edges, weights)
+    return binned_interval(sums, redrawn, calibrated, level), error_from_sums(calibrated)
 
 
 def _kind_of(value, kind):
-    "Which interval a value needs: as asked, or as it says itself."
+    "Which interval a value needs: the one asked for, or the one that it carries."
     if kind not in (None, *KINDS):
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
     if kind is None and not hasattr(value, "kind"):

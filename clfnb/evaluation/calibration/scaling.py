@@ -1,4 +1,4 @@
-"""Recalibration: a model keeps its answers and learns how sure to be of them
+"""Recalibration: temperature, vector scaling and isotonic regression
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/scaling.html.md"""
 
@@ -10,25 +10,25 @@ __all__ = ['LIMIT', 'Recalibration', 'Temperature', 'VectorScaling', 'Isotonic',
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #71ce95fd
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import softmax
 from sklearn.isotonic import IsotonicRegression
 
 from clfnb.evaluation.calibration.inputs import (
     check_labels,
     check_logits,
     check_weights,
-    softmax,
     to_numpy,
 )
-from ..intervals import group_codes
+from ..intervals import RowError, group_codes
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #b8ba52dc
 class Recalibration:
-    """Base of the recalibrations: checks, and memory of what was fitted on.
+    """Base class of the recalibrations: checks, and the identities of the fitted examples.
 
     Not to be used by itself.
     """
 
-    names = ()  # what the fit finds
+    names = ()  # attributes set by the fit
 
     def __init__(self):
         self._seen = {"groups": set(), "index": set()}
@@ -37,11 +37,11 @@ class Recalibration:
         self,
         logits,  # (n, C) logits, or (n,) log odds of class 1
         y,  # (n,) int class numbers
-        groups=None,  # (n,) group of each example, remembered
-        index=None,  # (n,) identity of each example, remembered
-        weights=None,  # (n,) how much each example counts; None counts each once
+        groups=None,  # (n,) group of each example, refused later
+        index=None,  # (n,) identity of each example, refused later
+        weights=None,  # (n,) weight of each example; None weighs all equally
     ):
-        """Learn from validation examples; gives the object itself.
+        """Fit on validation examples; returns the object itself.
 
         Raises `ValueError` for bad input.
         """
@@ -68,10 +68,8 @@ def _refuse_seen(name, given, seen):
     row = next((i for i, value in enumerate(given) if value in seen), None)
     if row is not None:
         count = sum(value in seen for value in given)
-        raise ValueError(
-            f"{name}, row {row}: {given[row]!r} was there in the fit ({count} of {len(given)} rows were). A recalibration is not to be judged "
-            "on what it was fitted on: evaluate it on a separate test set"
-        )
+        problem = f"{given[row]!r} was in the fit ({count} of {len(given)} rows were)"
+        raise RowError(name, row, f"{problem}; evaluate a recalibration on a separate test set")
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #6f49eb9a
 def _transform(
@@ -101,7 +99,7 @@ def _transform(
 def _config(
     self,
 ) -> dict:  # plain numbers and lists
-    "What was learned, ready for JSON."
+    "The fitted numbers, ready for JSON."
     values = {name: getattr(self, name) for name in ("classes", *self.names)}
     return {"kind": type(self).__name__} | {
         name: value.tolist() if hasattr(value, "tolist") else value
@@ -149,7 +147,7 @@ class Temperature(Recalibration):
         self.temperature = float(np.exp(-np.copysign(moved, log_a)))
 
     def _apply(self, logits):
-        return softmax(logits / self.temperature)
+        return softmax(logits / self.temperature, axis=1)
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #c6222c89
 LIMIT = 7  # of |log T| in the search
@@ -158,7 +156,7 @@ LIMIT = 7  # of |log T| in the search
 def _error_of(log_a, logits, of_truth, weights, groups):
     "Standard error of log T, robust to groups: root of the summed squares of scores by curvature."
     a = np.exp(log_a)
-    probs = softmax(a * logits)
+    probs = softmax(a * logits, axis=1)
     mean = (probs * logits).sum(1)
     scores = weights * a * (mean - of_truth)
     curvature = weights @ (a**2 * ((probs * logits**2).sum(1) - mean**2))
@@ -167,7 +165,7 @@ def _error_of(log_a, logits, of_truth, weights, groups):
 
 
 def _note(log_a, right):
-    "What is to be said of a temperature that no data bounded; empty for others."
+    "A warning for a temperature at the end of its range; otherwise empty."
     if abs(log_a) < LIMIT - 0.01 and not right.all():
         return ""
     side = "lower" if log_a > 0 else "upper"
@@ -194,7 +192,7 @@ class VectorScaling(Recalibration):
 
         def loss(values):
             w, b = values.reshape(2, -1)
-            probs = softmax(logits * w + b)
+            probs = softmax(logits * w + b, axis=1)
             error = weights[:, None] * (probs - truth) / len(y)
             losses = -np.log(np.maximum(probs[np.arange(len(y)), y], 1e-300))
             likelihood = weights @ losses / len(y)
@@ -216,7 +214,7 @@ class VectorScaling(Recalibration):
         ).x.reshape(2, -1)
 
     def _apply(self, logits):
-        return softmax(logits * self.factors + self.shifts)
+        return softmax(logits * self.factors + self.shifts, axis=1)
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #6a0eab52
 class Isotonic(Recalibration):
@@ -227,7 +225,7 @@ class Isotonic(Recalibration):
     names = ("points", "heights")
 
     def _learn(self, logits, y, weights, groups):
-        probs, self.points, self.heights = softmax(logits), [], []
+        probs, self.points, self.heights = softmax(logits, axis=1), [], []
         for k in range(1 if probs.shape[1] == 2 else 0, probs.shape[1]):
             curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
                 probs[:, k], y == k, sample_weight=weights
@@ -236,7 +234,7 @@ class Isotonic(Recalibration):
             self.heights.append(curve.y_thresholds_.tolist())
 
     def _apply(self, logits):
-        probs = softmax(logits)
+        probs = softmax(logits, axis=1)
         if len(self.points) == 1:
             share = np.interp(probs[:, 1], self.points[0], self.heights[0])
             return np.stack([1 - share, share], axis=1)

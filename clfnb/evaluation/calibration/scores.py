@@ -1,4 +1,4 @@
-"""Proper scores: numbers that cannot be improved by saying anything but what one believes
+"""Proper scores: Brier score and log loss, and the decomposition of the first
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/scores.html.md"""
 
@@ -37,7 +37,7 @@ def brier_terms(
 def nll_terms(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-) -> np.ndarray:  # (n,) float64, at least 0, infinite where the truth was called impossible
+) -> np.ndarray:  # (n,) float64, at least 0; infinite where the true class has probability 0
     "Negative log likelihood of each example, in nats. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
@@ -51,11 +51,11 @@ def nll_terms(
 def brier(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 (certain and right) to 2; to 1 for `(n,)`
-    """Brier score (1950, Mon.
+    """Brier score, summed over the classes (1950, Monthly Weather Review 78:1).
 
-    Weather Rev. 78:1), summed over the classes. Raises `ValueError` for bad input.
+    Raises `ValueError` for bad input.
     """
     return _mean(brier_terms(probs, y), weights)
 
@@ -63,8 +63,8 @@ def brier(
 def nll(
     probs,  # (n, C) probabilities, or (n,) of class 1
     y,  # (n,) int class numbers
-    weights=None,  # (n,) how much each example counts; None counts each once
-) -> float:  # nats an example, at least 0; infinite if one truth was called impossible
+    weights=None,  # (n,) weight of each example; None weighs all equally
+) -> float:  # nats per example, at least 0; infinite if a true class has probability 0
     """Negative log likelihood, also called log loss or cross-entropy.
 
     Raises `ValueError` for bad input.
@@ -73,7 +73,7 @@ def nll(
 
 
 def _mean(terms, weights):
-    "The mean, in which what has no weight does not count, not even if it is infinite."
+    "The weighted mean; terms of weight 0 are ignored even if they are infinite."
     weights = check_weights(weights, len(terms))
     if weights is None:
         return Measure(terms.mean())
@@ -81,11 +81,11 @@ def _mean(terms, weights):
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #623e468a
 class BrierParts(NamedTuple):
-    "The Brier score taken apart: `brier == reliability - resolution + uncertainty + within`."
+    "Decomposed Brier score: `brier == reliability - resolution + uncertainty + within`."
 
     brier: float
     reliability: float  # squared calibration error; small is good
-    resolution: float  # what the model knows; large is good
+    resolution: float  # information of the model; large is good
     uncertainty: float  # of the data, the same for every model
     within: float  # variance less twice the covariance inside bins, small where bins are narrow
 
@@ -109,8 +109,8 @@ def brier_decomposition(
     )
     parts = np.sum(
         [
-            _parts(np.clip(stated.astype(np.float64), 0, 1), happened, n_bins, bins)
-            for stated, happened in columns
+            _parts(np.clip(confidence.astype(np.float64), 0, 1), outcome, n_bins, bins)
+            for confidence, outcome in columns
         ],
         axis=0,
     )
@@ -120,16 +120,16 @@ def brier_decomposition(
     )
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #9abcff24
-def _parts(stated, happened, n_bins, bins):
-    where, share = bin_numbers(stated, bin_edges(stated, n_bins, bins)), happened.mean()
+def _parts(confidence, outcome, n_bins, bins):
+    where, share = bin_numbers(confidence, bin_edges(confidence, n_bins, bins)), outcome.mean()
     n = np.bincount(where, minlength=n_bins)
     full = n > 0
-    weight, n = n[full] / len(stated), n[full]
+    weight, n = n[full] / len(confidence), n[full]
     mean, frequency = (
-        np.bincount(where, values, n_bins)[full] / n for values in (stated, happened)
+        np.bincount(where, values, n_bins)[full] / n for values in (confidence, outcome)
     )
     return (
-        ((stated - happened) ** 2).mean(),
+        ((confidence - outcome) ** 2).mean(),
         weight @ (mean - frequency) ** 2,
         weight @ (frequency - share) ** 2,
         share * (1 - share),

@@ -1,4 +1,4 @@
-"""A calibration error without bins: the smooth ECE, with a bandwidth that chooses itself
+"""A calibration error without bins: the smooth ECE, whose bandwidth is part of its definition
 
 Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/smooth.html.md"""
 
@@ -38,10 +38,10 @@ def _kernel(sigma):
     return rfft(period), left, t - left
 
 
-def _on_grid(stated, values, m):
+def _on_grid(confidence, values, m):
     "Values put on a grid over 0..1, each shared between its neighbours."
-    left = (stated * (m - 1)).astype(int).clip(0, m - 2)
-    right_share = stated * (m - 1) - left
+    left = (confidence * (m - 1)).astype(int).clip(0, m - 2)
+    right_share = confidence * (m - 1) - left
     return np.bincount(left, (1 - right_share) * values, m) + np.bincount(
         left + 1, right_share * values, m
     )
@@ -50,12 +50,12 @@ def _on_grid(stated, values, m):
 class _Residuals:
     "Residuals and examples of one test set, transformed once for each grid."
 
-    def __init__(self, stated, happened, weights=None):
-        weights = np.ones(len(stated)) if weights is None else weights
-        self.stated, self.weights, self.residuals, self.spectra = (
-            stated,
+    def __init__(self, confidence, outcome, weights=None):
+        weights = np.ones(len(confidence)) if weights is None else weights
+        self.confidence, self.weights, self.residuals, self.spectra = (
+            confidence,
             weights,
-            weights * (stated - happened),
+            weights * (confidence - outcome),
             {},
         )
 
@@ -63,7 +63,7 @@ class _Residuals:
         m, kernel = _grid_points(sigma)[0], _kernel(sigma)
         if m not in self.spectra:
             both = np.stack(
-                [_on_grid(self.stated, values, m) for values in (self.residuals, self.weights)]
+                [_on_grid(self.confidence, values, m) for values in (self.residuals, self.weights)]
             )
             self.spectra[m] = rfft(np.concatenate([both, both[:, -2:0:-1]], axis=1))
         spectrum, left, share = kernel
@@ -74,12 +74,12 @@ class _Residuals:
         residuals, examples = self.smoothed(sigma)
         return float(
             np.abs(residuals).sum() / (examples + 1e-4).sum()
-        )  # relplot's guard against an empty place
+        )  # relplot's guard against division by zero
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #f5becd3d
 def bandwidth_search(
     error,  # gives the error for a bandwidth, falling as it grows
-    least: float = 1e-3,  # no bandwidth below this is tried
+    min_sigma: float = 1e-3,  # smallest bandwidth that is tried
 ) -> float:  # smallest bandwidth found that is not below its error; 1 at most
     "The fixed point of Błasiok and Nakkiran (2023), section 4, by ten halvings of 0..1."
     low, high = 0.0, 1.0
@@ -87,7 +87,7 @@ def bandwidth_search(
         return high
     for _ in range(10):
         middle = (low + high) / 2
-        if middle < least or middle < error(middle):
+        if middle < min_sigma or middle < error(middle):
             low = middle
         else:
             high = middle
@@ -95,13 +95,13 @@ def bandwidth_search(
 
 
 def smooth_error(
-    stated: np.ndarray,  # (n,) stated probabilities
-    happened: np.ndarray,  # (n,) bool
-    weights: np.ndarray | None = None,  # (n,) how often each example counts; none counts each once
+    confidence: np.ndarray,  # (n,) probability of each event
+    outcome: np.ndarray,  # (n,) bool
+    weights: np.ndarray | None = None,  # (n,) weight of each example; None weighs all equally
     sigma: float | None = None,  # bandwidth, 0..1; none searches it
 ) -> tuple[float, float]:  # the error and its bandwidth
     "Smooth calibration error of events."
-    residuals = _Residuals(stated, happened, weights)
+    residuals = _Residuals(confidence, outcome, weights)
     sigma = bandwidth_search(residuals.error) if sigma is None else sigma
     return residuals.error(sigma), sigma
 
@@ -111,7 +111,7 @@ def smooth_ece(
     y,  # (n,) int class numbers
     sigma: float | None = None,  # bandwidth, above 0, at most 1; none searches the right one
     return_sigma: bool = False,  # also give the bandwidth
-    weights=None,  # (n,) how much each example counts; None counts each once
+    weights=None,  # (n,) weight of each example; None weighs all equally
 ):  # float, or (float, float)
     """Smooth calibration error of the answers (Błasiok and Nakkiran 2023, arXiv 2309.12236).
 
@@ -119,7 +119,7 @@ def smooth_ece(
     """
     if sigma is not None and not 1e-3 <= sigma <= 1:
         raise ValueError(f"sigma: expected a bandwidth between 0.001 and 1, found {sigma}")
-    stated, happened = events(probs, y)
-    weights = check_weights(weights, len(stated))
-    error, sigma = smooth_error(stated, happened, weights, sigma)
+    confidence, outcome = events(probs, y)
+    weights = check_weights(weights, len(confidence))
+    error, sigma = smooth_error(confidence, outcome, weights, sigma)
     return (error, sigma) if return_sigma else Measure(error, "distance")

@@ -1,4 +1,4 @@
-"""A folder of classes with a long tail, made on the spot
+"""A simulated folder of classes with a long tail
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/plankton/folder.html.md"""
 
@@ -20,18 +20,18 @@ def tail_counts(
     images: int,  # in total, about
     classes: int,  # how many
     imbalance: float = 30.0,  # the first class has that many times the images of the last
-    least: int = 8,  # images of the rarest class
+    min_count: int = 8,  # images of the rarest class
 ) -> np.ndarray:  # (classes,) falling
     """Counts that fall by the same factor from class to class.
 
     Raises `ValueError` for too few images.
     """
-    if images < least * classes or imbalance < 1:
+    if images < min_count * classes or imbalance < 1:
         raise ValueError(
-            f"expected at least {least} images for each of {classes} classes and imbalance >= 1, found {images} and {imbalance}"
+            f"expected at least {min_count} images for each of {classes} classes and imbalance >= 1, found {images} and {imbalance}"
         )
-    shares = imbalance ** -np.linspace(0, 1, classes)
-    return np.maximum(least, np.round(images * shares / shares.sum())).astype(int)
+    fractions = imbalance ** -np.linspace(0, 1, classes)
+    return np.maximum(min_count, np.round(images * fractions / fractions.sum())).astype(int)
 
 # %% ../../../nbs/lib/simulate/plankton/folder.ipynb #842de8eb
 TREE = """class,domain,group,order
@@ -64,11 +64,13 @@ def write(
     from PIL import Image
 
     counts = tail_counts(images, len(TAXA), imbalance)
-    with new_folder(folder) as aside:
+    with new_folder(folder) as temporary:
         for kind, (name, count) in enumerate(zip(TAXA, counts, strict=True)):
-            (aside / "imgs" / name).mkdir(parents=True)
+            (temporary / "imgs" / name).mkdir(parents=True)
             for number in range(count):
                 image = draw(name, np.random.default_rng([seed, kind, number]))
-                Image.fromarray(image).save(aside / "imgs" / name / f"{number:04d}.jpg", quality=92)
-        (aside / "taxonomy.csv").write_text(TREE, encoding="utf-8")
+                Image.fromarray(image).save(
+                    temporary / "imgs" / name / f"{number:04d}.jpg", quality=92
+                )
+        (temporary / "taxonomy.csv").write_text(TREE, encoding="utf-8")
     return Path(folder)

@@ -90,9 +90,9 @@ def diatom_chain(
 ) -> list[tuple]:
     "A row of little boxes, joined at their corners."
     count, line = int(rng.integers(6, 12)), curve(2, rng.uniform(-0.2, 0.2))
-    middles, half = line[np.linspace(0, 29, count).astype(int)], 0.75 / count
+    middles, half_length = line[np.linspace(0, 29, count).astype(int)], 0.75 / count
     boxes = [
-        blob(middle + half * np.array([(-1, -1.2), (1, -1.2), (1, 1.2), (-1, 1.2)]), 0.65)
+        blob(middle + half_length * np.array([(-1, -1.2), (1, -1.2), (1, 1.2), (-1, 1.2)]), 0.65)
         for middle in middles
     ]
     return [*boxes, stroke(line, 0.03, 0.5)]
@@ -250,7 +250,7 @@ TAXA: dict[
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #0463048a
 def render(
     shapes: list[tuple],  # from one of the drawing functions
-    half: float,  # half length, in pixels
+    half_length: float,  # half length, in pixels
     rng: np.random.Generator,  # orientation, dirt, focus, light
     blur: float = 0.0,  # out of focus by that share of the half length
 ) -> np.ndarray:  # (height, width) uint8, 255 is water
@@ -260,33 +260,33 @@ def render(
     """
     import cv2
 
-    if half < 4:
-        raise ValueError(f"half: expected at least 4 pixels, found {half}")
+    if half_length < 4:
+        raise ValueError(f"half_length: expected at least 4 pixels, found {half_length}")
     angle, mirror = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
     turn = np.array(
         [[np.cos(angle), -np.sin(angle)], [np.sin(angle) * mirror, np.cos(angle) * mirror]]
     )
-    placed = [
-        (kind, points @ turn.T * half, max(1, round(width * half)), ink)
+    primitives = [
+        (kind, points @ turn.T * half_length, max(1, round(width * half_length)), ink)
         for kind, points, width, ink in shapes
     ]
-    corners = np.concatenate([points for _, points, _, _ in placed])
+    corners = np.concatenate([points for _, points, _, _ in primitives])
     low, high = (
-        corners.min(0) - 3 - half * rng.uniform(0, 0.3, 2),
-        corners.max(0) + 3 + half * rng.uniform(0, 0.3, 2),
+        corners.min(0) - 3 - half_length * rng.uniform(0, 0.3, 2),
+        corners.max(0) + 3 + half_length * rng.uniform(0, 0.3, 2),
     )
     canvas = np.zeros(np.ceil(high - low).astype(int)[::-1], np.float32)
-    for kind, points, width, ink in placed:
+    for kind, points, width, ink in primitives:
         layer, corners = np.zeros_like(canvas), np.round((points - low) * 8).astype(np.int32)[None]
         if kind == "blob":
             cv2.fillPoly(layer, corners, ink, cv2.LINE_8, shift=3)
         else:
             cv2.polylines(layer, corners, False, ink, width, cv2.LINE_8, shift=3)
         canvas = np.maximum(canvas, layer)
-    return _expose(canvas, half, rng, blur)
+    return _expose(canvas, half_length, rng, blur)
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #c44d963e
-def _expose(canvas, half, rng, blur):
+def _expose(canvas, half_length, rng, blur):
     "Ink to an image: dirt, focus, light and noise."
     import cv2
 
@@ -300,7 +300,7 @@ def _expose(canvas, half, rng, blur):
             float(rng.uniform(0.2, 0.7)),
             -1,
         )
-    canvas = cv2.GaussianBlur(canvas, (0, 0), 0.6 + blur * half)
+    canvas = cv2.GaussianBlur(canvas, (0, 0), 0.6 + blur * half_length)
     light = rng.uniform(0.3, 1.0)
     image = 252 - 245 * light * canvas + rng.normal(0, 3, canvas.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
@@ -314,8 +314,8 @@ def draw(
     if name not in TAXA:
         raise ValueError(f"expected one of {', '.join(TAXA)}, found {name!r}")
     function, typical = TAXA[name]
-    half = np.clip(typical * np.exp(rng.normal(0, 0.45)), 10, 160)
+    half_length = np.clip(typical * np.exp(rng.normal(0, 0.45)), 10, 160)
     image = render(
-        function(rng), half, rng, blur=rng.uniform(0.06, 0.14) if rng.random() < 0.1 else 0.0
+        function(rng), half_length, rng, blur=rng.uniform(0.06, 0.14) if rng.random() < 0.1 else 0.0
     )
     return image[:400, :400]

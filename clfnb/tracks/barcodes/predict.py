@@ -87,9 +87,9 @@ def read_barcodes(
 ) -> int:  # exit code: 1 if a file was left out
     "What the command does. Raises `OSError` or `ValueError` before the first image is read."
     check_paths(place, "file or folder", csv, answer)
-    from clfnb.runs.record import model_of
+    from clfnb.runs.record import find_model
 
-    folder = None if run is None else model_of(run, "barcodes")
+    folder = None if run is None else find_model(run, "barcodes")
     from clfnb.tracks.barcodes.predictor import Predictor, images_in
 
     paths = images_in(place)

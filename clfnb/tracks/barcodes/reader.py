@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ...models.scanline.networks import CENTRES, LineNetworks
-from ...models.shipped import shipped
+from ...models.shipped import shipped_weights
 from ...models.scanline.arrays import ArrayFinder, ArrayReader
 from ...preprocessing.barcodes.ean13 import PARITY, log_total, scores, search
 from ...preprocessing.barcodes.crop import scan_lines, straighten
@@ -431,7 +431,7 @@ def load(
 
     Raises `FileNotFoundError`, or `ValueError` if it is another kind of model.
     """
-    folder = Path(folder) if folder else shipped("barcode_lines")
+    folder = Path(folder) if folder else shipped_weights("barcode_lines")
     networks, config = restore_model(folder, _networks, "barcodes")
     weights, bias = _confidence(config.get("confidence"), folder)
     return cls(networks, weights, bias, verdict_of(config, folder / "config.json"))

@@ -1,4 +1,4 @@
-"""A file name says who the patient is, if one reads all of it
+"""Find the patient in a file name of the published data set
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/names.html.md"""
 
@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 # %% ../../../nbs/lib/tracks/chest_xray/names.ipynb #5dbc21e3
 class Name(NamedTuple):
-    "What a file name says."
+    "The series and the patient number of a file name."
 
     series: str  # bacteria, virus, IM or NORMAL2-IM; in version 3 BACTERIA, VIRUS or NORMAL
     number: int  # of the patient within the series
 
     @property
     def patient(self) -> str:
-        "The key that images of one patient share."
-        return f"v3-{self.number}" if self.series in _DRAWN else f"{self.series}-{self.number}"
+        "The key shared by all images of one patient."
+        return f"v3-{self.number}" if self.series in _VERSION_3 else f"{self.series}-{self.number}"
 
 
-_DRAWN = ("BACTERIA", "VIRUS", "NORMAL")  # series of version 3
+_VERSION_3 = ("BACTERIA", "VIRUS", "NORMAL")  # its series
 _NAME = re.compile(
     r"(?:person(?P<person>\d+)_(?P<kind>bacteria|virus)"
     r"|(?P<prefix>NORMAL2-IM|IM|BACTERIA|VIRUS|NORMAL)-(?P<number>\d+))(?:[_-]\d+)+"
@@ -35,12 +35,12 @@ _NAME = re.compile(
 
 def parse_name(
     name: str,  # of a file, with or without folders and suffix
-) -> Name | None:  # None where the name is of no known form
-    "Series and number of a file name of the published data set."
+) -> Name | None:  # None for a name of another form
+    "Series and patient number of a file name of the published data set."
     stem = re.split(r"[\\/]", str(name))[-1].split(".")[0]
-    found = _NAME.fullmatch(stem)
-    if not found:
+    match = _NAME.fullmatch(stem)
+    if not match:
         return None
-    if found["person"]:
-        return Name(found["kind"].lower(), int(found["person"]))
-    return Name(found["prefix"].upper(), int(found["number"]))
+    if match["person"]:
+        return Name(match["kind"].lower(), int(match["person"]))
+    return Name(match["prefix"].upper(), int(match["number"]))

@@ -1,4 +1,4 @@
-"""An input layer, a body, one number; several of them that vote; and a sense for what none of them has seen
+"""A network for one logit, an ensemble of such networks, and a score for unfamiliar images
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/network.html.md"""
 
@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from ...models.chest_xray import load_grey_body, make_grey_body, study_model
-from .views import RadiographInput
+from .augment import RadiographInput
 
 # %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #805b613f
 class XrayNet(nn.Module):
@@ -21,15 +21,17 @@ class XrayNet(nn.Module):
 
     def __init__(
         self,
-        look: RadiographInput,  # bytes to numbers, varied in training
-        body: nn.Module,  # numbers to features, or to (batch, 1) logits without a head
-        head: bool = True,  # whether a last layer is added
-        dropout: float = 0.2,  # share of the features switched off in training
+        transform: RadiographInput,  # input layer
+        body: nn.Module,  # to features, or to (batch, 1) logits without a head
+        head: bool = True,  # add a linear head
+        dropout: float = 0.2,  # of the features, in training
     ):
         super().__init__()
-        self.look, self.body = look, body.to(memory_format=torch.channels_last)
+        self.transform, self.body = transform, body.to(memory_format=torch.channels_last)
         with torch.no_grad():
-            self.features = body.eval()(torch.zeros(1, look.channels, look.px, look.px)).shape[1]
+            self.features = body.eval()(
+                torch.zeros(1, transform.channels, transform.px, transform.px)
+            ).shape[1]
         self.head = (
             nn.Sequential(nn.Dropout(dropout), nn.Linear(self.features, 1))
             if head
@@ -41,20 +43,20 @@ class XrayNet(nn.Module):
         images: torch.Tensor,  # (batch, 1, side, side) uint8
     ) -> torch.Tensor:  # (batch,) logits
         "The logit of pneumonia."
-        return self.head(self.body(self.look(images)))[:, 0]
+        return self.head(self.body(self.transform(images)))[:, 0]
 
     def embed(
         self,
         images: torch.Tensor,  # (batch, 1, side, side) uint8
     ) -> torch.Tensor:  # (batch, features)
-        "The vector of each image before the last layer."
-        return self.body(self.look(images))
+        "The feature vector of each image."
+        return self.body(self.transform(images))
 
 # %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #9d8d46ee
 def build_model(
     backbone: str = "small",  # small, study1 .. study4, or a network of torchvision or timm
-    px: int = 128,  # side of what the network sees
-    augment: str = "strong",  # how images are varied in training
+    px: int = 128,  # side of the network's input
+    augment: str = "strong",  # augmentation in training
     weights: str = "",  # "imagenet" or a file; "" for random ones
     dropout: float = 0.2,  # before the last layer
     widths: tuple = (24, 48, 96, 192),  # channels of the stages of "small"
@@ -75,12 +77,12 @@ def build_model(
 
 # %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #5e463377
 class Familiarity(nn.Module):
-    "How far features are from those of known images, beside the farthest of these."
+    "Distance of features from those of known images, relative to the 99th percentile."
 
     def __init__(
         self,
-        features: int,  # length of a vector
-        kept: int = 24,  # directions of largest spread that are kept
+        features: int,  # length of a feature vector
+        kept: int = 24,  # number of principal directions
     ):
         super().__init__()
         kept = min(kept, features)
@@ -92,18 +94,18 @@ class Familiarity(nn.Module):
     def distance(
         self,
         vectors: torch.Tensor,  # (n, features)
-    ) -> torch.Tensor:  # (n,) 0 in the middle of what is known
+    ) -> torch.Tensor:  # (n,) 0 at the mean of the known images
         "Distance in units of the known images' spread."
         centred = vectors.float() - self.mean
         inside = centred @ self.axes.T
-        left = (centred.square().sum(1) - inside.square().sum(1)).clamp(min=0)
-        return (inside / self.spread[:-1]).square().mean(1) + left / self.spread[-1].square()
+        residual = (centred.square().sum(1) - inside.square().sum(1)).clamp(min=0)
+        return (inside / self.spread[:-1]).square().mean(1) + residual / self.spread[-1].square()
 
     def forward(
         self,
         vectors: torch.Tensor,  # (n, features)
     ) -> torch.Tensor:  # (n,) 0..1
-        "0.5 where one known image in a hundred is farther, towards 1 the farther beyond."
+        "0.5 at the 99th percentile of the known images, approaching 1 beyond it."
         ratio = (self.distance(vectors) / self.edge.float()).square()
         return ratio / (1 + ratio)
 
@@ -113,7 +115,7 @@ def fit(
     self: Familiarity,
     vectors: torch.Tensor,  # (n, features) of known images
 ) -> Familiarity:
-    "Learn what is known. Raises `ValueError` for fewer vectors than directions."
+    "Fit mean, directions and edge. Raises `ValueError` for fewer vectors than directions."
     vectors = torch.as_tensor(vectors).float()
     if len(vectors) <= len(self.axes) + 1:
         raise ValueError(f"expected more than {len(self.axes) + 1} vectors, found {len(vectors)}")
@@ -130,7 +132,7 @@ def fit(
 
 # %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #d7116c14
 class Ensemble(nn.Module):
-    "Members that answer together: (batch, 1, side, side) bytes to (batch,) logits and (batch,) unknown scores."
+    "Mean logits of several networks, and one unknown score: (batch, 1, side, side) bytes to (batch,)."
 
     def __init__(
         self,
@@ -143,26 +145,26 @@ class Ensemble(nn.Module):
     def forward(
         self,
         images: torch.Tensor,  # (batch, 1, side, side) uint8
-    ) -> torch.Tensor:  # (batch,) the members' mean logit over both views
-        "The mean logit over members and over an image and its mirrored twin."
-        return self.answers(images)[0]
+    ) -> torch.Tensor:  # (batch,)
+        "The mean logit over members and over both views of an image."
+        return self.logits_and_features(images)[0]
 
-    def answers(
+    def logits_and_features(
         self,
         images: torch.Tensor,  # (batch, 1, side, side) uint8
     ) -> tuple[torch.Tensor, torch.Tensor]:  # (batch,) logits, (batch, features) of all members
-        "Logits, and the features of the image as it is, each member's as a vector of length 1."
+        "Mean logits, and the unit feature vectors of all members for the image as it is."
         logits, vectors = [], []
         for member in self.members:
-            seen = member.embed(images)
-            logits += [member.head(seen)[:, 0].float(), member(images.flip(3)).float()]
-            seen = seen.float()
-            vectors.append(nn.functional.normalize(seen) if seen.shape[1] > 1 else seen)
+            features = member.embed(images)
+            logits += [member.head(features)[:, 0].float(), member(images.flip(3)).float()]
+            features = features.float()
+            vectors.append(nn.functional.normalize(features) if features.shape[1] > 1 else features)
         return torch.stack(logits).mean(0), torch.cat(vectors, dim=1)
 
-    def unknown(
+    def unknown_score(
         self,
         images: torch.Tensor,  # (batch, 1, side, side) uint8
     ) -> torch.Tensor:  # (batch,) 0..1
-        "How unlike the training images each image is, by the features of all members."
-        return self.familiar(self.answers(images)[1])
+        "How far each image is from the training images, by the features of all members."
+        return self.familiar(self.logits_and_features(images)[1])

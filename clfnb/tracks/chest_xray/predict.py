@@ -1,4 +1,4 @@
-"""`clfnb predict chest_xray`: X-rays in, a table out
+"""`clfnb predict chest_xray`: from X-rays to a table
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/predict.html.md"""
 
@@ -10,16 +10,16 @@ __all__ = ['command']
 # %% ../../../nbs/lib/tracks/chest_xray/predict.ipynb #f90e619a
 import click
 
-from ...console import end_prediction, predict_options
+from ...console import finish_prediction, predict_options
 from ...files import check_paths
 
 # %% ../../../nbs/lib/tracks/chest_xray/predict.ipynb #0bc64b82
 @click.command("chest_xray")
-@click.argument("place", metavar="FOLDER|IMAGE|NPZ", type=click.Path())
+@click.argument("path", metavar="FOLDER|IMAGE|NPZ", type=click.Path())
 @predict_options(required=False)
 def command(
-    place: str,  # what to judge
-    run: str | None,  # which model
+    path: str,  # what to classify
+    run: str | None,  # run or model folder; None: the shipped weights
     device: str,  # where to compute
     csv: str | None,  # file of the table
 ) -> int:
@@ -27,13 +27,13 @@ def command(
 
     Not a medical device: for teaching and measuring, never for a decision about a patient.
     """
-    check_paths(place, "folder or file", csv)
-    from clfnb.runs.record import model_of
+    check_paths(path, "folder or file", csv)
+    from clfnb.runs.record import find_model
 
-    folder = None if run is None else model_of(run, "chest_xray")
-    from clfnb.tracks.chest_xray.predictor import WARNING, Predictor
+    folder = None if run is None else find_model(run, "chest_xray")
+    from clfnb.tracks.chest_xray.predictor import DISCLAIMER, Predictor
 
-    answers, errors = Predictor.load(folder, device).predict(place)
-    code = end_prediction(answers, errors, csv, "images judged", float_format="%.6g")
-    click.echo(WARNING, err=True)
+    predictions, errors = Predictor.load(folder, device).predict(path)
+    code = finish_prediction(predictions, errors, csv, "images classified", float_format="%.6g")
+    click.echo(DISCLAIMER, err=True)
     return code

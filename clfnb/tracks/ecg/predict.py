@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ...console import predict_options, with_options
-from ...files import spare, writable, write_file, write_json
+from ...files import refuse_overwrite, ensure_writable, write_file, write_json
 from ...text import csv_text, printable, say
 from .records import output_paths, records_in
 
@@ -76,10 +76,10 @@ def make_jobs(
     records = records_in(path, tables=options.get("fs") is not None)
     results = output_paths(records, path, out)
     for folder in dict.fromkeys(result.parent for result in results):
-        writable(folder)
+        ensure_writable(folder)
     for file in filter(None, files.values()):
-        spare(file, path, *records)
-        writable(Path(file).absolute().parent)
+        refuse_overwrite(file, path, *records)
+        ensure_writable(Path(file).absolute().parent)
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator
 
@@ -193,9 +193,9 @@ def command(
     files = dict(beats=csv, points=points, leads=lead_table, json=json, pdf=pdf, html=html)
     files["page"] = pdf or html
     jobs = make_jobs(path, out, leads, files, annotator=annotator, fs=fs, at=at)
-    from clfnb.runs.record import model_of
+    from clfnb.runs.record import find_model
 
-    model = None if run is None else model_of(run, "ecg")
+    model = None if run is None else find_model(run, "ecg")
     from clfnb.tracks.ecg.delineator import Predictor
 
     outcomes = run_with_progress(Predictor.load, (model, device), jobs, workers)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from fastcore.basics import patch
 
-from ...files import InputError, reading, regular
+from ...files import InputError, reading, regular_file
 from ...preprocessing.ecg.quality import lead_kind, looks_like_ecg, millivolts
 from ...text import printable
 from .records import is_other_format, record_path
@@ -50,7 +50,7 @@ class EdfRecord:
         self.path = path
         self.notes: dict = {}
         with reading(path, "a readable EDF or BDF file"):
-            self._reader = edf.EdfReader(str(regular(path)))
+            self._reader = edf.EdfReader(str(regular_file(path)))
             labels = [label.strip() for label in self._reader.getSignalLabels()]
             self.names = unique_names([label or f"signal {i}" for i, label in enumerate(labels)])
             indices = range(len(labels))
@@ -186,7 +186,7 @@ def read_table(
     "A recording in a text table. Raises `InputError` naming row and column of a cell that is not a number."
     import pandas as pd
 
-    separator, head = _separator(regular(path))
+    separator, head = _separator(regular_file(path))
     folder, samples, columns = tempfile.TemporaryDirectory(prefix="clfnb-table-"), 0, None
     binary = Path(folder.name) / "samples"
     options = dict(sep=separator, header=head, chunksize=CHUNK_ROWS, encoding="utf-8-sig")
@@ -222,7 +222,7 @@ def read_mat(
 
     with reading(path, "a readable MATLAB file"):
         try:
-            variables = loadmat(str(regular(path)))
+            variables = loadmat(str(regular_file(path)))
         except NotImplementedError:
             raise InputError(
                 f"{path}: expected a MATLAB file of version 7 or older, found 7.3: save it with -v7"
@@ -256,7 +256,7 @@ def read_dicom(
     "The longest group of channels of a DICOM file. Raises `InputError` for a file without one."
     dicom = import_optional("pydicom", path)
     with reading(path, "a readable DICOM file"):
-        data = dicom.dcmread(regular(path))
+        data = dicom.dcmread(regular_file(path))
         groups = list(data.get("WaveformSequence", []))
         if not groups:
             raise InputError(f"{path}: expected a DICOM file with waveforms, found none")

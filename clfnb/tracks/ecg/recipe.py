@@ -316,8 +316,8 @@ def crop(
     speed = np.exp(rng.uniform(-0.35, 0.25)) if rng.random() < 0.5 else 1.0
     taken, known = round(length * speed), np.flatnonzero(piece.targets != UNKNOWN)
     first = known[rng.integers(len(known))] - rng.integers(taken // 8, taken - taken // 8)
-    spare = len(piece.targets) - taken
-    first = int(np.clip(first, min(0, spare), max(0, spare)))
+    refuse_overwrite = len(piece.targets) - taken
+    first = int(np.clip(first, min(0, refuse_overwrite), max(0, refuse_overwrite)))
     position = first + (
         np.arange(length) * ((taken - 1) / (length - 1)) if speed != 1 else np.arange(length)
     )

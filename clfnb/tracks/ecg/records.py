@@ -13,7 +13,7 @@ import os
 import re
 from pathlib import Path
 
-from ...files import LARGEST, regular
+from ...files import MAX_TEXT_BYTES, regular_file
 from ...text import printable
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #3210d932
@@ -55,7 +55,7 @@ def segment_names(
 ) -> list[str]:  # empty for a single-segment record or an unreadable header
     "The segments that a header names, including its layout segment."
     try:
-        text = regular(header, LARGEST).read_text(encoding="utf-8", errors="replace")
+        text = regular_file(header, MAX_TEXT_BYTES).read_text(encoding="utf-8", errors="replace")
     except (OSError, ValueError):
         return []
     lines = [line.strip() for line in text.splitlines()]
@@ -70,7 +70,9 @@ def listed_records(
     seen: frozenset = frozenset(),  # parent folders, to end a list that names itself
 ) -> list[Path]:  # in the order of the list, including missing ones
     "The records that `RECORDS` lists. Raises `OSError` or `ValueError` if the list cannot be read."
-    text = regular(folder / "RECORDS", LARGEST).read_text("utf-8", errors="surrogateescape")
+    text = regular_file(folder / "RECORDS", MAX_TEXT_BYTES).read_text(
+        "utf-8", errors="surrogateescape"
+    )
     records = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         path = folder / line

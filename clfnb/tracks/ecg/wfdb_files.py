@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from ...files import LARGEST, InputError, reading, regular
+from ...files import MAX_TEXT_BYTES, InputError, reading, regular_file
 from ...preprocessing.ecg.quality import millivolts
 
 # %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #b51a66a4
@@ -52,7 +52,7 @@ def header_lines(
     if not file.exists():
         raise FileNotFoundError(f"{file}: no such file (expected the header of a WFDB record)")
     with reading(file, "a readable WFDB header"):
-        data = regular(file, LARGEST).read_bytes()
+        data = regular_file(file, MAX_TEXT_BYTES).read_bytes()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -168,7 +168,7 @@ def frames_in_files(
             continue
         file = header.path.parent / name
         try:
-            size = regular(file).stat().st_size
+            size = regular_file(file).stat().st_size
         except FileNotFoundError:
             raise FileNotFoundError(f"{file}: no such file (named in {header.path}.hea)") from None
         if stored[0]["format"] in BITS_PER_SAMPLE:

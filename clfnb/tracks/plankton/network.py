@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from ...data.images.augment import ImageInput
-from ...data.images.datasets import CropData, SquareData
+from ...data.images.datasets import CropDataset, SquareDataset
 from ...models.convolutional import ResidualNet
 from ...models.pretrained import Transfer
 from ...vision.predictor import ImagePredictor, energy_quantiles
 from ...vision.recipe import muon
-from ...vision.views import logits_of
+from ...vision.views import predict_logits
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #d3913ccc
 class PlanktonNet(nn.Module):
@@ -28,11 +28,11 @@ class PlanktonNet(nn.Module):
 
     def __init__(
         self,
-        look: ImageInput,  # bytes to ink, varied in training
+        transform: ImageInput,  # bytes to ink, augmented in training
         net: nn.Module,  # ink and sizes to logits; has `embed`
     ):
         super().__init__()
-        self.look, self.net = look, net.to(memory_format=torch.channels_last)
+        self.transform, self.net = transform, net.to(memory_format=torch.channels_last)
 
     def forward(
         self,
@@ -40,14 +40,14 @@ class PlanktonNet(nn.Module):
         turn: float = 0.0,  # degrees by which images are turned in evaluation mode
     ) -> torch.Tensor:  # (batch, classes) logits
         "Class scores."
-        return self.net(*self.look(*inputs, turn))
+        return self.net(*self.transform(*inputs, turn))
 
     def embed(
         self,
         inputs: tuple,  # images as bytes, and their sizes
     ) -> torch.Tensor:  # (batch, features)
         "The vector of each image before the last layer."
-        return self.net.embed(*self.look(*inputs))
+        return self.net.embed(*self.transform(*inputs))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #6515931d
 def build_model(
@@ -58,13 +58,13 @@ def build_model(
     dropout: float = 0.2,  # share of the last vector switched off in training
     pyramid: tuple[int, ...] = (),  # levels of spatial pyramid pooling; none: mean and maximum
     backbone: str = "",  # a network of torchvision instead, without weights, as `Transfer` takes it
-    **look,  # arguments of `ImageInput`
+    **augment,  # arguments of `ImageInput`
 ) -> nn.Module:
     "The residual network of lesson 2 with its input layer, or the study's network."
     if backbone:
         return Transfer(backbone, classes, None, px=px)
     return PlanktonNet(
-        ImageInput(px, **look),
+        ImageInput(px, **augment),
         ResidualNet(classes, tuple(widths), tuple(blocks), dropout=dropout, pyramid=tuple(pyramid)),
     )
 
@@ -79,16 +79,28 @@ RECIPES = {
         "val": 0.1,
         "precision": "auto",
         "images": None,
+        "size": 64,
+        "augment": {},
     },
     "hour": {
-        "plan": "32x8 48x10 64x22",
-        "widths": (48, 96, 192, 384),
-        "blocks": (1, 1, 2, 1),
+        "plan": "48x15 64x30 96x18",
+        "widths": (32, 64, 128, 256),
+        "blocks": (1, 2, 3, 1),
         "batch": 128,
         "lr": 0.007,
         "val": 0.05,
         "precision": "bf16-mixed",
         "images": 21000,
+        "size": 96,
+        "augment": {
+            "zoom": 0.2,
+            "stretch": 0.14,
+            "shift": 0.15,
+            "contrast": 0.2,
+            "size_noise": 0.15,
+            "erase": 0.3,
+            "antialias": True,
+        },
     },
 }
 
@@ -134,17 +146,17 @@ class Predictor(ImagePredictor):
     def data(
         self,
         images,  # decoded `PackedImages`
-    ) -> SquareData:
+    ) -> SquareDataset:
         "Images fitted into squares; for the study's network cut or padded, as it was trained."
         if not isinstance(self.model, Transfer):
             return super().data(images)
-        return CropData(images, np.zeros(len(images)), self.size)
+        return CropDataset(images, np.zeros(len(images)), self.size)
 
     def logits(
         self,
-        data: SquareData,  # of `data`
+        data: SquareDataset,  # of `data`
     ) -> np.ndarray:  # (n, classes)
-        "What the network says: over sixteen views, or of the images as they lie for the study's."
+        "Logits, averaged over sixteen views; for the study's network of the image itself."
         if not isinstance(self.model, Transfer):
             return super().logits(data)
-        return logits_of(self.model, data, None, 32, self.device)
+        return predict_logits(self.model, data, None, 32, self.device)

@@ -36,8 +36,8 @@ def step_decay(
 def train_phase(
     model: Transfer,  # trained in place; ends with its best weights
     train,  # loader of the training part
-    val,  # loader of the validation part
-    frozen: list[str],  # prefixes of what stands still, from `frozen_below`
+    val,  # loader of the validation split
+    frozen: list[str],  # prefixes of frozen parameters, from `frozen_below`
     optimizer: torch.optim.Optimizer,  # of the model's parameters
     epochs: int,  # at most
     patience: int,  # epochs without improvement
@@ -69,7 +69,7 @@ def train_phase(
 def train_two_phases(
     model: Transfer,  # trained in place
     train,  # loader of the training part
-    val,  # loader of the validation part
+    val,  # loader of the validation split
     top: str | int,  # the first block that learns in the second phase, such as "Mixed_7b"
     epochs: tuple[int, int] = (50, 50),  # at most, in each phase; 0 leaves it out
     rates: tuple[float, float] = (0.01, 0.0001),  # of each phase
@@ -80,22 +80,24 @@ def train_two_phases(
 ) -> pd.DataFrame:  # both histories, with a column `phase`
     "The head, then the top blocks, both by gradient descent with momentum 0.9."
     histories = {}
-    for phase, block, rate, most in zip(("head", "top"), (None, top), rates, epochs, strict=True):
-        if most == 0:
+    for phase, block, rate, max_epochs in zip(
+        ("head", "top"), (None, top), rates, epochs, strict=True
+    ):
+        if max_epochs == 0:
             continue
         optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
-        falling = (decay or step_decay()) if phase == "head" else None
-        place = Path(folder) / phase if folder else None
+        lr_factor = (decay or step_decay()) if phase == "head" else None
+        phase_folder = Path(folder) / phase if folder else None
         histories[phase] = train_phase(
             model,
             train,
             val,
             frozen_below(model, block),
             optimizer,
-            most,
+            max_epochs,
             patience,
-            falling,
-            folder=place,
+            lr_factor,
+            folder=phase_folder,
             **options,
         )
     return pd.concat(histories, names=["phase"]).reset_index(level=0)

@@ -1,4 +1,4 @@
-"""All videos in one table, and every fault by name
+"""All frames in one table, and every fault by name
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/volleyball/examples.html.md"""
 
@@ -15,21 +15,21 @@ import pandas as pd
 
 from ...files import write_file
 from clfnb.preprocessing.volleyball.annotations import (
-    ACTIVITIES, LOST, Fault, count_faults, frame_size, read_annotations, split_of,
+    ACTIVITIES, ERRORS, Fault, count_faults, frame_size, read_annotations, split_of,
 )  # fmt: skip
 
 # %% ../../../nbs/lib/tracks/volleyball/examples.ipynb #7ef2eaef
 def video_folders(
     folder: str | Path,  # a data set, its folder of videos, or one video
-) -> list[Path]:  # in the order of the videos' numbers
+) -> list[Path]:  # sorted by video number
     "The folders of all videos. Raises `FileNotFoundError` where there is no annotation file."
     folder = Path(folder)
     if (folder / "annotations.txt").is_file():
         return [folder.absolute()]
-    for place in (folder / "videos", folder):
-        if any(place.glob("*/annotations.txt")):
-            found = [path for path in place.iterdir() if path.is_dir() and path.name[:1] != "."]
-            return sorted(found, key=lambda p: (not p.name.isdigit(), p.name.zfill(9)))
+    for parent in (folder / "videos", folder):
+        if any(parent.glob("*/annotations.txt")):
+            videos = [path for path in parent.iterdir() if path.is_dir() and path.name[:1] != "."]
+            return sorted(videos, key=lambda p: (not p.name.isdigit(), p.name.zfill(9)))
     what = "no annotations.txt" if folder.is_dir() else "no such folder"
     raise FileNotFoundError(f"{folder}: expected videos/ID/annotations.txt, found {what}")
 
@@ -38,17 +38,17 @@ NO_IMAGE, NESTED, STRAY = "no image", "nested", "stray clip"
 
 
 def _clips(video):
-    "Name of the clip → its folder, one level down or two."
-    found, nested = {}, {}
+    "Clip name → folder, for folders of the video and for folders nested in them."
+    direct, nested = {}, {}
     for entry in os.scandir(video):
         if not entry.is_dir():
             continue
-        found[entry.name] = Path(entry.path)
+        direct[entry.name] = Path(entry.path)
         if not os.path.isfile(f"{entry.path}/{entry.name}.jpg"):
             for inner in os.scandir(entry.path):
                 if inner.is_dir() and os.path.isfile(f"{inner.path}/{inner.name}.jpg"):
                     nested[inner.name] = Path(inner.path)
-    return found, nested
+    return direct, nested
 
 
 def _image_of(frame, video, clips, unclaimed):
@@ -60,38 +60,38 @@ def _image_of(frame, video, clips, unclaimed):
         return usual, None
     if name in nested:
         return nested[name] / frame.file, Fault(
-            NESTED, str(nested[name]), f"the clip of {frame.place}"
+            NESTED, str(nested[name]), f"the clip of {frame.location}"
         )
-    if len(places := unclaimed.get(name, [])) == 1:
-        what = f"the clip of {frame.place}, in another video's folder"
-        return places[0] / frame.file, Fault(STRAY, str(places[0]), what)
-    return None, Fault(NO_IMAGE, frame.place, f"no {usual.relative_to(video.parent)}")
+    if len(candidates := unclaimed.get(name, [])) == 1:
+        what = f"the clip of {frame.location}, in another video's folder"
+        return candidates[0] / frame.file, Fault(STRAY, str(candidates[0]), what)
+    return None, Fault(NO_IMAGE, frame.location, f"no {usual.relative_to(video.parent)}")
 
 
 def _unclaimed(clips, frames):
-    "Clips that no line of their own video names, by name."
-    found = {}
+    "Clips that no line of their own video refers to, by name."
+    unclaimed = {}
     for video, (own, _) in clips.items():
         named = {str(frame.frame) for frame in frames.get(video, [])}
-        for name, place in own.items():
-            if name not in named and (place / f"{name}.jpg").is_file():
-                found.setdefault(name, []).append(place)
-    return found
+        for name, clip in own.items():
+            if name not in named and (clip / f"{name}.jpg").is_file():
+                unclaimed.setdefault(name, []).append(clip)
+    return unclaimed
 
 # %% ../../../nbs/lib/tracks/volleyball/examples.ipynb #a759b67a
 def load(
     folder: str | Path,  # see `video_folders`
-    read_activity: bool = True,  # or step over that column and leave `label` empty
-    images: bool = True,  # look for them
+    read_activity: bool = True,  # False skips that column and leaves `label` empty
+    images: bool = True,  # search for images
 ) -> pd.DataFrame:
     "The frames of all videos. Raises `FileNotFoundError` where there is no annotation file."
     rows, faults, frames, videos = [], [], {}, video_folders(folder)
     for video in videos:
         if not (video / "annotations.txt").is_file():
-            faults.append(Fault("no annotations", str(video), LOST["no annotations"]))
+            faults.append(Fault("no annotations", str(video), ERRORS["no annotations"]))
             continue
-        frames[video], found = read_annotations(video / "annotations.txt", read_activity)
-        faults += found
+        frames[video], more = read_annotations(video / "annotations.txt", read_activity)
+        faults += more
     clips = {video: _clips(video) for video in videos} if images else {}
     unclaimed = _unclaimed(clips, frames)
     for video, annotated in frames.items():
@@ -101,7 +101,7 @@ def load(
             rows.append(_row(frame, path))
     table = pd.DataFrame(rows, columns=COLUMNS)
     counts = count_faults(faults)
-    table.attrs["errors"] = [str(fault) for fault in faults if fault.kind in LOST]
+    table.attrs["errors"] = [str(fault) for fault in faults if fault.kind in ERRORS]
     table.attrs["faults"] = counts
     table.attrs["examples"] = {k: next(str(f) for f in faults if f.kind == k) for k in counts}
     return table
@@ -125,13 +125,13 @@ PUBLISHED = dict(zip(ACTIVITIES, (826, 633, 642, 367, 801, 644, 623, 295), stric
 
 def class_counts(
     table: pd.DataFrame,  # of `load`
-) -> pd.DataFrame:  # a row an activity, a column a part of the split, "all", and "published"
-    "Frames of each activity and part."
+) -> pd.DataFrame:  # a row per activity; columns: the splits, "all" and "published"
+    "Number of frames of each activity in each split."
     counts = pd.crosstab(table.label, table.split.replace("", "none")).reindex(
         ACTIVITIES, fill_value=0
     )
-    parts = [part for part in ("train", "val", "test", "none") if part in counts]
-    counts = counts[parts].assign(all=counts.sum(axis=1), published=pd.Series(PUBLISHED))
+    splits = [split for split in ("train", "val", "test", "none") if split in counts]
+    counts = counts[splits].assign(all=counts.sum(axis=1), published=pd.Series(PUBLISHED))
     return pd.concat([counts, counts.sum().to_frame("all").T])
 
 # %% ../../../nbs/lib/tracks/volleyball/examples.ipynb #36394be1
@@ -140,8 +140,8 @@ def write_dataset(
     path: str | Path,  # the CSV file
     folder: str | Path = "",  # paths are written relative to it
 ) -> Path:  # the file
-    "All frames in one file: path, activity, video, split, then the players as they were annotated."
-    place = [os.path.relpath(p, folder) if p and str(folder) else p for p in table.path]
+    "Write all frames to one file: path, activity, video, split, and the players as annotated."
+    paths = [os.path.relpath(p, folder) if p and str(folder) else p for p in table.path]
     players = [
         " ".join(
             f"{' '.join(f'{v:g}' for v in box)} {action}".strip()
@@ -149,6 +149,6 @@ def write_dataset(
         )
         for boxes, actions in zip(table.boxes, table.actions, strict=True)
     ]
-    columns = {"path": place, "activity": table.label, "video": table.group, "frame": table.frame}
+    columns = {"path": paths, "activity": table.label, "video": table.group, "frame": table.frame}
     combined = pd.DataFrame(columns | {"split": table.split, "players": players})
     return write_file(path, combined.to_csv(index=False))

@@ -1,4 +1,4 @@
-"""Players on the court, right and wrong answers by class
+"""Players on the court, recall by class, and the value of flipping
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/volleyball/plots.html.md"""
 
@@ -20,11 +20,12 @@ def plot_frame(
     boxes: np.ndarray,  # (n, 4) left, top, width, height in pixels
     actions,  # (n,) text
     width: int = 1280,  # of the image, pixels
-    title: str = "",  # above
-    image: np.ndarray | None = None,  # (height, width, 3), of any size with the frame's aspect
-    ax: Axes | None = None,  # where to draw; none makes a figure
+    title: str = "",  # of the plot
+    image: np.ndarray
+    | None = None,  # (height, width, 3), of any size with the frame's aspect ratio
+    ax: Axes | None = None,  # where to draw; None makes a figure
 ) -> Axes:
-    "The players of a frame."
+    "Draw the players of a frame."
     from matplotlib.patches import Rectangle
 
     ax = new_axes(width=5, height=2.8)[0] if ax is None else ax
@@ -43,35 +44,35 @@ def plot_frame(
 
 # %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #5892aa5f
 def plot_by_class(
-    table: pd.DataFrame,  # of `scores.by_class`
-    ax: Axes | None = None,  # where to draw; none makes a figure
+    table: pd.DataFrame,  # of `scores.recall_by_class`
+    ax: Axes | None = None,  # where to draw; None makes a figure
 ) -> Axes:
-    "Recalls with intervals."
+    "Plot recalls with intervals."
     ax = new_axes(width=7, height=3)[0] if ax is None else ax
     at, table = np.arange(len(table)), table.reset_index(drop=True)
     spread = np.abs(table[["low", "high"]].to_numpy().T - table.recall.to_numpy())
-    ax.errorbar(at, table.recall, yerr=spread, fmt="o", color=PALETTE[1], label="found")
-    ax.plot(at, table.merged, "x", color=PALETTE[3], label="found, sides merged")
+    ax.errorbar(at, table.recall, yerr=spread, fmt="o", color=PALETTE[1], label="recall")
+    ax.plot(at, table.merged, "x", color=PALETTE[3], label="recall, teams merged")
     labels = [f"{name}\n({n})" for name, n in zip(table.activity, table.n, strict=True)]
-    ax.set(xticks=at, ylim=(0, 1.02), ylabel="share of the frames")
+    ax.set(xticks=at, ylim=(0, 1.02), ylabel="share of frames")
     ax.set_xticklabels(labels, fontsize=7)
     ax.legend(loc="lower left", fontsize="small")
     return ax
 
 # %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #44966157
 def plot_flip(
-    table: pd.DataFrame,  # videos, flip (bool), accuracy; one row a training
-    ax: Axes | None = None,  # where to draw; none makes a figure
+    table: pd.DataFrame,  # videos, flip (bool), accuracy; one row per training
+    ax: Axes | None = None,  # where to draw; None makes a figure
 ) -> Axes:
-    "Two curves over the number of training videos."
+    "Plot accuracy over the number of training videos, with and without flipping."
     ax = new_axes(width=6, height=3)[0] if ax is None else ax
     for flip, colour, label in ((True, PALETTE[1], "with mirrored frames"), (False, PALETTE[3], "without")):  # fmt: skip
-        part = table[table.flip == flip]
-        mean = part.groupby("videos").accuracy.mean()
+        rows = table[table.flip == flip]
+        mean = rows.groupby("videos").accuracy.mean()
         ax.plot(mean.index, mean, "-", color=colour, label=label)
-        ax.plot(part.videos, part.accuracy, ".", color=colour, alpha=0.5)
+        ax.plot(rows.videos, rows.accuracy, ".", color=colour, alpha=0.5)
     ticks = sorted(table.videos.unique())
-    ax.set(xscale="log", xlabel="training videos", ylabel="accuracy on hidden videos")
+    ax.set(xscale="log", xlabel="training videos", ylabel="accuracy on held-out videos")
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.minorticks_off()
     ax.legend(fontsize="small")

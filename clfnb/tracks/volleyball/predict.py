@@ -1,4 +1,4 @@
-"""`clfnb predict volleyball`: annotation files or frames in, activities out
+"""`clfnb predict volleyball`: from annotation files or frames to activities
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/volleyball/predict.html.md"""
 
@@ -10,7 +10,7 @@ __all__ = ['TRAIN', 'command']
 # %% ../../../nbs/lib/tracks/volleyball/predict.ipynb #6af933ce
 import click
 
-from ...console import end_prediction, predict_options
+from ...console import finish_prediction, predict_options
 from ...files import check_paths
 
 # %% ../../../nbs/lib/tracks/volleyball/predict.ipynb #adb7dc66
@@ -18,30 +18,30 @@ TRAIN = "clfnb run volleyball_activity -p data=FOLDER"
 
 
 @click.command("volleyball")
-@click.argument("places", metavar="FRAMES|FOLDER", nargs=-1, required=True, type=click.Path())
+@click.argument("paths", metavar="FRAMES|FOLDER", nargs=-1, required=True, type=click.Path())
 @click.option("--no-actions", is_flag=True, help="Use boxes alone, even where actions are known.")
 @click.option("--probs", is_flag=True, help="One more column for each activity.")
 @predict_options(required=False, shipped=False)
 def command(
-    places: tuple[str, ...],  # images, or folders of annotation files or images
-    no_actions: bool,  # or with the players' actions
-    probs: bool,  # more columns
-    run: str | None,  # which model
+    paths: tuple[str, ...],  # images, or folders of annotation files or images
+    no_actions: bool,  # ignore the players' actions
+    probs: bool,  # add a column for every activity
+    run: str | None,  # run or model folder
     device: str,  # where to compute
     csv: str | None,  # file of the table
 ) -> int:
     """Name the group activity of volleyball frames, from the players' boxes where an annotation
     file has them. Its activity column is never read.
     """
-    for place in places:
-        check_paths(place, "folder or image", csv)
+    for path in paths:
+        check_paths(path, "folder or image", csv)
     if run is None:
         raise click.UsageError(f"--run: no weights of volleyball come with clfnb; train them with\n    {TRAIN}\nand name that run, as in --run last")  # fmt: skip
-    from clfnb.runs.record import model_of
+    from clfnb.runs.record import find_model
 
-    folder = model_of(run, "volleyball")
+    folder = find_model(run, "volleyball")
     from clfnb.tracks.volleyball.predictor import Predictor
 
-    answers, errors = Predictor.load(folder, device).predict(places, actions=not no_actions)
-    shown = answers if probs else answers.loc[:, :"source"]
-    return end_prediction(shown, errors, csv, "frames named", float_format="%.6g")
+    table, errors = Predictor.load(folder, device).predict(paths, actions=not no_actions)
+    shown = table if probs else table.loc[:, :"source"]
+    return finish_prediction(shown, errors, csv, "frames classified", float_format="%.6g")
