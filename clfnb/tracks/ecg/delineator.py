@@ -287,7 +287,7 @@ def _infer(self: Predictor, batches, call):
 
         return infer(self.model, batches, self.device, call)
     self.model.to("cpu").eval()
-    bf16 = self.multi_lead and torch.cpu._is_amx_tile_supported()
+    bf16 = self.device == "cpu" and self.multi_lead and torch.cpu._is_amx_tile_supported()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         return torch.cat([call(batch) for batch in batches])
 
