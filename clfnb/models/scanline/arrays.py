@@ -14,8 +14,9 @@ import numpy as np
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #bfd7eb51
 PER_MODULE, MARGIN, READER_SAMPLES = 4, 8, 4 * (95 + 2 * 8)
-CENTRES = np.float32(
-    [1.5, *(6.5 + 7 * i for i in range(6)), 47.5, *(53.5 + 7 * i for i in range(6)), 93.5]
+CENTRES = np.array(
+    [1.5, *(6.5 + 7 * i for i in range(6)), 47.5, *(53.5 + 7 * i for i in range(6)), 93.5],
+    np.float32,
 )  # of the windows, in modules
 HALF = 8.5  # modules from the centre of a window to its ends
 
@@ -32,7 +33,7 @@ def channels(
 ) -> np.ndarray:  # (n, 2, samples) float32
     "What `line_channels` returns, without torch."
     whole = lines - lines.mean(1, keepdims=True)
-    whole = np.float32(whole / (whole.std(1, ddof=1, keepdims=True) + 1e-6))
+    whole = (whole / (whole.std(1, ddof=1, keepdims=True) + 1e-6)).astype(np.float32)
     mean, square = (
         cv2.blur(values, (window, 1), borderType=cv2.BORDER_REFLECT_101)
         for values in (whole, whole * whole)

@@ -120,6 +120,7 @@ class LineReader(nn.Module):
         blocks: int = 4,  # rounds of exchange between the windows
     ):
         super().__init__()
+        self.index: torch.Tensor
         self.register_buffer("index", torch.from_numpy(window_samples()), persistent=False)
         self.embed = nn.Sequential(
             nn.Linear(2 * self.index.shape[1], width), nn.GELU(), nn.Linear(width, width)

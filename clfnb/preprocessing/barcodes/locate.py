@@ -9,6 +9,7 @@ __all__ = ['quad_iou', 'fill_quads', 'mask_quads', 'Bars', 'gradient_cells', 'ba
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #c5372811
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ def quad_iou(
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #92f4c72d
 def fill_quads(
     shape: tuple,  # (height, width) of the mask
-    quads,  # quadrilaterals (4, 2) in pixels
+    quads: Any,  # quadrilaterals (4, 2) in pixels
 ) -> np.ndarray:  # (height, width) uint8 of 0 and 1
     "A mask of filled quadrilaterals, with edges at a sixteenth of a pixel."
     mask = np.zeros(shape, np.uint8)
@@ -67,7 +68,9 @@ class Bars:
 def gradient_cells(
     image: np.ndarray,  # (height, width) grey, uint8
     side: int = 320,  # the longer side is reduced to this
-) -> tuple:  # (6, rows, columns) float32; pixels of the photograph in a cell, across and down
+) -> tuple[
+    np.ndarray, tuple[float, float]
+]:  # (6, rows, columns) float32; pixels of the photograph in a cell, across and down
     """A cell's means of gx, gy, gx², gy², gx·gy and |g|.
 
     Raises `ValueError` for an image that is not grey.
@@ -192,13 +195,14 @@ def find_bars(
     side: int = 320,  # see `gradient_cells`
     windows: tuple = (5, 3),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
-    cells: tuple | None = None,  # what `gradient_cells` returns; None: computed
+    cells: tuple[np.ndarray, tuple[float, float]] | None = None,  # what `gradient_cells` returns; None: computed
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2) float32 in the photograph's pixels, likeliest first
     """Candidates for barcodes; the first side of each runs across the bars.
 
     Raises `ValueError` for an image that is not grey.
     """
-    cells, found, kept, largest = cells or gradient_cells(image, side), [], [], 0.0
+    cells, found, largest = cells or gradient_cells(image, side), [], 0.0
+    kept: list = []
     for window in windows:
         bars = bar_score(*cells, window)
         for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, max_candidates):

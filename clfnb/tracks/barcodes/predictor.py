@@ -9,8 +9,10 @@ __all__ = ['READERS', 'ZXING_CONFIDENCE', 'SMALLEST', 'ECHOED', 'TABLE', 'Missin
            'prediction_rows', 'evaluate']
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #11537d05
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,15 +54,12 @@ def read_zxing(
             "zxing-cpp is not installed: pip install 'clfnb[barcodes]', or choose the reader 'network'"
         ) from error
     found = []
-    for answer in zxingcpp.read_barcodes(
-        image,
-        formats=[zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA],
-        try_rotate=turned,
-    ):
+    formats: Any = [zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA]
+    for answer in zxingcpp.read_barcodes(image, formats=formats, try_rotate=turned):
         code, place = answer.text.zfill(13), answer.position
         if answer.valid and is_valid(code):
             points = (place.top_left, place.top_right, place.bottom_right, place.bottom_left)
-            corners = np.float32([[p.x, p.y] for p in points])
+            corners = np.array([[p.x, p.y] for p in points], np.float32)
             found.append(Reading(code, ZXING_CONFIDENCE, corners, "zxing"))
     return found
 
@@ -146,14 +145,15 @@ def _quick(self: Predictor, image):
 @patch
 def _by_parts(self: Predictor, image):
     "All barcodes of the parts of a large image."
-    found, step = [], self.tile * 3 // 4
+    step = self.tile * 3 // 4
+    found: list = []
     height, width = image.shape
     for top in range(0, max(1, height - self.tile // 4), step):
         for left in range(0, max(1, width - self.tile // 4), step):
             part = np.ascontiguousarray(image[top : top + self.tile, left : left + self.tile])
             readings = self._read_part(part)
             for reading in readings:
-                reading.corners = reading.corners + np.float32([left, top])
+                reading.corners = reading.corners + np.array([left, top], np.float32)
             found = _merged(found, readings)
     return found
 
@@ -252,7 +252,8 @@ def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one a place."
     cells, found = gradient_cells(image), list(found)
     bars = find_bars(image, self.max_candidates, windows=(5,), cells=cells)
-    seen, illegible = [], []
+    seen: list = []
+    illegible: list = []
     for quads, sign in self._efforts(image, cells, bars, illegible):
         quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
@@ -314,7 +315,8 @@ def _beside(self: Predictor, image, found, bars=None):
     at most two, but once two codes have been read, in all.
     """
     width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
-    wide, more = len(found) > 1, []
+    wide = len(found) > 1
+    more: list = []
     if wide or bars is None:
         bars = find_bars(image, self.max_neighbours if wide else self.max_candidates, windows=(5,))
     quads = [
@@ -343,9 +345,9 @@ TABLE = ["path", "code", "confidence", *CORNERS, "reader"]
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder, searched to any depth, an image, or a list of images
     base: str | Path = "",  # folder to which the paths in the table are relative; "": as they are
-    report=None,  # called with (path, readings or error) after each image
+    report: Callable | None = None,  # called with (path, readings or error) after each image
 ) -> tuple[pd.DataFrame, list[str]]:  # path, code, confidence, x1 … y4, reader; what was left out
     "Read many images. One that is not an image is named and left out."
     paths = images_in(paths) if isinstance(paths, (str, Path)) else paths
@@ -386,8 +388,8 @@ def _row(name, reading, factor):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #552f4f42
 def code_rates(
-    labels,  # (n,) the right codes
-    predicted,  # (n,) the answers: codes, or None where there is none
+    labels: Any,  # (n,) the right codes
+    predicted: Any,  # (n,) the answers: codes, or None where there is none
 ) -> dict:  # n, right, wrong, silent; shares with bounds
     """Full-code accuracy, digit accuracy and the share of wrong codes.
 

@@ -438,7 +438,7 @@ def _corners(self: LineReading, quad, against, places):
         np.outer(1 - ends[0], quad[0]) + np.outer(ends[0], quad[1]),
         np.outer(1 - ends[1], quad[3]) + np.outer(ends[1], quad[2]),
     )
-    return np.float32([top[0], top[1], bottom[1], bottom[0]])
+    return np.array([top[0], top[1], bottom[1], bottom[0]], np.float32)
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #802244c7
 @patch(cls_method=True)

@@ -10,6 +10,7 @@ __all__ = ['Verdict', 'grounds', 'twin_quads', 'wide_quads', 'verdict_of']
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #900013c5
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -37,7 +38,7 @@ def _logit(share):
 
 
 def grounds(
-    reading,  # a `Reading` of the networks
+    reading: Any,  # a `Reading` of the networks
 ) -> tuple:  # confidence, margin, rest, gain, odd, strain: numbers of moderate size
     "The evidence for one reading; computed once."
     if not reading.grounds:
@@ -56,7 +57,7 @@ def grounds(
 @patch
 def soundness(
     self: Verdict,
-    reading,  # a `Reading` of the networks
+    reading: Any,  # a `Reading` of the networks
 ) -> float:  # logit of the probability that the code is right
     "The weighted sum of the grounds of one reading."
     return self.bias + float(np.dot(self.weights, grounds(reading)))
@@ -66,15 +67,15 @@ def twin_quads(
     corners: np.ndarray,  # (4, 2) of a code that was read
 ) -> list:  # five quadrilaterals (4, 2) float32
     "Where to read the same code once more."
-    q = np.float32(corners)
+    q = np.asarray(corners, np.float32)
     u = (q[1] - q[0] + q[2] - q[3]) / 2
     left, right = (q[0] + q[3]) / 2, (q[1] + q[2]) / 2
     return [
         q[[2, 3, 0, 1]],
-        np.float32([q[0], q[1], right, left]),
-        np.float32([left, right, q[2], q[3]]),
+        np.array([q[0], q[1], right, left], np.float32),
+        np.array([left, right, q[2], q[3]], np.float32),
         q + np.float32(0.04) * u,
-        np.float32([q[0] - 0.08 * u, q[1] + 0.04 * u, q[2] + 0.04 * u, q[3] - 0.08 * u]),
+        np.array([q[0] - 0.08 * u, q[1] + 0.04 * u, q[2] + 0.04 * u, q[3] - 0.08 * u], np.float32),
     ]
 
 
@@ -82,7 +83,7 @@ def wide_quads(
     quad: np.ndarray,  # (4, 2) rectangle in which nothing was read
 ) -> list:  # quadrilaterals (4, 2) float32
     "Other rectangles at a place where bars are and nothing was read."
-    q = np.float32(quad)
+    q = np.asarray(quad, np.float32)
     u, v = (q[1] - q[0] + q[2] - q[3]) / 2, (q[3] - q[0] + q[2] - q[1]) / 2
     middle, found = q.mean(0), []
     for along, wide, low, high, turn in (
@@ -93,10 +94,11 @@ def wide_quads(
         (0, 1, -0.5, 0, 0.02),
         (0, 1, 0, 0.5, -0.02),
     ):
-        across = wide / 2 * (u + turn * np.float32([-u[1], u[0]]))
+        across = wide / 2 * (u + turn * np.array([-u[1], u[0]], np.float32))
         centre = middle + along * u
         ends = [(-1, low), (1, low), (1, high), (-1, high)]
-        found.append(np.float32([centre + side * across + part * v for side, part in ends]))
+        corners = [centre + side * across + part * v for side, part in ends]
+        found.append(np.array(corners, np.float32))
     return found
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #faf7b24a
@@ -121,7 +123,7 @@ def twin_grounds(
 @patch
 def after_twins(
     self: Verdict,
-    reading,  # in doubt
+    reading: Any,  # in doubt
     twins: list,  # what was read from its twins: readings or None
 ) -> tuple:  # the soundest, and the logit of the probability that its code is right
     "The weighted sum of the grounds of a reading and its twins."
@@ -147,6 +149,7 @@ def verdict_of(
                 f"{file}: verdict: expected {name} of {max(count, 1)} numbers, found {value!r}; "
                 "train_barcode_reader fits it to a model that was saved by another version"
             )
-    return Verdict(
-        **{name: tuple(v) if parts[name] else v for name, v in found.items() if name in parts}
-    )
+    fitted: dict = {
+        name: tuple(v) if parts[name] else v for name, v in found.items() if name in parts
+    }
+    return Verdict(**fitted)
