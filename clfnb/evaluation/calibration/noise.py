@@ -420,7 +420,7 @@ def _redrawn_means(terms, pool, drawn, weights):
     values = drawn @ sums / (drawn @ np.bincount(pool, w))
     return np.where(drawn @ np.bincount(pool, endless) > 0, np.inf, values)
 
-
+# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #e05bfbda
 def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="width"):
     "The class-wise error on redrawn pools, and its shift from gaps shrunk by their standard errors."
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
@@ -537,7 +537,7 @@ def _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, opti
         return Estimate(value, low, value), None
     return Estimate(value, *map(float, percentile_interval(redrawn, level))), None
 
-
+# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #afa5e733
 def interval_and_floor(
     metric: Any,  # a measure of this library
     probs: Any,  # (n, C) probabilities, or (n,) of class 1

@@ -282,7 +282,7 @@ def _efforts(self: Predictor, image, cells, bars, illegible):
     yield [quad for quad in quads if _elsewhere(quad, illegible)], 1
     yield bars[1:2], -1
 
-
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #7c7d7985
 def _others(quads, known):
     "The rectangles that are not among the known ones."
     return [quad for quad in quads if all(quad_iou(quad, other) < 0.8 for other in known)]
