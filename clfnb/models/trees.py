@@ -39,12 +39,6 @@ class BoostedTrees(nn.Module):
     def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
         return super().__getattr__(name)
 
-    def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
-        return super().__getattr__(name)
-
-    def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
-        return super().__getattr__(name)
-
     def forward(
         self,
         rows: torch.Tensor,  # (n, columns) float64, NaN where missing
