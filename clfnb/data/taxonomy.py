@@ -125,8 +125,6 @@ class TreeLoss(nn.Module):
         self.independent = independent
         self.member: torch.Tensor
         self.weight: torch.Tensor
-        self.member: torch.Tensor
-        self.weight: torch.Tensor
         self.register_buffer("member", torch.from_numpy(tree.member).float())
         ranks = np.array([rank for rank, _ in tree.nodes])
         self.register_buffer(

@@ -171,11 +171,6 @@ class Measure(float):
     power: int | str
     reason: str
 
-    kind: str
-    centre: float | None
-    power: int | str
-    reason: str
-
     def __new__(
         cls,
         value: Any,  # the number

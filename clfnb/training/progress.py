@@ -68,10 +68,6 @@ class Bar(Lines):
         "Advance the bar."
         self.bar.update()
 
-    def step(self):
-        "Advance the bar."
-        self.bar.update()
-
     def end_epoch(self, history: Any):
         self.bar.close()
         super().end_epoch(history)

@@ -91,10 +91,6 @@ class Familiarity(nn.Module):
         self.axes: torch.Tensor
         self.spread: torch.Tensor
         self.edge: torch.Tensor
-        self.mean: torch.Tensor
-        self.axes: torch.Tensor
-        self.spread: torch.Tensor
-        self.edge: torch.Tensor
         kept = min(kept, features)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("axes", torch.zeros(kept, features))
