@@ -13,7 +13,7 @@ __all__ = ['POOLS', 'MANY', 'pools', 'resampled_sums', 'calibrated_sums', 'signe
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,10 @@ from clfnb.evaluation.calibration.errors import (
     bin_sums,
     class_bins,
     class_sums,
-    debiased_ece,
-    debiased_from_sums,
     classwise_ece,
     confidence_gap,
+    debiased_ece,
+    debiased_from_sums,
     ece,
     error_from_sums,
     gap_from_sums,
@@ -74,7 +74,7 @@ def resampled_sums(
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins, the same in every draw
     draws: int,  # number of bootstrap draws
     rng: np.random.Generator,  # random number generator
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
 ) -> np.ndarray:  # (draws, 3, n_bins) number of examples, sum of confidences, number of events
     "The sums of redrawn test sets. Raises `ValueError` for too few or too many groups."
@@ -152,7 +152,7 @@ def shared_sums(
     order = np.lexsort((confidence, bins, group))
     cells = np.stack([group, bins])[:, order]
     starts = np.flatnonzero(np.diff(cells, prepend=-1).any(0))
-    chance, last = None, -1
+    chance, last = np.empty(0), -1
     for at, part in zip(starts, np.split(confidence[order], starts[1:]), strict=True):
         one, where = cells[:, at]
         if one != last:
@@ -182,7 +182,7 @@ def draw_labels(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #2c9d41f0
 def check_request(
-    metric,  # expected to be a function of `(probs, y)`
+    metric: Any,  # expected to be a function of `(probs, y)`
     draws: int,  # how many test sets
 ):
     "Raise `ValueError` for a measure that is not a function, or fewer than one draw."
@@ -195,7 +195,7 @@ def check_request(
 
 
 def unwrapped(
-    metric: Callable,  # a measure, perhaps within `partial`
+    metric: Any,  # a measure, perhaps within `partial`
     options: dict,  # of the measure; they go before those of the partial
 ) -> tuple[Callable, dict]:  # the measure itself, and all its options
     "A measure without the partials around it."
@@ -212,11 +212,11 @@ class NoiseFloor(NamedTuple):
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #4be8a017
 def floor_values(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    metric: Any = ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> np.ndarray:  # (draws,) what calibrated models show
     "The measure on test sets of a calibrated model. Raises `ValueError` for bad input."
@@ -342,11 +342,11 @@ def _classwise_cells(probs, draws, rng, n_bins=15, norm=1, bins="width"):
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #ded499db
 def noise_floor(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    metric: Any = ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> NoiseFloor:  # mean and 95th percentile
     """What the measure would be if the model were calibrated (Bröcker and Smith 2007, Weather
@@ -365,13 +365,13 @@ class Estimate(NamedTuple):
 
 
 def bootstrap_values(
-    metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) unit of resampling; None draws single examples
+    metric: Any,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # number of draws
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure
 ) -> np.ndarray:  # (draws,) the measure on redrawn test sets
     "The measure on redrawn test sets. Raises `ValueError` for bad input."
@@ -494,15 +494,15 @@ def binned_interval(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #ec966436
 def metric_interval(
-    metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    metric: Any,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     draws: int = 1000,  # number of bootstrap draws
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # random seed
     kind: str | None = None,  # "mean" or "distance"; None asks the value of the measure
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> Estimate:  # the measure with its interval
     """A measure with its bootstrap interval: reversed for distances, percentiles for means.
@@ -539,14 +539,14 @@ def _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, opti
 
 
 def interval_and_floor(
-    metric,  # a measure of this library
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    metric: Any,  # a measure of this library
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     draws: int = 1000,  # number of bootstrap draws, and of test sets of a calibrated model
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> tuple[Estimate, np.ndarray]:  # the interval, and (draws,) values of calibrated models
     "`metric_interval` and `floor_values` from the same draws. Raises `ValueError` for bad input."
