@@ -29,6 +29,7 @@ from ...models.shipped import model_folder
 from ...preprocessing.ecg.beats import annotated_spans
 from ...preprocessing.ecg.labels import UNKNOWN, get_scheme, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
+from . import waves
 from clfnb.tracks.ecg.examples import (
     FS,
     Windows,
@@ -36,7 +37,6 @@ from clfnb.tracks.ecg.examples import (
     prepare,
     read_annotated,
 )
-from . import waves
 from .output import POINT_COLUMNS, points_table, write_annotations
 from .readers import open_recording
 from .records import record_name, record_path, records_in
@@ -395,7 +395,7 @@ def annotate(
     Raises `ValueError` naming a record that cannot be read or has no wave.
     """
     with open_recording(path, **options) as recording:
-        result = delineate_recording(self, recording)
+        result: Any = delineate_recording(self, recording)
     name = record_name(result.path)
     write_annotations(Path(out_dir or result.path.parent) / name, result.points, result.fs)
     table = points_table(result.points, result.fs)
@@ -414,7 +414,7 @@ def predict(
     for record in records:
         try:
             with open_recording(record) as recording:
-                result = delineate_recording(self, recording)
+                result: Any = delineate_recording(self, recording)
             table = points_table(result.points, result.fs)
             tables.append(table.assign(record=record_name(record))[["record", *table]])
         except Exception as error:  # the other records are annotated

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ...console import predict_options, with_options
-from ...files import refuse_overwrite, ensure_writable, write_file, write_json
+from ...files import ensure_writable, refuse_overwrite, write_file, write_json
 from ...text import csv_text, printable, say
 from .records import output_paths, records_in
 
@@ -140,7 +140,11 @@ def report_outcome(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def run_with_progress(
+<<<<<<< HEAD
     load: Callable,  # returns the predictor
+=======
+    load: Any,  # returns the predictor
+>>>>>>> main
     arguments: tuple,  # of `load`
     jobs: list,  # of `make_jobs`
     workers: int,  # processes

@@ -209,8 +209,8 @@ def read_table(
         raise InputError(f"{path}: expected a table of samples, found no row of numbers")
     values = BinaryTable(binary, samples, len(columns))
     names = [f"column {c}" if head is None else str(c) for c in columns]
-    names, units = zip(*map(split_unit, names), strict=True)
-    return ArrayRecord(values, list(names), list(units), rate, folder)
+    leads, units = zip(*map(split_unit, names), strict=True)
+    return ArrayRecord(values, list(leads), list(units), rate, folder)
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #8bbc4445
 def read_mat(
@@ -285,7 +285,7 @@ class Recording:
     units: list[str]  # as in the file; "" for none
     left_out: dict[str, str]  # name -> why, for each signal that is not read
     notes: dict[str, str]  # name of a lead -> faults known from the file itself
-    source: object  # of one of the formats
+    source: Any  # of one of the formats
     channels: list[int]  # indices of the leads in the source
 
     @property

@@ -12,6 +12,7 @@ __all__ = ['OTHER_FORMATS', 'TABLES', 'is_other_format', 'record_path', 'record_
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from ...files import MAX_TEXT_BYTES, regular_file
 from ...text import printable
@@ -70,9 +71,8 @@ def listed_records(
     seen: frozenset = frozenset(),  # parent folders, to end a list that names itself
 ) -> list[Path]:  # in the order of the list, including missing ones
     "The records that `RECORDS` lists. Raises `OSError` or `ValueError` if the list cannot be read."
-    text = regular_file(folder / "RECORDS", MAX_TEXT_BYTES).read_text(
-        "utf-8", errors="surrogateescape"
-    )
+    listing = regular_file(folder / "RECORDS", MAX_TEXT_BYTES)
+    text = listing.read_text("utf-8", errors="surrogateescape")
     records = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         path = folder / line
@@ -139,8 +139,12 @@ def output_paths(
     out: str | Path | None,  # a folder; None: beside each record
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."
+<<<<<<< HEAD
     root = Path(path)
     taken: dict = {}
+=======
+    root, taken = Path(path), dict[Path, Any]()
+>>>>>>> main
     for record in records:
         folder = record.parent
         if out is not None:

@@ -26,8 +26,8 @@ from clfnb.preprocessing.ecg.quality import (
     Quality,
     lead_notes,
     lead_sums,
-    measure_quality,
     lead_weights,
+    measure_quality,
 )
 from ...preprocessing.ecg.signal import resample
 from .examples import FS
@@ -76,7 +76,8 @@ def lead_shares(
     "Normalised weights of the leads, at each sample."
     centres, index = (np.arange(len(weights)) + 0.5) * FS, np.arange(samples)
     smooth = np.stack([np.interp(index, centres, w) for w in weights.T], axis=1).astype(np.float32)
-    usable = (weights > 0.005).any(axis=1)[np.minimum(index // FS, len(weights) - 1)]
+    by_second: Any = (weights > 0.005).any(axis=1)
+    usable = by_second[np.minimum(index // FS, len(weights) - 1)]
     total = smooth.sum(axis=1, keepdims=True)
     return np.where(total > 0, smooth / np.maximum(total, 1e-9), 0), usable
 
@@ -271,7 +272,8 @@ def delineate_recording(
     values = recording.fs * len(recording.names)  # per second
     piece_s = piece_s or float(np.clip(PIECE_VALUES / values, *PIECE_S))
     plan = plan_pieces(recording.samples, recording.fs, piece_s)
-    cut, parts, all_weights, sums = -np.inf, [], [], 0
+    cut, parts, all_weights = -np.inf, [], []
+    sums: Any = 0
     for piece in plan:
         result = _delineate_piece(predictor, recording, piece)
         last = piece is plan[-1]
@@ -284,7 +286,7 @@ def delineate_recording(
             progress((piece.keep_to - piece.keep_from) / recording.fs)
     points, confidence = (_joined([part[i] for part in parts]) for i in (0, 1))
     weights = np.concatenate(all_weights)
-    usable = (weights > 0.005).any(axis=1)
+    usable: Any = (weights > 0.005).any(axis=1)
     table = lead_table(recording, weights, sums)
     return Delineation(
         recording.path, recording.fs, recording.samples, points, confidence, table, usable

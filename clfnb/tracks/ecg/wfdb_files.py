@@ -13,6 +13,7 @@ import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -189,7 +190,8 @@ class Segment:
         held = frames_in_files(self.header)
         self.frames = self.header.frames or min(held.values(), default=0)
         self.ends = [min(held.get(s["file"], self.frames), self.frames) for s in self.signals]
-        self._folder, self._record = None, str(self.header.path)
+        self._folder: Any = None
+        self._record = str(self.header.path)
         plain = re.fullmatch(r"[-\w]+", self.header.path.name) and self.header.frames
         named = header_lines(path)[0].split()[0] == self.header.path.name
         if not (
@@ -262,7 +264,8 @@ class WfdbRecord:
         path: str | Path,  # record without suffix
     ):
         self.header = parse_header(path)
-        self._at, self._open = None, None
+        self._at: Any = None
+        self._open: Any = None
         if not self.header.segments:
             self._open, self._at = Segment(path), 0
             self.parts = [(0, self._open.frames, self.header.path.name)]
