@@ -55,11 +55,7 @@ class Outcome:
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #0982b8d6
 def run_job(
     predictor: Any,  # of `clfnb.tracks.ecg.delineator`
-<<<<<<< HEAD
     job: Job,  # recording and outputs
-=======
-    job: Job,
->>>>>>> main
     progress: Callable[[float], object] | None = None,  # as of `delineate_recording`
     total: Callable[[float], object] | None = None,  # called with the seconds of the recording
 ) -> Outcome:  # with an error if the recording could not be delineated

@@ -140,11 +140,7 @@ def report_outcome(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def run_with_progress(
-<<<<<<< HEAD
     load: Callable,  # returns the predictor
-=======
-    load: Any,  # returns the predictor
->>>>>>> main
     arguments: tuple,  # of `load`
     jobs: list,  # of `make_jobs`
     workers: int,  # processes

@@ -139,12 +139,7 @@ def output_paths(
     out: str | Path | None,  # a folder; None: beside each record
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."
-<<<<<<< HEAD
-    root = Path(path)
-    taken: dict = {}
-=======
     root, taken = Path(path), dict[Path, Any]()
->>>>>>> main
     for record in records:
         folder = record.parent
         if out is not None:
