@@ -204,7 +204,7 @@ def find_bars(
     cells, found, largest = cells or gradient_cells(image, side), [], 0.0
     kept: list = []
     for window in windows:
-        bars = bar_score(*cells, window)  # type: ignore[call-arg]
+        bars = bar_score(*cells, window)
         for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, max_candidates):
             if len(x) < 0.1 * largest:
                 break
