@@ -40,8 +40,10 @@ class ConvBlock(nn.Module):
         x: torch.Tensor,  # (batch, inputs, 1, samples)
     ) -> torch.Tensor:  # (batch, outputs, 1, samples / stride)
         "Apply the block."
-        y = F.relu(self.norm(self.conv(x)))
-        return x + y if self.residual else y
+        y = F.relu(self.norm(self.conv(x)), inplace=True)
+        if not self.residual:
+            return y
+        return x + y if torch.is_grad_enabled() else y.add_(x)
 
 # %% ../../nbs/lib/models/leadnet.ipynb #ef03a196
 class Exchange(nn.Module):
@@ -62,9 +64,16 @@ class Exchange(nn.Module):
         weights: torch.Tensor,  # (records, leads, 1, 1, 1), of sum 1 over the leads
     ) -> torch.Tensor:  # as x
         "Add the shared features."
-        leads = x.unflatten(0, weights.shape[:2])
-        shared = self.mix((leads * weights).sum(1) if leads.shape[1] > 1 else x)
-        return (leads + shared[:, None]).flatten(0, 1) if leads.shape[1] > 1 else x + shared
+        records, count = weights.shape[:2]
+        if count == 1:
+            return x + self.mix(x)
+        leads = x.unflatten(0, (records, count))
+        mean = (
+            leads[:, 0] * weights[:, 0]
+        )  # one by one: ten times faster than a sum over a dimension
+        for lead in range(1, count):
+            mean = mean + leads[:, lead] * weights[:, lead]
+        return (leads + self.mix(mean)[:, None]).flatten(0, 1)
 
 # %% ../../nbs/lib/models/leadnet.ipynb #df21811e
 class LeadNet(nn.Module):

@@ -173,11 +173,13 @@ def waves_from_labels(
     labels: np.ndarray,  # (samples,) labels of a scheme
     scheme: str,  # a key of `SCHEMES`
     min_samples: int,  # shorter waves are dropped, shorter holes filled
-) -> pd.DataFrame:  # one row a wave: wave, start, stop (behind the last sample), peak (MISSING if the labels do not tell)
+) -> (
+    pd.DataFrame
+):  # one row per wave: wave, start, stop (exclusive), peak (MISSING if the scheme has none)
     "Waves as runs of labels of the same kind."
     segments = get_scheme(scheme).segments
-    tables = []
-    for wave in dict.fromkeys(kind for _, kind, *_ in segments):
+    kinds, columns = list(dict.fromkeys(kind for _, kind, *_ in segments)), []
+    for number, wave in enumerate(kinds):
         values = [value for value, (_, kind, *_) in enumerate(segments, start=1) if kind == wave]
         start, stop = _runs(np.isin(labels, values))
         hole = start[1:] - stop[:-1] < min_samples
@@ -188,8 +190,11 @@ def waves_from_labels(
             if segments[values[-1] - 1][2].endswith("peak")
             else np.full(len(start), MISSING)
         )
-        tables.append(pd.DataFrame({"wave": wave, "start": start, "stop": stop, "peak": peak}))
-    return pd.concat(tables).sort_values("start", ignore_index=True)
+        columns.append(np.stack([start, np.full(len(start), number), stop, peak]))
+    columns = np.concatenate(columns, axis=1)
+    start, number, stop, peak = columns[:, np.argsort(columns[0], kind="stable")]
+    wave = np.array(kinds, object)[number]
+    return pd.DataFrame({"wave": wave, "start": start, "stop": stop, "peak": peak})
 
 
 def _runs(mask):

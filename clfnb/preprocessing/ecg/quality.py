@@ -180,8 +180,9 @@ def measure_quality(
     clipped = np.zeros_like(flat)
     for edge in (high, low):
         far = np.abs(edge - middle) > 0.25 * amplitude
-        for cell in map(tuple, np.argwhere(far & (flat > 0.03))):
-            clipped[cell] += (same[cell] & (blocks[cell][1:] == edge[cell])).mean()
+        cells = np.nonzero(far & (flat > 0.03))
+        held = same[cells] & (blocks[cells][:, 1:] == edge[cells][:, None])
+        clipped[cells] += held.mean(axis=1)
     noise = _noise(blocks, fs) / np.maximum(amplitude, 1e-9)
     parts = missing, np.clip(flat, 0, 1), clipped, np.nan_to_num(span), amplitude, noise
     return Quality(*(part.T for part in parts))

@@ -42,7 +42,6 @@ from .readers import open_recording
 from .records import record_name, record_path, records_in
 from .streams import delineate_recording
 from ...training.checkpoints import restore_model
-from ...training.inference import infer
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #c4a2bb7e
 def augment(
@@ -255,12 +254,7 @@ def probabilities(
     views = inputs[None] if self.input_leads > 1 else np.moveaxis(inputs, 2, 0)[..., None]
     batches = torch.from_numpy(views.reshape(-1, *views.shape[2:])).split(self.batch_size)
     middle = slice(self.overlap, self.overlap + self.num)
-    probs = infer(
-        self.model,
-        batches,
-        self.device,
-        lambda batch: self.model(batch)[:, middle].float().softmax(-1),
-    )
+    probs = self._infer(batches, lambda batch: self.model(batch)[:, middle].float().softmax(-1))
     probs = probs.numpy().reshape(*views.shape[:2], self.num, -1)
     return np.stack([join_windows(view, len(signal), self.num, overlap=0) for view in probs])
 
@@ -276,12 +270,26 @@ def _multi_lead(self: Predictor, signal, weights):
 
     def predict(batch):
         own = None if weights is None else weights.expand(len(batch), -1).to(batch.device)
-        return self.model(batch, own)[:, :, middle].float().softmax(-1)
+        logits = self.model(batch, own)[:, :, middle].transpose(2, 3)
+        return logits.float().contiguous().softmax(2)  # faster than over a last axis of seven
 
-    bf16 = self.device == "cpu" and torch.cpu._is_amx_tile_supported()
-    probs = infer(self.model, batches, self.device, predict, "bf16-mixed" if bf16 else "32-true")
-    probs = probs.numpy().transpose(1, 0, 2, 3)
-    return probs.reshape(len(probs), -1, probs.shape[-1])[:, : len(signal)]
+    probs = self._infer(batches, predict).numpy()
+    probs = probs.transpose(1, 0, 3, 2)  # (leads, windows, samples, classes)
+    return probs.reshape(*probs.shape[:1], -1, probs.shape[-1])[:, : len(signal)]
+
+# %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #f9bc5e61
+@patch
+def _infer(self: Predictor, batches, call):
+    "The outputs of `call` for all batches, joined on the CPU."
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if self.device != "cpu" and (self.device != "auto" or accelerated):
+        from clfnb.training.inference import infer
+
+        return infer(self.model, batches, self.device, call)
+    self.model.to("cpu").eval()
+    bf16 = self.device == "cpu" and self.multi_lead and torch.cpu._is_amx_tile_supported()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        return torch.cat([call(batch) for batch in batches])
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #e4b8e36d
 @patch
@@ -524,6 +532,8 @@ def window_probabilities(
     device: str = "cpu",  # where to compute
 ) -> np.ndarray:  # (windows, samples, classes) float32
     "The probability of every label at every sample."
+    from clfnb.training.inference import infer
+
     batches = torch.from_numpy(windows.inputs).split(batch_size)
     return infer(model, batches, device, lambda batch: model(batch).softmax(-1)).numpy()
 

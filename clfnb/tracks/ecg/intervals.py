@@ -101,7 +101,7 @@ def beats_table(
     table.insert(1, "seconds", ms.r_peak / 1000)
     return table
 
-
+# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #73c1e861
 def _confidences(delineation, own):
     "Mean confidence of the points of each wave of a beat, and the minimum over the waves."
     columns = {}
@@ -162,7 +162,7 @@ def summarise(
         **{name: _median(beats[name]) for name in MEDIANS},
     }
 
-
+# %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #a9ae490a
 def _median(values):
     known = values.dropna()
     return round(float(known.median()), 4) if len(known) else None
