@@ -55,7 +55,7 @@ class Outcome:
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #0982b8d6
 def run_job(
     predictor: Any,  # of `clfnb.tracks.ecg.delineator`
-    job: Job,
+    job: Job,  # recording and outputs
     progress: Callable[[float], object] | None = None,  # as of `delineate_recording`
     total: Callable[[float], object] | None = None,  # called with the seconds of the recording
 ) -> Outcome:  # with an error if the recording could not be delineated
@@ -125,7 +125,7 @@ def _run_job(job):
 def run_jobs(
     load: Callable,  # returns the predictor; importable by name
     arguments: tuple,  # of `load`
-    jobs: Iterable[Job],
+    jobs: Iterable[Job],  # recordings and outputs
     workers: int = 1,  # processes
     **watch,  # progress and total of `run_job`, with one worker
 ) -> Iterator[Outcome]:  # in the order of the jobs

@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/predict.html.md"""
 __all__ = ['OPTIONS', 'make_jobs', 'write_results', 'report_outcome', 'run_with_progress', 'command']
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #db30d274
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .records import output_paths, records_in
 def _file(name, text):
     return click.option(name, type=click.Path(dir_okay=False), help=text)
 
-
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #34c7c9d2
 OPTIONS = [
     click.option(
         "--out",
@@ -34,7 +35,7 @@ OPTIONS = [
     ),
     click.option(
         "--fs",
-        type=float,
+        type=click.FloatRange(10, 100_000),
         help="Sampling rate in Hz of tables (.csv, .tsv, .mat).",
     ),
     click.option(
@@ -49,7 +50,10 @@ OPTIONS = [
     _file("--pdf", "File for pages of ECG paper, one per recording."),
     _file("--html", "The same pages as a web page."),
     click.option(
-        "--at", type=float, default=0, help="Second at which the page of a long recording starts."
+        "--at",
+        type=click.FloatRange(0),
+        default=0,
+        help="Second at which the page of a long recording starts.",
     ),
     click.option(
         "--workers",
@@ -136,7 +140,7 @@ def report_outcome(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def run_with_progress(
-    load: Any,  # returns the predictor
+    load: Callable,  # returns the predictor
     arguments: tuple,  # of `load`
     jobs: list,  # of `make_jobs`
     workers: int,  # processes

@@ -88,7 +88,7 @@ def listed_records(
 
 
 def find_records(
-    folder: Path,
+    folder: Path,  # to search
     tables: bool = False,  # include .csv, .tsv and .mat
 ) -> list[Path]:  # sorted
     "The recordings in a folder and its subfolders, without segments and hidden folders."
@@ -139,7 +139,8 @@ def output_paths(
     out: str | Path | None,  # a folder; None: beside each record
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."
-    root, taken = Path(path), dict[Path, Any]()
+    root = Path(path)
+    taken: dict = {}
     for record in records:
         folder = record.parent
         if out is not None:
