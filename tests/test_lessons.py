@@ -1,5 +1,7 @@
 "What a reader sees of the lessons: outputs of each, executed in a Jupyter kernel, judged cell by cell."
 
+import ast
+import json
 import sys
 
 import house
@@ -77,3 +79,44 @@ def test_the_first_figure_in_a_fresh_kernel_is_an_image(page, tmp_path):
     cells = [(cell.source, cell.outputs) for cell in notebook.cells if cell.kind == "code"]
     assert output_offences(cells) == []
     assert any("image/png" in o.get("data", {}) for _, outputs in cells for o in outputs)
+
+
+RESOLVED = {"device", "precision", "workers", "recipe"}  # "auto" becomes what it stands for
+
+
+def overwritten_parameters(cells):
+    "Parameters of a lesson to which a later cell assigns at top level; cells are (source, tags)."
+    names, found = set(), []
+    for source, tags in cells:
+        nodes = ast.parse(source).body
+        if "parameters" in tags:
+            names |= {node.target.id for node in nodes if isinstance(node, ast.AnnAssign)}
+            continue
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in names:
+                found.append(node.id)
+            inner = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp)
+            if not isinstance(node, (*inner, ast.DictComp, ast.GeneratorExp)):
+                nodes += ast.iter_child_nodes(node)
+    return set(found) - RESOLVED
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_no_lesson_overwrites_its_parameters(path):
+    "In lesson 2 a loop of the introduction once took the name of the parameter `loss`."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    pairs = [("".join(c["source"]), c["metadata"].get("tags", [])) for c in code]
+    assert any("parameters" in tags for _, tags in pairs)
+    assert overwritten_parameters(pairs) == set()
+
+
+def test_overwritten_parameters_are_found():
+    cells = [
+        ("loss: str = 'a'\nsize: int = 1", ["parameters"]),
+        ("for x in (1,):\n    loss = x", []),
+    ]
+    assert overwritten_parameters(cells) == {"loss"}
+    inside = ("def f():\n    size = 2\nresult = [size for size in (1, 2)]", [])
+    assert overwritten_parameters([cells[0], inside]) == set()

@@ -232,7 +232,7 @@ def _judged(self: Predictor, image, quick):
         elif answer and self.reader == "cascade":
             found.append(answer)
         elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.25):
-            alone = all(a.code == one.code or not _same_place(a, one) for a in quick)
+            alone = len({other.code for other in quick}) == 1
             found += _echoed(image, one) if alone and self.threshold <= ECHOED else []
     return _merged(found, [])
 
