@@ -191,8 +191,8 @@ def waves_from_labels(
             else np.full(len(start), MISSING)
         )
         columns.append(np.stack([start, np.full(len(start), number), stop, peak]))
-    columns = np.concatenate(columns, axis=1)
-    start, number, stop, peak = columns[:, np.argsort(columns[0], kind="stable")]
+    joined = np.concatenate(columns, axis=1)
+    start, number, stop, peak = joined[:, np.argsort(joined[0], kind="stable")]
     wave = np.array(kinds, object)[number]
     return pd.DataFrame({"wave": wave, "start": start, "stop": stop, "peak": peak})
 

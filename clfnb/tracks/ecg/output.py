@@ -10,6 +10,7 @@ __all__ = ['SYMBOLS', 'NUMBERS', 'POINT_COLUMNS', 'CODES', 'points_table', 'enco
 
 # %% ../../../nbs/lib/tracks/ecg/output.ipynb #41e95e70
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ def encode_annotations(
     "Annotations in PhysioNet's format (MIT), equal to that of `wfdb.wrann`."
     text = f"## time resolution: {int(fs) if round(fs, 8) == int(fs) else fs}".encode()
     head = np.array([_NOTE, _AUX | len(text)], "<u2").tobytes() + text + b"\0" * (len(text) % 2)
-    steps = np.diff(np.asarray(samples, np.int64), prepend=0)
+    steps: Any = np.diff(np.asarray(samples, np.int64), prepend=0)
     skip, change = steps > 1023, np.diff(np.asarray(numbers, np.int64), prepend=0) != 0
     end = np.cumsum(1 + 3 * skip + change)
     word = end - change - 1  # the index of each annotation's own word
