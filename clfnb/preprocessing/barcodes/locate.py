@@ -195,7 +195,8 @@ def find_bars(
     side: int = 320,  # see `gradient_cells`
     windows: tuple = (5, 3),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
-    cells: tuple[np.ndarray, tuple[float, float]] | None = None,  # what `gradient_cells` returns; None: computed
+    cells: tuple[np.ndarray, tuple[float, float]]
+    | None = None,  # what `gradient_cells` returns; None: computed
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2) float32 in the photograph's pixels, likeliest first
     """Candidates for barcodes; the first side of each runs across the bars.
 

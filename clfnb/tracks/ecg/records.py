@@ -12,7 +12,6 @@ __all__ = ['OTHER_FORMATS', 'TABLES', 'is_other_format', 'record_path', 'record_
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from ...files import MAX_TEXT_BYTES, regular_file
 from ...text import printable
