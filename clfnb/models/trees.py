@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-# %% ../../nbs/lib/models/trees.ipynb #33396054
+# %% ../../nbs/lib/models/trees.ipynb #fb443bc5
 LARGEST, UNSEEN = torch.finfo(torch.float64).max, -30.0  # for infinity; logit of an unseen class
 FIELDS = ("feature_idx", "num_threshold", "missing_go_to_left", "left", "right", "is_leaf", "value")
 
-
+# %% ../../nbs/lib/models/trees.ipynb #33396054
 class BoostedTrees(nn.Module):
     "Trees as buffers: column, threshold, missing, left, right, leaf, value, each (classes, trees, nodes), and a start for each class."
 
@@ -36,34 +36,24 @@ class BoostedTrees(nn.Module):
             self.register_buffer(name, torch.zeros(shape, dtype=kind))
         self.register_buffer("start", torch.zeros(classes, dtype=torch.float64))
 
-    def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
-        return super().__getattr__(name)
-
-    def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
-        return super().__getattr__(name)
-
-    def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
-        return super().__getattr__(name)
-
     def forward(
         self,
         rows: torch.Tensor,  # (n, columns) float64, NaN where missing
     ) -> torch.Tensor:  # (n, classes) float64 logits
         "Sums of the leaves' values."
-        classes, trees, _ = self.value.shape
-        logits, rows = self.start.repeat(len(rows), 1), rows.clamp(max=LARGEST)
+        own: Any = self  # its buffers are tensors
+        classes, trees, _ = own.value.shape
+        logits, rows = own.start.repeat(len(rows), 1), rows.clamp(max=LARGEST)
         every, column = torch.arange(trees), torch.arange(len(rows))[:, None]
         for k in range(classes):
             at = torch.zeros(len(rows), trees, dtype=torch.int64)
-            while not self.is_leaf[k][every, at].all():
-                found = rows[column, self.feature_idx[k][every, at]]
-                missing = self.missing_go_to_left[k][every, at]
-                left = torch.where(
-                    found.isnan(), missing, found <= self.num_threshold[k][every, at]
-                )
-                child = torch.where(left, self.left[k][every, at], self.right[k][every, at])
-                at = torch.where(self.is_leaf[k][every, at], at, child)
-            logits[:, k] += self.value[k][every, at].sum(1)
+            while not own.is_leaf[k][every, at].all():
+                found = rows[column, own.feature_idx[k][every, at]]
+                missing = own.missing_go_to_left[k][every, at]
+                left = torch.where(found.isnan(), missing, found <= own.num_threshold[k][every, at])
+                child = torch.where(left, own.left[k][every, at], own.right[k][every, at])
+                at = torch.where(own.is_leaf[k][every, at], at, child)
+            logits[:, k] += own.value[k][every, at].sum(1)
         return logits
 
 # %% ../../nbs/lib/models/trees.ipynb #2b05a1f1
@@ -78,7 +68,7 @@ def from_sklearn(
         raise ValueError("fitted: expected three classes or more and no categorical columns")
     nodes = max(len(tree.nodes) for step in grown for tree in step)
     places = np.arange(len(fitted.classes_)) if classes is None else fitted.classes_.astype(int)
-    trees = BoostedTrees(classes or len(places), len(grown), nodes)
+    trees: Any = BoostedTrees(classes or len(places), len(grown), nodes)
     trees.is_leaf[:] = True
     for number, step in enumerate(grown):
         for k, tree in zip(places, step, strict=True):
