@@ -443,7 +443,7 @@ def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="wi
         shift += _shrunk_shift(gap, sums[0] / total[:, None] - gap) / probs.shape[1]
     return over_classes(values, norm), shift
 
-
+# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #2f854fd7
 def _shrunk_shift(gap, noise):
     "By how much redrawing raises the sum of gaps that are smaller by a standard error."
     small = np.sign(gap) * np.maximum(np.abs(gap) - noise.std(0), 0)
@@ -537,7 +537,7 @@ def _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, opti
         return Estimate(value, low, value), None
     return Estimate(value, *map(float, percentile_interval(redrawn, level))), None
 
-
+# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #4018cadb
 def interval_and_floor(
     metric: Any,  # a measure of this library
     probs: Any,  # (n, C) probabilities, or (n,) of class 1
