@@ -25,7 +25,7 @@ def none_of(offences):
 
 
 HOUSE_RULES = {
-    house.floor_offences: MODULES, house.module_budget_offences: MODULES, house.docs_offences: MODULES,
+    house.floor_offences: MODULES, house.module_budget_offences: MODULES, house.docs_offences: MODULES, house.annotation_offences: MODULES,
     house.clean_offences: ALL, house.title_offences: ALL, house.import_offences: ALL, house.cell_budget_offences: ALL, house.prose_offences: ALL,
     house.mirror_offences: LIBRARY, house.lesson_offences: LESSONS,
     house.function_budget_offences: [*ALL, *DOCS],
@@ -146,6 +146,15 @@ def test_sidebar_lists_every_notebook():
             + [f"{name} is listed twice" for name in sorted({n for n in listed if listed.count(n) > 1})])  # fmt: skip
 
 
+def test_types():
+    """mypy finds nothing in the library; `[tool.mypy]` says what it looks at."""
+    pytest.importorskip("mypy", reason="mypy is in the extra [dev]")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy"], capture_output=True, text=True, cwd=house.ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("source, floor_word", [
     ("def f():\n    from clfnb.data.splits import split", "floor 3"),
     ("import clfnb.training.trainer", "floor 1"),
@@ -234,3 +243,12 @@ def test_documentation_test_finds(tmp_path):
     module = Path(tmp_path) / "a.py"
     module.write_text("def f(\n    a,  # fine\n    b,\n):\n    pass\n")
     assert house.docs_offences(module) == ["f has no docstring", "f: no docment for b"]
+
+
+def test_annotation_test_finds(tmp_path):
+    module = Path(tmp_path) / "a.py"
+    module.write_text(
+        "def f(a, b: int, *rest, c=1, **options): pass\nclass A:\n    def g(self, d): pass\n"
+        "    def on_end(self, trainer): pass\n@click.command()\ndef h(e): pass\ndef _i(j): pass\n"
+    )
+    assert house.annotation_offences(module) == ["f: no type for a, c", "A.g: no type for d"]
