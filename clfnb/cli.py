@@ -13,36 +13,38 @@ __all__ = ['COMPLETION_SETUP', 'FOLDER', 'SECONDS', 'RUN_OPTIONS', 'cli', 'main'
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import io
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from . import __version__
-from clfnb.console import (
-    Commands,
-    UsageError,
-    TrackCommands,
-    complete,
-    dataset_argument,
-    json_option,
-    json_text,
-    find_lesson,
-    lesson_names,
-    error_text,
-    pairs_to_values,
-    parameter_help,
-    parameter_options,
-    run_names,
-    print_rows,
-    summary,
-    table,
-    with_options,
-)
 from .commands.calibrate import calibrate_command
 from .commands.gc import gc_command
 from .commands.results import results_command
 from .commands.sweep import sweep_command
 from .commands.watch import watch_command
+from clfnb.console import (
+    Commands,
+    TrackCommands,
+    UsageError,
+    complete,
+    dataset_argument,
+    error_text,
+    find_lesson,
+    json_option,
+    json_text,
+    lesson_names,
+    pairs_to_values,
+    parameter_help,
+    parameter_options,
+    print_rows,
+    run_names,
+    summary,
+    table,
+    with_options,
+)
 from .course.commands import COMMANDS
 from .files import write_file
 from .registry import Track
@@ -100,7 +102,8 @@ def completion(
     """
     from click.shell_completion import get_completion_class
 
-    source = get_completion_class(shell)(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
+    kind: Any = get_completion_class(shell)
+    source = kind(cli, {}, "clfnb", "_CLFNB_COMPLETE").source()
     say(f"# to enable it in every shell: {COMPLETION_SETUP[shell]}\n{source}")
     return 0
 
@@ -151,7 +154,7 @@ def print_report(
 
 # %% ../nbs/lib/cli.ipynb #fdee5b7a
 def execute_run(
-    start,  # function without arguments that executes a lesson and returns its run folder
+    start: Callable,  # function without arguments that executes a lesson and returns its run folder
 ) -> int:  # exit code: 0 finished, 1 a cell failed
     """Execute a run and print its results.
 
@@ -325,7 +328,7 @@ def runs_command(
 
     folder = load_settings(runs_dir=runs_dir).runs_dir
     runs = [run for run in list_runs(folder) if lesson in (None, run.lesson)]
-    rows = [
+    rows: list[tuple] = [
         (*(run.name, run.lesson, run.status, run.started, run.seconds), headline(run))
         for run in runs
     ]

@@ -14,7 +14,9 @@ __all__ = ['json_option', 'dataset_argument', 'error_text', 'UsageError', 'Comma
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -91,7 +93,7 @@ def table(
 
 # %% ../nbs/lib/console.ipynb #6ef4f10f
 def json_text(
-    values,  # plain values, nested; others become text, NaN and infinities null
+    values: Any,  # plain values, nested; others become text, NaN and infinities null
 ) -> str:
     "Values as strictly valid JSON."
 
@@ -123,7 +125,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for
 
 # %% ../nbs/lib/console.ipynb #89e0f8e2
 def complete(
-    names,  # function (click context) -> the possible names
+    names: Callable,  # function (click context) -> the possible names
 ):  # for click's `shell_complete`
     "Make a completion from a function that lists names. After an error there are no proposals."
 
@@ -253,7 +255,7 @@ def parameter_options(
 
 # %% ../nbs/lib/console.ipynb #7963f9c0
 def parameter_help(
-    lesson,  # from `find_lesson`
+    lesson: Any,  # from `find_lesson`
 ) -> str:  # a table: name, type with the allowed values, default, help
     "The parameters of a lesson as text."
     from clfnb.runs.parameters import read_parameters
@@ -285,7 +287,8 @@ class TrackCommands(click.Group):
         self,
         *args,  # as for `click.Group`
         part: str,  # of a track: tracks that have it get a command
-        make=None,  # function (registry entry) -> command; None: the part is the command
+        make: Callable
+        | None = None,  # function (registry entry) -> command; None: the part is the command
         **kwargs,  # as for `click.Group`
     ):
         super().__init__(*args, **kwargs)
@@ -375,7 +378,7 @@ def predict_options(
 
 # %% ../nbs/lib/console.ipynb #6a525a1b
 def finish_prediction(
-    table,  # predictions, a pandas table
+    table: Any,  # predictions, a pandas table
     errors: list[str],  # a sentence for each file that was left out
     csv: str | None,  # file for the table; None: the terminal
     noun: str,  # what the rows are, such as "images named"

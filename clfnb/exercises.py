@@ -15,6 +15,7 @@ import numbers
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -95,7 +96,8 @@ class Exercises:
         self,
         lesson: str,  # name, as in `clfnb run LESSON`
     ):
-        self.lesson, self.checks = lesson, {}
+        self.lesson = lesson
+        self.checks: dict = {}
 
     def of(
         self,
@@ -151,7 +153,7 @@ def grade(
 
 # %% ../nbs/lib/exercises.ipynb #810c6cdf
 def is_number(
-    value: object,  # the learner's
+    value: Any,  # the learner's
     low: float = float("-inf"),  # smallest
     high: float = float("inf"),  # largest
 ) -> bool:

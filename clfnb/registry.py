@@ -16,6 +16,7 @@ from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 # %% ../nbs/lib/registry.ipynb #d36c0786
 PARTS = ("load", "dataset", "build_model", "evaluate", "predictor", "simulate", "command")
@@ -44,7 +45,7 @@ class Track:
     def part(
         self,
         which: str,  # one of `PARTS`
-    ) -> object:  # what the dotted name stands for
+    ) -> Any:  # what the dotted name stands for
         "Import a part. Raises `ValueError` naming the track if it has none, or it cannot be imported."
         dotted = getattr(self, which) if which in PARTS else ""
         module, colon, name = dotted.partition(":")
@@ -73,8 +74,10 @@ ECG = Track(
 )
 
 # %% ../nbs/lib/registry.ipynb #68dfc80c
-IMAGES = ("*.[jJ][pP]*[gG]", "*.[pP][npgNPG][gmGM]", "*.[tT][iI][fF]*", "*.[bB][mM][pP]")
-IMAGES += ("*.[wW][eE][bB][pP]", "*.[gG][iI][fF]")
+IMAGES = ("*.[jJ][pP]*[gG]", "*.[pP][npgNPG][gmGM]", "*.[tT][iI][fF]*", "*.[bB][mM][pP]") + (
+    "*.[wW][eE][bB][pP]",
+    "*.[gG][iI][fF]",
+)
 PLANKTON = Track(
     name="plankton",
     title="plankton images, many classes, most of them rare",
@@ -98,8 +101,8 @@ BARCODES = Track(
     layout=tuple(f"**/{pattern}" for pattern in IMAGES),
     expected="photographs",
     load="clfnb.tracks.barcodes.examples:load",
-    dataset="clfnb.tracks.barcodes.examples:dataset",
-    build_model="clfnb.tracks.barcodes.predictor:build_model",
+    dataset="clfnb.tracks.barcodes.masks:dataset",
+    build_model="clfnb.tracks.barcodes.masks:build_model",
     evaluate="clfnb.tracks.barcodes.predictor:evaluate",
     predictor="clfnb.tracks.barcodes.predictor:Predictor",
     simulate="clfnb.simulate.barcodes.photographs:write",

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -152,14 +153,14 @@ def settings_sources(
     start: Path | None = None,  # where to look for `settings.ini` from
     environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
     **explicit,  # settings by name; None counts as not given
-) -> dict[str, tuple[object, str]]:  # name → (value, source)
+) -> dict[str, tuple[Any, str]]:  # name → (value, source)
     """Every setting with its source.
 
     Raises `SettingsError` naming the file and line, the variable or the argument that is wrong.
     """
     environ = os.environ if environ is None else environ
     file = find_settings_file(start)
-    said = _read_file(file) if file else {}
+    said: dict[str, tuple] = _read_file(file) if file else {}
     unknown = set(explicit) - set(ENVIRONMENT)
     if unknown:
         raise SettingsError(
@@ -169,7 +170,7 @@ def settings_sources(
     for name, variable in ENVIRONMENT.items():
         value, where, base = _default(name), "default", Path.cwd()
         if name in said:
-            value, where, base = *said[name], file.parent
+            value, where, base = *said[name], Path(file or "").parent
         if environ.get(variable, "").strip():
             value, where, base = environ[variable], f"environment variable {variable}", Path.cwd()
         if explicit.get(name) is not None:

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from typing import Any
 
 # %% ../nbs/lib/text.ipynb #54053560
 _OBEYED = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -41,7 +42,7 @@ def figure_text(
 
 
 def show_as_text(
-    figure,  # of Matplotlib, finished
+    figure: Any,  # of Matplotlib, finished
 ) -> None:
     """Have a figure draw all names as they are, also on axes of categories. The powers of a
     logarithmic axis stay formulas.
@@ -82,7 +83,7 @@ def _cell(value):
 
 
 def csv_text(
-    table,  # a pandas table
+    table: Any,  # a pandas table
     **options,  # of pandas, such as float_format
 ) -> str:
     "A table as CSV whose cells a spreadsheet does not evaluate."

@@ -195,7 +195,7 @@ def test_model_folders_of_barcodes(tmp_path):
 
     refused("config.json asks for .15, 64., found .15, 128.", arguments={"width": 64})
     refused("expected a model of the kind LineNetworks", architecture="UNet")
-    refused("verdict: expected weights of 4 numbers", verdict={"weights": [1.0]})
+    refused("verdict: expected weights of 6 numbers", verdict={"weights": [1.0]})
     refused("expected a confidence of 6 weights", confidence=None)
     name = next(iter(weights))
     refused("NaN or infinity", weights | {name: weights[name] * float("nan")})
@@ -376,6 +376,26 @@ def test_command_says_what_is_wrong(tmp_path):
     ):
         done = command(*words)
         assert done.returncode in (1, 2) and said in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("reader", ["cascade", "zxing"])
+def test_command_reads_without_torch(tmp_path, reader):
+    """Neither reader needs torch, which takes seconds to import: a fresh interpreter reads a code without it."""
+    pytest.importorskip("zxingcpp")
+    cv2.imwrite(str(tmp_path / "a.png"), drawn("4006381333931"))
+    command = ["predict", "barcodes", str(tmp_path / "a.png"), "--reader", reader]
+    code = f"import sys; from clfnb.cli import main; main({command}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "4006381333931" in done.stdout and done.stdout.endswith("False\n"), done.stderr
+
+
+def test_tiny_images_hold_nothing(tmp_path, network):
+    """A pixel, less than eight each way, long strips: each is read as nothing and has its row, and no reader raises."""
+    sizes = ((1, 1), (3, 2), (7, 300), (8, 8), (9, 4000), (4000, 9))
+    for height, width in sizes:
+        cv2.imwrite(str(tmp_path / f"{height}x{width}.png"), np.full((height, width), 90, np.uint8))
+    table, failed = network.predict(tmp_path)
+    assert failed == [] and len(table) == len(sizes) and table["code"].isna().all()
 
 
 def test_hundred_megapixels(tmp_path, network):

@@ -98,7 +98,7 @@ def test_every_data_set_and_all_weights_have_a_card():
     pages = "\n".join(map(code, REFERENCE.glob("*.ipynb")))
     lacking = [name for name in DATASETS if f'data_card("{name}")' not in pages]
     weights = [folder.name for folder in (ROOT / "clfnb" / "weights").iterdir()]
-    lacking += [name for name in weights if f'shipped("{name}")' not in pages]
+    lacking += [name for name in weights if f'shipped_weights("{name}")' not in pages]
     assert len(weights) >= 3 and lacking == []
 
 

@@ -277,9 +277,9 @@ def test_workers_end_silently_on_an_interrupt():
     """Ctrl-C reaches every process of the group; only the main one may say anything."""
     script = """
         import numpy as np, sys, time
-        from clfnb.data.images.datasets import SquareData, loader
+        from clfnb.data.images.datasets import SquareDataset, loader
 
-        class Slow(SquareData):
+        class Slow(SquareDataset):
             def __getitems__(self, rows):
                 time.sleep(0.2)
                 return super().__getitems__(rows)

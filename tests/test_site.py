@@ -216,7 +216,7 @@ def test_diagrams_are_drawn_and_legible_without_a_network(address, chromium, the
     box.scroll_into_view_if_needed()
     label = box.locator("svg .nodeLabel").first
     label.wait_for()
-    assert "nbdev-export" in box.locator("svg").inner_text()
+    assert "nbdev-export" in box.locator("svg").text_content()
     ink = brightness(label.evaluate("label => getComputedStyle(label).color"))
     paper = brightness(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert abs(ink - paper) > 120

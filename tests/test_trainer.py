@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from clfnb.training import checkpoints
 from clfnb.training.averaging import EMA, ema_decay
 from clfnb.training.batches import epoch_batches, read_batches
-from clfnb.training.callbacks import Callback
+from clfnb.training.callbacks import HOOKS, Callback
 from clfnb.training.logs import GradientNorm
 from clfnb.training.losses import LossNotFinite, accuracy, cross_entropy
 from clfnb.training.trainer import Trainer
@@ -789,3 +790,11 @@ def test_compiled_model_is_the_same_model(tmp_path):
     again.fit(loader, loader, epochs=2)
     torch.testing.assert_close(again.model.weight, whole.model.weight)
     assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_diagram_names_every_hook():
+    """The flowchart of the trainer's page shows each hook but those of creation and of failure."""
+    page = PROGRAM.parent.parent / "nbs" / "lib" / "training" / "trainer.ipynb"
+    first = "".join(json.loads(page.read_text("utf-8"))["cells"][2]["source"])
+    chart = first.partition("```mermaid")[2].partition("```")[0]
+    assert set(re.findall(r"\bon_\w+", chart)) == set(HOOKS) - {"on_init", "on_exception"}

@@ -9,6 +9,7 @@ __all__ = ['SHOWN', 'calibrate_command', 'say_calibration']
 
 # %% ../../nbs/lib/commands/calibrate.ipynb #adc0936c
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -57,7 +58,7 @@ SHOWN = ("probabilities", "measure", "value", "low", "high", "floor", "floor_p95
 
 
 def say_calibration(
-    result,  # a `Calibrated`
+    result: Any,  # a `Calibrated`
     files: list[Path],  # that were written
     as_json: bool,  # for programs
 ) -> int:

@@ -9,6 +9,7 @@ __all__ = ['OPTIONS', 'sweep_names', 'as_csv', 'as_json', 'as_text', 'results_co
 
 # %% ../../nbs/lib/commands/results.ipynb #65876dce
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,7 +41,7 @@ def _selections(ctx):
 
 # %% ../../nbs/lib/commands/results.ipynb #0661a3b1
 def as_csv(
-    results,  # from `results_table`
+    results: Any,  # from `results_table`
 ) -> str:  # one line per row, one column per number
     "A table for spreadsheets."
     import pandas as pd
@@ -51,7 +52,7 @@ def as_csv(
 
 
 def as_json(
-    results,  # from `results_table`
+    results: Any,  # from `results_table`
 ) -> str:
     "A table for programs, with the number of runs of each status and what was left out."
     from clfnb.runs.sweep.results import result_records
@@ -64,7 +65,7 @@ def as_json(
 
 
 def as_text(
-    results,  # from `results_table`
+    results: Any,  # from `results_table`
 ) -> str:
     "A table for people."
     from clfnb.runs.sweep.results import header_and_rows, table_notes

@@ -12,16 +12,17 @@ __all__ = ['PLAN_OPTIONS', 'read_request', 'request_combinations', 'print_plan',
 # %% ../../nbs/lib/commands/sweep.ipynb #b9367e31
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import EXECUTION_OPTIONS, FILE_OPTIONS, VALUE_OPTIONS, PLACE_OPTIONS
+from .options import EXECUTION_OPTIONS, FILE_OPTIONS, PLACE_OPTIONS, VALUE_OPTIONS
 from clfnb.console import (
     UsageError,
     complete,
+    error_text,
     find_lesson,
     lesson_names,
-    error_text,
     print_rows,
     with_options,
 )
@@ -38,10 +39,11 @@ def read_request(
     from clfnb.runs.parameters import yaml_value
     from clfnb.runs.sweep.combinations import read_sweep_file
 
-    given, options = [], dict(options)
+    options = dict(options)
+    given: list = []
     if target.endswith((".yaml", ".yml")):
         target, given, in_file = read_sweep_file(target, FILE_OPTIONS)
-        types = {option.name: option for option in sweep_command.params}
+        types: dict = {option.name: option for option in sweep_command.params}
         for name in in_file.keys() - typed:
             options[name] = types[name].type_cast_value(None, in_file[name])
     for option, pairs in (("-p", options["pairs"]), ("--set", options["sets"])):
@@ -62,7 +64,7 @@ def read_request(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #4062becc
 def request_combinations(
-    lesson,  # as `find_lesson` gives it
+    lesson: Any,  # as `find_lesson` gives it
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> list[dict]:  # name -> value
@@ -107,7 +109,7 @@ PLAN_OPTIONS = ("runs_dir", "device", "precision", "timeout", "cell_timeout")
 
 
 def prepare_sweep(
-    lesson,  # as `find_lesson` gives it
+    lesson: Any,  # as `find_lesson` gives it
     many: list[dict],  # the combinations
     options: dict,  # of the command
 ):  # planned runs, and their sweep
@@ -128,9 +130,9 @@ def prepare_sweep(
 # %% ../../nbs/lib/commands/sweep.ipynb #44a0f017
 def execute_sweep(
     planned: list,  # runs, from `plan_sweep`
-    sweep,  # from `make_sweep`
+    sweep: Any,  # from `make_sweep`
     options: dict,  # of the command
-    search=None,  # a `Search`, which proposes further runs
+    search: Any = None,  # a `Search`, which proposes further runs
 ) -> int:  # exit code: 1 if a run has not finished
     "Execute the runs of a sweep, and print a summary."
     from clfnb.runs.process import Interruptible
@@ -169,7 +171,7 @@ def execute_sweep(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #325ac6a6
 def print_summary(
-    progress,  # of the engine
+    progress: Any,  # of the engine
     name: str,  # of the sweep
     others: list[str],  # status of the runs that were not executed
 ) -> None:
@@ -181,9 +183,9 @@ def print_summary(
 
 
 def stop_sweep(
-    loop,  # of the engine
-    stop,  # an `Interruptible`
-    error: KeyboardInterrupt,  # that was raised
+    loop: Any,  # of the engine
+    stop: Any,  # an `Interruptible`
+    error: Any,  # the `KeyboardInterrupt` that was raised
 ) -> None:
     "End the running runs, wait for their outcomes, and raise `click.Abort`."
     say("stopping: running runs are kept, and the same command resumes them", err=True)
@@ -214,7 +216,7 @@ def add_to_sweep(
 
 # %% ../../nbs/lib/commands/sweep.ipynb #f3926233
 def run_search(
-    lesson,  # as `find_lesson` gives it
+    lesson: Any,  # as `find_lesson` gives it
     given: list,  # name and values of each parameter
     options: dict,  # of the command
 ) -> int:  # exit code
@@ -263,7 +265,8 @@ def sweep_command(
     """
     from clfnb.runs.sweep.cluster import select_gpus
 
-    sources = {name for name in options if ctx.get_parameter_source(name).name == "COMMANDLINE"}
+    typed = click.core.ParameterSource.COMMANDLINE
+    sources = {name for name in options if ctx.get_parameter_source(name) is typed}
     try:
         found, given, options = read_request(lesson, options, sources)
         options["gpus"] = [] if options["scheduler"] else select_gpus(str(options["gpus"]))
@@ -276,7 +279,9 @@ def sweep_command(
         raise UsageError(str(error)) from error
     if options["dry_run"]:
         print_plan(planned, options["as_json"])
-        return 0 if options["as_json"] else say(plan_summary(planned)) or 0
+        if not options["as_json"]:
+            say(plan_summary(planned))
+        return 0
     say(f"{sweep.name}: {plan_summary(planned)}", err=True)
     if any(one.status.startswith("changed") and not one.execute for one in planned):
         say("changed runs are kept as they are; --rerun changed repeats them", err=True)
@@ -305,7 +310,7 @@ def write_sweep_report(
 
 def keep_finished_sweep(
     planned: list,  # runs, from `plan_sweep`
-    sweep,  # from `make_sweep`
+    sweep: Any,  # from `make_sweep`
     options: dict,  # of the command
 ) -> int:  # exit code 0
     "Write the file of a sweep whose runs are all done."

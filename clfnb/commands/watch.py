@@ -26,7 +26,7 @@ class Screen:
         self,
         terminal: bool,  # whether a line can be redrawn
     ):
-        self.terminal, self.shown, self.reported = terminal, "", set()
+        self.terminal, self.shown, self.reported = terminal, "", set[str]()
 
     def show(
         self,

@@ -8,7 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/course/barcode_reading.html.md"""
 __all__ = ['check', 'check_digits', 'valid_codes', 'homographies', 'best_codes_found', 'blur_table']
 
 # %% ../../nbs/lib/course/barcode_reading.ipynb #7d955b75
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +25,7 @@ check = Exercises("barcode_reading")
 # %% ../../nbs/lib/course/barcode_reading.ipynb #81f16846
 @check.of("3.1")
 def check_digits(
-    my_check_digit,  # the learner's function
+    my_check_digit: Callable,  # the learner's function
 ):
     "The thirteenth digit."
     yield callable(my_check_digit), "Give a function: def my_check_digit(twelve): ..."
@@ -41,7 +43,7 @@ def check_digits(
 # %% ../../nbs/lib/course/barcode_reading.ipynb #fc89bf75
 @check.of("3.2")
 def valid_codes(
-    my_valid,  # the learner's function
+    my_valid: Callable,  # the learner's function
 ):
     "Anything may come in."
     yield callable(my_valid), "Give a function: def my_valid(code): ..."
@@ -62,7 +64,7 @@ def valid_codes(
 # %% ../../nbs/lib/course/barcode_reading.ipynb #696d9120
 @check.of("3.3")
 def homographies(
-    my_homography,  # the learner's function
+    my_homography: Callable,  # the learner's function
 ):
     "Straighten a plane."
     yield callable(my_homography), "Give a function: def my_homography(source, target): ..."
@@ -80,14 +82,16 @@ def homographies(
     yield (off < 1e-6).any(), "No corner lands where it should."
     yield (off < 1e-6).all(), f"Corner {off.argmax()} lands {off.max():.1f} pixels beside its target: a stretch without perspective fits three corners, not four."  # fmt: skip
     inner = source.mean(axis=0)[None]
-    with_cv2 = cv2.getPerspectiveTransform(np.float32(source), np.float32(target))
+    with_cv2 = cv2.getPerspectiveTransform(
+        np.asarray(source, np.float32), np.asarray(target, np.float32)
+    )
     middle = cv2.perspectiveTransform(inner[None], with_cv2)[0]
     yield np.allclose(applied(inner), middle, atol=1e-3), "The corners fit, the middle does not."
 
 # %% ../../nbs/lib/course/barcode_reading.ipynb #d311a346
 @check.of("3.4")
 def best_codes_found(
-    best_code,  # the learner's function
+    best_code: Callable,  # the learner's function
 ):
     "The best code that can be."
     yield callable(best_code), "Give a function: def best_code(logp): ..."
@@ -115,7 +119,7 @@ def best_codes_found(
 # %% ../../nbs/lib/course/barcode_reading.ipynb #3f8ae9d8
 @check.of("3.5")
 def blur_table(
-    runs,  # the learner's table
+    runs: Any,  # the learner's table
 ):
     "Blur, noise and silence."
     wanted = ["blur", "n", "right", "wrong", "silent"]

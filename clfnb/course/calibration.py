@@ -8,6 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/course/calibration.html.md"""
 __all__ = ['check', 'one_bin', 'says_nothing', 'error_from_scratch', 'floor', 'temperature', 'convictions']
 
 # %% ../../nbs/lib/course/calibration.ipynb #1e31df00
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.special import softmax
 
@@ -21,7 +24,7 @@ check = Exercises("calibration")
 # %% ../../nbs/lib/course/calibration.ipynb #37358346
 @check.of("6.1")
 def one_bin(
-    simple_ece,  # the learner's number
+    simple_ece: Any,  # the learner's number
 ):
     "One bin."
     yield is_number(simple_ece), "Give a number."
@@ -50,7 +53,7 @@ def says_nothing(
 # %% ../../nbs/lib/course/calibration.ipynb #80f833f7
 @check.of("6.3")
 def error_from_scratch(
-    my_ece,  # the learner's function
+    my_ece: Callable,  # the learner's function
 ):
     "The error from scratch."
     yield callable(my_ece), "Give a function: def my_ece(probs, y, bins): ..."
@@ -72,7 +75,7 @@ def error_from_scratch(
 # %% ../../nbs/lib/course/calibration.ipynb #b749a8f7
 @check.of("6.4")
 def floor(
-    my_floor,  # the learner's function
+    my_floor: Callable,  # the learner's function
 ):
     "What a perfect model would show."
     yield callable(my_floor), "Give a function: def my_floor(probs, draws, seed): ..."
@@ -91,7 +94,7 @@ def floor(
 # %% ../../nbs/lib/course/calibration.ipynb #743550dd
 @check.of("6.5")
 def temperature(
-    my_temperature,  # the learner's function
+    my_temperature: Callable,  # the learner's function
 ):
     "One number that mends."
     yield callable(my_temperature), "Give a function: def my_temperature(logits, y): ..."

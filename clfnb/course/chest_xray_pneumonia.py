@@ -8,6 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/course/chest_xray_pneumonia.html.md"""
 __all__ = ['check', 'predictive_value', 'thresholds', 'patients', 'benefit', 'marker_table']
 
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #ed928ff0
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from sklearn.metrics import recall_score
 
@@ -19,7 +22,7 @@ check = Exercises("chest_xray_pneumonia")
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #d0fd5d0b
 @check.of("5.1")
 def predictive_value(
-    ppv,  # the learner's function
+    ppv: Callable,  # the learner's function
 ):
     "The predictive value of an alarm."
     yield callable(ppv), "Give a function: def ppv(sensitivity, specificity, prevalence): ..."
@@ -37,7 +40,7 @@ def predictive_value(
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #a68f846b
 @check.of("5.2")
 def thresholds(
-    threshold_at,  # the learner's function
+    threshold_at: Callable,  # the learner's function
 ):
     "The threshold for a sensitivity."
     yield callable(threshold_at), "Give a function: def threshold_at(y, score, sensitivity): ..."
@@ -56,7 +59,7 @@ def thresholds(
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #7d7c51fb
 @check.of("5.3")
 def patients(
-    patient_of,  # the learner's function
+    patient_of: Callable,  # the learner's function
 ):
     "Which patient?"
     yield callable(patient_of), "Give a function: def patient_of(name): ..."
@@ -87,7 +90,7 @@ def patients(
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #8ec871b4
 @check.of("5.4")
 def benefit(
-    my_net_benefit,  # the learner's function
+    my_net_benefit: Callable,  # the learner's function
 ):
     "Net benefit."
     f = my_net_benefit
@@ -109,7 +112,7 @@ def benefit(
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #326f4f67
 @check.of("5.5")
 def marker_table(
-    runs,  # the learner's table
+    runs: Any,  # the learner's table
 ):
     "A marker that reveals the class."
     wanted = ["trained", "ward", "seed", "auc"]

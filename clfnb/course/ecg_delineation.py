@@ -8,6 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/course/ecg_delineation.html.md"""
 __all__ = ['check', 'milliseconds', 'zscore', 'counts', 'held_out', 'split_table']
 
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #fd1dc362
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -20,7 +23,7 @@ check = Exercises("ecg_delineation")
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #ccb1bfaa
 @check.of("1.1")
 def milliseconds(
-    to_ms,  # the learner's function
+    to_ms: Callable,  # the learner's function
 ):
     "From samples to milliseconds."
     yield callable(to_ms), "Give a function: def to_ms(samples, fs): ..."
@@ -37,7 +40,7 @@ def milliseconds(
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #679e80e4
 @check.of("1.2")
 def zscore(
-    my_zscore,  # the learner's function
+    my_zscore: Callable,  # the learner's function
 ):
     "The z-score of a lead."
     yield callable(my_zscore), "Give a function: def my_zscore(signal): ..."
@@ -60,7 +63,7 @@ def zscore(
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #c19bdf76
 @check.of("1.3")
 def counts(
-    count,  # the learner's function
+    count: Callable,  # the learner's function
 ):
     "Matching points."
     yield callable(count), "Give a function: def count(reference, predicted, tolerance): ..."
@@ -84,7 +87,7 @@ def counts(
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #f23346d8
 @check.of("1.4")
 def held_out(
-    hold_out,  # the learner's function
+    hold_out: Callable,  # the learner's function
 ):
     "A split by patient."
     yield callable(hold_out), "Give a function: def hold_out(groups, share, seed): ..."
@@ -108,7 +111,7 @@ def held_out(
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #4d6786ac
 @check.of("1.5")
 def split_table(
-    runs,  # the learner's table
+    runs: Any,  # the learner's table
 ):
     "What does a split by beat hide?"
     wanted = ["split", "seed", "accuracy"]

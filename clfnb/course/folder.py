@@ -55,7 +55,7 @@ def start(
     folder = Path(folder).expanduser().absolute()
     ensure_writable(folder)
     known = read_json(folder / COURSE).get("files", {})
-    done = {"copied": [], "left alone": []}
+    done: dict = {"copied": [], "left alone": []}
     for name, content in edition(KINDS if solutions else KINDS[:2]).items():
         if (folder / name).exists():
             done["left alone"].append(name)
@@ -84,7 +84,8 @@ def update(
     """
     folder = find_course(folder)
     record = read_json(folder / COURSE)
-    known, done = dict(record.get("files", {})), {"replaced": [], "beside": [], "added": []}
+    known = dict(record.get("files", {}))
+    done: dict = {"replaced": [], "beside": [], "added": []}
     kinds = tuple(kind for kind in KINDS if any(name.startswith(kind + "/") for name in known))
     for name, content in edition(kinds or KINDS[:2]).items():
         path, new = folder / name, digest(content)
@@ -138,6 +139,6 @@ def progress(
     for number, (lesson, title) in exercise_titles().items():
         one = kept.get(number)
         one = one if isinstance(one, dict) else {}
-        state = {True: "right", False: "not yet"}.get(one.get("right"), "-")
+        state = {True: "right", False: "not yet"}.get(one.get("right"), "-")  # type: ignore[arg-type]
         rows.append((lesson, number, state, one.get("attempts", 0), title))
     return rows

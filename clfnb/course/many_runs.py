@@ -8,11 +8,13 @@ Docs: https://clfnb.github.io/clfnb/lib/course/many_runs.html.md"""
 __all__ = ['check', 'combinations', 'paired_difference', 'best_setting', 'claims', 'optimism_table']
 
 # %% ../../nbs/lib/course/many_runs.ipynb #d4e2f5e9
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ check = Exercises("many_runs")
 # %% ../../nbs/lib/course/many_runs.ipynb #436e7bd7
 @check.of("7.1")
 def combinations(
-    grid,  # the learner's function
+    grid: Callable,  # the learner's function
 ):
     "All combinations."
     yield callable(grid), "Give a function: def grid(axes): ..."
@@ -38,7 +40,8 @@ def combinations(
     yield len(found) == 12, f"2, 3 and 2 values: how many combinations? You have {len(found)}."
     distinct = {tuple(sorted(one.items())) for one in found}
     yield len(distinct) == 12, "Some combinations occur twice."
-    wanted = {tuple(sorted(zip(axes, v, strict=True))) for v in product(*axes.values())}
+    every: Any = product(*axes.values())  # type: ignore[call-overload]
+    wanted = {tuple(sorted(zip(axes, values, strict=True))) for values in every}
     yield distinct == wanted, "There is a value that is not in the lists."
     yield list(grid({})) == [{}], "Without names there is one combination, the defaults: the empty mapping."  # fmt: skip
     yield list(grid({"lr": []})) == [], "A name without values leaves nothing to run."
@@ -46,7 +49,7 @@ def combinations(
 # %% ../../nbs/lib/course/many_runs.ipynb #6978c7a1
 @check.of("7.2")
 def paired_difference(
-    paired,  # the learner's function
+    paired: Callable,  # the learner's function
 ):
     "Is it better, or luckier?"
     yield callable(paired), "Give a function: def paired(a, b): ..."
@@ -75,7 +78,7 @@ def paired_difference(
 # %% ../../nbs/lib/course/many_runs.ipynb #22d1d1e8
 @check.of("7.3")
 def best_setting(
-    report_best,  # the learner's function
+    report_best: Callable,  # the learner's function
 ):
     "The score of the chosen setting."
     yield callable(report_best), "Give a function: def report_best(val, test): ..."
@@ -97,7 +100,7 @@ def best_setting(
 # %% ../../nbs/lib/course/many_runs.ipynb #d5d1ce17
 @check.of("7.4")
 def claims(
-    claim,  # the learner's function
+    claim: Callable,  # the learner's function
 ):
     "Only one may have it."
     yield callable(claim), "Give a function: def claim(folder, name): ..."
@@ -121,7 +124,7 @@ def claims(
 # %% ../../nbs/lib/course/many_runs.ipynb #27ffbe53
 @check.of("7.5")
 def optimism_table(
-    runs,  # the learner's table
+    runs: Any,  # the learner's table
 ):
     "The price of choosing."
     wanted = ["k", "n", "draws", "optimism"]

@@ -8,6 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/course/plankton_imbalance.html.md"""
 __all__ = ['check', 'inverse_weights', 'balanced', 'adjusted', 'left_to_person', 'treatments']
 
 # %% ../../nbs/lib/course/plankton_imbalance.ipynb #26a68df8
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.metrics import recall_score
@@ -20,7 +23,7 @@ check = Exercises("plankton_imbalance")
 # %% ../../nbs/lib/course/plankton_imbalance.ipynb #7f144785
 @check.of("2.1")
 def inverse_weights(
-    class_weights,  # the learner's function
+    class_weights: Callable,  # the learner's function
 ):
     "What a rare image should weigh."
     yield callable(class_weights), "Give a function: def class_weights(counts): ..."
@@ -45,7 +48,7 @@ def inverse_weights(
 # %% ../../nbs/lib/course/plankton_imbalance.ipynb #c420c1c6
 @check.of("2.2")
 def balanced(
-    my_balanced_accuracy,  # the learner's function
+    my_balanced_accuracy: Callable,  # the learner's function
 ):
     "Accuracy for the rare."
     f = my_balanced_accuracy
@@ -68,7 +71,7 @@ def balanced(
 # %% ../../nbs/lib/course/plankton_imbalance.ipynb #35ec79de
 @check.of("2.3")
 def adjusted(
-    adjust,  # the learner's function
+    adjust: Callable,  # the learner's function
 ):
     "Remove the class frequencies."
     yield callable(adjust), "Give a function: def adjust(logits, counts, tau): ..."
@@ -93,7 +96,7 @@ def adjusted(
 # %% ../../nbs/lib/course/plankton_imbalance.ipynb #8c53ec4c
 @check.of("2.4")
 def left_to_person(
-    selective,  # the learner's function
+    selective: Callable,  # the learner's function
 ):
     "When to ask a person."
     yield callable(selective), "Give a function: def selective(probs, truth, threshold): ..."
@@ -116,7 +119,7 @@ def left_to_person(
 # %% ../../nbs/lib/course/plankton_imbalance.ipynb #3a484fe3
 @check.of("2.5")
 def treatments(
-    runs,  # the learner's table
+    runs: Any,  # the learner's table
 ):
     "What does balancing cost?"
     wanted = ["treatment", "seed", "accuracy", "balanced_accuracy"]

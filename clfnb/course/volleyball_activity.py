@@ -8,6 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/course/volleyball_activity.html.md"""
 __all__ = ['check', 'mirrored_logits', 'mirrored_boxes', 'some_boxes', 'described', 'built_in', 'two_intervals']
 
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #686cd44e
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..evaluation.intervals import bootstrap
@@ -20,7 +23,7 @@ check = Exercises("volleyball_activity")
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #47608221
 @check.of("4.1")
 def mirrored_logits(
-    mirror_logits,  # the learner's function
+    mirror_logits: Callable,  # the learner's function
 ):
     "The logits of a mirrored frame."
     yield callable(mirror_logits), "Give a function: def mirror_logits(logits): ..."
@@ -41,7 +44,7 @@ def mirrored_logits(
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #a31ef2e8
 @check.of("4.2")
 def mirrored_boxes(
-    my_mirror_boxes,  # the learner's function
+    my_mirror_boxes: Callable,  # the learner's function
 ):
     "Mirrored boxes."
     f = my_mirror_boxes
@@ -71,7 +74,7 @@ def some_boxes(
 
 @check.of("4.3")
 def described(
-    describe,  # the learner's function
+    describe: Callable,  # the learner's function
 ):
     "A set, not a list."
     yield callable(describe), "Give a function: def describe(boxes): ..."
@@ -93,7 +96,7 @@ def described(
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #c903df61
 @check.of("4.4")
 def built_in(
-    symmetric,  # the learner's function
+    symmetric: Callable,  # the learner's function
 ):
     "A built-in symmetry."
     yield callable(symmetric), "Give a function: def symmetric(model): ..."
@@ -121,9 +124,9 @@ def built_in(
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #128cd160
 @check.of("4.5")
 def two_intervals(
-    intervals,  # the learner's table
-    right,  # (n,) whether each frame was right
-    match,  # (n,) its match
+    intervals: Any,  # the learner's table
+    right: Any,  # (n,) whether each frame was right
+    match: Any,  # (n,) its match
 ):
     "Frames are not the sample."
     right = np.asarray(right)

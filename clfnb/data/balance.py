@@ -9,6 +9,8 @@ __all__ = ['NotTrainingData', 'check_training', 'class_counts', 'class_weights',
            'informed_rows', 'FocalLoss', 'log_prior', 'adjust_logits', 'AdjustedLoss']
 
 # %% ../../nbs/lib/data/balance.ipynb #c80c3d48
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ class NotTrainingData(ValueError):
 
 
 def check_training(
-    split,  # (n,) the split of each example
+    split: Any,  # (n,) the split of each example
     n: int,  # number of examples
 ) -> None:
     'Raise `NotTrainingData`, naming the first row, unless every example is in the split "train".'
@@ -36,7 +38,7 @@ def check_training(
 
 # %% ../../nbs/lib/data/balance.ipynb #0375150a
 def class_counts(
-    labels,  # (n,) class numbers 0..classes-1
+    labels: Any,  # (n,) class numbers 0..classes-1
     classes: int,  # how many there are
 ) -> np.ndarray:  # (classes,) int
     """Number of examples of each class.
@@ -57,8 +59,8 @@ def class_counts(
 
 # %% ../../nbs/lib/data/balance.ipynb #2725bb94
 def class_weights(
-    labels,  # (n,) class numbers 0..classes-1
-    split,  # (n,) the split of each example, all "train"
+    labels: Any,  # (n,) class numbers 0..classes-1
+    split: Any,  # (n,) the split of each example, all "train"
     classes: int,  # how many there are
     how: str = "inverse",  # "inverse" frequency or "effective" number
     beta: float = 0.999,  # of the effective number, 0..1
@@ -81,8 +83,8 @@ def class_weights(
 
 # %% ../../nbs/lib/data/balance.ipynb #dffb3b7c
 def resample(
-    labels,  # (n,) class numbers or names
-    split,  # (n,) the split of each example, all "train"
+    labels: Any,  # (n,) class numbers or names
+    split: Any,  # (n,) the split of each example, all "train"
     min_count: int | None = None,  # images of each class; None leaves the rare alone
     max_count: int | None = None,  # images of each class; None leaves the frequent alone
     seed: int = 0,  # decides every draw
@@ -120,8 +122,8 @@ def resample(
 
 # %% ../../nbs/lib/data/balance.ipynb #9669146b
 def balanced_sampler(
-    labels,  # (n,) class numbers 0..classes-1
-    split,  # (n,) the split of each example, all "train"
+    labels: Any,  # (n,) class numbers 0..classes-1
+    split: Any,  # (n,) the split of each example, all "train"
     power: float = 1.0,  # 0 leaves the frequencies, 1 makes them equal
 ):  # a torch `WeightedRandomSampler` with a generator, for a `DataLoader`
     "Draw rare classes more often. Raises `NotTrainingData`, and `ValueError` for a power outside 0..1."
@@ -137,8 +139,8 @@ def balanced_sampler(
 # %% ../../nbs/lib/data/balance.ipynb #0ab10a50
 def smote(
     vectors: np.ndarray,  # (n, features) embeddings of the training part
-    labels,  # (n,) class numbers
-    split,  # (n,) the split of each example, all "train"
+    labels: Any,  # (n,) class numbers
+    split: Any,  # (n,) the split of each example, all "train"
     min_count: int,  # vectors of each class afterwards
     neighbours: int = 5,  # among which the second vector is drawn
     seed: int = 0,  # decides every draw
@@ -173,8 +175,8 @@ def smote(
 # %% ../../nbs/lib/data/balance.ipynb #f8710df4
 def informed_rows(
     vectors: np.ndarray,  # (n, features) embeddings of the training part
-    labels,  # (n,) class numbers
-    split,  # (n,) the split of each example, all "train"
+    labels: Any,  # (n,) class numbers
+    split: Any,  # (n,) the split of each example, all "train"
     how: str = "tomek",  # "tomek" or "nearmiss"
     max_count: int | None = None,  # examples of each class after NearMiss
 ) -> np.ndarray:  # (m,) row numbers, sorted
@@ -217,6 +219,7 @@ class FocalLoss(nn.Module):
         if gamma < 0:
             raise ValueError(f"gamma: expected at least 0, found {gamma}")
         self.gamma = gamma
+        self.weight: Any
         self.register_buffer("weight", weight)
 
     def forward(
@@ -231,8 +234,8 @@ class FocalLoss(nn.Module):
 
 # %% ../../nbs/lib/data/balance.ipynb #1f887efa
 def log_prior(
-    labels,  # (n,) class numbers 0..classes-1
-    split,  # (n,) the split of each example, all "train"
+    labels: Any,  # (n,) class numbers 0..classes-1
+    split: Any,  # (n,) the split of each example, all "train"
     classes: int,  # how many there are
 ) -> torch.Tensor:  # (classes,) float32
     """Logarithms of the class frequencies.
@@ -245,8 +248,8 @@ def log_prior(
 
 
 def adjust_logits(
-    logits,  # (n, classes) tensor or array
-    prior,  # (classes,) from `log_prior`
+    logits: Any,  # (n, classes) tensor or array
+    prior: Any,  # (classes,) from `log_prior`
     tau: float = 1,  # 0 leaves them as they are, 1 takes the frequencies out
 ):  # the same shape and kind
     "Logits as if all classes were equally frequent (Menon 2021, 2007.07314)."
@@ -266,6 +269,7 @@ class AdjustedLoss(nn.Module):
     ):
         super().__init__()
         self.tau = tau
+        self.prior: torch.Tensor
         self.register_buffer("prior", prior)
 
     def forward(

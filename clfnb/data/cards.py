@@ -43,8 +43,8 @@ def data_card(
             "size": dataset.size,
             "licence": dataset.licence,
             "source": f"<{dataset.source}>",
-            "how to get it": f"{how} says what to do: {dataset.by_hand}"
-            if dataset.by_hand
+            "how to get it": f"{how} says what to do: {dataset.manual_steps}"
+            if dataset.manual_steps
             else how,
             "verified": f"against the publisher's `{dataset.checksums}`"
             if dataset.checksums

@@ -12,6 +12,7 @@ import hashlib
 import re
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 # %% ../../nbs/lib/data/checksums.ipynb #74380a7b
 def file_sha256(
@@ -39,7 +40,7 @@ def read_checksums(
     Raises `ValueError` naming the line if it is not one, leaves the folder, or contradicts
     another.
     """
-    sums = {}
+    sums: dict = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -61,7 +62,7 @@ def read_checksums(
 
 # %% ../../nbs/lib/data/checksums.ipynb #871b6def
 def wanted_names(
-    names,  # file names
+    names: Any,  # file names
     wanted: tuple[str, ...] = ("*",),  # patterns such as "*.dat"
 ) -> list[str]:  # those that fit at least one pattern, in their order
     "The names that matter."

@@ -62,9 +62,10 @@ def simulator_sources(
     that it stands in, or the module alone if it is in none, and what these import of their project.
     """
     module = import_module(entry.simulate.partition(":")[0])
-    file, package = Path(module.__file__), module.__package__
+    file, package = Path(str(module.__file__)), module.__package__
     queue = [(f, package) for f in (file.parent.glob("*.py") if package else [file])]
-    queue.append((Path(import_module("clfnb.simulate.folders").__file__), "clfnb.simulate"))
+    folders = import_module("clfnb.simulate.folders")
+    queue.append((Path(str(folders.__file__)), "clfnb.simulate"))
     found = set()
     while queue:
         source, inside = queue.pop()
@@ -112,7 +113,7 @@ def simulated(
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = dict(prefix=f".{name}-", dir=folder.parent, ignore_cleanup_errors=True)
+    temporary: dict = dict(prefix=f".{name}-", dir=folder.parent, ignore_cleanup_errors=True)
     with tempfile.TemporaryDirectory(**temporary) as aside:
         entry.part("simulate")(Path(aside) / "data", **_arguments(entry, seed, options))
         try:

@@ -11,6 +11,7 @@ __all__ = ['DEFAULT_FRACTIONS', 'split_sizes', 'split', 'folds', 'split_from_lis
 import hashlib
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,10 +112,10 @@ def _column(values, examples, n, what):
 
 # %% ../../nbs/lib/data/splits.ipynb #7aa2ab79
 def split(
-    examples,  # how many examples there are, or their table (one row per example)
+    examples: Any,  # how many examples there are, or their table (one row per example)
     fractions: dict[str, float] | None = None,  # split -> share; None: 0.7 train, 0.15 val and test
-    groups=None,  # (n,) what must stay together, or a column of the table
-    stratify=None,  # (n,) the class to spread evenly, or a column of the table
+    groups: Any = None,  # (n,) what must stay together, or a column of the table
+    stratify: Any = None,  # (n,) the class to spread evenly, or a column of the table
     seed: int = 0,  # decides every draw
 ) -> np.ndarray:  # (n,) str, the split of each example
     """Split examples: by example, by group, stratified or both.
@@ -122,7 +123,7 @@ def split(
     Raises `ValueError` where there are fewer groups than splits.
     """
     fractions = DEFAULT_FRACTIONS if fractions is None else fractions
-    n = int(examples) if np.isscalar(examples) else len(examples)
+    n = int(examples) if np.isscalar(examples) else len(examples)  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     classes = (
         np.zeros(n, dtype=int)
@@ -142,10 +143,10 @@ def split(
 
 # %% ../../nbs/lib/data/splits.ipynb #247da016
 def folds(
-    groups,  # (n,) what must stay together; give `range(n)` where every example is on its own
+    groups: Any,  # (n,) what must stay together; give `range(n)` where every example is on its own
     k: int = 5,  # number of folds, at least 2
     seed: int = 0,  # decides every draw
-    stratify=None,  # (n,) the class to spread evenly over the folds
+    stratify: Any = None,  # (n,) the class to spread evenly over the folds
 ) -> np.ndarray:  # (n,) int, the fold 0..k-1 in which each example is tested
     """Folds of whole groups, for cross-validation.
 
@@ -163,7 +164,7 @@ def folds(
 
 # %% ../../nbs/lib/data/splits.ipynb #8784892c
 def split_from_lists(
-    groups,  # (n,) the group of each example
+    groups: Any,  # (n,) the group of each example
     lists: dict[str, list],  # split name -> its groups
     rest: str | None = None,  # split of groups that no list names; None: they are an error
 ) -> np.ndarray:  # (n,) str, the split of each example
@@ -171,7 +172,7 @@ def split_from_lists(
 
     Raises `LeakError` for a group in two lists, `ValueError` for one in none.
     """
-    part_of = {}
+    part_of: dict = {}
     for part, members in lists.items():
         for member in map(str, members):
             if part_of.setdefault(member, part) != part:
@@ -207,7 +208,7 @@ def _refuse_leaks(keys, split, what, say=str, max_shown=5):
 
 # %% ../../nbs/lib/data/splits.ipynb #edd740fc
 def content_keys(
-    paths,  # (n,) path of each example's file
+    paths: Any,  # (n,) path of each example's file
 ) -> list[str]:  # (n,) SHA-256 of the content; the path where no other file is as long
     """Keys that are equal for files with equal content, reading only files of equal size.
 
@@ -228,9 +229,9 @@ def content_keys(
 
 # %% ../../nbs/lib/data/splits.ipynb #f0c54ef2
 def check(
-    split,  # (n,) the split of each example
-    groups=None,  # (n,) what must stay together
-    paths=None,  # (n,) path of each example's file
+    split: Any,  # (n,) the split of each example
+    groups: Any = None,  # (n,) what must stay together
+    paths: Any = None,  # (n,) path of each example's file
 ) -> None:
     "Raises `LeakError`, naming splits and examples, if a group or an identical file is in two splits."
     for name, values in (("groups", groups), ("paths", paths)):

@@ -10,6 +10,7 @@ __all__ = ['Taxonomy', 'read_taxonomy', 'TreeLoss']
 # %% ../../nbs/lib/data/taxonomy.ipynb #3d3e7f84
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,7 @@ def _check_parents(table, ranks, path):
 @patch
 def node_probs(
     self: Taxonomy,
-    probs,  # (n, classes) probabilities
+    probs: Any,  # (n, classes) probabilities
 ) -> np.ndarray:  # (n, nodes)
     "Probability of every node. Raises `ValueError` for another number of classes."
     probs = np.asarray(probs)
@@ -99,7 +100,7 @@ def node_probs(
 @patch
 def contradictions(
     self: Taxonomy,
-    node_probs,  # (n, nodes) probabilities of nodes, from anywhere
+    node_probs: Any,  # (n, nodes) probabilities of nodes, from anywhere
     tolerance: float = 1e-6,  # how much more probable a twig may be
 ) -> np.ndarray:  # (n,) int: pairs of a node and one above it that contradict each other
     "How often a node is more probable than one that contains it."
@@ -122,6 +123,10 @@ class TreeLoss(nn.Module):
     ):
         super().__init__()
         self.independent = independent
+        self.member: torch.Tensor
+        self.weight: torch.Tensor
+        self.member: torch.Tensor
+        self.weight: torch.Tensor
         self.register_buffer("member", torch.from_numpy(tree.member).float())
         ranks = np.array([rank for rank, _ in tree.nodes])
         self.register_buffer(
@@ -176,8 +181,8 @@ def rank_table(
 @patch
 def distance(
     self: Taxonomy,
-    truth,  # (n,) class numbers
-    predicted,  # (n,) class numbers
+    truth: Any,  # (n,) class numbers
+    predicted: Any,  # (n,) class numbers
 ) -> np.ndarray:  # (n,) float
     "Half the steps from one class to the other along the tree."
     a, b = self.member[np.asarray(truth)], self.member[np.asarray(predicted)]

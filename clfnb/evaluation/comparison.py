@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/comparison.html.md"""
 __all__ = ['delong', 'auc_interval', 'compare_auc', 'mcnemar']
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #7750734d
+from typing import Any
+
 import numpy as np
 from scipy.stats import binomtest, norm, rankdata
 
@@ -30,8 +32,8 @@ def _placements(y, scores):
 
 
 def delong(
-    y,  # (n,) 0 for healthy, 1 for ill
-    scores,  # (n,) or (models, n) scores, higher for ill
+    y: Any,  # (n,) 0 for healthy, 1 for ill
+    scores: Any,  # (n,) or (models, n) scores, higher for ill
 ) -> tuple[np.ndarray, np.ndarray]:  # (models,) AUCs, (models, models) their covariance
     "AUCs with covariance (DeLong 1988, Biometrics 44:837). Raises `ValueError` unless both classes occur."
     above, below = _placements(y, scores)
@@ -43,8 +45,8 @@ def delong(
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #600bf4fa
 def auc_interval(
-    y,  # (n,) 0 for healthy, 1 for ill
-    score,  # (n,) higher for ill
+    y: Any,  # (n,) 0 for healthy, 1 for ill
+    score: Any,  # (n,) higher for ill
     level: float = 0.95,  # coverage, between 0 and 1
 ) -> tuple[float, float, float]:  # AUC, lower and upper bound
     "AUC with DeLong's interval on the logit scale; the bounds of a perfect score are NaN and 1. Raises `ValueError` as `delong` does."
@@ -57,9 +59,9 @@ def auc_interval(
 
 
 def compare_auc(
-    y,  # (n,) 0 for healthy, 1 for ill
-    first,  # (n,) scores of one model
-    second,  # (n,) scores of the other
+    y: Any,  # (n,) 0 for healthy, 1 for ill
+    first: Any,  # (n,) scores of one model
+    second: Any,  # (n,) scores of the other
     level: float = 0.95,  # coverage of the interval
 ) -> dict:  # difference (first − second), low, high, p (two-sided)
     "DeLong's test of two AUCs on the same examples. Raises `ValueError` as `delong` does."
@@ -77,8 +79,8 @@ def compare_auc(
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #feec52e1
 def mcnemar(
-    first_correct,  # (n,) bool: the first model's answer is correct
-    second_correct,  # (n,) bool: the second model's answer is correct
+    first_correct: Any,  # (n,) bool: the first model's answer is correct
+    second_correct: Any,  # (n,) bool: the second model's answer is correct
 ) -> dict:  # only_first, only_second, p (exact, two-sided)
     "McNemar's exact test (1947, Psychometrika 12:153). Raises `ValueError` for different lengths."
     first, second = np.asarray(first_correct, bool), np.asarray(second_correct, bool)

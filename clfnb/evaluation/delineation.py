@@ -10,6 +10,8 @@ __all__ = ['WAVES', 'POINT_NAMES', 'CSE_LIMITS_MS', 'MARTINEZ', 'MEASURES', 'TOL
            'measures', 'delineation_table', 'compare_with_martinez', 'tolerance_shares']
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #ad31e5c2
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
@@ -70,8 +72,8 @@ def match(
                 tolerance,
             )
         )
-    pairs = np.concatenate(pairs)
-    return pairs[np.argsort(r[pairs[:, 1]], kind="stable")]
+    matched = np.concatenate(pairs)
+    return matched[np.argsort(r[matched[:, 1]], kind="stable")]
 
 # %% ../../nbs/lib/evaluation/delineation.ipynb #30d33bbb
 def _only(pieces, wanted):
@@ -101,7 +103,8 @@ def false_positives(
     "Which unmatched predictions are false positives by the three rules."
     wave, (on, peak, _) = next((name, points) for name, points in WAVES.items() if point in points)
     peaks = np.sort(reference.get(peak, np.array([], int)))
-    inside = ((predicted[:, None] >= spans[:, 0]) & (predicted[:, None] <= spans[:, 1])).any(axis=1)
+    after, before = predicted[:, None] >= spans[:, 0], predicted[:, None] <= spans[:, 1]
+    inside: Any = (after & before).any(axis=1)
     if wave == "t" and not len(peaks):
         return np.zeros(len(predicted), bool)
     if point == peak or not len(peaks) or not len(predicted):

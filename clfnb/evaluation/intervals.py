@@ -10,6 +10,7 @@ __all__ = ['KINDS', 'wilson', 'draw_weights', 'percentile_interval', 'RowError',
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #7227e2bc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ from scipy.stats import norm
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #142ce637
 def wilson(
-    successes,  # number of successes, or an array of any shape
-    n,  # number of trials, or an array of the same shape
+    successes: Any,  # number of successes, or an array of any shape
+    n: Any,  # number of trials, or an array of the same shape
     level: float = 0.95,  # coverage, between 0 and 1
 ) -> tuple:  # lower and upper bound, each a float or an array; NaN where `n` is 0
     """Score interval of Wilson (1927, J. Am. Stat. Assoc. 22:209) for a share.
@@ -84,7 +85,7 @@ class RowError(ValueError):
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #ae99010f
 def group_codes(
-    groups,  # (n,) what is drawn as a whole: numbers, names or times; None: single examples
+    groups: Any,  # (n,) what is drawn as a whole: numbers, names or times; None: single examples
     n: int,  # number of examples
 ) -> np.ndarray:  # (n,) int, 0..number of groups - 1
     """Group names as numbers, in sorted order.
@@ -106,7 +107,7 @@ def group_codes(
 def bootstrap(
     statistic: Callable[[np.ndarray], float],  # from (m,) row numbers of a new test set
     n: int,  # number of examples
-    groups=None,  # (n,) what is drawn as a whole, such as the record; none draws single examples
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the record; none draws single examples
     draws: int = 1000,  # number of new test sets
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # random seed
@@ -125,13 +126,14 @@ def bootstrap(
                 np.concatenate([m for m, w in zip(members, weights, strict=True) for _ in range(w)])
             )
         )
-    return float(statistic(np.arange(n))), *map(float, percentile_interval(np.array(values), level))
+    low, high = percentile_interval(np.array(values), level)
+    return float(statistic(np.arange(n))), float(low), float(high)
 
 # %% ../../nbs/lib/evaluation/intervals.ipynb #4d0d7361
 def bootstrap_sums(
     statistic: Callable[[np.ndarray], np.ndarray],  # from (draws, terms) sums to (draws, ...)
     terms: np.ndarray,  # (n, terms) what each example adds to the sums
-    groups=None,  # (n,) unit of resampling; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # number of new test sets
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # random seed
@@ -164,12 +166,22 @@ KINDS = ("mean", "distance")
 class Measure(float):
     "A measured number that carries its kind of interval. Raises `ValueError` for another kind."
 
+    kind: str
+    centre: float | None
+    power: int | str
+    reason: str
+
+    kind: str
+    centre: float | None
+    power: int | str
+    reason: str
+
     def __new__(
         cls,
-        value: float,  # the number
+        value: Any,  # the number
         kind: str = "mean",  # "mean": percentiles; "distance": reversed percentiles, from 0 on
         centre: float | None = None,  # true distance of redrawn test sets; None: the value itself
-        power: int = 1,  # in which the shift from truth to estimate is taken
+        power: int | str = 1,  # in which the shift from truth to estimate is taken
         reason: str = "",  # why the number is NaN
     ):
         if kind not in KINDS:

@@ -9,6 +9,8 @@ __all__ = ['IGNORE', 'METRICS', 'prepare', 'confusion_counts', 'confusion_table'
            'kappa', 'mcc', 'draw_tables', 'summary', 'classification_table']
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #e72a650a
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from fastcore.meta import delegates
@@ -36,10 +38,10 @@ def _codes(values, names, what):
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #e0de2f02
 def prepare(
-    truth,  # (n,) true class of each example: numbers 0..k-1 or names; -100 where unknown
-    predicted,  # (n,) predicted class of each example
-    names=None,  # (k,) class names in order; none takes what occurs, sorted
-    groups=None,  # (n,) what belongs together, such as the record
+    truth: Any,  # (n,) true class of each example: numbers 0..k-1 or names; -100 where unknown
+    predicted: Any,  # (n,) predicted class of each example
+    names: Any = None,  # (k,) class names in order; none takes what occurs, sorted
+    groups: Any = None,  # (n,) what belongs together, such as the record
 ) -> tuple:  # truth and prediction as numbers, names, groups, and how many examples were ignored
     """Checked class numbers without the ignored examples.
 
@@ -81,9 +83,9 @@ def confusion_counts(
 
 # %% ../../nbs/lib/evaluation/metrics.ipynb #bde6fbad
 def confusion_table(
-    truth,  # (n,) true classes, -100 where unknown
-    predicted,  # (n,) predicted classes
-    names=None,  # (k,) class names in order
+    truth: Any,  # (n,) true classes, -100 where unknown
+    predicted: Any,  # (n,) predicted classes
+    names: Any = None,  # (k,) class names in order
 ) -> pd.DataFrame:  # (k + 1, k + 1) counts, margins; `.attrs["ignored"]`: how many were left out
     "Confusion table with sums: rows are the truth, columns the prediction."
     truth, predicted, names, _, ignored = prepare(truth, predicted, names)
@@ -184,7 +186,7 @@ def draw_tables(
     truth: np.ndarray,  # (n,) int class numbers
     predicted: np.ndarray,  # (n,) int class numbers
     classes: int,  # number of classes, k
-    groups=None,  # (n,) unit of resampling; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # how many new tables
     seed: int = 0,  # random seed
 ) -> np.ndarray:  # (draws, k, k) confusion counts of redrawn test sets
@@ -215,10 +217,10 @@ def _counted(truth, predicted, names, groups, seed=0, level=0.95, draws=1000):
 
 
 def summary(
-    truth,  # (n,) true classes, -100 where unknown
-    predicted,  # (n,) predicted classes
-    names=None,  # (k,) class names in order
-    groups=None,  # (n,) what is drawn as a whole, such as the record
+    truth: Any,  # (n,) true classes, -100 where unknown
+    predicted: Any,  # (n,) predicted classes
+    names: Any = None,  # (k,) class names in order
+    groups: Any = None,  # (n,) what is drawn as a whole, such as the record
     seed: int = 0,  # random seed
     level: float = 0.95,  # coverage of the intervals
     draws: int = 1000,  # bootstrap draws
@@ -254,10 +256,10 @@ def _per_class(counts):
 # %% ../../nbs/lib/evaluation/metrics.ipynb #bdd0efb0
 @delegates(summary)
 def classification_table(
-    truth,  # (n,) true classes, as for `summary`
-    predicted,  # (n,) predicted classes
-    names=None,  # (k,) class names, as for `summary`
-    groups=None,  # (n,) what is drawn together, as for `summary`
+    truth: Any,  # (n,) true classes, as for `summary`
+    predicted: Any,  # (n,) predicted classes
+    names: Any = None,  # (k,) class names, as for `summary`
+    groups: Any = None,  # (n,) what is drawn together, as for `summary`
     **kwargs,  # seed, level and draws of `summary`
 ) -> pd.DataFrame:  # a row per class: precision, recall, f1 with _low and _high, support, predicted
     """Per-class report with intervals; NaN where a class was never answered (precision) or never
@@ -267,7 +269,7 @@ def classification_table(
         truth, predicted, names, groups, **kwargs
     )
     right, support, answered = _parts(counts)
-    ranges = {
+    ranges: dict = {
         name: percentile_interval(values, level) for name, values in _per_class(tables).items()
     }
     if groups is None:
@@ -275,7 +277,7 @@ def classification_table(
             "precision": wilson(right, answered, level),
             "recall": wilson(right, support, level),
         }
-    columns = {}
+    columns: dict = {}
     for name, values in _per_class(counts).items():
         columns |= {name: values, f"{name}_low": ranges[name][0], f"{name}_high": ranges[name][1]}
     columns |= {"support": support.astype(int), "predicted": answered.astype(int)}

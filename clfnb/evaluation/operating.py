@@ -9,6 +9,8 @@ __all__ = ['rates', 'group_weights', 'curve_band', 'plot_curves', 'threshold_for
            'net_benefit', 'plot_net_benefit']
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #1ad855d0
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -29,9 +31,9 @@ def _checked(y, score):
 
 
 def rates(
-    y,  # (n,) 0 for healthy, 1 for ill
-    score,  # (n,) higher for ill
-    weights=None,  # (n,) or (draws, n) how often each example counts; None: once
+    y: Any,  # (n,) 0 for healthy, 1 for ill
+    score: Any,  # (n,) higher for ill
+    weights: Any = None,  # (n,) or (draws, n) how often each example counts; None: once
 ) -> (
     tuple
 ):  # thresholds (k,) falling; sensitivity, false positive rate and precision, each (..., k)
@@ -49,7 +51,7 @@ def rates(
 
 
 def group_weights(
-    groups,  # (n,) the patient of each example; None: every example is its own group
+    groups: Any,  # (n,) the patient of each example; None: every example is its own group
     n: int,  # number of examples
     draws: int,  # number of bootstrap replicates
     rng: np.random.Generator,  # random generator
@@ -62,9 +64,9 @@ def group_weights(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #00fbd17b
 def curve_band(
-    y,  # (n,) 0 for healthy, 1 for ill
-    score,  # (n,) higher for ill
-    groups=None,  # (n,) the patient of each example
+    y: Any,  # (n,) 0 for healthy, 1 for ill
+    score: Any,  # (n,) higher for ill
+    groups: Any = None,  # (n,) the patient of each example
     kind: str = "roc",  # "roc": sensitivity at false positive rates; "pr": precision at sensitivities
     draws: int = 300,  # bootstrap replicates
     level: float = 0.95,  # coverage of the band, pointwise
@@ -99,7 +101,7 @@ def plot_curves(
     "ROC or precision-recall curves of several models with their bands."
     ax = new_axes(4.2, 4)[0] if ax is None else ax
     for number, (name, data) in enumerate(curves.items()):
-        band = curve_band(*data, kind=kind, **options)
+        band = curve_band(*data, kind=kind, **options)  # type: ignore[misc]
         ax.plot(band.x, band.value, color=PALETTE[number % len(PALETTE)], label=name)
         ax.fill_between(
             band.x,
@@ -120,10 +122,10 @@ def plot_curves(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #8b43f4de
 def threshold_for(
-    y,  # (n,) 0 for healthy, 1 for ill, of the validation split
-    score,  # (n,) higher for ill
+    y: Any,  # (n,) 0 for healthy, 1 for ill, of the validation split
+    score: Any,  # (n,) higher for ill
     sensitivity: float,  # required, above 0 and at most 1
-    groups=None,  # (n,) the patient of each example
+    groups: Any = None,  # (n,) the patient of each example
     draws: int = 500,  # bootstrap replicates
     level: float = 0.95,  # coverage
     seed: int = 0,  # of the bootstrap
@@ -150,8 +152,8 @@ def threshold_for(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #52023e5e
 def operating_point(
-    y,  # (n,) 0 for healthy, 1 for ill
-    score,  # (n,) higher for ill
+    y: Any,  # (n,) 0 for healthy, 1 for ill
+    score: Any,  # (n,) higher for ill
     threshold: float,  # scores from here on are positive
     level: float = 0.95,  # coverage
 ) -> pd.DataFrame:  # metric, value, low, high, n
@@ -175,7 +177,7 @@ def operating_point(
 def at_prevalence(
     sensitivity: float,  # share of ill patients that are detected
     specificity: float,  # share of healthy patients without an alarm
-    prevalence,  # (k,) share of ill patients among those examined, each 0..1
+    prevalence: Any,  # (k,) share of ill patients among those examined, each 0..1
 ) -> pd.DataFrame:  # prevalence, ppv, npv, alarms_per_1000, false_alarms_per_1000, missed_per_1000
     "Predictive values at other prevalences (Bayes). Raises `ValueError` for a share outside 0..1."
     pi = np.atleast_1d(np.asarray(prevalence, dtype=float))
@@ -205,9 +207,9 @@ def at_prevalence(
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #1584575f
 def net_benefit(
-    y,  # (n,) 0 for healthy, 1 for ill
-    p,  # (n,) probability of illness
-    thresholds=None,  # (k,) threshold probabilities, below 1; None: 0.01 .. 0.99
+    y: Any,  # (n,) 0 for healthy, 1 for ill
+    p: Any,  # (n,) probability of illness
+    thresholds: Any = None,  # (k,) threshold probabilities, below 1; None: 0.01 .. 0.99
 ) -> pd.DataFrame:  # threshold, model, treat_all ("treat none" is 0)
     "Decision curve (Vickers and Elkin 2006, Med. Decis. Making 26:565). Raises `ValueError` for values that are not probabilities."
     y, p = _checked(y, p)

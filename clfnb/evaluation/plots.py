@@ -11,6 +11,7 @@ __all__ = ['PALETTE', 'class_colour', 'OwnFigure', 'new_axes', 'plot_history', '
 # %% ../../nbs/lib/evaluation/plots.ipynb #184ef728
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +107,7 @@ def plot_history(
     if monitor in history and history[monitor].notna().any():
         _mark_best(ax, history, monitor, mode)
     ax.set(xlabel="epoch", ylabel="loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     ax.figure.legend(loc="outside upper center", ncols=4, fontsize="small")
     return ax
 
@@ -232,7 +233,7 @@ def _strips(ax, given, fs, height=0.07):
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #f5dce819
 def plot_confusion(
-    counts,  # (k, k) array, or a confusion table with or without margins
+    counts: Any,  # (k, k) array, or a confusion table with or without margins
     names: Sequence[str] | None = None,  # (k,) class names; none takes them from the table
     normalised: bool = False,  # write row shares instead of counts
     ax: Axes | None = None,  # where to draw; none makes a figure

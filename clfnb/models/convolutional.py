@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
             nn.BatchNorm2d(out_channels),
         )
-        nn.init.zeros_(self.body[-1].weight)
+        nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
         pool = [nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []
         unchanged = in_channels == out_channels and stride == 1
         self.shortcut = (
@@ -115,7 +115,7 @@ class ResidualNet(nn.Module):
             )
         self.body = nn.Sequential(*self._stages(channels, widths, blocks))
         self.pool = SpatialPyramidPooling(pyramid) if pyramid else MeanMaxPooling()
-        self.size = None
+        self.size: nn.Module | None = None
         if sizes:
             self.size = nn.Sequential(nn.Linear(sizes, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
         self.features = widths[-1] * self.pool.values_per_channel + (32 if sizes else 0)
@@ -149,7 +149,7 @@ def embed(
             f"sizes: the network was built {'without' if self.size is None else 'with'} them, found {sizes}"
         )
     pooled = self.pool(self.body(images))
-    return pooled if sizes is None else torch.cat([pooled, self.size(sizes)], dim=1)
+    return pooled if self.size is None else torch.cat([pooled, self.size(sizes)], dim=1)
 
 # %% ../../nbs/lib/models/convolutional.ipynb #f53b6f3f
 @patch

@@ -30,9 +30,9 @@ class ConvBlock(nn.Module):
     ):
         super().__init__()
         pad = (width - stride + 1) // 2 if stride > 1 else dilation * (width // 2)
-        shape = {"stride": (1, stride), "padding": (0, pad), "dilation": (1, dilation)}
+        shape: dict = {"stride": (1, stride), "padding": (0, pad), "dilation": (1, dilation)}
         self.conv = nn.Conv2d(inputs, outputs, (1, width), bias=False, **shape)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs)
         self.residual = inputs == outputs and stride == 1
 
     def forward(
@@ -53,8 +53,8 @@ class Exchange(nn.Module):
     ):
         super().__init__()
         self.mix = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.mix.weight)
-        nn.init.zeros_(self.mix.bias)
+        for value in self.mix.parameters():
+            nn.init.zeros_(value)
 
     def forward(
         self,
@@ -151,7 +151,7 @@ def fuse_batchnorm(
     "The same network with fewer operations: batch normalisations folded into the convolutions."
     copy = deepcopy(model).eval()
     for block in copy.modules():
-        if isinstance(block, ConvBlock):
+        if isinstance(block, ConvBlock) and isinstance(block.norm, nn.BatchNorm2d):
             block.conv = fuse_conv_bn_eval(block.conv, block.norm)
             block.norm = nn.Identity()
     return copy

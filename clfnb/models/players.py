@@ -9,6 +9,8 @@ __all__ = ['FEATURES', 'PAIRS', 'mirror_frames', 'find_nets', 'player_features',
            'PlayersNet', 'players_loss']
 
 # %% ../../nbs/lib/models/players.ipynb #e5380675
+from typing import Any
+
 import torch
 from fastcore.basics import patch
 from torch import nn
@@ -223,7 +225,7 @@ def forward(
 
 # %% ../../nbs/lib/models/players.ipynb #6bfd24b7
 def players_loss(
-    outputs,  # of `PlayersNet`
+    outputs: Any,  # of `PlayersNet`
     targets: torch.Tensor,  # (n, 1 + players) activity and actions, −1 unknown
     smoothing: float = 0.05,  # label smoothing of the activity
     action_weight: float = 1.0,  # weight of the actions' loss

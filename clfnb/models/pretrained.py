@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,6 +82,8 @@ class ImageNetInput(nn.Module):
     ):
         super().__init__()
         self.px = px
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         self.register_buffer(
             "mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1), persistent=False
         )
@@ -234,15 +237,16 @@ def _set_aux(self: Transfer, name, classes, px, aux):
 
     Raises `ValueError` where there is none or the image is too small.
     """
-    has_aux = hasattr(self.body, "AuxLogits")
+    body: Any = self.body
+    has_aux = hasattr(body, "AuxLogits")
     if aux and not has_aux:
         raise ValueError(f"aux: {name} has no auxiliary head")
     if aux and px and px < 299:
         raise ValueError(f"px: the auxiliary head of {name} needs at least 299 pixels, found {px}")
     if aux:
-        self.body.AuxLogits.fc = nn.Linear(self.body.AuxLogits.fc.in_features, classes)
+        body.AuxLogits.fc = nn.Linear(body.AuxLogits.fc.in_features, classes)
     elif has_aux:
-        self.body.AuxLogits, self.body.aux_logits = None, False
+        body.AuxLogits, body.aux_logits = None, False
 
 
 @patch
@@ -322,7 +326,7 @@ def frozen_below(
 
     Raises `ValueError` for an unknown block.
     """
-    names = block_names(model)
+    names, cut = block_names(model), None
     if block is None:
         return ["body."]
     if isinstance(block, int):

@@ -8,13 +8,14 @@ Docs: https://clfnb.github.io/clfnb/lib/models/trees.html.md"""
 __all__ = ['LARGEST', 'UNSEEN', 'FIELDS', 'BoostedTrees', 'from_sklearn']
 
 # %% ../../nbs/lib/models/trees.ipynb #f3f4eb48
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
 # %% ../../nbs/lib/models/trees.ipynb #33396054
-LARGEST = torch.finfo(torch.float64).max  # for infinity, which saved weights may not hold
-UNSEEN = -30.0  # logit of a class that no example had
+LARGEST, UNSEEN = torch.finfo(torch.float64).max, -30.0  # for infinity; logit of an unseen class
 FIELDS = ("feature_idx", "num_threshold", "missing_go_to_left", "left", "right", "is_leaf", "value")
 
 
@@ -34,6 +35,15 @@ class BoostedTrees(nn.Module):
         for name, kind in zip(FIELDS, kinds, strict=True):
             self.register_buffer(name, torch.zeros(shape, dtype=kind))
         self.register_buffer("start", torch.zeros(classes, dtype=torch.float64))
+
+    def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
+        return super().__getattr__(name)
+
+    def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
+        return super().__getattr__(name)
+
+    def __getattr__(self, name) -> Any:  # the buffers are tensors, not modules
+        return super().__getattr__(name)
 
     def forward(
         self,
@@ -58,7 +68,7 @@ class BoostedTrees(nn.Module):
 
 # %% ../../nbs/lib/models/trees.ipynb #2b05a1f1
 def from_sklearn(
-    fitted,  # a `HistGradientBoostingClassifier` of three classes or more, without categories
+    fitted: Any,  # a `HistGradientBoostingClassifier` of three classes or more, without categories
     classes: int
     | None = None,  # how many the answer has, where `fitted` saw only some of their numbers
 ) -> BoostedTrees:

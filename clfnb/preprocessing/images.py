@@ -10,6 +10,7 @@ __all__ = ['UnreadableImage', 'to_mode', 'read_image', 'crop_or_pad', 'fit', 'si
 # %% ../../nbs/lib/preprocessing/images.ipynb #b56b3dc0
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -119,7 +120,7 @@ def crop_or_pad(
 
     Raises `ValueError` for an image, a size or a padding that cannot be.
     """
-    wanted = (size, size) if np.isscalar(size) else tuple(size)
+    wanted: tuple = (size, size) if np.isscalar(size) else tuple(size)  # type: ignore[arg-type]
     if image.ndim not in (2, 3) or 0 in image.shape[:2]:
         raise ValueError(
             f"expected an image (height, width) or (height, width, channels), found shape {image.shape}"
@@ -159,7 +160,7 @@ def fit(
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #3a12ace8
 def size_input(
-    shapes,  # (n, 2) height and width in pixels, at least 1
+    shapes: Any,  # (n, 2) height and width in pixels, at least 1
 ) -> np.ndarray:  # (n, 2) float32
     """Height and width as numbers for a network: log2(pixels / 64).
 

@@ -12,6 +12,7 @@ __all__ = ['COLOUR_LIMIT', 'MAX_PIXELS', 'SHRINK_PIXELS', 'DEEP_MODES', 'MIN_SID
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -76,7 +77,7 @@ def _strip(image, low, high):
 
 
 def shrink(
-    image,  # a Pillow image, or an array (height, width)
+    image: Any,  # a Pillow image, or an array (height, width)
     size: int,  # side of the final square, pixels; 0 keeps the image as it is
 ):  # the image, or a smaller one; values of more than 8 bits become float32
     "Average an image of more than `SHRINK_PIXELS` pixels, strip by strip, down to a shorter side of four times `size`."
@@ -85,7 +86,8 @@ def shrink(
     scale = 4 * size / min(width, height)
     if width * height <= SHRINK_PIXELS or not 0 < scale < 1:
         return image
-    columns, rows, small = round(width * scale), round(height * scale), None
+    columns, rows = round(width * scale), round(height * scale)
+    small: Any = None
     for row in range(rows):
         top, bottom = row * height / rows, (row + 1) * height / rows
         low = int(top)

@@ -17,12 +17,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
+from fastcore.basics import patch
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from fastcore.basics import patch
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
@@ -58,11 +60,9 @@ class CellError(RuntimeError):
         number = getattr(client, "current", None)
         self.cell = None if number is None else number + 1
         self.section = self.source = ""
-        if number is not None:
-            self.section, self.source = (
-                cell_title(client.nb, number),
-                client.nb.cells[number].source,
-            )
+        if client is not None and number is not None:
+            cells = client.nb.cells
+            self.section, self.source = cell_title(client.nb, number), cells[number].source
 
 
 class TimeLimit(CellError):
@@ -78,7 +78,7 @@ class CellFailed(CellError):
 
 # %% ../../nbs/lib/runs/engine.ipynb #4f7d564e
 def cell_title(
-    notebook,  # as nbformat reads it
+    notebook: Any,  # as nbformat reads it
     index: int,  # of a code cell, from 0
 ) -> str:  # one line
     "What a cell is about: the heading above it; without one, its first line of code."
@@ -91,7 +91,7 @@ def cell_title(
 
 
 def cell_failure(
-    cell,  # a code cell that raised
+    cell: Any,  # a code cell that raised
 ) -> str | None:  # one line; None where it only called `sys.exit()`
     "The error of a cell; without one, the end of what it wrote to the error output."
     errors = [output for output in cell.outputs if output.output_type == "error"]
@@ -124,10 +124,10 @@ class LineThrottle:
 
     def __init__(
         self,
-        write,  # called with each line
+        write: Callable,  # called with each line
         burst: int = 10,  # lines that pass at once
         interval: float = 1.0,  # seconds between two lines after those
-        clock=time.monotonic,  # current time in seconds
+        clock: Any = time.monotonic,  # current time in seconds
     ):
         self.write, self.burst, self.interval, self.clock = write, burst, interval, clock
         self.reset()
@@ -155,15 +155,15 @@ class Client(_ThisKernelClient):
 
     def __init__(
         self,
-        nb_man,  # papermill's notebook manager
-        report=None,  # called after each code cell
-        started=None,  # called with the kernel's pid
-        line=None,  # called with the lines that a cell prints while it runs
+        nb_man: Any,  # papermill's notebook manager
+        report: Any = None,  # called after each code cell
+        started: Callable | None = None,  # called with the kernel's pid
+        line: Callable | None = None,  # called with the lines that a cell prints while it runs
         **kw,  # for papermill's client
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
         self.report, self.started, self.expired, self.process = report, started, False, None
-        self.current = self.failed = None
+        self.current, self.failed = cast(tuple[Any, Any], (None, None))
         self.lines = LineThrottle(line) if line else None
 
     def _ready(self, notebook):
@@ -174,7 +174,7 @@ class Client(_ThisKernelClient):
 
     def execute_cell(
         self,
-        cell,  # the cell
+        cell: Any,  # the cell
         cell_index: int,  # its number from 0
         **kw,  # for papermill's client
     ):
@@ -293,13 +293,13 @@ class LimitedEngine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
         cls,
-        nb_man,  # papermill's notebook manager
+        nb_man: Any,  # papermill's notebook manager
         kernel_name: str,  # any
         execution_timeout: float | None = None,  # seconds per cell
         limit: float | None = None,  # seconds for the whole notebook
-        report=None,  # called after each code cell
-        started=None,  # called with the kernel's pid
-        line=None,  # called with the lines that a cell prints while it runs
+        report: Any = None,  # called after each code cell
+        started: Callable | None = None,  # called with the kernel's pid
+        line: Callable | None = None,  # called with the lines that a cell prints while it runs
         log: str | Path | None = None,  # file for the kernel's own output
         warm: bool = False,  # fork the kernel from a process that has imported everything
         **kwargs,  # not used
@@ -322,7 +322,7 @@ class LimitedEngine(NBClientEngine):
                 raise TimeLimit(text, client) from error
             if isinstance(error, DeadKernelError):
                 code = client.process and client.process.poll()
-                raise KernelDied(kernel_death(code, log and Path(log)), client) from error
+                raise KernelDied(kernel_death(code, Path(log) if log else None), client) from error
             raise
         if client.failed is not None and (why := cell_failure(client.nb.cells[client.failed])):
             raise CellFailed(why, client)

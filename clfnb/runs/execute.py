@@ -17,20 +17,21 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import psutil
 
 from ..files import read_json
-from .plan import TIME_LIMITS, Plan, read_lesson, plan_run
 from ..registry import track_of_lesson
+from .plan import TIME_LIMITS, Plan, plan_run, read_lesson
 from clfnb.runs.process import (
-    RunLocked,
-    is_alive,
-    heartbeat,
-    run_lock,
-    process_identity,
     Interruptible,
+    RunLocked,
+    heartbeat,
+    is_alive,
+    process_identity,
+    run_lock,
     seconds_silent,
 )
 from clfnb.runs.record import (
@@ -129,8 +130,15 @@ def _failure(error, folder):
         return str(error), f"cell {cell} ({section}): {error}\n{source}\nkept in {folder}", cell
     cell = cell or _first_incomplete_cell(folder)
     where = f"{cell or '-'} ({section})" if section else cell or "-"
-    short = f"{type(error).__name__}: {error}"
-    return short, f"{error} (in cell {where}; kept in {folder})", cell
+    what = _message(error)
+    return f"{type(error).__name__}: {what}", f"{what} (in cell {where}; kept in {folder})", cell
+
+
+def _message(error):
+    "The text of an error; of one from the operating system without its number."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 # %% ../../nbs/lib/runs/execute.ipynb #734f9c3c
 @contextmanager
@@ -226,7 +234,7 @@ def _finish_record(folder, status, error, cell):
 
             write_report(folder)
     except Exception as problem:  # a full disk, a notebook that was cut short
-        text = f"the end of the run could not be recorded in full: {problem}"
+        text = f"the end of the run could not be recorded in full: {_message(problem)}"
         say(f"{text}; clfnb report {folder.name} tries again", err=True)
 
 
@@ -382,7 +390,7 @@ def run_in_folder(
     progress: bool = False,  # print a line per cell
     force: bool = False,  # the other host that the run was on is known to be gone
     warm: bool = False,  # as in `run_lesson`
-    should_stop=None,  # returns "stop" or "lost" when the run must end
+    should_stop: Any = None,  # returns "stop" or "lost" when the run must end
     **entries,  # further entries of run.json
 ) -> Path:  # the same folder
     """Execute a plan in a given folder: start there, or resume the run that is there.

@@ -19,6 +19,7 @@ import sys
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..files import MAX_TEXT_BYTES, reading, regular_file
 
@@ -235,7 +236,7 @@ def convert_value(
         value is None or (text is not None and text.lower() in ("none", "null"))
     ):
         return None
-    if text is not None and "\0" in value:
+    if text is not None and "\0" in str(value):
         _refuse(value)
     if parameter.type in ("list", "dict", "any"):
         return _nested(parameter.type, value)
@@ -304,7 +305,7 @@ def _chosen(parameter, value):
 def check_values(
     parameters: dict[str, Parameter],  # from `read_parameters`
     given: dict[str, object],  # name → value, text or typed
-) -> dict[str, object]:  # all parameters with their values, defaults where nothing was given
+) -> dict[str, Any]:  # all parameters with their values, defaults where nothing was given
     """The values to run with.
 
     Raises `ParameterError` listing every unknown name, wrong type and value out of its range at

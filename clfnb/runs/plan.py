@@ -19,13 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import clfnb
 from ..data.catalog import DATASETS, resolve
 from ..exercises import COURSE
 from ..files import reading
 from ..registry import Track, layout_problem, lesson_notebook, track_of_lesson, tracks
-from .identity import code_hashes, run_identity, run_hashes
+from .identity import code_hashes, run_hashes, run_identity
 from .parameters import ParameterError, check_values, read_parameters
 from .record import find_run, fingerprint
 from ..settings import Settings, load_settings, settings_sources
@@ -210,7 +211,7 @@ class Plan:
     cell_timeout: float | None = None  # seconds per cell
     timeout: float | None = None  # seconds for the whole run
     cwd: Path | None = None  # where the notebook runs; None: in its run folder
-    hashes: dict | None = None  # of what determines its result, from `run_hashes`
+    hashes: Any = None  # a mapping, of what determines its result, from `run_hashes`
 
     @property
     def identity(self) -> str | None:
@@ -250,7 +251,7 @@ def data_folder(
         with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
             return find_run(data, load_settings().runs_dir).folder
     try:
-        folder = resolve(data, track and track.name)
+        folder = resolve(data, track.name if track else None)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError) as error:
         if data in DATASETS and isinstance(error, FileNotFoundError):
             raise
@@ -308,7 +309,7 @@ def plan_runs(
     settings = Settings(**{name: value for name, (value, _) in sources.items()})
     check_free_space(settings.runs_dir)
     filled, track = values_from_settings(rules, sources), track_of_lesson(lesson.name)
-    problem_of, print_of, room_in = map(cache, (device_problem, fingerprint, check_free_space))
+    problem_of, print_of, room_in = map(cache, (device_problem, fingerprint, check_free_space))  # type: ignore[var-annotated, arg-type]
     folder_of = cache(lambda data: data_folder(data, track))
     limits = {"cell_timeout": cell_timeout, "timeout": timeout, "cwd": _working_folder(cwd)}
     plans, code = [], code_hashes(lesson.path)
@@ -324,7 +325,7 @@ def plan_runs(
         folder = folder_of(values["data"]) if _names_data(lesson, values) else None
         if folder and values["data"] not in DATASETS:
             values["data"] = str(folder)
-        own = {name: values[name] for name in COMPUTE_PARAMETERS if name in values}
+        own: dict = {name: values[name] for name in COMPUTE_PARAMETERS if name in values}
         known = folder, print_of(folder) if folder else None
         kept = {"hashes": run_hashes(code, values, known[1]), **limits}
         plans.append(

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -33,7 +34,7 @@ def process_identity(
 
 # %% ../../nbs/lib/runs/process.ipynb #ebb9f0e0
 def is_alive(
-    pid: int,  # a process id on this machine
+    pid: Any,  # a process id on this machine; anything but an int is no process
     created: float | None = None,  # its start time, seconds since 1970; None: not known
 ) -> bool:
     "Whether that process is still running; a zombie is not."

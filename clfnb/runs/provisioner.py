@@ -23,6 +23,7 @@ import threading
 import time
 from contextlib import suppress
 from importlib.metadata import EntryPoint
+from typing import Any
 
 from fastcore.basics import patch
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
@@ -40,7 +41,8 @@ class WarmKernel:
         pid: int,  # of the kernel
         status: socket.socket,  # where its exit code arrives
     ):
-        self.pid, self.status, self.returncode = pid, status, None
+        self.pid, self.status = pid, status
+        self.returncode: Any = None
         self.lock = threading.Lock()
 
     def poll(self) -> int | None:  # None while it runs
@@ -72,7 +74,7 @@ def wait(
     "Wait for the exit code. Raises `subprocess.TimeoutExpired`."
     end = None if timeout is None else time.monotonic() + timeout
     while self.poll() is None:
-        if end is not None and time.monotonic() > end:
+        if timeout is not None and end is not None and time.monotonic() > end:
             raise subprocess.TimeoutExpired("kernel", timeout)
         time.sleep(0.02)
     return self.returncode
@@ -120,13 +122,14 @@ class WarmProcess:
         self,
         env: dict,  # its environment
     ):
-        self.owner, self.lock, self.ready, self.kernels = os.getpid(), threading.Lock(), False, []
+        self.owner, self.lock, self.ready = os.getpid(), threading.Lock(), False
+        self.kernels: list = []
         self.problem = None  # why it can no longer be used
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 (read when it dies)
         self.socket, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "clfnb.runs.warm", str(theirs.fileno())]
-            nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+            nothing: dict = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
             self.process = subprocess.Popen(
                 command,
                 **nothing,
@@ -211,7 +214,8 @@ IMPORT_TIME_VARIABLES = tuple(  # prefixes of their names
     """PYTHON LD_ DYLD_ OMP_ KMP_ GOMP_ MKL_ OPENBLAS_ BLIS_ NUMEXPR_ VECLIB_ MALLOC_ TORCH
     PYTORCH NCCL_ MPL LANG LC_ HOME VIRTUAL_ PATH CLFNB_WARM""".split()
 )
-_running, _registry_lock = {}, threading.Lock()
+_registry_lock = threading.Lock()
+_running: dict = {}
 
 
 def _import_time_key(env):
@@ -221,7 +225,7 @@ def _import_time_key(env):
     )
 
 
-_retired = []  # closed when their last kernel has ended
+_retired: list = []  # closed when their last kernel has ended
 
 # %% ../../nbs/lib/runs/provisioner.ipynb #7f1c991f
 def warm_process(

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from fastcore.basics import patch
 
@@ -48,7 +49,7 @@ PACKAGES = (
 
 def environment() -> dict:  # python, platform, versions, git commit
     "Versions and platform of this process. A package that is not installed has the version None."
-    versions = {}
+    versions: dict = {}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
@@ -260,7 +261,7 @@ def save_metrics(
 @patch
 def save_history(
     self: Run,
-    history,  # pandas table, one row per epoch
+    history: Any,  # pandas table, one row per epoch
 ) -> Path:
     "Write `history.csv`."
     return write_file(self.folder / "history.csv", history.to_csv(index=False))
@@ -269,7 +270,7 @@ def save_history(
 @patch
 def save_predictions(
     self: Run,
-    predictions,  # pandas table, one row per example, in the layout of `clfnb.contract`
+    predictions: Any,  # pandas table, one row per example, in the layout of `clfnb.contract`
 ) -> Path:
     """Write `predictions.parquet`, or `predictions.csv` where no Parquet engine is installed.
     Raises `ValueError` for a table in another layout, or with rows without an id.
@@ -294,7 +295,7 @@ def save_predictions(
 @patch
 def save_figure(
     self: Run,
-    figure,  # a matplotlib figure
+    figure: Any,  # a matplotlib figure
     name: str,  # file name without suffix: letters, digits, and " ._-" between them
     dpi: int = 120,  # resolution, pixels per inch
 ) -> Path:

@@ -12,7 +12,7 @@ import copy
 import re
 from pathlib import Path
 
-from ..files import write_file
+from ..files import reading, write_file
 from .record import RunInfo, read_run
 from ..text import html_text
 
@@ -90,13 +90,16 @@ def write_report(
 ) -> Path:  # report.html
     """Write the report of a run.
 
-    Raises `FileNotFoundError` if the folder has no notebook or is no run.
+    Raises `FileNotFoundError` if the folder has no notebook or is no run, `ValueError` naming a
+    notebook that was truncated.
     """
     import nbformat
     from nbconvert import HTMLExporter
 
     info = read_run(folder)
-    notebook = nbformat.read(Path(folder) / "notebook.ipynb", as_version=4)
+    file = Path(folder) / "notebook.ipynb"
+    with reading(file, "a notebook"):
+        notebook = nbformat.read(file, as_version=4)
     shown = copy.deepcopy(notebook)
     for cell in shown.cells:
         if cell.cell_type == "markdown":

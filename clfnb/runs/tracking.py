@@ -22,7 +22,7 @@ def history_rows(
     folder: Path,  # a run folder
 ) -> list[tuple[int, dict[str, float]]]:  # epoch, and column -> finite number
     "The training history of a run, if it has one."
-    rows = []
+    rows: list = []
     with suppress(OSError, csv.Error):
         with open(folder / "history.csv", newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):

@@ -26,7 +26,8 @@ from contextlib import suppress
 from fastcore.basics import patch
 
 # %% ../../nbs/lib/runs/warm.ipynb #31e30551
-MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "matplotlib.pyplot", "pandas", "torch")
+MODULES: tuple[str, ...] = ("ipykernel.kernelapp", "ipykernel.ipkernel", "matplotlib.pyplot")
+MODULES += ("pandas", "torch")
 MODULES += ("torch._dynamo", "torchvision", "sklearn.metrics", "lightning.fabric", "scipy.signal")
 MODULES += ("clfnb.training.trainer", "clfnb.runs.plan", "clfnb.evaluation.metrics")
 MODULES_VARIABLE = "CLFNB_WARM_MODULES"
@@ -171,14 +172,15 @@ class WarmServer:
         self,
         owner: socket.socket,  # connected to the owner
     ):
-        self.owner, self.parent, self.kernels = owner, os.getppid(), {}
+        self.owner, self.parent = owner, os.getppid()
+        self.kernels: dict = {}
         self.known = module_files()
         self.woken, wake = socket.socketpair()
         self.waker = wake
         for end in (self.woken, wake):
             end.setblocking(False)
         signal.set_wakeup_fd(wake.fileno())
-        handlers = {signal.SIGCHLD: lambda *_: None, signal.SIGINT: signal.SIG_IGN}
+        handlers: dict = {signal.SIGCHLD: lambda *_: None, signal.SIGINT: signal.SIG_IGN}
         self.before = {number: signal.signal(number, new) for number, new in handlers.items()}
         self.select = selectors.DefaultSelector()
         for end in (owner, self.woken):

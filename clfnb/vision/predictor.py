@@ -11,6 +11,7 @@ __all__ = ['MIN_SIDE', 'probability_metrics', 'evaluate', 'energy_quantiles', 'u
 # %% ../../nbs/lib/vision/predictor.ipynb #e7fb75c2
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def unknown_score(
     quantiles: np.ndarray,  # of `energy_quantiles`
 ) -> np.ndarray:  # (n,) 0..1, 1 for the least familiar image
     "The share of validation images that look more familiar (Liu 2020, arXiv 2010.03759)."
-    rank = np.searchsorted(quantiles, np.logaddexp.reduce(logits, axis=1))
+    rank: Any = np.searchsorted(quantiles, np.logaddexp.reduce(logits, axis=1))
     return 1 - rank / len(quantiles)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #fced0146
@@ -96,7 +97,7 @@ class ImagePredictor:
     tau: float = 0.0  # the share of the prior that is subtracted
 
     track = ""  # a name in the registry
-    build_model = None  # a static method: number of classes and arguments to network
+    build_model: Any = None  # a static method: number of classes and arguments to network
 
     @classmethod
     def load(
@@ -113,9 +114,10 @@ class ImagePredictor:
             return cls.build_model(len(config["classes"]), **config["arguments"])
 
         model, config = restore_model(model_folder(run, cls.track), build, track=cls.track)
-        kept = [config[name] for name in ("classes", "size", "temperature")]
+        classes, size, temperature = (config[name] for name in ("classes", "size", "temperature"))
         prior = np.array(config["prior"]) if config.get("prior") else None
-        return cls(model, *kept, np.array(config["energy"]), device, prior, config.get("tau"))
+        energy, tau = np.array(config["energy"]), config.get("tau")
+        return cls(model, classes, size, temperature, energy, device, prior, tau)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #c845a5f9
 @patch
@@ -166,7 +168,7 @@ def logits(
 def table(
     self: ImagePredictor,
     logits: np.ndarray,  # (n, classes) from `predict_logits`
-    paths,  # (n,) name of each row
+    paths: Any,  # (n,) name of each row
     probs: bool = False,  # add a column for every class
 ) -> pd.DataFrame:
     "Predictions as a table, as `prediction_columns`."
@@ -176,7 +178,7 @@ def table(
 @patch
 def predict(
     self: ImagePredictor,
-    paths,  # a folder of images, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
     **options,  # of `classify_images`
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
@@ -186,7 +188,7 @@ def predict(
 def prediction_columns(
     predictor: ImagePredictor,  # knows the classes, the temperature and the energies
     logits: np.ndarray,  # (n, classes) from `predict_logits`
-    paths,  # (n,) name of each row
+    paths: Any,  # (n,) name of each row
     probs: bool = False,  # add a column for every class
 ) -> pd.DataFrame:  # path, class, probability, second, third, unknown_score (and p_CLASS ...)
     "Predictions as a table."
@@ -223,7 +225,7 @@ def _too_small(path, shape):
 
 def classify_images(
     predictor: ImagePredictor,  # ready to use
-    paths,  # a folder of images, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
     probs: bool = False,  # add a column for every class
     on_error: str = "skip",  # a broken or tiny image: "skip" or "raise"
     chunk: int = 512,  # images held in memory at a time

@@ -9,10 +9,12 @@ __all__ = ['parse_plan', 'trapezoid', 'muon', 'fit_stages', 'shorten_plan', 'cho
 
 # %% ../../nbs/lib/vision/recipe.ipynb #3e50ad96
 import warnings
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 # %% ../../nbs/lib/vision/recipe.ipynb #14e6585a
 def parse_plan(
@@ -71,9 +73,9 @@ def muon(
 
 # %% ../../nbs/lib/vision/recipe.ipynb #3168d679
 def fit_stages(
-    trainer,  # a `clfnb.training.trainer.Trainer`; its model has an input layer `transform` with `px`
-    train,  # loader of the training split
-    val,  # loader of the validation split
+    trainer: Any,  # a `clfnb.training.trainer.Trainer`; its model has an input layer `transform` with `px`
+    train: DataLoader,  # loader of the training split
+    val: DataLoader,  # loader of the validation split
     plan: list[tuple[int, int]],  # from `parse_plan`
     **options,  # of the trainer's `fit`
 ) -> pd.DataFrame:  # the history of all stages

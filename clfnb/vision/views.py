@@ -10,6 +10,7 @@ __all__ = ['sixteen_views', 'predict_logits', 'predict_embeddings']
 # %% ../../nbs/lib/vision/views.ipynb #0346d24c
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def sixteen_views(
 # %% ../../nbs/lib/vision/views.ipynb #ade9b312
 def predict_logits(
     model: nn.Module,  # inputs to (batch, classes) logits
-    data,  # a data set of whole batches ((images, sizes), labels)
+    data: Any,  # a data set of whole batches ((images, sizes), labels)
     views: Callable | None = sixteen_views,  # inputs to tuples of arguments; None: one view
     batch_size: int = 256,  # images per batch
     device: str = "cpu",  # where to compute
@@ -45,9 +46,10 @@ def predict_logits(
 # %% ../../nbs/lib/vision/views.ipynb #336087c4
 def predict_embeddings(
     model: nn.Module,  # has `embed`
-    data,  # a data set of whole batches
+    data: Any,  # a data set of whole batches
     batch_size: int = 256,  # images per batch
     device: str = "cpu",  # where to compute
 ) -> np.ndarray:  # (n, features) float32
     "Feature vectors before the last layer, in evaluation mode."
-    return infer(model, loader(data, batch_size), device, model.embed).numpy()
+    embed: Any = model.embed
+    return infer(model, loader(data, batch_size), device, embed).numpy()

@@ -10,6 +10,7 @@ __all__ = ['random_affine', 'random_erase', 'ImageInput', 'symmetries']
 # %% ../../../nbs/lib/data/images/augment.ipynb #c1798c15
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from fastcore.basics import patch
@@ -22,7 +23,7 @@ def random_affine(
     zoom: float = 0.12,  # standard deviation of the logarithm of the size
     stretch: float = 0.08,  # the same for height against width
     shift: float = 0.1,  # greatest shift, as a share of half a side
-    device=None,  # where
+    device: Any = None,  # where
 ) -> torch.Tensor:  # (n, 2, 3) from coordinates in the output to those in the input, both -1..1
     "Random affine maps, from torch's global generator."
     angle = torch.rand(n, device=device) * 2 * math.pi * turn
@@ -100,7 +101,7 @@ def forward(
         ink, factor = (255 - images).float() / 128, images.shape[-1] // self.px
         if self.antialias and factor > 1:
             ink = nn.functional.avg_pool2d(ink, factor)
-        grid = nn.functional.affine_grid(maps, (n, 1, self.px, self.px), align_corners=False)
+        grid = nn.functional.affine_grid(maps, [n, 1, self.px, self.px], align_corners=False)
         ink = nn.functional.grid_sample(ink, grid, align_corners=False)
     if self.training:
         ink = ink * torch.exp(self.contrast * torch.randn(n, 1, 1, 1, device=device))

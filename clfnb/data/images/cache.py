@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from .decode import PackedImages, decode
 
 # %% ../../../nbs/lib/data/images/cache.ipynb #3cd895ac
 def cache_key(
-    paths,  # (n,) image files
+    paths: Any,  # (n,) image files
 ) -> str:  # 16 hexadecimal digits
     """A hash of the path, size and time of change of every file.
 
@@ -57,7 +58,7 @@ CHUNK = 256  # images held in memory at a time
 
 
 def load_images(
-    paths,  # (n,) image files
+    paths: Any,  # (n,) image files
     cache_dir: str | Path | None = None,  # where the cache is; None keeps nothing
     on_error: str = "skip",  # a broken image: "skip" or "raise"
     **options,  # of `decode`

@@ -10,6 +10,7 @@ __all__ = ['squares', 'SquareDataset', 'identity_collate', 'ignore_interrupt', '
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #dcb9ad26
 import signal
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -63,7 +64,7 @@ class SquareDataset:
 
 # %% ../../../nbs/lib/data/images/datasets.ipynb #7653ff7e
 def identity_collate(
-    batch,  # as returned by a data set's `__getitems__`
+    batch: Any,  # as returned by a data set's `__getitems__`
 ):  # the same
     "A `collate_fn` for data sets that return whole batches."
     return batch
@@ -77,10 +78,10 @@ def ignore_interrupt(
 
 
 def loader(
-    dataset,  # gives whole batches
+    dataset: Any,  # gives whole batches
     batch_size: int,  # images per step
     shuffle: bool = False,  # in a new order each epoch
-    sampler=None,  # draws the images instead, such as a balanced one
+    sampler: Any = None,  # draws the images instead, such as a balanced one
     workers: int = 0,  # processes that read ahead
 ):  # a torch DataLoader
     "A loader of batches whose workers end silently."
@@ -104,7 +105,7 @@ class CropDataset:
 
     def __init__(
         self,
-        images,  # of any size: `PackedImages`, or a list of (height, width) uint8
+        images: Any,  # of any size: `PackedImages`, or a list of (height, width) uint8
         labels: np.ndarray,  # (n,) class numbers
         size: int,  # side of the squares, in pixels
         random_crop: bool = False,  # at a random position on each access; False: in the centre

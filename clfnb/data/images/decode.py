@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -50,8 +51,9 @@ def pack(
     "Images laid end to end. No two copies of all of them are held at a time."
     shapes = np.array([image.shape for image in images], np.int64).reshape(-1, 2)
     data, start = np.empty(shapes.prod(axis=1).sum(), np.uint8), 0
+    nothing: Any = None
     for row in range(len(images)):
-        image, images[row] = images[row], None
+        image, images[row] = images[row], nothing
         data[start : start + image.size] = image.ravel()
         start += image.size
     images.clear()
@@ -70,7 +72,7 @@ def _read_some(paths, max_side):
 
 # %% ../../../nbs/lib/data/images/decode.ipynb #a6edc0a3
 def decode(
-    paths,  # (n,) image files
+    paths: Any,  # (n,) image files
     on_error: str = "skip",  # a broken image: "skip" or "raise"
     threads: int | None = None,  # that read at the same time; none: as many as the processor has
     progress: bool = True,  # show a bar

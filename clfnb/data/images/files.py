@@ -40,7 +40,9 @@ def walk(
     above: tuple[str, ...] = (),  # real paths of the folders above
 ):  # gives (folder, names of its files), to any depth
     "Each folder with its files: links are followed, hidden folders are not."
-    here, names, folders = os.path.realpath(folder), [], []
+    here = os.path.realpath(folder)
+    names: list = []
+    folders: list = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -66,7 +68,8 @@ def image_files(
     path, said = Path(path), [] if notes is None else notes
     if path.is_file():
         return [path]
-    found, others = [], Counter()
+    found = []
+    others: Counter = Counter()
     for where, names in walk(path, said):
         for name in names:
             if name.lower().endswith(SUFFIXES):
@@ -90,7 +93,8 @@ def class_table(
     Raises `FileNotFoundError` where there are none, `ValueError` for images outside a class
     or one class only.
     """
-    folder, notes = Path(folder), []
+    folder = Path(folder)
+    notes: list = []
     files = image_files(folder, notes)
     parts = [path.relative_to(folder).parts for path in files]
     loose = [path for path, part in zip(files, parts, strict=True) if len(part) < 2]

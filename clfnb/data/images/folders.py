@@ -73,7 +73,7 @@ def from_table(
 ) -> pd.DataFrame:  # path, file, label (and split); `attrs["notes"]`
     "Images that a table names. Raises `FileNotFoundError` if none of them is there."
     table, notes = _views(table, [f"labels from {path.name}, column {label!r}"])
-    places = {}
+    places: dict = {}
     for above, names in walk(path.parent, notes):
         for name in names:
             places.setdefault(name, []).append(Path(above) / name)

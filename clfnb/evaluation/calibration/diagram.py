@@ -10,6 +10,7 @@ __all__ = ['INK', 'CURVES', 'OVER', 'UNDER', 'FEW', 'Reliability', 'reliability_
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #1646b96e
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,16 +65,16 @@ class Reliability:
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #a829c17d
 def reliability_curve(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
     label: int | None = None,  # the class in question; none asks whether the answer is right
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> Reliability:
     "Everything that a reliability diagram shows. Raises `ValueError` for bad input."
     confidence, outcome = events(probs, y, label)
@@ -318,19 +319,19 @@ def _legend(ax, curves, names, colours):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #8a766f4f
 def reliability_diagram(
-    probs,  # (n, C) probabilities, or (n,) of class 1; or name → such, to be laid over each other
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1; or name → such, to be laid over each other
+    y: Any,  # (n,) int class numbers
     label: int | None = None,  # the class in question; none asks whether the answer is right
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     names: Sequence[str] | None = None,  # (C,) class names, for the axes
     level: float = 0.95,  # coverage of both bands and of the interval
     draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
     title: str = "",  # above the diagram
     ax: Axes | None = None,  # where to draw; none makes a figure
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
     """Reliability diagram with bands, gaps, counts, interval and noise floor.
 
@@ -348,13 +349,7 @@ def reliability_diagram(
         raise ValueError(f"ax: expected the same event for all curves, {found}")
     rows, colours = max(2, len(curves) + (len(curves) > 1)), CURVES[: len(curves)][::-1]
     ax = _page(1, 1, 3.7, 0.62, 0.1 + 0.19 * rows + (0.28 if title else 0))[0] if ax is None else ax
-    _draw(
-        ax,
-        curves,
-        colours,
-        *words,
-        small=False,
-    )
+    _draw(ax, curves, colours, *words, small=False)  # type: ignore[misc]
     _legend(ax, curves, list(given), colours)
     ax.set_title(title, color=INK, fontsize=11, loc="left", fontweight="bold", pad=6 + 13.5 * rows)
     return ax
@@ -404,15 +399,15 @@ def _draw(ax, curves, colours, x_label, y_label, small):
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #2cc37b8d
 def reliability_grid(
-    probs,  # (n, C) probabilities
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities
+    y: Any,  # (n,) int class numbers
     names: Sequence[str] | None = None,  # (C,) class names
     classes: Sequence[int] | None = None,  # which classes; none takes those with the largest errors
     max_classes: int = 12,  # limit on the number of classes, if none are given
     columns: int = 4,  # diagrams beside each other
     n_bins: int = 10,  # number of bins
     bins: str = "width",  # "width" or "mass"
-    groups=None,  # (n,) unit of resampling
+    groups: Any = None,  # (n,) unit of resampling
     draws: int = 500,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
 ) -> np.ndarray:  # of Axes, one for each class shown

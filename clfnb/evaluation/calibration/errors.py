@@ -9,6 +9,8 @@ __all__ = ['ALONE', 'bin_edges', 'bin_numbers', 'bin_sums', 'error_from_sums', '
            'gap_from_sums', 'confidence_gap', 'class_bins', 'class_sums', 'over_classes', 'classwise_ece']
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #d28fe17b
+from typing import Any
+
 import numpy as np
 from scipy.special import ndtr
 
@@ -80,7 +82,7 @@ def bin_sums(
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #c019784c
 def error_from_sums(
     sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
-    norm=1,  # 1, 2 or "max"
+    norm: int | str = 1,  # 1, 2 or "max"
 ) -> np.ndarray:  # (...) the calibration error; NaN without examples
     "Calibration error of one or many sets of bins. Raises `ValueError` for another norm."
     n, confidence, outcome = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
@@ -97,12 +99,12 @@ def error_from_sums(
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #0ca2817c
 def ece(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
     n_bins: int = 15,  # number of bins
-    norm=1,  # 1, 2 or "max"
+    norm: int | str = 1,  # 1, 2 or "max"
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 (calibrated) to 1
     """Expected calibration error of the answers (Guo 2017, arXiv 1706.04599); of class 1 for
     `(n,)`. Raises `ValueError` for bad input.
@@ -115,7 +117,7 @@ def ece(
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #891675d6
 def debiased_from_sums(
     sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
-    norm=2,  # 2 or 1
+    norm: int | str = 2,  # 2 or 1
 ) -> np.ndarray:  # (...) the corrected error, not below 0; NaN without examples
     "Calibration error minus its expected excess. Raises `ValueError` for another norm."
     n, confidence, outcome, *squares = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
@@ -144,12 +146,12 @@ def _folded_mean(mean, deviation):
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #abae0d4e
 def debiased_ece(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
     n_bins: int = 15,  # number of bins
-    norm=2,  # 2 (exact on average, for the square) or 1 (nearly)
+    norm: int | str = 2,  # 2 (exact on average, for the square) or 1 (nearly)
     bins: str = "width",  # "width": equally wide; "mass": equally full
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 to 1; NaN, with its `reason`, where too many examples are alone in their bin
     """Calibration error corrected for sampling noise (Kumar 2019, arXiv 1909.10155).
 
@@ -173,7 +175,7 @@ ALONE = 0.1  # share of examples alone in their bin from which on the noise cann
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #7b4901a7
 def gap_from_sums(
     sums: np.ndarray,  # (..., 3, n_bins) number of examples, sum of confidences, number of events
-    norm=1,  # ignored
+    norm: int | str = 1,  # ignored
 ) -> np.ndarray:  # (...) mean confidence less share
     "The signed gap of one or many sets of bins."
     n, confidence, outcome = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)[:3]
@@ -181,9 +183,9 @@ def gap_from_sums(
 
 
 def confidence_gap(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # -1 to 1
     "Mean confidence less accuracy; for `(n,)` mean probability of class 1 less its share. Raises `ValueError` for bad input."
     confidence, outcome = events(probs, y)
@@ -227,7 +229,7 @@ def class_sums(
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #30ea0495
 def over_classes(
     values: np.ndarray,  # (..., C) error of each class
-    norm=1,  # 1, 2 or "max"
+    norm: int | str = 1,  # 1, 2 or "max"
 ) -> np.ndarray:  # (...) one number
     "Mean over the classes, root of the mean square, or the worst, as the norm asks."
     return (
@@ -240,13 +242,13 @@ def over_classes(
 
 # %% ../../../nbs/lib/evaluation/calibration/errors.ipynb #c5d4a0cf
 def classwise_ece(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
     n_bins: int = 15,  # number of bins
-    norm=1,  # 1, 2 or "max"
+    norm: int | str = 1,  # 1, 2 or "max"
     bins: str = "width",  # "width": equally wide; "mass": equally full
     per_class: bool = False,  # give the error of each class instead of one number
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ):  # float, or (C,) floats
     """Calibration error of every class, averaged (Kull 2019, arXiv 1910.12656).
 

@@ -8,13 +8,15 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/inputs.html.md"""
 __all__ = ['to_numpy', 'check_probabilities', 'check_labels', 'events', 'check_weights', 'check_logits']
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #2c271b1d
+from typing import Any
+
 import numpy as np
 
 from ..intervals import RowError
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #f3b36aba
 def to_numpy(
-    values,  # array, list, table column, or torch tensor of any precision and on any device
+    values: Any,  # array, list, table column, or torch tensor of any precision and on any device
 ) -> np.ndarray:  # the same values on the CPU; bfloat16, which NumPy lacks, as float32
     "An array, without importing torch: tensors are converted by their own methods."
     if hasattr(values, "detach"):
@@ -24,7 +26,7 @@ def to_numpy(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #488354d4
 def check_probabilities(
-    probs,  # (n, C) one probability for each class, or (n,) the probability of class 1 of two
+    probs: Any,  # (n, C) one probability for each class, or (n,) the probability of class 1 of two
 ) -> np.ndarray:  # the same shape, float32 or float64, within 0..1
     """Checked probabilities.
 
@@ -80,7 +82,7 @@ def _refuse_row(probs, bad):
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #0d8ea4d3
 def check_labels(
-    y,  # (n,) int class numbers 0..C-1; 0/1 or booleans for two classes
+    y: Any,  # (n,) int class numbers 0..C-1; 0/1 or booleans for two classes
     probs: np.ndarray,  # (n, C) or (n,), checked
 ) -> np.ndarray:  # (n,) int
     """Checked labels.
@@ -105,8 +107,8 @@ def check_labels(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #e0517dee
 def events(
-    probs,  # (n, C) or (n,) probabilities
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) or (n,) probabilities
+    y: Any,  # (n,) int class numbers
     label: int | None = None,  # the class in question; None asks whether the answer is right
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,) confidence, float64; (n,) outcome, bool
     """Confidence and outcome of one event per example.
@@ -128,7 +130,7 @@ def events(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #ab8d1d76
 def check_weights(
-    weights,  # (n,) weight of each example; None weighs all equally
+    weights: Any,  # (n,) weight of each example; None weighs all equally
     n: int,  # number of examples
 ) -> np.ndarray | None:  # (n,) float64 with mean 1; None as given
     "Checked weights. Raises `RowError` for the first that is negative or not a number, `ValueError` for another shape or only zeros."
@@ -148,7 +150,7 @@ def check_weights(
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #a8099873
 def check_logits(
-    logits,  # (n, C) real numbers, or (n,) the log odds of class 1
+    logits: Any,  # (n, C) real numbers, or (n,) the log odds of class 1
 ) -> np.ndarray:  # (n, C) float64; for (n,) the columns are 0 and the log odds
     """Checked logits in double precision.
 

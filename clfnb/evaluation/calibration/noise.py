@@ -13,7 +13,7 @@ __all__ = ['POOLS', 'MANY', 'pools', 'resampled_sums', 'calibrated_sums', 'signe
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,10 @@ from clfnb.evaluation.calibration.errors import (
     bin_sums,
     class_bins,
     class_sums,
-    debiased_ece,
-    debiased_from_sums,
     classwise_ece,
     confidence_gap,
+    debiased_ece,
+    debiased_from_sums,
     ece,
     error_from_sums,
     gap_from_sums,
@@ -74,7 +74,7 @@ def resampled_sums(
     edges: np.ndarray,  # (n_bins + 1,) edges of the bins, the same in every draw
     draws: int,  # number of bootstrap draws
     rng: np.random.Generator,  # random number generator
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     weights: np.ndarray | None = None,  # (n,) from `check_weights`
 ) -> np.ndarray:  # (draws, 3, n_bins) number of examples, sum of confidences, number of events
     "The sums of redrawn test sets. Raises `ValueError` for too few or too many groups."
@@ -152,7 +152,7 @@ def shared_sums(
     order = np.lexsort((confidence, bins, group))
     cells = np.stack([group, bins])[:, order]
     starts = np.flatnonzero(np.diff(cells, prepend=-1).any(0))
-    chance, last = None, -1
+    chance, last = np.empty(0), -1
     for at, part in zip(starts, np.split(confidence[order], starts[1:]), strict=True):
         one, where = cells[:, at]
         if one != last:
@@ -182,7 +182,7 @@ def draw_labels(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #2c9d41f0
 def check_request(
-    metric,  # expected to be a function of `(probs, y)`
+    metric: Any,  # expected to be a function of `(probs, y)`
     draws: int,  # how many test sets
 ):
     "Raise `ValueError` for a measure that is not a function, or fewer than one draw."
@@ -195,7 +195,7 @@ def check_request(
 
 
 def unwrapped(
-    metric: Callable,  # a measure, perhaps within `partial`
+    metric: Any,  # a measure, perhaps within `partial`
     options: dict,  # of the measure; they go before those of the partial
 ) -> tuple[Callable, dict]:  # the measure itself, and all its options
     "A measure without the partials around it."
@@ -212,11 +212,11 @@ class NoiseFloor(NamedTuple):
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #4be8a017
 def floor_values(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    metric: Any = ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> np.ndarray:  # (draws,) what calibrated models show
     "The measure on test sets of a calibrated model. Raises `ValueError` for bad input."
@@ -342,11 +342,11 @@ def _classwise_cells(probs, draws, rng, n_bins=15, norm=1, bins="width"):
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #ded499db
 def noise_floor(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    metric=ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    metric: Any = ece,  # a measure of this library, or any function of `(probs, y)` that gives a number
     draws: int = 1000,  # number of test sets
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> NoiseFloor:  # mean and 95th percentile
     """What the measure would be if the model were calibrated (Bröcker and Smith 2007, Weather
@@ -365,13 +365,13 @@ class Estimate(NamedTuple):
 
 
 def bootstrap_values(
-    metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) unit of resampling; None draws single examples
+    metric: Any,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) unit of resampling; None draws single examples
     draws: int = 1000,  # number of draws
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure
 ) -> np.ndarray:  # (draws,) the measure on redrawn test sets
     "The measure on redrawn test sets. Raises `ValueError` for bad input."
@@ -394,7 +394,7 @@ def bootstrap_values(
         drawn = draw_weights(pool.max() + 1, draws, rng).astype(np.float64)
         if metric in _TERMS:
             return _redrawn_means(_TERMS[metric](probs, y), pool, drawn, weights)
-        return _redrawn_classes(probs, y, pool, drawn, weights, **options)
+        return _redrawn_classes(probs, y, pool, drawn, weights, **options)[0]
     counts = (draw_weights(group.max() + 1, 1, rng)[0][group] for _ in range(draws))
     return np.array(list(_counted_values(metric, probs, y, counts, weights, options)))
 
@@ -422,11 +422,12 @@ def _redrawn_means(terms, pool, drawn, weights):
 
 
 def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="width"):
-    "The class-wise error on redrawn pools, class by class."
+    "The class-wise error on redrawn pools, and its shift from gaps shrunk by their standard errors."
     probs = np.stack([1 - probs, probs], axis=1) if probs.ndim == 1 else probs
     w, g = np.ones(len(y)) if weights is None else weights, drawn.shape[1]
     probs = np.asfortranarray(probs)
     total, values = drawn @ np.bincount(pool, w, g), np.empty((len(drawn), probs.shape[1]))
+    shift = np.zeros(len(drawn))
     for k in range(probs.shape[1]):
         confidence = np.clip(probs[:, k].astype(np.float64), 0, 1)
         cell = pool * n_bins + bin_numbers(confidence, bin_edges(confidence, n_bins, bins))
@@ -434,11 +435,19 @@ def _redrawn_classes(probs, y, pool, drawn, weights, n_bins=15, norm=1, bins="wi
         if norm != 1:
             terms = [w, w * confidence, w * (y == k)]
         sums = [drawn @ np.bincount(cell, v, g * n_bins).reshape(g, n_bins) for v in terms]
-        single = norm == 1
-        values[:, k] = (
-            np.abs(sums[0]).sum(1) / total if single else error_from_sums(np.stack(sums, 1), norm)
-        )
-    return over_classes(values, norm)
+        if norm != 1:
+            values[:, k] = error_from_sums(np.stack(sums, 1), norm)
+            continue
+        values[:, k] = np.abs(sums[0]).sum(1) / total
+        gap = np.bincount(cell % n_bins, terms[0], n_bins) / w.sum()
+        shift += _shrunk_shift(gap, sums[0] / total[:, None] - gap) / probs.shape[1]
+    return over_classes(values, norm), shift
+
+
+def _shrunk_shift(gap, noise):
+    "By how much redrawing raises the sum of gaps that are smaller by a standard error."
+    small = np.sign(gap) * np.maximum(np.abs(gap) - noise.std(0), 0)
+    return np.abs(small + noise).sum(1) - np.abs(small).sum()
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #67c75fd0
 def distance_interval(
@@ -485,15 +494,15 @@ def binned_interval(
 
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #ec966436
 def metric_interval(
-    metric,  # a measure of this library, or any function of `(probs, y)` that gives a number
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    metric: Any,  # a measure of this library, or any function of `(probs, y)` that gives a number
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     draws: int = 1000,  # number of bootstrap draws
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # random seed
     kind: str | None = None,  # "mean" or "distance"; None asks the value of the measure
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> Estimate:  # the measure with its interval
     """A measure with its bootstrap interval: reversed for distances, percentiles for means.
@@ -512,7 +521,10 @@ def _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, opti
     kind = _kind_of(value, kind)
     if np.isnan(value):
         return Estimate(float(value), np.nan, np.nan), None
-    if metric is ece and options.get("norm", 1) == 1 and kind == "distance":
+    plain = options.get("norm", 1) == 1 and kind == "distance"
+    if metric is classwise_ece and plain:
+        return _classwise_interval(value, probs, y, groups, draws, level, seed, weights, options)
+    if metric is ece and plain:
         return _ece_interval(probs, y, groups, draws, level, seed, weights, options)
     redrawn = bootstrap_values(metric, probs, y, groups, draws, seed, **weighing, **options)
     if kind == "distance":
@@ -527,14 +539,14 @@ def _estimated(metric, probs, y, groups, draws, level, seed, kind, weights, opti
 
 
 def interval_and_floor(
-    metric,  # a measure of this library
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    metric: Any,  # a measure of this library
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
     draws: int = 1000,  # number of bootstrap draws, and of test sets of a calibrated model
     level: float = 0.95,  # coverage, between 0 and 1
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
     **options,  # of the measure, such as `n_bins`
 ) -> tuple[Estimate, np.ndarray]:  # the interval, and (draws,) values of calibrated models
     "`metric_interval` and `floor_values` from the same draws. Raises `ValueError` for bad input."
@@ -554,6 +566,18 @@ def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
     calibrated = calibrated_sums(confidence, edges, draws, rngs[1], weights)
     sums = bin_sums(confidence, outcome, edges, weights)
     return binned_interval(sums, redrawn, calibrated, level), error_from_sums(calibrated)
+
+
+def _classwise_interval(value, probs, y, groups, draws, level, seed, weights, options):
+    probs, rng = check_probabilities(probs), np.random.default_rng(seed)
+    pool, w = pools(group_codes(groups, len(y)), rng), check_weights(weights, len(y))
+    drawn = draw_weights(pool.max() + 1, draws, rng).astype(np.float64)
+    y = check_labels(y, probs)
+    redrawn, shift = _redrawn_classes(probs, y, pool, drawn, w, **options)
+    floor = floor_values(probs, classwise_ece, draws, seed, weights, **options)
+    estimate = distance_interval(value, redrawn, floor, level)
+    low = max(value - float(np.quantile(shift, (1 + level) / 2)), 0.0)
+    return estimate._replace(low=min(estimate.low, low)), floor
 
 
 def _kind_of(value, kind):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,8 @@ from ...files import reading
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #fc9bd2b1
 def prediction_table(
-    probs,  # (n, C) probabilities
-    y,  # (n,) int true class numbers
+    probs: Any,  # (n, C) probabilities
+    y: Any,  # (n,) int true class numbers
     names: Sequence[str],  # (C,) class names
     **columns,  # (n,) each, such as `id`, `group`, `split`
 ) -> pd.DataFrame:  # id, group, split (as given), label, p_NAME for each class, other columns
@@ -70,7 +70,7 @@ class Predictions(NamedTuple):
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #1b45c169
 def read_predictions(
-    source,  # run folder, a .parquet, .csv, .tsv or .txt file, or a table
+    source: Any,  # run folder, a .parquet, .csv, .tsv or .txt file, or a table
     logits: bool = False,  # the columns p_NAME hold logits too, as columns logit_NAME always do
 ) -> Predictions:  # checked
     """Predictions of a run, a file or a table.

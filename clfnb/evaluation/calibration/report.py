@@ -10,6 +10,7 @@ __all__ = ['FOLDS', 'FILES', 'fit_eval_pairs', 'Calibrated', 'calibrate', 'check
 # %% ../../../nbs/lib/evaluation/calibration/report.ipynb #28bfe826
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,12 +93,13 @@ def calibrate(
         fit = Temperature(caution).fit(logits, y, **of(np.arange(len(y))))
     evaluated = np.sort(np.concatenate([rows for _, rows in pairs]))
     both = {"uncalibrated": probs[evaluated], "temperature-scaled": after[evaluated]}
-    options = dict(of(evaluated), n_bins=n_bins, draws=draws, seed=seed)
-    verdicts = [verdict(p, y[evaluated], **options) for p in both.values()]
+    options: dict = dict(of(evaluated), n_bins=n_bins, draws=draws, seed=seed)
+    verdicts: Any = [verdict(p, y[evaluated], **options) for p in both.values()]
     tables = {name: calibration_table(p, y[evaluated], **options) for name, p in both.items()}
     notes = [*predictions.notes, *notes, *_defaults(predictions, given, fit, tables)]
     table = pd.concat(tables, names=["probabilities", "measure"]).reset_index()
-    return Calibrated(*verdicts, table, fit, both, evaluated, predictions.names, notes)
+    names = predictions.names
+    return Calibrated(verdicts[0], verdicts[1], table, fit, both, evaluated, names, notes)
 
 # %% ../../../nbs/lib/evaluation/calibration/report.ipynb #e42ecda2
 def _check_classes(predictions):
@@ -181,5 +183,5 @@ def diagram_of(
     rows, table = result.evaluated, predictions.table
     group = table["group"].to_numpy()[rows] if "group" in table else None
     weights = None if predictions.weights is None else predictions.weights[rows]
-    options = dict(groups=group, weights=weights, draws=draws, seed=seed, names=result.names)
+    options: dict = dict(groups=group, weights=weights, draws=draws, seed=seed, names=result.names)
     return reliability_diagram(result.probs, predictions.y[rows], **options)

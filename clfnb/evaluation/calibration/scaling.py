@@ -8,6 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/scaling.html.md""
 __all__ = ['LIMIT', 'Recalibration', 'Temperature', 'VectorScaling', 'Isotonic', 'recalibration']
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #71ce95fd
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
@@ -28,18 +31,21 @@ class Recalibration:
     Not to be used by itself.
     """
 
-    names = ()  # attributes set by the fit
+    names: tuple[str, ...] = ()  # attributes set by the fit
+    transform: Callable  # the recalibrated probabilities of logits, from `_transform`
+    config: Callable  # what was learned, from `_config`
+    _learn: Callable  # of each kind: sets the `names` from checked logits and labels
 
     def __init__(self):
         self._seen = {"groups": set(), "index": set()}
 
     def fit(
         self,
-        logits,  # (n, C) logits, or (n,) log odds of class 1
-        y,  # (n,) int class numbers
-        groups=None,  # (n,) group of each example, refused later
-        index=None,  # (n,) identity of each example, refused later
-        weights=None,  # (n,) weight of each example; None weighs all equally
+        logits: Any,  # (n, C) logits, or (n,) log odds of class 1
+        y: Any,  # (n,) int class numbers
+        groups: Any = None,  # (n,) group of each example, refused later
+        index: Any = None,  # (n,) identity of each example, refused later
+        weights: Any = None,  # (n,) weight of each example; None weighs all equally
     ):
         """Fit on validation examples; returns the object itself.
 

@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/scores.html.md"""
 __all__ = ['brier_terms', 'nll_terms', 'brier', 'nll', 'BrierParts', 'brier_decomposition']
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #220e07b8
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from ..intervals import Measure
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #27b10ed1
 def brier_terms(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
 ) -> np.ndarray:  # (n,) float64, 0..2; 0..1 for `(n,)`
     "Brier score of each example. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
@@ -35,8 +35,8 @@ def brier_terms(
 
 
 def nll_terms(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
 ) -> np.ndarray:  # (n,) float64, at least 0; infinite where the true class has probability 0
     "Negative log likelihood of each example, in nats. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
@@ -49,9 +49,9 @@ def nll_terms(
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #cf59e5af
 def brier(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # 0 (certain and right) to 2; to 1 for `(n,)`
     """Brier score, summed over the classes (1950, Monthly Weather Review 78:1).
 
@@ -61,9 +61,9 @@ def brier(
 
 
 def nll(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> float:  # nats per example, at least 0; infinite if a true class has probability 0
     """Negative log likelihood, also called log loss or cross-entropy.
 
@@ -91,8 +91,8 @@ class BrierParts(NamedTuple):
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #49c75b9f
 def brier_decomposition(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width" or "mass"
 ) -> BrierParts:  # sums over the classes; of class 1 alone for `(n,)`

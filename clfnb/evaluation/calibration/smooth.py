@@ -8,7 +8,9 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/calibration/smooth.html.md"""
 __all__ = ['bandwidth_search', 'smooth_error', 'smooth_ece']
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #9901d492
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.fft import irfft, rfft
@@ -78,7 +80,7 @@ class _Residuals:
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #f5becd3d
 def bandwidth_search(
-    error,  # gives the error for a bandwidth, falling as it grows
+    error: Callable,  # gives the error for a bandwidth, falling as it grows
     min_sigma: float = 1e-3,  # smallest bandwidth that is tried
 ) -> float:  # smallest bandwidth found that is not below its error; 1 at most
     "The fixed point of Błasiok and Nakkiran (2023), section 4, by ten halvings of 0..1."
@@ -107,11 +109,11 @@ def smooth_error(
 
 # %% ../../../nbs/lib/evaluation/calibration/smooth.ipynb #8965cb18
 def smooth_ece(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
     sigma: float | None = None,  # bandwidth, above 0, at most 1; none searches the right one
     return_sigma: bool = False,  # also give the bandwidth
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ):  # float, or (float, float)
     """Smooth calibration error of the answers (Błasiok and Nakkiran 2023, arXiv 2309.12236).
 

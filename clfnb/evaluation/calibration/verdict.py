@@ -9,6 +9,7 @@ __all__ = ['poisson_binomial_p_value', 'Verdict', 'verdict', 'calibration_table'
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #9a7efdd3
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,9 +38,9 @@ from clfnb.evaluation.calibration.noise import (
     shared_sums,
     signed_sums,
 )
-from ..intervals import _check_level, group_codes
 from .scores import brier, nll
 from .smooth import smooth_ece
+from ..intervals import _check_level, group_codes
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #13255960
 def poisson_binomial_p_value(
@@ -98,14 +99,14 @@ class Verdict:
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #d6d6cd24
 def verdict(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) independent units, such as the patient
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) independent units, such as the patient
     level: float = 0.95,  # one minus the probability of rejecting a calibrated model
     n_bins: int = 15,  # bins of the calibration error
     draws: int = 1000,  # test sets of a calibrated model
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> Verdict:  # printable
     """Whether a classifier is over-confident, under-confident, or neither beyond chance.
 
@@ -169,21 +170,21 @@ def _p_by_group(confidence, outcome, edges, group, draws, seed, weights=None):
 
 # %% ../../../nbs/lib/evaluation/calibration/verdict.ipynb #28380636
 def calibration_table(
-    probs,  # (n, C) probabilities, or (n,) of class 1
-    y,  # (n,) int class numbers
-    groups=None,  # (n,) unit of resampling, such as the patient
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1
+    y: Any,  # (n,) int class numbers
+    groups: Any = None,  # (n,) unit of resampling, such as the patient
     n_bins: int = 15,  # bins of the binned errors
     draws: int = 200,  # bootstrap draws, and test sets of a calibrated model
     level: float = 0.95,  # coverage of the intervals
     seed: int = 0,  # random seed
-    weights=None,  # (n,) weight of each example; None weighs all equally
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> pd.DataFrame:  # one row per measure: value, low, high, floor, floor_p95, above_floor, n
     """All calibration measures with interval and noise floor; `attrs["notes"]` says why one is
     NaN. Raises `ValueError` for bad input.
     """
     confidence, outcome = events(probs, y)
     answers, classes = (confidence, outcome.astype(int)), (probs, y)
-    measures = {
+    measures: dict[str, tuple] = {
         "accuracy gap": (confidence_gap, answers, {}),
         "ECE": (ece, answers, {"n_bins": n_bins}),
         "ECE, equal mass": (ece, answers, {"n_bins": n_bins, "bins": "mass"}),
@@ -197,7 +198,8 @@ def calibration_table(
     rows, notes = {}, []
     for name, (metric, given, options) in measures.items():
         options = options | weighing
-        estimate, floor = interval_and_floor(metric, *given, groups, draws, level, seed, **options)
+        known = (groups, draws, level, seed)
+        estimate, floor = interval_and_floor(metric, given[0], given[1], *known, **options)
         if np.isnan(estimate.value):
             notes.append(f"{name}: {metric(*given, **options).reason}")
         rows[name] = (*estimate, *_against(estimate.value, floor, metric), len(y))

@@ -31,8 +31,8 @@ def order_corners(
         around = points - points.mean(0)
         points = points[np.argsort(np.arctan2(around[:, 1], around[:, 0]), kind="stable")]
         points = np.roll(points, -int(np.argmin(points.sum(1))), axis=0)
-    sides = np.roll(points, -1, axis=0) - points
-    turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
+    sides = points[[1, 2, 3, 0]] - points
+    turns = sides[:, 0] * sides[[1, 2, 3, 0], 1] - sides[:, 1] * sides[[1, 2, 3, 0], 0]
     size = np.abs(sides).sum()
     if size == 0 or (turns <= 1e-4 * size**2 / 16).any():
         what = (
@@ -75,7 +75,8 @@ def four_point_transform(
     width = int(round(max(length[0], length[2]))) if width is None else width
     height = int(round(max(length[1], length[3]))) if height is None else height
     width, height = max(2, width), max(2, height)
-    ends = np.float32([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
+    corners_out = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
+    ends = np.array(corners_out, np.float32)
     matrix = cv2.getPerspectiveTransform(corners, ends)
     return cv2.warpPerspective(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -158,12 +159,14 @@ def scan_lines(
     rows = int(np.clip(np.ceil(max(length[1], length[3]) / bands), 2, 24))
     width, height, extra = samples * fine, bands * rows, margin / (1 + 2 * margin)
     left, right = extra * width - 0.5, (1 - extra) * width - 0.5
-    ends = np.float32([[left, -0.5], [right, -0.5], [right, height - 0.5], [left, height - 0.5]])
+    edges = [[left, -0.5], [right, -0.5], [right, height - 0.5], [left, height - 0.5]]
+    ends = np.array(edges, np.float32)
     matrix = cv2.getPerspectiveTransform(corners, ends)
     crop = cv2.warpPerspective(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return crop.reshape(bands, rows, samples, fine).mean((1, 3), dtype=np.float32)
+    columns = crop.reshape(bands, rows, width).sum(1, dtype=np.uint16)
+    return columns.reshape(bands, samples, fine).sum(2, dtype=np.float32) / np.float32(rows * fine)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #d840e14a
 def straighten(

@@ -9,6 +9,8 @@ __all__ = ['R', 'L', 'G', 'PARITY', 'MODULES', 'LEFT', 'RIGHT', 'check_digit', '
            'decode_modules', 'decode_runs', 'run_lengths', 'scores', 'log_total', 'search', 'best_codes']
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #f8b595ff
+from typing import Any
+
 import numpy as np
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #1deef076
@@ -60,7 +62,7 @@ def check_digit(
 
 
 def is_valid(
-    code,  # anything; only text of 13 digits can be valid
+    code: Any,  # anything; only text of 13 digits can be valid
 ) -> bool:  # whether its last digit is right
     "Whether a text is an EAN-13 code with the right check digit."
     return (
@@ -73,7 +75,7 @@ def is_valid(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #c3a815d7
 def normalise(
-    code,  # text or integer of at most 13 digits
+    code: Any,  # text or integer of at most 13 digits
 ) -> str:  # 13 digits with a right check digit
     """A code as EAN-13: leading zeros put back, the check digit verified.
 
@@ -148,7 +150,7 @@ def decode_runs(
             colour for k, length in enumerate(lengths) for colour in [dark ^ (k % 2)] * length
         ]
         dark ^= len(part) % 2
-    return decode_modules(modules) if len(modules) == MODULES else None
+    return decode_modules(np.array(modules)) if len(modules) == MODULES else None
 
 
 def run_lengths(

@@ -71,9 +71,9 @@ def misfit(
     if np.shape(line) != (_PER * 111,):
         raise ValueError(f"line: expected {_PER * 111} samples, found shape {np.shape(line)}")
     terms, y = blurs(code), np.asarray(line, float)[_PER * 6 : _PER * 105]
-    calm = np.full(terms.shape[1], ridge * len(y))
-    calm[-4:] = 1e-8 * len(y)
-    found = np.linalg.solve(terms.T @ terms + np.diag(calm), terms.T @ y)
+    penalty = np.full(terms.shape[1], ridge * len(y))
+    penalty[-4:] = 1e-8 * len(y)
+    found = np.linalg.solve(terms.T @ terms + np.diag(penalty), terms.T @ y)
     left = y - terms @ found
     rest = left**2
     digits = rest[_PER * (2 + _FIRST)[:, None] + np.arange(7 * _PER)].mean(1)

@@ -9,6 +9,7 @@ __all__ = ['quad_iou', 'fill_quads', 'mask_quads', 'Bars', 'gradient_cells', 'ba
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #c5372811
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ def quad_iou(
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #92f4c72d
 def fill_quads(
     shape: tuple,  # (height, width) of the mask
-    quads,  # quadrilaterals (4, 2) in pixels
+    quads: Any,  # quadrilaterals (4, 2) in pixels
 ) -> np.ndarray:  # (height, width) uint8 of 0 and 1
     "A mask of filled quadrilaterals, with edges at a sixteenth of a pixel."
     mask = np.zeros(shape, np.uint8)
@@ -39,13 +40,13 @@ def fill_quads(
 
 def mask_quads(
     mask: np.ndarray,  # (height, width) probabilities, or 0 and 1
-    least: float = 0.002,  # share of the image that a region must cover
+    min_share: float = 0.002,  # share of the image that a region must cover
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2), the largest first
     "Rotated rectangles around the regions of a mask."
     contours, _ = cv2.findContours(
         (np.asarray(mask) > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
-    large = [c for c in contours if cv2.contourArea(c) >= least * mask.size]
+    large = [c for c in contours if cv2.contourArea(c) >= min_share * mask.size]
     return [
         cv2.boxPoints(cv2.minAreaRect(c)) for c in sorted(large, key=cv2.contourArea, reverse=True)
     ]
@@ -67,9 +68,10 @@ class Bars:
 def gradient_cells(
     image: np.ndarray,  # (height, width) grey, uint8
     side: int = 320,  # the longer side is reduced to this
-    cell: int = 3,  # pixels of the reduced image in a cell, each way
-) -> np.ndarray:  # (6, rows, columns) float32: a cell's means of gx, gy, gx², gy², gx·gy and |g|
-    """Products of the brightness gradient, averaged over cells.
+) -> tuple[
+    np.ndarray, tuple[float, float]
+]:  # (6, rows, columns) float32; pixels of the photograph in a cell, across and down
+    """A cell's means of gx, gy, gx², gy², gx·gy and |g|.
 
     Raises `ValueError` for an image that is not grey.
     """
@@ -78,25 +80,25 @@ def gradient_cells(
             f"image: expected a grey image (height, width) of uint8, found {image.dtype} {image.shape}"
         )
     scale = max(1.0, max(image.shape) / side)
-    size = (max(1, round(image.shape[1] / scale)), max(1, round(image.shape[0] / scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    gx, gy = (
-        cv2.Scharr(small, cv2.CV_32F, 1, 0, scale=1 / 32),
-        cv2.Scharr(small, cv2.CV_32F, 0, 1, scale=1 / 32),
-    )
-    cells = (max(1, size[0] // cell), max(1, size[1] // cell))
-    return np.stack(
-        [
-            cv2.resize(values, cells, interpolation=cv2.INTER_AREA)
-            for values in (gx, gy, gx * gx, gy * gy, gx * gy, cv2.magnitude(gx, gy))
-        ]
-    )
+    height, width = (max(3, round(length / scale)) for length in image.shape)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    planes = np.empty((6, height, width), np.float32)
+    gx, gy, _, _, both, length = planes
+    cv2.Scharr(small, cv2.CV_32F, 1, 0, dst=gx, scale=1 / 32)
+    cv2.Scharr(small, cv2.CV_32F, 0, 1, dst=gy, scale=1 / 32)
+    np.multiply(planes[:2], planes[:2], out=planes[2:4])
+    np.multiply(gx, gy, out=both)
+    cv2.magnitude(gx, gy, length)
+    whole = planes[:, : height // 3 * 3, : width // 3 * 3]
+    rows = whole[:, ::3] + whole[:, 1::3] + whole[:, 2::3]
+    means = (rows[..., ::3] + rows[..., 1::3] + rows[..., 2::3]) / 9
+    return means, (3 * image.shape[1] / width, 3 * image.shape[0] / height)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #d3df359a
 def bar_score(
-    cells: np.ndarray,  # from `gradient_cells`
-    shape: tuple,  # (height, width) of the photograph
-    window: int = 5,  # cells that are looked at together, each way
+    cells: np.ndarray,  # (6, rows, columns) from `gradient_cells`
+    scale: tuple,  # from `gradient_cells`
+    window: int = 5,  # cells averaged together, each way
     floor: float = 1.5,  # brightness steps a pixel below which nothing is seen
 ) -> Bars:
     "Where brightness goes up and down along one direction."
@@ -109,7 +111,7 @@ def bar_score(
         cosine,
         sine,
         np.sqrt(np.maximum(energy, 0)),
-        (shape[1] / energy.shape[1], shape[0] / energy.shape[0]),
+        scale,
     )
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #8c650970
@@ -122,8 +124,9 @@ def _spread(values, weights, share):
 
 def _oriented_box(x, y, bars, pad):
     "Rectangle along the mean direction of some cells; also how well their directions agree."
-    weights = bars.score[y, x] * bars.strength[y, x]
-    cosine, sine = bars.cosine[y, x], bars.sine[y, x]
+    cells = y * bars.score.shape[1] + x
+    weights = bars.score.take(cells) * bars.strength.take(cells)
+    cosine, sine = bars.cosine.take(cells), bars.sine.take(cells)
     c, s = weights @ cosine, weights @ sine
     agreement = np.hypot(c, s) / (weights @ np.hypot(cosine, sine))
     angle = 0.5 * np.arctan2(s, c)
@@ -168,36 +171,42 @@ def _one_way(bars, thresholds):
             yield (along & (bars.score > threshold)).astype(np.uint8)
 
 
-def _regions(masks, least, most):
+def _regions(masks, min_cells, max_candidates):
     "Rows and columns of the cells of the largest connected regions of each mask, the largest first."
     found = []
     for mask in masks:
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+        _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+            mask, 8, cv2.CV_32S, cv2.CCL_BBDT
+        )
         areas = stats[1:, cv2.CC_STAT_AREA]
-        largest = np.argsort(-areas, kind="stable")[:most]
-        found += [(areas[k], labels, k + 1, stats[k + 1]) for k in largest if areas[k] >= least]
-    for _, labels, region, stat in sorted(found, key=lambda item: -item[0]):
-        left, top, width, height, _ = stat
+        large = np.flatnonzero(areas >= min_cells)
+        for k in large[np.argsort(-areas[large], kind="stable")[:max_candidates]]:
+            found.append((int(areas[k]), labels, k + 1, stats[k + 1].tolist()))
+    for _, labels, region, (left, top, width, height, _) in sorted(
+        found, key=lambda item: -item[0]
+    ):
         y, x = np.nonzero(labels[top : top + height, left : left + width] == region)
         yield y + top, x + left
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #af820918
 def find_bars(
     image: np.ndarray,  # (height, width) grey, uint8
-    most: int = 6,  # candidates returned
+    max_candidates: int = 6,  # candidates returned
     side: int = 320,  # see `gradient_cells`
     windows: tuple = (5, 3),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
+    cells: tuple[np.ndarray, tuple[float, float]] | None = None,  # what `gradient_cells` returns; None: computed
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2) float32 in the photograph's pixels, likeliest first
     """Candidates for barcodes; the first side of each runs across the bars.
 
     Raises `ValueError` for an image that is not grey.
     """
-    cells, found, kept, most_bars = gradient_cells(image, side), [], [], 0.0
+    cells, found, largest = cells or gradient_cells(image, side), [], 0.0
+    kept: list = []
     for window in windows:
-        bars = bar_score(cells, image.shape, window)
-        for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, most):
-            if len(x) < 0.1 * most_bars:
+        bars = bar_score(*cells, window)
+        for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, max_candidates):
+            if len(x) < 0.1 * largest:
                 break
             strength = bars.strength[y, x]
             strong = (
@@ -211,8 +220,8 @@ def find_bars(
                     _clockwise((box + 0.5) * bars.scale - 0.5),
                 )
             )
-            most_bars = max(most_bars, found[-1][0])
+            largest = max(largest, found[-1][0])
     for _, quad in sorted(found, key=lambda item: -item[0]):
-        if len(kept) < most and all(quad_iou(quad, other) < 0.8 for other in kept):
+        if len(kept) < max_candidates and all(quad_iou(quad, other) < 0.8 for other in kept):
             kept.append(quad)
     return kept

@@ -11,6 +11,7 @@ __all__ = ['POINTS', 'MISSING', 'BEAT_SYMBOLS', 'WAVE_POINTS', 'EXCLUDED_RECORDS
 # %% ../../../nbs/lib/preprocessing/ecg/beats.ipynb #90aa5c1f
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,8 @@ def parse_waves(
     symbols: list[str],  # symbol of each mark
 ) -> tuple[list[dict], list[tuple]]:  # kind, symbol, on, peak, end; left out: sample, symbol, why
     "Waves from marks. A missing onset or end is `MISSING`; every mark is used or listed."
-    waves, left_out, onset, wave = [], [], None, None
+    waves, left_out, onset = [], [], None
+    wave: Any = None
     for sample, symbol in zip(samples, symbols, strict=True):
         kind = wave_kind(symbol)
         if symbol == "(":
@@ -90,7 +92,8 @@ def parse_beats(
             f"expected marks in the order of time, found a step back at number {int(np.argmax(np.diff(samples) < 0)) + 1}"
         )
     waves, left_out = parse_waves(samples, symbols)
-    beats, pending = [], None
+    pending = None
+    beats: list = []
     for wave in waves:
         near = beats and wave["peak"] - beats[-1]["r_peak"] <= fs
         if wave["kind"] == "p":

@@ -244,7 +244,7 @@ def points_from_labels(
     waves = waves_from_labels(labels, scheme, round(min_ms * fs / 1000))
     waves = plausible_waves(waves, fs) if plausible else waves
     first_points = {wave: begin for _, wave, begin, _ in reversed(get_scheme(scheme).segments)}
-    points = {}
+    points: dict = {}
     for wave, begin in first_points.items():
         own = waves[waves.wave == wave]
         on, peak, end = WAVE_POINTS[wave]

@@ -24,7 +24,8 @@ def baseline_windows(
     """
     if not 0 < fs < np.inf:
         raise ValueError(f"fs: expected a sampling rate above 0 Hz, found {fs}")
-    return tuple(max(3, 2 * (int(np.ceil(seconds * fs)) // 2) - 1) for seconds in (0.2, 0.6))
+    short, long = (max(3, 2 * (int(np.ceil(seconds * fs)) // 2) - 1) for seconds in (0.2, 0.6))
+    return short, long
 
 # %% ../../../nbs/lib/preprocessing/ecg/signal.ipynb #9d0e57f3
 def _checked(signal):

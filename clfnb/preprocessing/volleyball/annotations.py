@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def split_of(
 
 
 def mirror_label(
-    codes,  # activity numbers 0..7, any shape; a number or an array
+    codes: Any,  # activity numbers 0..7, any shape; a number or an array
 ):  # the same activities of the other team
     "The label of the mirrored image."
     return (codes + 4) % 8
@@ -121,7 +122,7 @@ def match_label(
     known: tuple,  # `ACTIVITIES` or `ACTIONS`
 ) -> str:  # the published spelling
     "A label in its published spelling. Raises `ValueError` with a suggestion for an unknown one."
-    name = _PUBLISHED.get(_plain(label))
+    name = _PUBLISHED.get(_plain(label), "")
     if name in known:
         return name
     near = get_close_matches(_plain(label), list(map(_plain, known)), 1, 0.5)
@@ -223,7 +224,8 @@ def read_annotations(
     path = Path(path)
     video = path.absolute().parent.name
     text = path.read_bytes().decode("utf-8", "replace")
-    frames, faults, seen = [], [], {}
+    frames, faults = [], []
+    seen: dict = {}
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
         if not line.strip():

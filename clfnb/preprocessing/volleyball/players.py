@@ -9,6 +9,7 @@ __all__ = ['PLAYER_FEATURES', 'Geometry', 'fit_geometry', 'find_net', 'measure_p
 
 # %% ../../../nbs/lib/preprocessing/volleyball/players.ipynb #f36eea08
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Geometry:
     @property
     def mirrored(self) -> "Geometry":
         "The geometry of the mirrored video."
-        return Geometry(*astuple(self)[:4], 1 - self.middle)
+        return Geometry(*astuple(self)[:4], 1 - self.middle)  # type: ignore[call-arg]
 
     def expected(
         self,
@@ -145,7 +146,7 @@ def _by_action(values, actions):
 
 def team_features(
     values: np.ndarray,  # (players, 6) of one team, from `measure_players`
-    actions=None,  # (players,) of `ACTIONS` or ""; None leaves them out
+    actions: Any = None,  # (players,) of `ACTIONS` or ""; None leaves them out
 ) -> np.ndarray:  # (147,) or with actions (201,), NaN for missing players
     "Features of a team, independent of the order of its players."
     order = np.lexsort(values.round(9).T)
@@ -159,7 +160,7 @@ def team_features(
 def frame_features(
     boxes: np.ndarray,  # (n, 4), in widths of the image
     geometry: Geometry,  # of the video
-    actions=None,  # (n,) of `ACTIONS` or ""; None leaves them out
+    actions: Any = None,  # (n,) of `ACTIONS` or ""; None leaves them out
 ) -> np.ndarray:  # the frame, the left team, the right team
     "Features of a frame, independent of the order of its players."
     values, left = measure_players(boxes, geometry)

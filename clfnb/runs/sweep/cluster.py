@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -202,7 +203,7 @@ def _client(Client, scheduler, cluster, timeout):
 
 # %% ../../../nbs/lib/runs/sweep/cluster.ipynb #e09dd8f8
 def check_workers(
-    client,  # from `connect`
+    client: Any,  # from `connect`
     job: dict,  # any job of the sweep
     timeout: float = 60.0,  # seconds to wait for the first worker
 ) -> int:  # number of workers

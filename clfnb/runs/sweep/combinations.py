@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...files import MAX_TEXT_BYTES, reading, regular_file
 from ...registry import near
@@ -108,7 +109,7 @@ def search_space(
 ) -> Space | list | None:  # a list for choices and booleans; None: the text is no range
     "The search space of a parameter. Raises `ParameterError` if it has none or the range is not allowed."
     if text is None:
-        if parameter.low is not None:
+        if parameter.low is not None and parameter.high is not None:
             return Space(parameter.type, parameter.low, parameter.high)
         if parameter.choices or parameter.type == "bool":
             return list(parameter.choices) or [False, True]
@@ -172,7 +173,7 @@ MAX_COMBINATIONS = 10_000  # without --yes
 
 
 def combinations(
-    axes: dict[str, list],  # name -> values
+    axes: dict[str, Any],  # name -> values
     rows: list[dict] | None = None,  # of a table, each a mapping from names to values
     maximum: int | None = MAX_COMBINATIONS,  # None: any number
 ) -> list[dict]:  # name -> value
@@ -241,7 +242,7 @@ def read_table(
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #bb1bbe03
 def sample_combinations(
-    axes: dict[str, list | Space],  # name -> values, or a range
+    axes: dict[str, Any],  # name -> values, or a range
     rows: list[dict] | None,  # of a table
     number: int,  # how many combinations
 ) -> list[dict]:  # name -> value

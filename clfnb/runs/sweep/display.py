@@ -11,6 +11,7 @@ __all__ = ['duration_text', 'time_left', 'Display', 'summary_lines']
 import statistics
 import sys
 import time
+from typing import Any
 
 from fastcore.basics import patch
 
@@ -55,11 +56,13 @@ class Display:
     ):
         self.names = {one.run: parameters_text(one.given) for one in planned}
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
-        self.reported, self.drawn, self.bar = set(), 0.0, None
+        self.drawn = 0.0
+        self.bar: Any = None
+        self.reported: set = set()
 
     def line(
         self,
-        progress,  # of the engine
+        progress: Any,  # of the engine
     ) -> str:
         "The status of the sweep in one line."
         count, total = progress.count(), len(progress.jobs)
@@ -75,7 +78,7 @@ class Display:
 @patch
 def update(
     self: Display,
-    progress,  # of the engine
+    progress: Any,  # of the engine
     run: str | None,  # the run that has ended; None: only time has passed
 ) -> None:
     "Show what has happened."
@@ -93,7 +96,7 @@ def update(
 @patch
 def failure(
     self: Display,
-    progress,  # of the engine
+    progress: Any,  # of the engine
     run: str,  # that failed
 ) -> str:
     "The error of a run, in one line."
@@ -136,7 +139,7 @@ def close(self: Display) -> None:
 
 # %% ../../../nbs/lib/runs/sweep/display.ipynb #6dc5178a
 def summary_lines(
-    progress,  # of the engine
+    progress: Any,  # of the engine
     name: str,  # of the sweep
     before: int,  # runs that were done when it started
     kept: int = 0,  # changed runs that are kept as they are

@@ -17,12 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from fastcore.basics import patch
 
 from ...files import write_file
 from .claims import run_status
-from .work import worker_problem, stop_file, execute_job
+from .work import execute_job, stop_file, worker_problem
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #e5e26976
 @dataclass
@@ -57,7 +58,7 @@ class SweepLoop:
 
     def __init__(
         self,
-        client,  # from `connect`
+        client: Any,  # from `connect`
         on_progress: Callable,  # called with (progress, run or None) when something has happened
         *,
         retries: int = 0,  # further attempts for a run that failed
@@ -66,9 +67,12 @@ class SweepLoop:
     ):
         self.client, self.on_progress, self.on_outcome = client, on_progress, on_outcome
         self.retries, self.fail_fast, self.token = retries, fail_fast, uuid.uuid4().hex[:8]
-        self.done, self.futures, self.held = queue.SimpleQueue(), {}, {}
-        self.attempts, self.keys = Counter(), count(1)
-        self.progress, self.refusals, self.checked = Progress({}), set(), 0.0
+        self.done: queue.SimpleQueue = queue.SimpleQueue()
+        self.futures, self.held = dict[str, Any](), dict[str, Any]()
+        self.keys = count(1)
+        self.attempts: Counter = Counter()
+        self.progress, self.checked = Progress({}), 0.0
+        self.refusals: set = set()
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #88d76479
 @patch

@@ -108,7 +108,7 @@ def sweep_runs(
     runs_dir: str | Path,  # folder of all runs
 ) -> list[tuple[Member, RunInfo | None, str | None]]:  # in the order of the sweep
     "Each run of a sweep: as planned, as on disk (None: nothing yet), and what is wrong with it."
-    runs = []
+    runs: list = []
     for member in sweep.runs:
         try:
             runs.append((member, read_run(Path(runs_dir) / member.run), None))

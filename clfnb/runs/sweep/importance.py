@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/sweep/importance.html.md"""
 __all__ = ['MAX_LEVELS', 'QUANTILES', 'levels', 'omega_squared', 'importances']
 
 # %% ../../../nbs/lib/runs/sweep/importance.ipynb #88732d98
+from typing import Any
+
 import numpy as np
 
 from .results import is_seed
@@ -63,7 +65,7 @@ def omega_squared(
 # %% ../../../nbs/lib/runs/sweep/importance.ipynb #6feb3cc3
 def importances(
     table: dict[str, list],  # parameter -> its value in each run
-    values: list[float],  # of the metric, one per run
+    values: Any,  # (runs,) of the metric
 ) -> list[tuple[str, float, float]]:  # name, and both shares of `omega_squared`; largest first
     "How much of a metric's variance each parameter explains, without those that cannot be estimated."
     values = np.asarray(values, dtype=float)

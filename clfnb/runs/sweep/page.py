@@ -173,11 +173,11 @@ def curves_svg(
 ) -> str:  # empty where no run has a history
     "The learning curves of a sweep."
     read = [[history(run.folder) for run in row.runs] for row in results.rows]
-    names = dict.fromkeys(name for runs in read for run in runs for name in run)
-    names = [n for n in names if n not in NOT_CURVES][-max_panels:]
+    every = dict.fromkeys(name for runs in read for run in runs for name in run)
+    names = [name for name in every if name not in NOT_CURVES][-max_panels:]
     means = [row.cells[0].mean if row.cells else None for row in results.rows]
     ranks = _ranks(means, bool(results.metrics) and results.metrics[0].lower_is_better)
-    panels = []
+    panels: list = []
     for name in names:
         groups = []
         for row, runs, rank in zip(results.rows, read, ranks, strict=True):
@@ -324,16 +324,16 @@ def page_html(
         html_text(results.selection.title),
         results.metrics[0].name if results.metrics else "",
     )
-    said = "".join(
+    remarks = "".join(
         f'<p class="note">{html_text(note)}</p>' for note in table_notes(results, "bold:")
     )
-    said += "".join(
+    remarks += "".join(
         f'<p class="note">left out: {html_text(p)}</p>' for p in results.selection.problems
     )
     key = f'<p class="note">{html_text(metric)}: worst<span class="key"></span>best</p>'
     chance = "Share of the variance that each parameter explains in addition to the others. The line is what a parameter without effect reaches in one of twenty sweeps; a bar that ends before it shows nothing."
     parts = [
-        ("Results", table_html(results) + said if results.rows else said),
+        ("Results", table_html(results) + remarks if results.rows else remarks),
         ("Learning curves", curves_svg(results)),
         ("Parallel coordinates", parallel_svg(results)),
         ("Importances", importance_svg(results)),

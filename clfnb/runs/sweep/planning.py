@@ -102,16 +102,15 @@ def compare_with_disk(
 ) -> Planned:
     "The status of one combination, and its present or future folder."
     runs_dir, identity = Path(plan.settings.runs_dir), plan.identity
-    here = known.by_identity.get(identity, [])
+    here = known.by_identity.get(str(identity), [])
     named = [f for f in here if member and f == runs_dir / member.run]
     folder, status, record = _best_run(named or here)
     if folder and status == "finished":
         changed = changed_hashes(record, plan.hashes, versions)
         status = f"changed: {', '.join(changed)}" if changed else "done"
     elif folder is None:
-        before = known.by_given.get(_comparison_key(given), [])
-        before = max(before, key=lambda r: r["started"], default=None)
-        if before:
+        same = known.by_given.get(_comparison_key(given), [])
+        if before := max(same, key=lambda r: r["started"], default=None):
             changed = changed_hashes(before, plan.hashes, versions)
             status, folder, identity = (
                 f"changed: {', '.join(changed)}",
@@ -126,7 +125,8 @@ def compare_with_disk(
     execute = again or status in ("new", "will resume", "running")
     if force and again:
         status = "new"
-    return Planned(given, plan, folder.relative_to(runs_dir).as_posix(), status, identity, execute)
+    run = folder.relative_to(runs_dir).as_posix()
+    return Planned(given, plan, run, status, str(identity), execute)
 
 # %% ../../../nbs/lib/runs/sweep/planning.ipynb #d3d72edd
 def plan_sweep(
@@ -143,7 +143,7 @@ def plan_sweep(
     Raises what `plan_runs` raises, and `ParameterError` for two combinations that are the same run.
     """
     plans = plan_runs(lesson, many, **options)
-    seen = {}
+    seen: dict = {}
     for plan, given in zip(plans, many, strict=True):
         if (first := seen.setdefault(plan.identity, given)) is not given:
             raise ParameterError(
@@ -186,7 +186,7 @@ def make_sweep(
 ) -> Sweep:
     "The sweep of planned runs. By default, equal runs have equal names."
     every = [one.given for one in planned]
-    values = {}
+    values: dict = {}
     for given in every:
         for key, value in given.items():
             if value not in values.setdefault(key, []):

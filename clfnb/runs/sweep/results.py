@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from ...registry import near
 from ..record import RunInfo, headline, read_run
@@ -91,10 +92,10 @@ def select_runs(
     lessons = dict.fromkeys(file.parts[-3] for file in files)
     if which is None and len(lessons) == 1:
         which = next(iter(lessons))
-    folders = [file.parent for file in files if which and _matches(which, file)]
-    if not folders:
+    fitting = [file.parent for file in files if which and _matches(which, file)]
+    if not fitting:
         _no_runs(which, [*(sweep.name for sweep in sweeps), *lessons], runs_dir)
-    selection = _read(folders, which)
+    selection = _read(fitting, which)
     selection.parameters = varying_parameters(selection.runs)
     return selection
 
@@ -134,7 +135,7 @@ def metrics_of(
     "The metrics of a table. Raises `ValueError` for one that no run has, or that is given twice."
     there = dict.fromkeys(name for run in runs for name in run.metrics)
     names = list(requested) or list(dict.fromkeys(name for run in runs for name in headline(run)))
-    metrics = []
+    metrics: list = []
     for text in names:
         name, _, goal = text.rpartition(":")
         if text in there or goal not in ("min", "max"):
@@ -153,8 +154,8 @@ def metrics_of(
 class Cell:
     "A metric of a group of runs."
 
-    mean: float | None
-    sd: float | None  # of a sample; None with fewer than two values
+    mean: Any  # a float; None without values
+    sd: Any  # a float, of a sample; None with fewer than two values
     n: int
     best: bool = False  # the best, or not significantly different from it
 
@@ -180,8 +181,8 @@ def summarise(
     name: str,  # of a metric
 ) -> Cell:
     "Mean and standard deviation of a metric."
-    values = [run.metrics.get(name) for run in runs]
-    values = [float(v) for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
+    measured = (run.metrics.get(name) for run in runs)
+    values = [float(v) for v in measured if isinstance(v, (int, float)) and math.isfinite(v)]
     mean = fmean(values) if values else None
     return Cell(mean, stdev(values) if len(values) > 1 else None, len(values))
 
@@ -226,7 +227,7 @@ def differ(
     if one.sd is None or other.sd is None:
         if pooled is None:
             return None
-        variance, df = pooled[0] ** 2 * (1 / one.n + 1 / other.n), pooled[1]
+        variance, df = pooled[0] ** 2 * (1 / one.n + 1 / other.n), float(pooled[1])
     else:
         parts = [(cell.sd**2 / cell.n, cell.n - 1) for cell in (one, other)]
         variance = sum(part for part, _ in parts)
@@ -283,7 +284,8 @@ def results_table(
         if name not in there:
             raise ValueError(f"no parameter {printable(name)!r}: {near(name, list(there))}")
     names = list(by) or [name for name in selection.parameters if not is_seed(name)]
-    columns, groups = metrics_of(runs, metrics), {}
+    columns = metrics_of(runs, metrics)
+    groups: dict = {}
     for run in runs:
         values = tuple(run.parameters.get(name) for name in names)
         groups.setdefault(repr(values), Row(values, [])).runs.append(run)
@@ -319,7 +321,7 @@ def _sorted(rows, names, columns, sort):
 
 # %% ../../../nbs/lib/runs/sweep/results.ipynb #807a2afc
 def number_text(
-    value,  # of a parameter, or a mean without a deviation
+    value: Any,  # of a parameter, or a mean without a deviation
 ) -> str:
     "A number in few characters; text unabridged."
     if isinstance(value, float):
@@ -360,7 +362,7 @@ def header_and_rows(
     "A table for people: header and rows."
     header = (*results.parameters, "n", *(metric.name for metric in results.metrics))
     columns = zip(*(row.cells for row in results.rows), strict=True)
-    digits = [decimals(column) for column in columns]
+    digits = [decimals(list(column)) for column in columns]
     rows = []
     for row in results.rows:
         n, pairs = len(row.runs), zip(row.cells, digits, strict=True)

@@ -13,6 +13,7 @@ import math
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 from fastcore.basics import patch
 
@@ -22,7 +23,7 @@ from ..plan import Lesson, plan_run
 from .claims import run_status
 from .combinations import Space
 from .files import merge_sweep, read_sweep
-from .planning import Planned, plan_sweep, parameters_text, sweep_name, make_sweep
+from .planning import Planned, make_sweep, parameters_text, plan_sweep, sweep_name
 from .work import PRUNED_FILE, make_job
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #6958693d
@@ -87,7 +88,8 @@ class Search:
         self.spaces = distributions(axes)
         self.fixed = {k: v[0] for k, v in axes.items() if k not in self.spaces}
         self.lesson, self.metric, self.number, self.options = lesson, metric, number, options
-        self.direction, self.trials, self.epochs, self.known = direction, {}, {}, []
+        self.direction, self.checked, self.members = direction, 0.0, list[Any]()
+        self.trials, self.epochs, self.known = dict[str, Any](), dict[str, Any](), list[tuple]()
         spaces = {k: repr(v) for k, v in self.spaces.items()}
         self.name = name or sweep_name(lesson, spaces, self.fixed, metric, direction)
         sampler = optuna.samplers.TPESampler(seed=0, constant_liar=True, n_startup_trials=8)
@@ -95,7 +97,7 @@ class Search:
         self.study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         self.plan = plan_run(lesson, self._example(), **options)
         self.runs_dir = Path(self.plan.settings.runs_dir)
-        self.members, self.checked, self.loop = [], 0.0, None
+        self.loop, self.display = cast(tuple[Any, Any], (None, None))
         self._report_known()
 
     def _example(self):
@@ -169,8 +171,8 @@ def open_runs(self: Search) -> tuple[list[Planned], object]:
 @patch
 def start(
     self: Search,
-    loop,  # of the engine
-    display,  # of the sweep
+    loop: Any,  # of the engine
+    display: Any,  # of the sweep
     number: int,  # of workers
 ) -> list[dict]:  # jobs, from `make_job`
     "The first proposals: one per worker, fewer where runs are resumed."

@@ -45,7 +45,7 @@ def make_job(
     kept = {k: str(v) if isinstance(v, Path) else v for k, v in kept.items()}
     places = {"runs_dir": str(runs_dir), "run": planned.run, "copy": str(copy)}
     known = {"given": planned.given, "sweep": name, "token": token, "version": __version__}
-    known["warm"] = warm
+    return {"plan": kept, "settings": settings, **places, **known, "warm": warm}
     return {"plan": kept, "settings": settings, **places, **known}
 
 

@@ -90,7 +90,7 @@ def surroundings(
     change = rng.random((lines, width)) < np.where(
         kind == 3, 0.5, rng.uniform(0.02, 0.3, (lines, 1))
     )
-    patch = np.cumsum(change, axis=1)
+    patch = np.cumsum(change, axis=1, dtype=int)
     levels = rng.random((lines, width + 1)) ** rng.uniform(0.3, 2, (lines, 1))
     grey = np.take_along_axis(levels, patch, axis=1)
     return np.select(
@@ -192,7 +192,8 @@ def photograph(
         n,
         axis=1,
     )
-    amount = np.exp(rng.uniform(*np.log(noise), (lines, 1))) * (0.15 + 0.3 * rng.random((lines, 1)))
+    low, high = np.log(noise)
+    amount = np.exp(rng.uniform(low, high, (lines, 1))) * (0.15 + 0.3 * rng.random((lines, 1)))
     return (seen + amount * grain / grain.std(axis=1, keepdims=True)).astype(np.float32)
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #92f0158b

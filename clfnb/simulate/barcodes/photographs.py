@@ -11,6 +11,7 @@ __all__ = ['print_bars', 'print_label', 'background', 'bend', 'pose', 'Camera', 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #9c54c6e2
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,9 +101,8 @@ def print_label(
             )
             cv2.putText(canvas, half, start, _FONTS[rng.integers(2)], size, ink, 2, cv2.LINE_AA)
     _beside(canvas, rng, ink, paper, (top, height, x, width, quiet))
-    return canvas, np.float32(
-        [[x, top], [x + width, top], [x + width, top + height], [x, top + height]]
-    ) - 0.5
+    corners = [[x, top], [x + width, top], [x + width, top + height], [x, top + height]]
+    return canvas, np.array(corners, np.float32) - np.float32(0.5)
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #fc80f15a
 def _beside(canvas, rng, ink, paper, place):
@@ -204,12 +204,8 @@ def pose(
     height, across = shape
     centre = corners.mean(0)
     scale = width / (corners[1, 0] - corners[0, 0])
-    outline = (
-        np.float32(
-            [[0, 0], [label.shape[1], 0], [label.shape[1], label.shape[0]], [0, label.shape[0]]]
-        )
-        - 0.5
-    )
+    edges = [[0, 0], [label.shape[1], 0], [label.shape[1], label.shape[0]], [0, label.shape[0]]]
+    outline = np.array(edges, np.float32) - np.float32(0.5)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     flat = (outline - centre) * scale @ turn.T
     depth = 1 + flat @ rng.normal(0, tilt, 2) / max(shape)
@@ -217,7 +213,7 @@ def pose(
     code = (corners - centre) * scale @ turn.T
     room = np.maximum(0, (np.array([across, height]) - np.ptp(code, axis=0)) / 2 - 3)
     place = np.array([across, height]) / 2 + rng.uniform(-1, 1, 2) * room
-    return cv2.getPerspectiveTransform(outline, np.float32(flat + place))
+    return cv2.getPerspectiveTransform(outline, (flat + place).astype(np.float32))
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #7777a16c
 @dataclass
@@ -289,7 +285,7 @@ def take(
     "The image that a camera stores. Raises `ValueError` for a JPEG quality outside 1..100."
     if not 1 <= camera.quality <= 100:
         raise ValueError(f"quality: expected 1..100, found {camera.quality}")
-    seen = cv2.filter2D(
+    seen: Any = cv2.filter2D(
         scene,
         -1,
         blur_kernel(camera.disc, camera.motion, camera.heading),
@@ -306,10 +302,9 @@ def take(
     )
     curve = (255 * np.linspace(0, 1, 4096) ** camera.gamma).astype(np.uint8)
     stored = curve.take(np.clip(seen, 0, 4095, out=seen).astype(np.uint16))
-    return cv2.imdecode(
-        cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1],
-        cv2.IMREAD_GRAYSCALE,
-    )
+    packed = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1]
+    decoded: Any = cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE)
+    return decoded
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #616b3a0e
 def light(
@@ -362,7 +357,7 @@ def _cover(scene, quad, rng):
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #ec66ab25
 def simulate(
-    seed,  # decides everything: an integer or a list of integers
+    seed: Any,  # decides everything: an integer or a list of integers
     shape: tuple = (240, 320),  # (height, width) of the image
     codes: int = 1,  # how many barcodes, 0 or more; they do not overlap
     difficulty: float = 1.0,  # factor on blur, noise and mishaps; 0.25 is like the original study
@@ -374,7 +369,8 @@ def simulate(
             f"expected at least 32 pixels a side and codes >= 0, found shape={shape} and codes={codes}"
         )
     rng, big = np.random.default_rng(seed), (shape[0] * 2, shape[1] * 2)
-    scene, truth, module = background(big, rng), [], 2.0
+    scene, module = background(big, rng), 2.0
+    truth: list = []
     for _ in range(4 * codes):
         label = (
             _place(rng, big, codes, turn, [corners for _, corners in truth])
@@ -392,7 +388,7 @@ def simulate(
                 borderMode=cv2.BORDER_TRANSPARENT,
             )
             truth.append((code, corners))
-            module = np.linalg.norm(corners[1] - corners[0]) / 95 / 2
+            module = float(np.linalg.norm(corners[1] - corners[0]) / 95 / 2)
     scene = cv2.resize(scene, shape[::-1], interpolation=cv2.INTER_AREA) * np.float32(1 / 255)
     if truth:
         scene = light(scene, truth[0][1] / 2, rng, difficulty)

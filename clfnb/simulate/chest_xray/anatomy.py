@@ -10,7 +10,7 @@ __all__ = ['FIRST', 'SECOND', 'Anatomy', 'anatomy', 'chest', 'opacity', 'Scanner
 
 # %% ../../../nbs/lib/simulate/chest_xray/anatomy.ipynb #7e07d1ec
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ def _soft(distance, sharpness):
 def chest(
     patient: Anatomy,  # whose chest
     size: int = 224,  # side of the image, in pixels
-    shift=(0.0, 0.0),  # displacement of the patient, right and down
+    shift: Any = (0.0, 0.0),  # displacement of the patient, right and down
 ) -> tuple[np.ndarray, np.ndarray]:  # (size, size) float32 brightness 0..1 and lungs 0..1
     "A healthy chest: dark lungs between bright ribs, spine, heart and diaphragm. Raises `ValueError` below 16 pixels."
     if size < 16:
@@ -142,7 +142,7 @@ def expose(
     dose, offset = rng.uniform(0.88, 1.12), rng.uniform(-0.03, 0.03)
     if scanner.blur > 0:
         image = cv2.GaussianBlur(image, (0, 0), scanner.blur * size / 224)
-    seen = np.clip(image * dose + offset + scanner.haze * (1 - image), 0.002, 1)
+    seen: Any = np.clip(image * dose + offset + scanner.haze * (1 - image), 0.002, 1)
     if scanner.gamma != 1:
         seen = cv2.pow(seen, scanner.gamma)
     seen = seen + scanner.noise * rng.standard_normal(image.shape, dtype=np.float32)

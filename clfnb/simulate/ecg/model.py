@@ -170,7 +170,7 @@ def wave_points(
     events: pd.DataFrame,  # as in `patient`
 ) -> dict[str, float]:  # point → delay from the R peak in s; absent waves are absent
     "Onset, peak and end of each wave."
-    points = {}
+    points: dict = {}
     for name, wave in events.groupby("wave", sort=False):
         delay, width = wave.delay.to_numpy(), wave.width.to_numpy()
         grid = np.arange(delay.min() - 0.05, delay.max() + 0.05, 0.0005)

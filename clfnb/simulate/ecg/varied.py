@@ -87,7 +87,7 @@ def atrial_waves(
     direction /= np.abs(direction).max()
     if period is not None:
         phase = 2 * np.pi * time / period + rng.uniform(0, 6.28)
-        saw = sum(np.sin(k * phase) / k for k in range(1, 5))
+        saw: np.ndarray = sum(np.sin(k * phase) / k for k in range(1, 5))  # type: ignore[assignment]
         return rng.uniform(0.05, 0.25) * saw[:, None] * direction
     knots = np.arange(0, time[-1] + 2, rng.uniform(0.3, 0.8)) if samples else np.zeros(1)
     frequency = rng.uniform(4.5, 9.0) + rng.uniform(0.3, 1.2) * rng.standard_normal(len(knots))

@@ -10,12 +10,13 @@ __all__ = ['TAXA', 'stroke', 'blob', 'oval', 'curve', 'copepod', 'arrow_worm', '
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #0673c4eb
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 # %% ../../../nbs/lib/simulate/plankton/model.ipynb #d9464ac1
 def stroke(
-    points,  # (n, 2) x and y
+    points: Any,  # (n, 2) x and y
     width: float,  # in units of the half length
     ink: float = 0.8,  # darkness, 0..1
 ) -> tuple:  # a primitive for `render`
@@ -24,7 +25,7 @@ def stroke(
 
 
 def blob(
-    points,  # (n, 2) outline
+    points: Any,  # (n, 2) outline
     ink: float = 0.8,  # darkness, 0..1
 ) -> tuple:  # a primitive for `render`
     "A filled outline."
@@ -81,7 +82,7 @@ def arrow_worm(
     return [
         stroke(body, rng.uniform(0.07, 0.1), 0.55),
         blob([(x - 0.2, y), (x + 0.1, y + 0.17), (x + 0.2, y), (x + 0.1, y - 0.17)], 0.4),
-        blob(oval(*body[0], 0.08, 0.06), 0.9),
+        blob(oval(body[0][0], body[0][1], 0.08, 0.06), 0.9),
     ]
 
 

@@ -12,11 +12,17 @@ import shutil
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clfnb.preprocessing.volleyball.annotations import (
-    ACTIVITIES, OFFICIAL_SPLIT, Frame, format_frame, frame_size, read_annotations,
+    ACTIVITIES,
+    OFFICIAL_SPLIT,
+    Frame,
+    format_frame,
+    frame_size,
+    read_annotations,
 )  # fmt: skip
 from ..folders import new_folder
 from .court import Camera, random_style
@@ -45,7 +51,7 @@ FRAMES_BEFORE = {1: 0, 10: 5, 41: 20}  # clip length → images before the annot
 def write_clip(
     folder: Path,  # of the frame; created
     frame: Frame,  # boxes in pixels
-    style,  # of the video
+    style: Any,  # of the video
     size: tuple[int, int],  # width and height, pixels
     rng: np.random.Generator,  # random generator
     clip: int = 1,  # images of the clip, one of 1, 10, 41

@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/simulate/volleyball/formations.html.md""
 __all__ = ['BASE_POSITIONS', 'ACTING', 'FACING', 'LABEL_NOISE', 'team', 'simulate_frame']
 
 # %% ../../../nbs/lib/simulate/volleyball/formations.ipynb #45a84e8a
+from typing import Any
+
 import numpy as np
 
 from ...preprocessing.volleyball.annotations import ACTIVITIES, Frame
@@ -136,7 +138,8 @@ def simulate_frame(
     net = size[0] * np.clip(rng.normal(0.5, 0.06), 0.36, 0.64)
     height = size[1] * rng.uniform(0.135, 0.175)
     view = fit_camera(camera, net, size[1] * rng.normal(0.68, 0.03), height)
-    boxes, actions = [], []
+    boxes: Any = []
+    actions: list = []
     for right in (0, 1):
         positions, team_actions = team(rng, code % 4, right == code // 4)
         boxes.append(_boxes(rng, view, positions, team_actions, right))

@@ -10,6 +10,7 @@ __all__ = ['PATTERN_GROUPS', 'strip_table', 'pattern_table', 'codes_from', 'Boos
 
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #8736717e
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ import torch
 from fastcore.basics import patch
 from torch.utils.data import TensorDataset
 
-from ...preprocessing.barcodes.ean13 import PARITY, best_codes, is_valid
 from ...preprocessing.barcodes.crop import join_strips, photo_features
+from ...preprocessing.barcodes.ean13 import PARITY, best_codes, is_valid
 from ...preprocessing.barcodes.markup import CORNERS
 from .examples import read_photograph
 from ...training.inference import infer
@@ -37,14 +38,15 @@ def strip_table(
         corners = np.reshape([row[name] for name in CORNERS], (4, 2)) / factor
         found.append(
             join_strips(
-                photo_features(image, np.float32(corners), width, threshold=threshold), *strips
+                photo_features(image, corners.astype(np.float32), width, threshold=threshold),
+                *strips,
             )
         )
     return np.stack(found)
 
 
 def pattern_table(
-    codes,  # of the photographs, 13 digits each
+    codes: Any,  # of the photographs, 13 digits each
 ) -> np.ndarray:  # (photographs, 12) int: patterns 0..19 in six places, digits 0..9 in six
     """What stands in the twelve places with bars: on the left the digit, plus 10 where the parity
     says G.
@@ -91,7 +93,7 @@ class BoostedDigits:
 def fit(
     self: BoostedDigits,
     features: np.ndarray,  # (n, columns)
-    codes,  # n codes of 13 digits
+    codes: Any,  # n codes of 13 digits
 ) -> BoostedDigits:  # itself
     "Train all twelve. Raises `ValueError` if the numbers of features and codes differ."
     from xgboost import DMatrix, train
@@ -139,7 +141,7 @@ PATTERN_GROUPS = (20,) * 6 + (10,) * 6
 
 def strip_dataset(
     features: np.ndarray,  # (n, columns)
-    codes,  # n codes
+    codes: Any,  # n codes
 ) -> TensorDataset:  # of (features float32, patterns)
     "Features and patterns for the trainer."
     return TensorDataset(

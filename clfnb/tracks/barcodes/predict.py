@@ -9,6 +9,7 @@ __all__ = ['write_tables', 'show', 'command', 'read_barcodes']
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #617b0ca6
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,7 +19,7 @@ from ...text import csv_text, say
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #f8ed5e5f
 def write_tables(
-    table,  # of `Predictor.predict`
+    table: Any,  # of `Predictor.predict`
     csv: str | None,  # all columns
     answer: str | None,  # path, code, corners and modules in the study's layout
 ) -> None:
@@ -33,7 +34,7 @@ def write_tables(
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #786c7694
 def show(
     path: Path,  # the image
-    answer,  # its readings, or the error
+    answer: Any,  # its readings, or the error
 ) -> None:
     "Print what was found in one image; what cannot be read goes to the error stream."
     if isinstance(answer, Exception):

@@ -1,4 +1,4 @@
-"""How sure may one be of a code? What the line says, what other readers say, what twins say
+"""How sure is a code? What the line, other readers and twins say
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/verdict.html.md"""
 
@@ -10,6 +10,7 @@ __all__ = ['Verdict', 'grounds', 'twin_quads', 'wide_quads', 'verdict_of']
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #900013c5
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -19,17 +20,17 @@ from ...preprocessing.barcodes.explain import misfit
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #12f03ea8
 @dataclass(frozen=True)
 class Verdict:
-    "What the grounds of a reading weigh, and those of a reading and its twins."
+    "Weights of the grounds of a reading, and of a reading and its twins."
 
-    weights: tuple = (0.7, 0.0, -0.2, -1.7)  # of the four grounds
-    bias: float = -5.5
-    twins: tuple = (0.8, -0.3, -3.0, 0.6)  # of the four grounds with twins
-    twins_bias: float = -1.5
-    agreed: float = 1.5  # what it adds to the logit that another reader gives the same code
-    doubt: float = 4.0  # logits below what is needed within which twins are read
-    sure: float = 5.5  # logit above which no twin is asked
-    fair: float = 5.0  # above it no twin is asked where no more than `clean` is unexplained
-    clean: float = 0.03
+    weights: tuple = (0.0, 0.63, -0.08, -0.36, -1.2, -0.62)  # of the six grounds
+    bias: float = -3.3
+    twins: tuple = (0.7, -2.0, -0.7, -4.8)  # of the four grounds with twins
+    twins_bias: float = 0.0
+    agreed: float = 1.5  # added to the logit where another reader gives the same code
+    doubt: float = 6.5  # logits below what is needed within which twins are read
+    sure: float = 4.5  # logit above which no twin is read
+    min_confidence: float = 0.7  # confidence of the networks below which nothing is answered
+    min_agreement: float = 0.34  # share of a reading and its twins that must give one code
 
 
 def _logit(share):
@@ -37,16 +38,18 @@ def _logit(share):
 
 
 def grounds(
-    reading,  # a `Reading` of the networks
-) -> tuple:  # four numbers of moderate size
-    "What speaks for a reading; computed once."
+    reading: Any,  # a `Reading` of the networks
+) -> tuple:  # confidence, margin, rest, gain, odd, strain: numbers of moderate size
+    "The evidence for one reading; computed once."
     if not reading.grounds:
-        rest, _, _, gain = misfit(reading.line, reading.code)
+        rest, _, odd, gain = misfit(reading.line, reading.code)
         reading.grounds = (
             _logit(reading.confidence),
-            min(reading.regret(), 6.0),
+            float(np.clip(reading.place_margin(), -6, 10)),
             float(np.log(rest + 1e-4)),
             float(np.log(gain + 0.02)),
+            float(np.log(odd + 0.1)),
+            float(np.log(reading.strain + 0.003)),
         )
     return reading.grounds
 
@@ -54,9 +57,9 @@ def grounds(
 @patch
 def soundness(
     self: Verdict,
-    reading,  # a `Reading` of the networks
+    reading: Any,  # a `Reading` of the networks
 ) -> float:  # logit of the probability that the code is right
-    "What the grounds of one reading amount to."
+    "The weighted sum of the grounds of one reading."
     return self.bias + float(np.dot(self.weights, grounds(reading)))
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #7c1c684a
@@ -64,15 +67,15 @@ def twin_quads(
     corners: np.ndarray,  # (4, 2) of a code that was read
 ) -> list:  # five quadrilaterals (4, 2) float32
     "Where to read the same code once more."
-    q = np.float32(corners)
+    q = np.asarray(corners, np.float32)
     u = (q[1] - q[0] + q[2] - q[3]) / 2
     left, right = (q[0] + q[3]) / 2, (q[1] + q[2]) / 2
     return [
         q[[2, 3, 0, 1]],
-        np.float32([q[0], q[1], right, left]),
-        np.float32([left, right, q[2], q[3]]),
+        np.array([q[0], q[1], right, left], np.float32),
+        np.array([left, right, q[2], q[3]], np.float32),
         q + np.float32(0.04) * u,
-        np.float32([q[0] - 0.08 * u, q[1] + 0.04 * u, q[2] + 0.04 * u, q[3] - 0.08 * u]),
+        np.array([q[0] - 0.08 * u, q[1] + 0.04 * u, q[2] + 0.04 * u, q[3] - 0.08 * u], np.float32),
     ]
 
 
@@ -80,7 +83,7 @@ def wide_quads(
     quad: np.ndarray,  # (4, 2) rectangle in which nothing was read
 ) -> list:  # quadrilaterals (4, 2) float32
     "Other rectangles at a place where bars are and nothing was read."
-    q = np.float32(quad)
+    q = np.asarray(quad, np.float32)
     u, v = (q[1] - q[0] + q[2] - q[3]) / 2, (q[3] - q[0] + q[2] - q[1]) / 2
     middle, found = q.mean(0), []
     for along, wide, low, high, turn in (
@@ -91,49 +94,43 @@ def wide_quads(
         (0, 1, -0.5, 0, 0.02),
         (0, 1, 0, 0.5, -0.02),
     ):
-        across = wide / 2 * (u + turn * np.float32([-u[1], u[0]]))
+        across = wide / 2 * (u + turn * np.array([-u[1], u[0]], np.float32))
         centre = middle + along * u
         ends = [(-1, low), (1, low), (1, high), (-1, high)]
-        found.append(np.float32([centre + side * across + part * v for side, part in ends]))
+        corners = [centre + side * across + part * v for side, part in ends]
+        found.append(np.array(corners, np.float32))
     return found
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #faf7b24a
 @patch
-def doubtful(
-    self: Verdict,
-    reading,  # a `Reading` of the networks
-    logit: float,  # its soundness, with what others said added
-) -> bool:  # whether twins are to be asked
-    "Whether a reading that looks right may still be wrong: where blur or noise left much unexplained."
-    left = np.exp(grounds(reading)[2])
-    return logit < self.sure and (logit < self.fair or left > self.clean)
-
-
-@patch
 def twin_grounds(
     self: Verdict,
     pool: list,  # a reading and its twins: readings or None
-) -> tuple:  # the soundest of them; four numbers of moderate size
-    "What speaks for a reading that was read again."
-    sound = [self.soundness(one) if one else -np.inf for one in pool]
-    best = pool[int(np.argmax(sound))]
-    agree = [bool(one) and one.code == best.code for one in pool]
-    values = [
-        max(value, -3.0) * same - 3 * (not same) for value, same in zip(sound, agree, strict=False)
-    ]
-    rival = max([0.0, *(value for value, same in zip(sound, agree, strict=False) if not same)])
-    regret = np.mean([grounds(one)[1] for one, same in zip(pool, agree, strict=False) if same])
-    return best, (max(sound), rival, float(regret), float(np.mean(values)))
+) -> tuple:  # the soundest of them; margin, odd, strain, rival
+    "The evidence for a reading that was read again."
+    readings = [one for one in pool if one]
+    best = max(readings, key=self.soundness)
+    values = np.array([grounds(one) for one in readings if one.code == best.code])
+    rivals = [self.soundness(one) for one in readings if one.code != best.code]
+    return best, (
+        float(values[:, 1].max()),
+        float(values[:, 4].max()),
+        float(values[:, 5].min()),
+        max([0.0, *rivals]),
+    )
 
 
 @patch
 def after_twins(
     self: Verdict,
-    reading,  # in doubt
+    reading: Any,  # in doubt
     twins: list,  # what was read from its twins: readings or None
 ) -> tuple:  # the soundest, and the logit of the probability that its code is right
-    "What a reading and its twins amount to."
+    "The weighted sum of the grounds of a reading and its twins."
     best, found = self.twin_grounds([reading, *twins])
+    share = np.mean([bool(one) and one.code == best.code for one in (reading, *twins)])
+    if share < self.min_agreement or best.confidence < self.min_confidence:
+        return best, -20.0
     return best, self.twins_bias + float(np.dot(self.twins, found))
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #c9671555
@@ -143,7 +140,7 @@ def verdict_of(
 ) -> Verdict:
     "The verdict that was fitted to some networks. Raises `ValueError` where numbers are missing."
     found = config.get("verdict") or {}
-    parts = {"weights": 4, "twins": 4, "bias": 0, "twins_bias": 0}
+    parts = {"weights": 6, "twins": 4, "bias": 0, "twins_bias": 0}
     for name, count in parts.items():
         value = found.get(name) if isinstance(found, dict) else None
         numbers = value if count and isinstance(value, list) else [value]
@@ -152,6 +149,7 @@ def verdict_of(
                 f"{file}: verdict: expected {name} of {max(count, 1)} numbers, found {value!r}; "
                 "train_barcode_reader fits it to a model that was saved by another version"
             )
-    return Verdict(
-        **{name: tuple(v) if parts[name] else v for name, v in found.items() if name in parts}
-    )
+    fitted: dict = {
+        name: tuple(v) if parts[name] else v for name, v in found.items() if name in parts
+    }
+    return Verdict(**fitted)

@@ -9,6 +9,7 @@ __all__ = ['AUGMENTATIONS', 'MEAN', 'STD', 'random_affine', 'gaussian_blur', 'au
 
 # %% ../../../nbs/lib/tracks/chest_xray/augment.ipynb #34db9abc
 import math
+from typing import Any
 
 import torch
 from fastcore.basics import patch
@@ -22,7 +23,7 @@ def random_affine(
     rotation: float = 10.0,  # largest angle in degrees, either way
     shear: float = 0.0,  # largest sideways shift per height, either way
     flip: float = 0.5,  # probability of a mirrored image
-    device=None,  # of the result
+    device: Any = None,  # of the result
 ) -> torch.Tensor:  # (n, 2, 3) from output to input coordinates, both -1..1
     "Random crops, from torch's global generator. Raises `ValueError` for an area outside (0, 1] or a ratio below 1."
     if not 0 < area[0] <= area[1] <= 1 or ratio < 1:
@@ -52,9 +53,8 @@ def gaussian_blur(
     kernel = [math.exp(-(step**2) / (2 * width**2)) for step in range(-3, 4)]
     for axis, pad in ((3, (3, 3, 0, 0)), (2, (0, 0, 3, 3))):
         padded, size = nn.functional.pad(images, pad, mode="reflect"), images.shape[axis]
-        images = sum(
-            weight * padded.narrow(axis, start, size) for start, weight in enumerate(kernel)
-        ) / sum(kernel)
+        shifted: Any = (weight * padded.narrow(axis, i, size) for i, weight in enumerate(kernel))
+        images = sum(shifted) / sum(kernel)
     return images
 
 
@@ -143,11 +143,11 @@ def _resized(self: RadiographInput, x):
 
 @patch
 def _augmented(self: RadiographInput, x):
-    options = dict(AUGMENTATIONS[self.augment])
+    options: dict = dict(AUGMENTATIONS[self.augment])
     tone = {name: options.pop(name) for name in _NO_TONE if name in options}
     if options["area"][0] < 1 or options["rotation"] or options["flip"]:
         maps = random_affine(len(x), device=x.device, **options)
-        grid = nn.functional.affine_grid(maps, (len(x), 1, self.px, self.px), align_corners=False)
+        grid = nn.functional.affine_grid(maps, [len(x), 1, self.px, self.px], align_corners=False)
         x = nn.functional.grid_sample(x, grid, align_corners=False)
     else:
         x = self._resized(x)

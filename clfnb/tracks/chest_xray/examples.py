@@ -11,6 +11,7 @@ __all__ = ['SUFFIXES', 'SPLITS', 'radiograph_files', 'two_classes', 'read_npz', 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #5131c704
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,8 +51,8 @@ def radiograph_files(
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #fb7f6624
 def two_classes(
-    labels,  # class names of the images
-    source,  # for the message
+    labels: Any,  # class names of the images
+    source: Any,  # for the message
 ) -> tuple[str, str]:  # the negative class, the positive class
     "The two classes in order. Raises `ValueError` unless there are two."
     names = sorted(set(labels))
@@ -276,7 +277,7 @@ class RadiographData(torch.utils.data.Dataset):
     def __init__(
         self,
         images: np.ndarray,  # (n, side, side) uint8
-        codes,  # (n,) 0 or 1
+        codes: Any,  # (n,) 0 or 1
     ):
         if len(images) != len(codes) or images.ndim != 3:
             raise ValueError(

@@ -62,7 +62,7 @@ def randomize_weights(
         torch.manual_seed(seed)
         for layer in other.modules():
             if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+                layer.reset_parameters()  # type: ignore[operator]
     return other
 
 
@@ -77,8 +77,8 @@ def sanity_check(
     trained, correlations = heat_maps(net, images), []
     for seed in range(seeds):
         other = heat_maps(randomize_weights(net, seed), images)
-        pairs = zip(trained.reshape(len(trained), -1), other.reshape(len(other), -1), strict=True)
-        pairs = [(a, b) for a, b in pairs if np.ptp(a) > 0 and np.ptp(b) > 0]
+        flat = trained.reshape(len(trained), -1), other.reshape(len(other), -1)
+        pairs = [(a, b) for a, b in zip(*flat, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0]
         correlations += [spearmanr(a, b).statistic for a, b in pairs]
     return float(np.mean(correlations)) if correlations else 0.0
 

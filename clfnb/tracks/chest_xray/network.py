@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/network.html.md"""
 __all__ = ['XrayNet', 'build_model', 'Familiarity', 'Ensemble']
 
 # %% ../../../nbs/lib/tracks/chest_xray/network.ipynb #aad612a8
+from typing import Any
+
 import torch
 from fastcore.basics import patch
 from torch import nn
@@ -85,6 +87,14 @@ class Familiarity(nn.Module):
         kept: int = 24,  # number of principal directions
     ):
         super().__init__()
+        self.mean: torch.Tensor
+        self.axes: torch.Tensor
+        self.spread: torch.Tensor
+        self.edge: torch.Tensor
+        self.mean: torch.Tensor
+        self.axes: torch.Tensor
+        self.spread: torch.Tensor
+        self.edge: torch.Tensor
         kept = min(kept, features)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("axes", torch.zeros(kept, features))
@@ -139,7 +149,7 @@ class Ensemble(nn.Module):
         members: list[XrayNet],  # trained alike
     ):
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members: Any = nn.ModuleList(members)
         self.familiar = Familiarity(sum(member.features for member in members))
 
     def forward(

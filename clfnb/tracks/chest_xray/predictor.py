@@ -11,6 +11,7 @@ __all__ = ['DISCLAIMER', 'save_ensemble', 'Predictor']
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,7 @@ def score_images(
 @patch
 def table(
     self: Predictor,
-    names,  # (n,) name of each row
+    names: Any,  # (n,) name of each row
     p: np.ndarray,  # (n,) probability of pneumonia
     unknown: np.ndarray,  # (n,) unknown scores
 ) -> pd.DataFrame:  # path, probability, class, unknown_score, not_a_medical_device
@@ -153,7 +154,7 @@ def table(
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder of X-rays (searched to any depth) or of .npz files, a file, or a list of these
+    paths: Any,  # a folder of X-rays (searched to any depth) or of .npz files, a file, or a list of these
     chunk: int = 2048,  # files held in memory at a time
 ) -> tuple[pd.DataFrame, list[str]]:  # the table of `table`, and why other files were left out
     "Classify all images of a folder or list. Raises `FileNotFoundError` where there are none."

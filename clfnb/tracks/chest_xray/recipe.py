@@ -10,7 +10,9 @@ __all__ = ['RECIPES', 'get_recipe', 'class_loss', 'build_optimizer', 'train_memb
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #26f8b872
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +23,9 @@ from ...data.images.datasets import loader
 from ...evaluation.calibration.scaling import Temperature
 from ...evaluation.comparison import auc_interval
 from ...evaluation.operating import operating_point, threshold_for
+from .augment import two_views
 from .examples import RadiographData
 from .network import Ensemble, Familiarity, XrayNet, build_model
-from .augment import two_views
 from ...training.averaging import EMA, SWA
 from ...training.inference import infer
 from ...training.trainer import Trainer
@@ -45,7 +47,7 @@ def get_recipe(
     "A recipe with changes. Raises `ValueError` for an unknown recipe or an unknown value."
     if name not in RECIPES:
         raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}, found {name!r}")
-    recipe = dict(RECIPES[name])
+    recipe: dict = dict(RECIPES[name])
     if side < recipe["px"]:
         recipe["px"] = 56 if name == "quick" else 80
     if unknown := set(changes) - set(recipe):
@@ -54,7 +56,7 @@ def get_recipe(
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #0b490dd2
 def class_loss(
-    codes,  # (n,) 0 or 1, of the training split
+    codes: Any,  # (n,) 0 or 1, of the training split
     balance: bool = True,  # give both classes the same weight
     smoothing: float = 0.05,  # label smoothing: share divided between the two classes
     gamma: float = 0.0,  # of the focal loss; 0 is plain cross-entropy
@@ -110,7 +112,7 @@ def train_member(
     head_epochs: int = 0,  # initial epochs in which only the head is trained
     batch: int = 64,  # images per step
     lr: float = 1e-3,  # highest learning rate
-    loss=None,  # of `class_loss`; None: balanced and smoothed
+    loss: Any = None,  # of `class_loss`; None: balanced and smoothed
     seed: int = 0,  # of order, augmentation and dropout
     device: str = "auto",  # where to compute
     precision: str = "auto",  # number format; bfloat16 on a processor that supports it
@@ -205,7 +207,7 @@ def cross_fit(
     recipe: dict,  # of `get_recipe`
     weights: str = "",  # of the body, as for `build_model`
     seed: int = 0,  # of weights and order; members take the next ones
-    log=None,  # function of one line of text, called for each member
+    log: Callable | None = None,  # function of one line of text, called for each member
     **options,  # folder for checkpoints; device, precision and progress
 ) -> tuple[
     Ensemble, np.ndarray, list[pd.DataFrame]
@@ -234,9 +236,9 @@ def cross_fit(
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #2c43d2e3
 def fit_decision(
-    codes,  # (n,) 0 or 1
-    logits,  # (n,) cross-fitted
-    groups=None,  # (n,) patients
+    codes: Any,  # (n,) 0 or 1
+    logits: Any,  # (n,) cross-fitted
+    groups: Any = None,  # (n,) patients
     sensitivity: float = 0.96,  # required
     seed: int = 0,  # of the bootstrap
 ) -> dict:  # temperature; threshold (a probability), its low and high; sensitivity and specificity

@@ -9,6 +9,8 @@ __all__ = ['ASPECT_RATIOS', 'patient_split', 'patient_folds', 'block_folds', 'br
            'match_thumbnails', 'add_patients', 'widen']
 
 # %% ../../../nbs/lib/tracks/chest_xray/splits.ipynb #e481c560
+from typing import Any
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -82,8 +84,8 @@ def brightness_features(
 # %% ../../../nbs/lib/tracks/chest_xray/splits.ipynb #87d85b91
 def shift_auc(
     features: np.ndarray,  # (n, k) of the images
-    member,  # (n,) bool: the image belongs to the set in question
-    groups,  # (n,) patients
+    member: Any,  # (n,) bool: the image belongs to the set in question
+    groups: Any,  # (n,) patients
     seed: int = 0,  # of the folds and the control
 ) -> dict:  # auc of set membership; control: the same for randomly chosen patients
     "Cross-validated AUC of a linear classifier of set membership. Raises `ValueError` unless both sets have five patients."
@@ -139,7 +141,7 @@ def _thumbnails(images, ratio, side):
 def match_thumbnails(
     small: np.ndarray,  # (n, side, side) uint8 squares from the middle, such as MedMNIST's
     large: np.ndarray,  # (m, size, size) uint8 originals, resized to squares
-    ratios=ASPECT_RATIOS,  # candidate aspect ratios of the originals
+    ratios: Any = ASPECT_RATIOS,  # candidate aspect ratios of the originals
 ) -> pd.DataFrame:  # per small image: row (of the large ones), correlation, ratio (width / height)
     "The large image that each small one was cut from. Raises `ValueError` for images that are not square."
     if small.shape[1] != small.shape[2] or large.shape[1] != large.shape[2]:

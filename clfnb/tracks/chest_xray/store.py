@@ -14,6 +14,7 @@ import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def _read_chunk(paths, size):
 
 
 def decode_squares(
-    paths,  # (n,) image or DICOM files
+    paths: Any,  # (n,) image or DICOM files
     size: int = 224,  # side, in pixels
     threads: int | None = None,  # that decode in parallel; None: one per core
 ) -> tuple:  # (read, size, size) uint8, (n,) bool: which were read, list of errors
@@ -71,7 +72,7 @@ def _save_aside(folder, name, write):
 
 
 def cached_squares(
-    paths,  # (n,) image or DICOM files
+    paths: Any,  # (n,) image or DICOM files
     cache_dir: str | Path,  # folder of the cache; created if absent
     size: int = 224,  # side, in pixels
     **options,  # of `decode_squares`

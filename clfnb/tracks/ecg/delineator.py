@@ -12,6 +12,7 @@ __all__ = ['SCALE', 'CONTEXT_S', 'augment', 'mix_leads', 'random_crops', 'Window
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #6f402933
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from ...models.shipped import model_folder
 from ...preprocessing.ecg.beats import annotated_spans
 from ...preprocessing.ecg.labels import UNKNOWN, get_scheme, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
+from . import waves
 from clfnb.tracks.ecg.examples import (
     FS,
     Windows,
@@ -35,7 +37,6 @@ from clfnb.tracks.ecg.examples import (
     prepare,
     read_annotated,
 )
-from . import waves
 from .output import POINT_COLUMNS, points_table, write_annotations
 from .readers import open_recording
 from .records import record_name, record_path, records_in
@@ -386,7 +387,7 @@ def annotate(
     Raises `ValueError` naming a record that cannot be read or has no wave.
     """
     with open_recording(path, **options) as recording:
-        result = delineate_recording(self, recording)
+        result: Any = delineate_recording(self, recording)
     name = record_name(result.path)
     write_annotations(Path(out_dir or result.path.parent) / name, result.points, result.fs)
     table = points_table(result.points, result.fs)
@@ -397,7 +398,7 @@ def annotate(
 @patch
 def predict(
     self: Predictor,
-    paths,  # a folder of records, a record, or a list of records
+    paths: Any,  # a folder of records, a record, or a list of records
 ) -> tuple[pd.DataFrame, list[str]]:  # record, sample, seconds, point, symbol; errors
     "The points of whole records. Raises `FileNotFoundError` if there are none."
     records = records_in(paths) if isinstance(paths, (str, Path)) else list(map(record_path, paths))
@@ -405,7 +406,7 @@ def predict(
     for record in records:
         try:
             with open_recording(record) as recording:
-                result = delineate_recording(self, recording)
+                result: Any = delineate_recording(self, recording)
             table = points_table(result.points, result.fs)
             tables.append(table.assign(record=record_name(record))[["record", *table]])
         except Exception as error:  # the other records are annotated
@@ -469,7 +470,7 @@ def prediction_rows(
 ) -> pd.DataFrame:  # id, group, split, label, confidence, right; record, lead, point, kind, ...
     "Predictions in the layout of every lesson, one row per point."
     errors = delineation_errors(entries)
-    confidence = {}
+    confidence: dict = {}
     for entry in entries:
         for point, samples in entry["predicted"].items():
             key = (entry["record"], str(entry["lead"]), point)

@@ -11,16 +11,17 @@ __all__ = ['FS', 'CUTS', 'record_names', 'load', 'read_signal', 'read_annotated'
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #ce512682
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from ...files import InputError
-from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, read_beats, annotated_spans
 from ...preprocessing.ecg.amplitude import scale_by_amplitude
-from ...preprocessing.ecg.signal import remove_baseline, resample
+from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, annotated_spans, read_beats
 from ...preprocessing.ecg.labels import UNKNOWN, labels_from_beats
+from ...preprocessing.ecg.signal import remove_baseline, resample
 from ...preprocessing.ecg.windows import beat_windows, fixed_windows, remove_gaps
 from .readers import Recording, interpolate_gaps, open_recording
 from .records import is_other_format, records_in
@@ -207,7 +208,8 @@ def cut_example(
     for first, last in example.spans:
         around = slice(max(0, first - overlap), last + 1 + overlap)
         pieces.append(_fixed(example.signal[around], labels[around], num, overlap))
-    return tuple(np.concatenate(part) for part in zip(*pieces, strict=True))
+    joined: Any = tuple(np.concatenate(part) for part in zip(*pieces, strict=True))
+    return joined
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #bb941dd9
 def _fixed(signal, labels, num, overlap):

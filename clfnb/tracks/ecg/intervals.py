@@ -67,11 +67,10 @@ def irregularity(
     rr: np.ndarray,  # (beats,) seconds, NaN where unknown
 ) -> np.ndarray:  # (beats,) 0 for a regular rhythm; NaN with fewer than five intervals
     "Root mean square of successive differences over the mean, around each beat."
-    rr = pd.Series(rr)
-    window = dict(window=IRREGULARITY_WINDOW, center=True, min_periods=5)
-    return (
-        np.sqrt((rr.diff() ** 2).rolling(**window).mean()) / rr.rolling(**window).mean()
-    ).to_numpy()
+    series = pd.Series(rr)
+    window: dict = dict(window=IRREGULARITY_WINDOW, center=True, min_periods=5)
+    successive = (series.diff() ** 2).rolling(**window).mean()
+    return (np.sqrt(successive) / series.rolling(**window).mean()).to_numpy()
 
 # %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #a21a4c43
 def beats_table(

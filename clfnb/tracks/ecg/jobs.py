@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -53,7 +54,7 @@ class Outcome:
 
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #0982b8d6
 def run_job(
-    predictor,  # of `clfnb.tracks.ecg.delineator`
+    predictor: Any,  # of `clfnb.tracks.ecg.delineator`
     job: Job,
     progress: Callable[[float], object] | None = None,  # as of `delineate_recording`
     total: Callable[[float], object] | None = None,  # called with the seconds of the recording

@@ -50,7 +50,7 @@ def points_table(
     rank = np.array([(")", "(").index(SYMBOLS[n]) if SYMBOLS[n] in "()" else 2 for n in names], int)
     order = np.lexsort((point, rank[point], sample))
     sample, point = sample[order], np.array(names, object)[point[order]]
-    symbol = [SYMBOLS[name] for name in point]
+    symbol = [SYMBOLS[str(name)] for name in point]
     table = pd.DataFrame({"sample": sample, "seconds": sample / fs, "point": point})
     return table.assign(symbol=pd.Series(symbol, index=table.index, dtype=object))[POINT_COLUMNS]
 

@@ -9,11 +9,12 @@ __all__ = ['OPTIONS', 'make_jobs', 'write_results', 'report_outcome', 'run_with_
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #db30d274
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ...console import predict_options, with_options
-from ...files import refuse_overwrite, ensure_writable, write_file, write_json
+from ...files import ensure_writable, refuse_overwrite, write_file, write_json
 from ...text import csv_text, printable, say
 from .records import output_paths, records_in
 
@@ -122,7 +123,7 @@ def write_results(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #da9cb553
 def report_outcome(
-    outcome,  # of `clfnb.tracks.ecg.jobs`
+    outcome: Any,  # of `clfnb.tracks.ecg.jobs`
 ) -> None:
     "Report the faults of a recording or its leads."
     if outcome.error:
@@ -135,7 +136,7 @@ def report_outcome(
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def run_with_progress(
-    load,  # returns the predictor
+    load: Any,  # returns the predictor
     arguments: tuple,  # of `load`
     jobs: list,  # of `make_jobs`
     workers: int,  # processes

@@ -13,6 +13,7 @@ import importlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -46,7 +47,8 @@ class EdfRecord:
         path: Path,  # the file
     ):
         edf = import_optional("pyedflib", path)
-        self.path, self.notes = path, {}
+        self.path = path
+        self.notes: dict = {}
         with reading(path, "a readable EDF or BDF file"):
             self._reader = edf.EdfReader(str(regular_file(path)))
             labels = [label.strip() for label in self._reader.getSignalLabels()]
@@ -101,9 +103,10 @@ class ArrayRecord:
         names: list[str],  # of the signals
         units: list[str],  # as in the file
         rate: float,  # Hz
-        folder=None,  # a temporary folder that holds the values
+        folder: Any = None,  # a temporary folder that holds the values
     ):
-        self.names, self.units, self.notes = unique_names(names), units, {}
+        self.names, self.units = unique_names(names), units
+        self.notes: dict = {}
         self.rates, self.seconds = [rate] * len(names), len(values) / rate
         self._values, self._folder = values, folder
         self._factors = np.array([millivolts(unit) or 1 for unit in units], np.float32)
@@ -184,8 +187,8 @@ def read_table(
         raise InputError(f"{path}: expected a table of samples, found no row of numbers")
     values = np.memmap(binary, np.float32, "r", shape=(samples, len(columns)))
     names = [f"column {c}" if head is None else str(c) for c in columns]
-    names, units = zip(*map(split_unit, names), strict=True)
-    return ArrayRecord(values, list(names), list(units), rate, folder)
+    leads, units = zip(*map(split_unit, names), strict=True)
+    return ArrayRecord(values, list(leads), list(units), rate, folder)
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #8bbc4445
 def read_mat(
@@ -260,7 +263,7 @@ class Recording:
     units: list[str]  # as in the file; "" for none
     left_out: dict[str, str]  # name -> why, for each signal that is not read
     notes: dict[str, str]  # name of a lead -> faults known from the file itself
-    source: object  # of one of the formats
+    source: Any  # of one of the formats
     channels: list[int]  # indices of the leads in the source
 
     @property
@@ -345,7 +348,7 @@ def _open(path, fs):
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #4688ed04
 def choose_leads(
-    source,  # of one of the formats
+    source: Any,  # of one of the formats
     path: Path,  # for messages
     leads: list[str] | None = None,  # names to use; None: all that are an ECG
 ) -> tuple[list[int], dict[str, str]]:  # indices of the leads; name -> why, for the others

@@ -10,6 +10,7 @@ __all__ = ['UNMARKED', 'MARGIN', 'Piece', 'record_pieces', 'scale_wave', 'augmen
 
 # %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #39eaa230
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,14 +50,15 @@ class Piece:
 
 
 def record_pieces(
-    row,  # of the examples table
+    row: Any,  # of the examples table
 ) -> list[Piece]:
     "The annotated pieces of a record. Raises what `read_example` raises."
     example = read_example(row)
     targets = targets_from_beats(
         example.beats, len(example.signal), p_known=row.record not in UNMARKED
     )
-    whole, spans = Piece(example.signal, example.beats, targets), []
+    whole = Piece(example.signal, example.beats, targets)
+    spans: list = []
     for first, last in example.spans:
         first, stop = max(0, first - MARGIN), min(len(targets), last + 1 + MARGIN)
         if spans and first <= spans[-1][1]:

@@ -12,6 +12,7 @@ __all__ = ['OTHER_FORMATS', 'TABLES', 'is_other_format', 'record_path', 'record_
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from ...files import MAX_TEXT_BYTES, regular_file
 from ...text import printable
@@ -139,7 +140,7 @@ def output_paths(
     out: str | Path | None,  # a folder; None: beside each record
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."
-    root, taken = Path(path), {}
+    root, taken = Path(path), dict[Path, Any]()
     for record in records:
         folder = record.parent
         if out is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,8 @@ from clfnb.preprocessing.ecg.quality import (
     Quality,
     lead_notes,
     lead_sums,
-    measure_quality,
     lead_weights,
+    measure_quality,
 )
 from ...preprocessing.ecg.signal import resample
 from .examples import FS
@@ -74,7 +75,8 @@ def lead_shares(
     "Normalised weights of the leads, at each sample."
     centres, index = (np.arange(len(weights)) + 0.5) * FS, np.arange(samples)
     smooth = np.stack([np.interp(index, centres, w) for w in weights.T], axis=1).astype(np.float32)
-    usable = (weights > 0.005).any(axis=1)[np.minimum(index // FS, len(weights) - 1)]
+    by_second: Any = (weights > 0.005).any(axis=1)
+    usable = by_second[np.minimum(index // FS, len(weights) - 1)]
     total = smooth.sum(axis=1, keepdims=True)
     return np.where(total > 0, smooth / np.maximum(total, 1e-9), 0), usable
 
@@ -229,7 +231,8 @@ def waves_between(
     end: float,  # sample
 ) -> tuple[dict, dict]:  # points and confidences of the waves whose peak, or last point, lies there
     "The waves between two samples."
-    kept, sure = {}, {}
+    kept: dict = {}
+    sure: dict = {}
     for names in WAVE_POINTS.values():
         present = [name for name in names if name in points]
         anchor = next((name for name in (names[1], *reversed(present)) if name in points), None)
@@ -254,7 +257,7 @@ class Delineation:
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #8de304ab
 def delineate_recording(
-    predictor,  # of `clfnb.tracks.ecg.delineator`
+    predictor: Any,  # of `clfnb.tracks.ecg.delineator`
     recording: Recording,  # open
     piece_s: float = PIECE_S,  # approximate length of a piece, in seconds
     progress: Callable[[float], object]
@@ -266,7 +269,8 @@ def delineate_recording(
             f"{recording.path}: expected at least one second, found {recording.samples} samples at {recording.fs:g} Hz"
         )
     plan = plan_pieces(recording.samples, recording.fs, piece_s)
-    cut, parts, all_weights, sums = -np.inf, [], [], 0
+    cut, parts, all_weights = -np.inf, [], []
+    sums: Any = 0
     for piece in plan:
         result = _delineate_piece(predictor, recording, piece)
         last = piece is plan[-1]
@@ -279,7 +283,7 @@ def delineate_recording(
             progress((piece.keep_to - piece.keep_from) / recording.fs)
     points, confidence = (_joined([part[i] for part in parts]) for i in (0, 1))
     weights = np.concatenate(all_weights)
-    usable = (weights > 0.005).any(axis=1)
+    usable: Any = (weights > 0.005).any(axis=1)
     table = lead_table(recording, weights, sums)
     return Delineation(
         recording.path, recording.fs, recording.samples, points, confidence, table, usable

@@ -26,10 +26,11 @@ def wave_probability(
 ) -> dict[str, np.ndarray]:  # p, qrs, t -> (samples,)
     "The probability of each wave at every sample."
     kinds = [kind for _, kind, *_ in get_scheme(scheme).segments]
-    return {
+    summed: dict = {
         wave: sum(probs[:, 1 + i] for i, kind in enumerate(kinds) if kind == wave)
         for wave in dict.fromkeys(kinds)
     }
+    return summed
 
 # %% ../../../nbs/lib/tracks/ecg/waves.ipynb #a97ca4f3
 def find_waves(

@@ -13,6 +13,7 @@ import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -189,7 +190,8 @@ class Segment:
         held = frames_in_files(self.header)
         self.frames = self.header.frames or min(held.values(), default=0)
         self.ends = [min(held.get(s["file"], self.frames), self.frames) for s in self.signals]
-        self._folder, self._record = None, str(self.header.path)
+        self._folder: Any = None
+        self._record = str(self.header.path)
         plain = re.fullmatch(r"[-\w]+", self.header.path.name) and self.header.frames
         named = header_lines(path)[0].split()[0] == self.header.path.name
         if not (
@@ -204,7 +206,8 @@ class Segment:
 def _rename(self: Segment):
     "Make the record readable under a plain name."
     self._folder = tempfile.TemporaryDirectory(prefix="clfnb-wfdb-")
-    folder, files = Path(self._folder.name), {}
+    folder = Path(self._folder.name)
+    files: dict = {}
     lines = [f"record {len(self.signals)} {self.header.fs} {self.frames}"]
     for signal in self.signals:
         name = files.setdefault(signal["file"], f"f{len(files)}.dat")
@@ -228,7 +231,7 @@ def read(
     whole = [
         np.full((last - first) * self.signals[c]["frame"], np.nan, np.float32) for c in channels
     ]
-    groups = {}
+    groups: dict = {}
     for index, channel in enumerate(channels):
         groups.setdefault(self.ends[channel], []).append((index, channel))
     for end, members in groups.items():
@@ -261,7 +264,8 @@ class WfdbRecord:
         path: str | Path,  # record without suffix
     ):
         self.header = parse_header(path)
-        self._at, self._open = None, None
+        self._at: Any = None
+        self._open: Any = None
         if not self.header.segments:
             self._open, self._at = Segment(path), 0
             self.parts = [(0, self._open.frames, self.header.path.name)]
@@ -303,7 +307,7 @@ def unique_names(
     names: list[str],  # of signals
 ) -> list[str]:  # as many; the second "II" is "II (2)"
     "Unique names of the signals of a record."
-    seen = {}
+    seen: dict = {}
     return [
         name
         if (n := seen.setdefault(name, []).append(0) or len(seen[name])) == 1

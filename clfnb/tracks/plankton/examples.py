@@ -11,6 +11,7 @@ __all__ = ['MIN_IMAGES', 'Examples', 'read_examples', 'assign_splits', 'load', '
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -139,7 +140,7 @@ def _given_splits(examples, fractions, seed):
 @patch
 def squares(
     self: Examples,
-    rows=None,  # which rows of the table, as numbers or booleans; None for all
+    rows: Any = None,  # which rows of the table, as numbers or booleans; None for all
     size: int = 64,  # side of the stored squares, in pixels
 ) -> SquareDataset:
     "The torch data set of some rows."
@@ -147,7 +148,8 @@ def squares(
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows
     chosen = [self.images[i] for i in rows]
     shapes = np.array([image.shape for image in chosen]).reshape(-1, 2)
-    return SquareDataset(fit_squares(chosen, size), shapes, self.table.code.to_numpy()[rows])
+    fitted = fit_squares(chosen, size)  # type: ignore[arg-type]
+    return SquareDataset(fitted, shapes, self.table.code.to_numpy()[rows])
 
 # %% ../../../nbs/lib/tracks/plankton/examples.ipynb #e9878a1b
 def load(

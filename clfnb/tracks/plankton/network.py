@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/plankton/network.html.md"""
 __all__ = ['RECIPES', 'PlanktonNet', 'build_model', 'build_optimizer', 'model_config', 'Predictor']
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #da2680da
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -47,7 +49,8 @@ class PlanktonNet(nn.Module):
         inputs: tuple,  # images as bytes, and their sizes
     ) -> torch.Tensor:  # (batch, features)
         "The vector of each image before the last layer."
-        return self.net.embed(*self.transform(*inputs))
+        net: Any = self.net
+        return net.embed(*self.transform(*inputs))
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #6515931d
 def build_model(
@@ -111,7 +114,8 @@ def build_optimizer(
     decay: float = 0.1,  # of the weights, times the rate
 ) -> torch.optim.Optimizer:
     "The optimizer of lesson 2."
-    ends = [model.net.body[0], model.net.head, model.net.size]
+    net: Any = model.net
+    ends = [net.body[0], net.head, net.size]
     return muon(model, [part for part in ends if part is not None], lr, decay)
 
 # %% ../../../nbs/lib/tracks/plankton/network.ipynb #1a721066
@@ -120,7 +124,7 @@ def model_config(
     temperature: float,  # by which logits are divided
     val_logits: np.ndarray,  # (n, classes) of the validation split, before the temperature
     size: int = 64,  # side of the stored squares
-    prior=None,  # (classes,) logarithms of the class frequencies; None: not kept
+    prior: Any = None,  # (classes,) logarithms of the class frequencies; None: not kept
     tau: float | None = None,  # the share of them that was chosen on the validation split
     **arguments,  # of `build_model`, without the number of classes
 ) -> dict:  # what `Predictor.load` needs
@@ -145,8 +149,8 @@ class Predictor(ImagePredictor):
 
     def data(
         self,
-        images,  # decoded `PackedImages`
-    ) -> SquareDataset:
+        images: Any,  # decoded `PackedImages`
+    ) -> Any:  # `SquareDataset`, or `CropDataset`
         "Images fitted into squares; for the study's network cut or padded, as it was trained."
         if not isinstance(self.model, Transfer):
             return super().data(images)

@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/plankton/predict.html.md"""
 __all__ = ['command', 'describe_use', 'parse_tau']
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #15ceba42
+from typing import Any
+
 import click
 
 from ...console import UsageError, finish_prediction, predict_options
@@ -48,7 +50,7 @@ def command(
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #aaf65321
 def describe_use(
-    predictor,  # with a choice of tau
+    predictor: Any,  # with a choice of tau
 ) -> str:  # one sentence
     "What the answers are for, and how to get the other kind."
     if predictor.tau:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ...models.pretrained import Transfer, frozen_below
 from ...training.losses import accuracy
@@ -35,8 +36,8 @@ def step_decay(
 # %% ../../../nbs/lib/tracks/plankton/transfer.ipynb #6610bc53
 def train_phase(
     model: Transfer,  # trained in place; ends with its best weights
-    train,  # loader of the training part
-    val,  # loader of the validation split
+    train: DataLoader,  # loader of the training part
+    val: DataLoader,  # loader of the validation split
     frozen: list[str],  # prefixes of frozen parameters, from `frozen_below`
     optimizer: torch.optim.Optimizer,  # of the model's parameters
     epochs: int,  # at most
@@ -68,8 +69,8 @@ def train_phase(
 # %% ../../../nbs/lib/tracks/plankton/transfer.ipynb #158d4601
 def train_two_phases(
     model: Transfer,  # trained in place
-    train,  # loader of the training part
-    val,  # loader of the validation split
+    train: DataLoader,  # loader of the training part
+    val: DataLoader,  # loader of the validation split
     top: str | int,  # the first block that learns in the second phase, such as "Mixed_7b"
     epochs: tuple[int, int] = (50, 50),  # at most, in each phase; 0 leaves it out
     rates: tuple[float, float] = (0.01, 0.0001),  # of each phase

@@ -11,6 +11,7 @@ __all__ = ['RECIPES', 'SCHEDULES', 'frame_shape', 'read_frame', 'read_frames', '
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #73bfc7db
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,7 @@ class FrameTransform(nn.Module):
     def crop_boxes(
         self,
         n: int,  # number of frames
-        device,  # of the result
+        device: Any,  # of the result
     ) -> torch.Tensor:  # (n, 5): centre and half sizes in −1..1 of the frame, and angle (radians)
         "The box of each frame that becomes the input."
         if not self.training:
@@ -138,8 +139,8 @@ def forward(
     across = [sign * half_x * cosine, -sine * half_y / aspect, x]
     down = [sign * half_x * sine * aspect, half_y * cosine, y]
     maps = torch.stack([*across, *down], dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(maps, (len(images), 3, *self.shape), align_corners=False)
-    how = {"padding_mode": "border", "align_corners": False}
+    grid = functional.affine_grid(maps, [len(images), 3, *self.shape], align_corners=False)
+    how: dict = {"padding_mode": "border", "align_corners": False}
     return functional.grid_sample(images.float(), grid, **how), mirrored
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #766882cc
@@ -255,7 +256,7 @@ class FrameData:
 
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #95db8d29
 def class_weights(
-    labels,  # (n,) class numbers; negative ones are ignored
+    labels: Any,  # (n,) class numbers; negative ones are ignored
     classes: int = 8,  # number of classes
 ) -> torch.Tensor:  # (classes,) float32, with mean 1 over the examples; 0 for an absent class
     "Inverse class frequencies."

@@ -10,7 +10,9 @@ __all__ = ['TREE_OPTIONS', 'scaled_boxes', 'geometries', 'encode_labels', 'Playe
            'network_probabilities', 'PlayersModel', 'fit_players', 'video_folds', 'cross_validate']
 
 # %% ../../../nbs/lib/tracks/volleyball/players.ipynb #b0669f28
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -246,10 +248,10 @@ class PlayersModel(nn.Module):
     ):
         super().__init__()
         self.use_actions, self.tree_share = use_actions, tree_share if trees else 0.0
-        self.nets = nn.ModuleList(
+        self.nets: Any = nn.ModuleList(
             build_model(use_actions=use_actions, **model or {}) for _ in range(nets)
         )
-        self.trees = BoostedTrees(*trees) if trees else None
+        self.trees: Any = BoostedTrees(*trees) if trees else None
         self.config = {
             "use_actions": use_actions,
             "nets": nets,
@@ -300,7 +302,7 @@ def fit_players(
     trained = [
         train_network(table, use_actions, seed=1000 * seed + k, **options) for k in range(nets)
     ]
-    grown = fit_trees(table, use_actions, seed=seed, **tree_options or {}) if trees else None
+    grown: Any = fit_trees(table, use_actions, seed=seed, **tree_options or {}) if trees else None
     shape = tuple(grown.value.shape) if trees else None
     ensemble = PlayersModel(use_actions, nets, shape, tree_share, options.get("model"))
     for net, (own, _) in zip(ensemble.nets, trained, strict=True):
@@ -311,7 +313,7 @@ def fit_players(
 
 # %% ../../../nbs/lib/tracks/volleyball/players.ipynb #4f814f6c
 def video_folds(
-    groups,  # (n,) the video of each frame
+    groups: Any,  # (n,) the video of each frame
     folds: int = 5,  # number of folds, 2 or more
     seed: int = 0,  # of the shuffle
 ) -> np.ndarray:  # (n,) number of the fold that holds out the frame
@@ -328,7 +330,7 @@ def video_folds(
 
 def cross_validate(
     table: pd.DataFrame,  # frames with labels
-    fit,  # fit(table) → something with `probabilities(table)`
+    fit: Callable,  # fit(table) → something with `probabilities(table)`
     folds: int = 5,  # number of folds
     seed: int = 0,  # of the folds
 ) -> pd.DataFrame:  # predictions of all frames, each by a model trained without its video

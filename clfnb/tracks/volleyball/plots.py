@@ -8,6 +8,8 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/volleyball/plots.html.md"""
 __all__ = ['plot_frame', 'plot_by_class', 'plot_flip']
 
 # %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #d34528bb
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,7 +20,7 @@ from ...preprocessing.volleyball.players import find_net
 # %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #0a09ef79
 def plot_frame(
     boxes: np.ndarray,  # (n, 4) left, top, width, height in pixels
-    actions,  # (n,) text
+    actions: Any,  # (n,) text
     width: int = 1280,  # of the image, pixels
     title: str = "",  # of the plot
     image: np.ndarray

@@ -10,6 +10,7 @@ __all__ = ['IMAGES', 'VolleyballModel', 'save_volleyball', 'activity_table', 'Pr
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #010bae81
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,7 +153,7 @@ class Predictor:
 @patch
 def predict(
     self: Predictor,
-    paths,  # an annotated folder or its annotations.txt, a folder of images, an image, or a list of these
+    paths: Any,  # an annotated folder or its annotations.txt, a folder of images, an image, or a list of these
     actions: bool = True,  # use the players' actions where they are known
 ) -> tuple[pd.DataFrame, list[str]]:  # a row per frame, and why other frames were left out
     "Predict activities. Raises `FileNotFoundError` for a folder with neither annotations nor images."
