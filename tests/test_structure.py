@@ -44,7 +44,6 @@ LONG_ROWS = {
     "nbs/lib/evaluation/calibration/scaling.ipynb",
     "nbs/lib/evaluation/calibration/smooth.ipynb",
     "nbs/lib/evaluation/metrics.ipynb",
-    "nbs/lib/models/pretrained.ipynb",
     "nbs/lib/models/scanline/arrays.ipynb",
     "nbs/lib/preprocessing/barcodes/ean13.ipynb",
     "nbs/lib/preprocessing/barcodes/markup.ipynb",

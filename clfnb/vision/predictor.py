@@ -142,14 +142,14 @@ def probs(
     logits: np.ndarray,  # (n, classes) from the network
 ) -> np.ndarray:  # (n, classes)
     "Calibrated probabilities under the adjusted prior."
-    adjustment = self.tau * self.prior if self.tau else 0.0
+    adjustment = self.tau * self.prior if self.tau and self.prior is not None else 0.0
     return softmax(logits / self.temperature - adjustment, axis=1)
 
 # %% ../../nbs/lib/vision/predictor.ipynb #2e79a411
 @patch
 def data(
     self: ImagePredictor,
-    images,  # decoded `PackedImages`
+    images: Any,  # decoded `PackedImages`
 ) -> SquareDataset:
     "The images in the form of the network's inputs."
     return SquareDataset(squares(images, self.size), images.shapes, np.zeros(len(images)))

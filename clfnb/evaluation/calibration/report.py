@@ -140,7 +140,7 @@ def check_folder(
         raise FileExistsError(f"{folder / there[0]}: is there already; {advice}")
     return folder
 
-
+# %% ../../../nbs/lib/evaluation/calibration/report.ipynb #e116b497
 def write_calibration(
     result: Calibrated,  # of `calibrate`
     predictions: Predictions,  # that it was computed from
@@ -159,11 +159,10 @@ def write_calibration(
     names = predictions.names[1:] if probs.ndim == 1 else predictions.names
     columns = pd.DataFrame(probs.reshape(len(probs), -1), columns=[f"p_{name}" for name in names])
     recalibrated = pd.concat([table[kept].reset_index(drop=True), columns], axis=1)
-    learned = result.temperature.config() | {"log_error": result.temperature.log_error}
-    learned["caution"] = result.temperature.caution
-    if not np.isfinite(learned["log_error"]):
-        learned["log_error"] = None
-    figure = diagram_of(result, predictions, draws, seed).figure
+    fit = result.temperature
+    log_error = fit.log_error if np.isfinite(fit.log_error) else None
+    learned = fit.config() | {"log_error": log_error, "caution": fit.caution}
+    figure: Any = diagram_of(result, predictions, draws, seed).figure
     diagram, measures, temperature, rows = (folder / name for name in FILES)
     return [
         write_atomic(diagram, lambda path: figure.savefig(path, dpi=150, format="png")),

@@ -71,9 +71,8 @@ def listed_records(
     seen: frozenset = frozenset(),  # parent folders, to end a list that names itself
 ) -> list[Path]:  # in the order of the list, including missing ones
     "The records that `RECORDS` lists. Raises `OSError` or `ValueError` if the list cannot be read."
-    text = regular_file(folder / "RECORDS", MAX_TEXT_BYTES).read_text(
-        "utf-8", errors="surrogateescape"
-    )
+    listing = regular_file(folder / "RECORDS", MAX_TEXT_BYTES)
+    text = listing.read_text("utf-8", errors="surrogateescape")
     records = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         path = folder / line
