@@ -85,7 +85,7 @@ def listed_records(
             records.append(record_path(path))
     return list(dict.fromkeys(records))
 
-
+# %% ../../../nbs/lib/tracks/ecg/records.ipynb #92e0d21a
 def find_records(
     folder: Path,  # to search
     tables: bool = False,  # include .csv, .tsv and .mat
