@@ -16,7 +16,6 @@ from pathlib import Path
 from safetensors import safe_open
 
 from .catalog import info
-from ..models.shipped import shipped_weights
 
 # %% ../../nbs/lib/data/cards.ipynb #081c35c6
 def two_columns(

@@ -164,6 +164,16 @@ def _body(backbone, weights):
     load_body_weights(body, backbone, weights or None)
     return body
 
+
+def _input_statistics(backbone, body):
+    "Mean and standard deviation of each channel, in bytes, as a body's weights expect them."
+    if not backbone.startswith("timm/"):
+        return (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    from timm.data import resolve_model_data_config
+
+    config = resolve_model_data_config(body)
+    return [255 * value for value in config["mean"]], [255 * value for value in config["std"]]
+
 # %% ../../../nbs/lib/tracks/volleyball/frames.ipynb #2d898725
 class FrameNet(nn.Module):
     "(n, 3, height, width) bytes to eight logits."
@@ -186,12 +196,10 @@ class FrameNet(nn.Module):
             average_mirror,
         )
         self.body = _body(backbone, weights).to(memory_format=torch.channels_last)
-        self.register_buffer(
-            "mean", torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            "std", torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1), persistent=False
-        )
+        for name, values in zip(
+            ("mean", "std"), _input_statistics(backbone, self.body), strict=True
+        ):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         with torch.no_grad():
             features = self.body.eval()(torch.zeros(1, 3, *self.transform.shape)).shape[1]
         layers = []
