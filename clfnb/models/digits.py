@@ -1,4 +1,4 @@
-"""A perceptron that reads the digits of a code one by one
+"""A multilayer perceptron that reads the digits of a code independently
 
 Docs: https://clfnb.github.io/clfnb/lib/models/digits.html.md"""
 
@@ -12,18 +12,18 @@ import torch
 from torch import nn
 
 # %% ../../nbs/lib/models/digits.ipynb #8ebd1925
-THIRTEEN_DIGITS = (10,) * 13  # the study's
+THIRTEEN_DIGITS = (10,) * 13  # as in the study
 
 
 class DigitPerceptron(nn.Module):
-    "Two hidden layers and one group of scores a place."
+    "Two hidden layers and one group of scores per position in the code."
 
     def __init__(
         self,
         inputs: int,  # length of the feature vector
         groups: tuple = THIRTEEN_DIGITS,  # scores in each group; (20,) * 6 + (10,) * 6 for patterns
         hidden: int = 512,  # units in each hidden layer
-        dropout: float = 0.2,  # share switched off in training
+        dropout: float = 0.2,  # share of units switched off in training
     ):
         super().__init__()
         self.groups = tuple(groups)
@@ -40,8 +40,8 @@ class DigitPerceptron(nn.Module):
     def forward(
         self,
         features: torch.Tensor,  # (n, inputs)
-    ) -> tuple:  # one tensor (n, scores) a group
-        "Logits of every group. Raises `ValueError` for a wrong length."
+    ) -> tuple:  # one tensor (n, scores) per group
+        "Logits of every group. Raises `ValueError` for features of the wrong length."
         if features.ndim != 2 or features.shape[1] != self.body[0].in_features:
             raise ValueError(
                 f"expected features of shape (n, {self.body[0].in_features}), found {tuple(features.shape)}"
@@ -50,12 +50,12 @@ class DigitPerceptron(nn.Module):
 
 # %% ../../nbs/lib/models/digits.ipynb #0cb1310d
 def digit_loss(
-    groups: tuple,  # of `DigitPerceptron`
+    groups: tuple,  # logits from `DigitPerceptron`
     targets: torch.Tensor,  # (n, groups) class numbers
-) -> torch.Tensor:  # a number
+) -> torch.Tensor:  # scalar
     """Sum over the groups of the mean cross-entropy.
 
-    Raises `ValueError` if there are more or fewer targets than groups.
+    Raises `ValueError` if the number of targets differs from the number of groups.
     """
     if targets.shape[1] != len(groups):
         raise ValueError(

@@ -20,13 +20,13 @@ FIELDS = ("feature_idx", "num_threshold", "missing_go_to_left", "left", "right",
 
 
 class BoostedTrees(nn.Module):
-    "Trees as buffers: column, threshold, missing, left, right, leaf, value, each (classes, trees, nodes), and a start for each class."
+    "Trees as buffers: column, threshold, missing, left, right, leaf, value, each (classes, trees, nodes), and a start value per class."
 
     def __init__(
         self,
-        classes: int,  # how many
-        trees: int,  # of each class
-        nodes: int,  # of the largest tree
+        classes: int,  # number of classes
+        trees: int,  # per class
+        nodes: int,  # in the largest tree
     ):
         super().__init__()
         shape = (classes, trees, nodes)
@@ -43,17 +43,17 @@ class BoostedTrees(nn.Module):
         self,
         rows: torch.Tensor,  # (n, columns) float64, NaN where missing
     ) -> torch.Tensor:  # (n, classes) float64 logits
-        "Sums of the leaves' values."
+        "Sums of the leaf values."
         classes, trees, _ = self.value.shape
         logits, rows = self.start.repeat(len(rows), 1), rows.clamp(max=LARGEST)
         every, column = torch.arange(trees), torch.arange(len(rows))[:, None]
         for k in range(classes):
             at = torch.zeros(len(rows), trees, dtype=torch.int64)
             while not self.is_leaf[k][every, at].all():
-                found = rows[column, self.feature_idx[k][every, at]]
+                value = rows[column, self.feature_idx[k][every, at]]
                 missing = self.missing_go_to_left[k][every, at]
                 left = torch.where(
-                    found.isnan(), missing, found <= self.num_threshold[k][every, at]
+                    value.isnan(), missing, value <= self.num_threshold[k][every, at]
                 )
                 child = torch.where(left, self.left[k][every, at], self.right[k][every, at])
                 at = torch.where(self.is_leaf[k][every, at], at, child)
@@ -62,11 +62,10 @@ class BoostedTrees(nn.Module):
 
 # %% ../../nbs/lib/models/trees.ipynb #2b05a1f1
 def from_sklearn(
-    fitted: Any,  # a `HistGradientBoostingClassifier` of three classes or more, without categories
-    classes: int
-    | None = None,  # how many the answer has, where `fitted` saw only some of their numbers
+    fitted: Any,  # a `HistGradientBoostingClassifier` with three or more classes and no categorical columns
+    classes: int | None = None,  # number of output classes, if `fitted` saw only some of them
 ) -> BoostedTrees:
-    "The trees of a fitted classifier. Raises `ValueError` for one with two classes or with categories."
+    "The trees of a fitted classifier. Raises `ValueError` for two classes or categorical columns."
     grown = fitted._predictors
     if len(fitted.classes_) < 3 or np.any(fitted.is_categorical_):
         raise ValueError("fitted: expected three classes or more and no categorical columns")

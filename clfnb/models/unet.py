@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 # %% ../../nbs/lib/models/unet.ipynb #cbc5ea16
 def _double(inputs, outputs):
-    "Two convolutions of 3x3."
+    "Two 3x3 convolutions, each with batch normalisation and ReLU."
     layers = [
         layer
         for width in (inputs, outputs)
@@ -34,9 +34,9 @@ class UNet(nn.Module):
     def __init__(
         self,
         channels: int = 1,  # of the image
-        width: int = 12,  # channels at half resolution; doubled with each halving, up to 8 times as many
+        width: int = 12,  # channels at half resolution; doubled with each halving, up to 8 times this number
         depth: int = 4,  # halvings after the first
-        classes: int = 1,  # scores a pixel
+        classes: int = 1,  # scores per pixel
     ):
         super().__init__()
         widths = [width * min(2**k, 8) for k in range(depth + 1)]
@@ -59,24 +59,24 @@ def forward(
     self: UNet,
     images: torch.Tensor,  # (n, channels, height, width), 0..1
 ) -> torch.Tensor:  # (n, classes, height, width) logits
-    "Logits of every pixel. Raises `ValueError` if a side cannot be halved often enough."
+    "Logits of every pixel. Raises `ValueError` for a side that is not a multiple of `2 ** (depth + 1)`."
     if images.ndim != 4 or any(side % 2 ** (self.depth + 1) for side in images.shape[2:]):
         raise ValueError(
             f"expected (n, channels, height, width) with sides that are multiples of {2 ** (self.depth + 1)}, found {tuple(images.shape)}"
         )
-    kept = [self.first(self.stem(images - 0.5))]
+    skips = [self.first(self.stem(images - 0.5))]
     for block in self.down:
-        kept.append(block(F.max_pool2d(kept[-1], 2)))
-    x = kept.pop()
+        skips.append(block(F.max_pool2d(skips[-1], 2)))
+    x = skips.pop()
     for block in self.up:
-        x = block(torch.cat([kept.pop(), F.interpolate(x, scale_factor=2.0)], 1))
+        x = block(torch.cat([skips.pop(), F.interpolate(x, scale_factor=2.0)], 1))
     return F.interpolate(self.head(x), scale_factor=2.0, mode="bilinear")
 
 # %% ../../nbs/lib/models/unet.ipynb #dd88683a
 def mask_loss(
     logits: torch.Tensor,  # (n, 1, height, width)
     masks: torch.Tensor,  # (n, 1, height, width) 0..1
-) -> torch.Tensor:  # a number
+) -> torch.Tensor:  # scalar
     "Cross-entropy plus one minus the Dice coefficient, averaged over images."
     p = logits.sigmoid()
     both, sizes = (p * masks).sum((1, 2, 3)), (p + masks).sum((1, 2, 3))

@@ -1,4 +1,4 @@
-"""The two networks of a barcode reader once more, as plain matrix products
+"""The two scan-line networks in numpy, as plain matrix products
 
 Docs: https://clfnb.github.io/clfnb/lib/models/scanline/arrays.html.md"""
 
@@ -22,14 +22,14 @@ HALF = 8.5  # modules from the centre of a window to its ends
 
 
 def window_samples() -> np.ndarray:  # (15, 68) int: indices of samples
-    "Which samples of a straightened line each window holds."
+    "Indices of the samples of a straightened line in each window."
     first = np.rint((CENTRES - HALF + MARGIN) * PER_MODULE).astype(int)
     return first[:, None] + np.arange(int(2 * HALF * PER_MODULE))
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #781066dc
 def channels(
     lines: np.ndarray,  # (n, samples) brightness in any unit
-    window: int = 63,  # odd number of samples that count as neighbourhood
+    window: int = 63,  # width of the neighbourhood in samples, odd
 ) -> np.ndarray:  # (n, 2, samples) float32
     "What `line_channels` returns, without torch."
     whole = lines - lines.mean(1, keepdims=True)
@@ -46,14 +46,14 @@ EPS = np.float32(1e-5)  # of both kinds of normalisation
 
 
 def _part(weights, name):
-    "The weights of one part of a network, by their names within it."
+    "The weights of one submodule, by their names within it."
     return {
         key[len(name) + 1 :]: value for key, value in weights.items() if key.startswith(f"{name}.")
     }
 
 
 class _Conv:
-    "A convolution of five, its normalisation and the rectifier, on arrays (n, samples, channels)."
+    "A convolution of width five, batch normalisation and ReLU, on arrays (n, samples, channels)."
 
     def __init__(self, weights, stride=1):
         conv, norm = _part(weights, "0"), _part(weights, "1")
@@ -96,7 +96,7 @@ class ArrayFinder:
         self,
         lines: np.ndarray,  # (n, samples) brightness, samples a multiple of 32
     ) -> np.ndarray:  # (n, 2, samples / 8) logit of inside, position
-        "Votes of all places."
+        "Votes of all positions."
         a = _through(self.stem, channels(lines).transpose(0, 2, 1))
         b = _through(self.down1, a)
         c = _through(self.deep, _through(self.down2, b))
@@ -106,7 +106,7 @@ class ArrayFinder:
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #7c8b7f15
 def _through(blocks, x):
-    "One block after the other."
+    "Apply one block after the other."
     for block in blocks:
         x = block(x)
     return x
@@ -125,7 +125,7 @@ def _gelu(x):
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #defb2f71
 class _Layer:
-    "x W + b; with a normalisation before it, for rows that `_scaled` has divided."
+    "x W + b, with a preceding normalisation folded in for rows that `_scaled` has divided."
 
     def __init__(self, linear, norm=None):
         weight, self.bias = linear["weight"], linear["bias"]
@@ -142,7 +142,7 @@ class _Layer:
 
 
 def _scaled(x):
-    "Rows (n, width) over their standard deviations."
+    "Rows (n, width) divided by their standard deviations."
     width = x.shape[1]
     mean = x @ np.full(width, 1 / width, np.float32)
     square = np.einsum("nk,nk->n", x, x) / width
@@ -193,7 +193,7 @@ class ArrayReader:
 
     def __call__(
         self,
-        lines: np.ndarray,  # (n, 444) brightness, four samples a module
+        lines: np.ndarray,  # (n, 444) brightness, four samples per module
     ) -> dict:  # as from `LineReader`: left (n, 6, 20), right (n, 6, 10), shift (n, 15), code (n,)
         "Scores of straightened lines."
         windows = channels(lines)[:, :, self.index].transpose(0, 2, 1, 3)

@@ -1,4 +1,4 @@
-"""Two small networks: one finds a barcode on a line, one reads it
+"""Two small networks: one finds a barcode on a scan line, the other reads it
 
 Docs: https://clfnb.github.io/clfnb/lib/models/scanline/networks.html.md"""
 
@@ -18,8 +18,8 @@ from .arrays import CENTRES, MARGIN, PER_MODULE, READER_SAMPLES, window_samples
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #82786c6d
 def line_channels(
     lines: torch.Tensor,  # (n, samples) brightness in any unit
-    window: int,  # odd number of samples that count as neighbourhood
-) -> torch.Tensor:  # (n, 2, samples) standardised as a whole, and locally
+    window: int,  # width of the neighbourhood in samples, odd
+) -> torch.Tensor:  # (n, 2, samples) standardised globally and locally
     "The two inputs of both networks. Raises `ValueError` for an even window."
     if window % 2 == 0:
         raise ValueError(f"window: expected an odd number, found {window}")
@@ -37,13 +37,13 @@ def _conv(inputs, outputs, stride=1):
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #4b1ee285
 class LineFinder(nn.Module):
-    """For every eighth sample of a line: inside a barcode or not (logit), and the position across
+    """For every eight samples of a line: inside a barcode or not (logit), and the position across
     it (0..1).
     """
 
     def __init__(
         self,
-        width: int = 16,  # channels at full resolution; twice and four times as many further down
+        width: int = 16,  # channels of the first layers; twice and four times as many further down
     ):
         super().__init__()
         w, self.window = width, 63
@@ -61,7 +61,7 @@ def forward(
     self: LineFinder,
     lines: torch.Tensor,  # (n, samples) brightness, samples a multiple of 32
 ) -> torch.Tensor:  # (n, 2, samples / 8) logit of inside, position
-    "Votes of all places. Raises `ValueError` if the length is no multiple of 32."
+    "Votes of all positions. Raises `ValueError` if the length is not a multiple of 32."
     if lines.ndim != 2 or lines.shape[1] % 32:
         raise ValueError(
             f"expected lines of shape (n, a multiple of 32), found {tuple(lines.shape)}"
@@ -75,19 +75,19 @@ def forward(
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #59ace269
 def finder_loss(
-    votes: torch.Tensor,  # (n, 2, places) from `LineFinder`
+    votes: torch.Tensor,  # (n, 2, samples / 8) from `LineFinder`
     places: torch.Tensor,  # (n, samples) module coordinate of each sample; NaN where the line shows no symbol
-) -> torch.Tensor:  # a number
-    "Mean loss over all places."
+) -> torch.Tensor:  # scalar
+    "Mean loss over all votes."
     position = places.unflatten(1, (votes.shape[2], -1)).mean(2) / 95
     inside = ((position > 0) & (position < 1)).float()
-    found = F.binary_cross_entropy_with_logits(votes[:, 0], inside)
+    detection = F.binary_cross_entropy_with_logits(votes[:, 0], inside)
     error = (votes[:, 1] - position.nan_to_num(0.0)).abs() * inside
-    return found + 10 * error.sum() / inside.sum().clamp(min=1)
+    return detection + 10 * error.sum() / inside.sum().clamp(min=1)
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #e32aa399
 class _Mix(nn.Module):
-    "Fifteen vectors learn from their neighbours and from the mean of all."
+    "Fifteen vectors exchange information with their neighbours and with the mean of all."
 
     def __init__(self, width):
         super().__init__()
@@ -110,13 +110,13 @@ class _Mix(nn.Module):
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #527dc910
 class LineReader(nn.Module):
-    """Reads a straightened scan line: pattern scores for twelve places, corrections of the
-    straightening, and whether it is a code.
+    """Reads a straightened scan line: pattern scores for twelve positions, corrections to the
+    straightening, and whether it shows a code.
     """
 
     def __init__(
         self,
-        width: int = 128,  # numbers that stand for one window
+        width: int = 128,  # length of the vector of one window
         blocks: int = 4,  # rounds of exchange between the windows
     ):
         super().__init__()
@@ -133,7 +133,7 @@ class LineReader(nn.Module):
 
     def forward(
         self,
-        lines: torch.Tensor,  # (n, 444) brightness, four samples a module, the symbol from sample 32 to 412
+        lines: torch.Tensor,  # (n, 444) brightness, four samples per module, the symbol from sample 32 to 412
     ) -> dict:  # left (n, 6, 20), right (n, 6, 10) logits; shift (n, 15) modules; code (n,) logit
         "Scores of straightened lines. Raises `ValueError` for any other length."
         if lines.ndim != 2 or lines.shape[1] != READER_SAMPLES:
@@ -151,7 +151,7 @@ class LineReader(nn.Module):
 
 # %% ../../../nbs/lib/models/scanline/networks.ipynb #9a094df1
 def _surprise(logits, patterns):
-    "Summed cross-entropy; against the uniform distribution where no pattern is right."
+    "Summed cross-entropy; against the uniform distribution where no pattern is correct."
     known = F.cross_entropy(
         logits.flatten(0, 1),
         patterns.where(patterns >= 0, -100).flatten(),
@@ -164,11 +164,11 @@ def _surprise(logits, patterns):
 
 def reader_loss(
     out: dict,  # from `LineReader`
-    left: torch.Tensor,  # (n, 6) patterns 0..19; -1 where none is right, -100 without an upright code
+    left: torch.Tensor,  # (n, 6) patterns 0..19; -1 where none is correct, -100 without an upright code
     right: torch.Tensor,  # (n, 6) digits; -1 and -100 likewise
     places: torch.Tensor,  # (n, 444) true module coordinate of each sample
-) -> torch.Tensor:  # a number
-    "Mean loss of some lines."
+) -> torch.Tensor:  # scalar
+    "Mean loss over the lines of a batch."
     upright = left[:, 0] > -100
     patterns = _surprise(out["left"], left) + _surprise(out["right"], right)
     centres = torch.as_tensor(CENTRES, device=places.device)
