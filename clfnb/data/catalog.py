@@ -27,24 +27,24 @@ class Dataset:
     "A public data set."
 
     name: str  # as in `clfnb data get NAME`
-    title: str  # as its publisher calls it
+    title: str  # the publisher's
     task: str  # what is to be predicted, from what
-    track: str  # whose data it is, a name of the registry
+    track: str  # the track that uses it, a name from the registry
     licence: str  # under which it may be used
-    source: str  # page to read first
-    size: str  # of what there is
+    source: str  # the publisher's page
+    size: str  # of the whole data set, in words
     layout: str  # the folder, one line per kind of file
-    citation: str  # what to cite
+    citation: str  # publications to cite
     url: str = ""  # folder to download from
-    bytes: int = 0  # of what is downloaded, rounded up: room that is needed
+    bytes: int = 0  # size of the download, rounded up: the disk space needed
     checksums: str = ""  # name of the publisher's checksum file
     index: str = ""  # name of the file that lists the examples
     parts: tuple[str, ...] = ()  # suffixes of the files that each example must have
     wanted: tuple[str, ...] = ()  # patterns of the files that are downloaded
-    # how a person gets it, where no program may or can; then there are no checksums, index and
-    # parts
+    # how to obtain it by hand, if it cannot be downloaded; checksums, index and parts are then
+    # empty
     manual_steps: str = ""
-    folder: str = ""  # where it lies below the data folder; "" for a folder of its own name
+    folder: str = ""  # path below the data folder; "" for a folder named like the data set
 
 # %% ../../nbs/lib/data/catalog.ipynb #517f89af
 LAYOUTS = {
@@ -99,7 +99,7 @@ DATASETS["plankton"] = Dataset(
 DATASETS["zxing"] = Dataset(
     name="zxing",
     title="ZXing black-box photographs of EAN-13 and UPC-A",
-    task="the digits of the barcode in photographs of products, sharp and blurred, one folder a camera",
+    task="the digits of the barcode in photographs of products, sharp and blurred, one folder per camera",
     track="barcodes",
     licence="Apache-2.0",
     source="https://github.com/zxing/zxing/tree/master/core/src/test/resources/blackbox",
@@ -119,7 +119,7 @@ DATASETS["volleyball"] = Dataset(
     licence="BSD-2-Clause; weights trained on it are not shipped",
     source="https://github.com/mostafa-saad/deep-activity-rec",
     size="4,830 annotated frames; 60 GB with all images, 2 MB without",
-    layout="videos/ID/annotations.txt          a line a frame: file, activity, then x y w h action per player\nvideos/ID/FRAME/FRAME.jpg          its image, and neighbours; need not be there",
+    layout="videos/ID/annotations.txt          one line per frame: file, activity, then x y w h action per player\nvideos/ID/FRAME/FRAME.jpg          its image, and neighbours; need not be there",
     citation="Ibrahim MS, Muralidharan S, Deng Z, Vahdat A, Mori G. A hierarchical deep temporal model for group activity recognition. CVPR 2016.",
     manual_steps="download the annotations (and the images, if wanted) and unpack the folders of the videos into videos/ in this folder",
 )
@@ -145,7 +145,7 @@ DATASETS["chest_xray"] = Dataset(
 DATASETS["pneumoniamnist"] = Dataset(
     name="pneumoniamnist",
     title="PneumoniaMNIST of MedMNIST v2",
-    task="pneumonia or not, in the same X-rays cut square and shrunk to 28 pixels",
+    task="pneumonia or not, in the same X-rays, cropped to squares and scaled to 28 pixels",
     track="chest_xray",
     licence="CC BY 4.0",
     source="https://zenodo.org/records/10519652",
@@ -163,11 +163,11 @@ def names() -> list[str]:  # in the order of the catalogue
 
 def info(
     name: str,  # from `names()`
-    track: str | None = None,  # the track that it must belong to; None for any
+    track: str | None = None,  # the track that it must belong to; None: any
 ) -> Dataset:  # its entry
-    """What is known about a data set.
+    """The catalogue entry of a data set.
 
-    Raises `ValueError` with a proposal for a name that is not in the catalogue, and for another
+    Raises `ValueError` for an unknown name, with a suggestion, and for a data set of another
     track.
     """
     if name not in DATASETS:
@@ -180,9 +180,9 @@ def info(
 
 # %% ../../nbs/lib/data/catalog.ipynb #c68d1919
 def missing_files(
-    dataset: Dataset,  # which data set
-    folder: str | Path,  # where it may be
-) -> list[str]:  # what is missing, empty if the folder holds what its index lists
+    dataset: Dataset,  # catalogue entry
+    folder: str | Path,  # folder to check
+) -> list[str]:  # one sentence per missing file; empty if the folder is complete
     """Compare a folder with its own index.
 
     Raises `ValueError` if the index names something outside the folder.
@@ -204,9 +204,9 @@ def missing_files(
 
 # %% ../../nbs/lib/data/catalog.ipynb #4bb3ff74
 def resolve_base_url(
-    dataset: Dataset,  # which data set
-    base_url: str | None = None,  # goes before everything else
-    environ: Mapping[str, str] | None = None,  # the environment, by default the process's own
+    dataset: Dataset,  # catalogue entry
+    base_url: str | None = None,  # takes precedence over everything else
+    environ: Mapping[str, str] | None = None,  # environment variables; None: those of the process
 ) -> str:  # address of a folder, with / at the end
     """Argument, else `CLFNB_<NAME>_URL`, else the publisher.
 
@@ -241,31 +241,31 @@ def _download(dataset, folder, base, options):
 # %% ../../nbs/lib/data/catalog.ipynb #a92b9e13
 def get(
     name: str,  # from `names()`
-    data_dir: str | Path | None = None,  # folder of all data sets, by default that of the settings
-    download: bool = False,  # fetch it if it is not there
-    base_url: str | None = None,  # another server than the publisher's
+    data_dir: str | Path | None = None,  # folder of all data sets; None: that of the settings
+    download: bool = False,  # download it if it is incomplete
+    base_url: str | None = None,  # a server other than the publisher's
     **options,  # for `fetch`: tries, pause, limit
 ) -> Path:  # the data set's folder
     """The folder of a data set.
 
-    Raises `FileNotFoundError` with the command that fetches it, or `DownloadError`.
+    Raises `FileNotFoundError` with the command that downloads it, or `DownloadError`.
     """
     dataset = info(name)
     folder = load_settings(data_dir=data_dir).data_dir / (dataset.folder or name)
     problems = missing_files(dataset, folder)
     if problems and (dataset.manual_steps or not download):
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        found = (
+        state = (
             f"found {problems[0]}{more}"
             if folder.is_dir() and not dataset.manual_steps
             else "no such folder, or nothing in it"
         )
-        way = (
+        advice = (
             f"{dataset.manual_steps} (see {dataset.source})"
             if dataset.manual_steps
             else f"clfnb data get {name} fetches it ({dataset.size})"
         )
-        raise FileNotFoundError(f"{folder}: not the data set {name} ({found}); {way}")
+        raise FileNotFoundError(f"{folder}: not the data set {name} ({state}); {advice}")
     if problems:
         from filelock import FileLock
 
@@ -282,17 +282,15 @@ def get(
 # %% ../../nbs/lib/data/catalog.ipynb #507880f8
 def verify_dataset(
     name: str,  # from `names()`
-    data_dir: str | Path | None = None,  # folder of all data sets, by default that of the settings
+    data_dir: str | Path | None = None,  # folder of all data sets; None: that of the settings
 ) -> list[str]:  # one sentence per problem; empty if every file is as published
     """Compare a data set with its published checksums.
 
-    Raises `FileNotFoundError` without its folder, `ValueError` where none are published.
+    Raises `FileNotFoundError` if its folder is missing, `ValueError` if none are published.
     """
     dataset = info(name)
     if dataset.manual_steps:
-        raise ValueError(
-            f"{name}: its publisher gives no checksums, so that there is nothing to compare with"
-        )
+        raise ValueError(f"{name}: its publisher gives no checksums to compare with")
     folder = load_settings(data_dir=data_dir).data_dir / name
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -310,14 +308,14 @@ def verify_dataset(
 
 # %% ../../nbs/lib/data/catalog.ipynb #c2779c7c
 def resolve(
-    data: str,  # "simulated", a name from the catalogue, a folder, or a file where the track reads one
-    track: str,  # the lesson's problem, e.g. "ecg"
+    data: str,  # "simulated", a name from the catalogue, a folder, or a file if the track reads one
+    track: str,  # of the lesson, e.g. "ecg"
     seed: int = 0,  # of simulated data
     **simulation,  # options of the track's simulator, e.g. records and seconds
 ) -> Path:  # a folder, or a file, in the layout of the track's real data set
-    """A lesson's `data` as a folder.
+    """The path that a lesson's `data` stands for.
 
-    Raises `FileNotFoundError` if it is not there, `ValueError` for data of another track.
+    Raises `FileNotFoundError` if it does not exist, `ValueError` for data of another track.
     """
     if data == "simulated":
         return simulated(track, seed, **simulation)

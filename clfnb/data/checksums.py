@@ -1,4 +1,4 @@
-"""What a publisher says its files are, and whether they are that
+"""Reading published checksums and comparing files with them
 
 Docs: https://clfnb.github.io/clfnb/lib/data/checksums.html.md"""
 
@@ -17,7 +17,7 @@ from typing import Any
 # %% ../../nbs/lib/data/checksums.ipynb #74380a7b
 def file_sha256(
     path: str | Path,  # the file
-) -> str:  # 64 hexadecimal digits, small letters
+) -> str:  # 64 hexadecimal digits, lower case
     "SHA-256 of a file's content (FIPS 180-4). Raises `OSError` if the file cannot be read."
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -33,12 +33,12 @@ def _safe_name(name):
 
 def read_checksums(
     text: str,  # lines of 64 hexadecimal digits, two spaces (or a space and *) and a name, as sha256sum writes them
-    source: str = "checksums",  # what to call the list in an error
-) -> dict[str, str]:  # file name, with / between folders -> its SHA-256 in small letters
-    """The published checksums.
+    source: str = "checksums",  # name of the list in error messages
+) -> dict[str, str]:  # file name, with / between folders -> SHA-256 in lower case
+    """Read published checksums.
 
-    Raises `ValueError` naming the line if it is not one, leaves the folder, or contradicts
-    another.
+    Raises `ValueError` with the number of a line that is malformed, leaves the folder, or
+    contradicts another, and for an empty list.
     """
     sums: dict = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -62,21 +62,21 @@ def read_checksums(
 
 # %% ../../nbs/lib/data/checksums.ipynb #871b6def
 def wanted_names(
-    names: Any,  # file names
+    names: Any,  # iterable of file names
     wanted: tuple[str, ...] = ("*",),  # patterns such as "*.dat"
-) -> list[str]:  # those that fit at least one pattern, in their order
-    "The names that matter."
+) -> list[str]:  # those that match at least one pattern, in the given order
+    "The names that match a pattern."
     return [name for name in names if any(fnmatch(name, pattern) for pattern in wanted)]
 
 
 def verify(
     folder: str | Path,  # where the files are
     checksums: dict[str, str],  # name -> SHA-256, from `read_checksums`
-    wanted: tuple[str, ...] = ("*",),  # patterns of the names that must be there
+    wanted: tuple[str, ...] = ("*",),  # patterns of the names that must be present
 ) -> list[str]:  # one sentence per missing or changed file, sorted by name
     """Compare files with their published checksums.
 
-    Files that the list does not name are left alone.
+    Files that the list does not name are ignored.
     """
     problems = []
     for name in sorted(wanted_names(checksums, wanted)):
@@ -84,9 +84,9 @@ def verify(
         if not path.is_file():
             problems.append(f"{name}: missing")
             continue
-        found = file_sha256(path)
-        if found != checksums[name]:
+        digest = file_sha256(path)
+        if digest != checksums[name]:
             problems.append(
-                f"{name}: changed (expected SHA-256 {checksums[name][:12]}…, found {found[:12]}…, {path.stat().st_size} bytes)"
+                f"{name}: changed (expected SHA-256 {checksums[name][:12]}…, found {digest[:12]}…, {path.stat().st_size} bytes)"
             )
     return problems

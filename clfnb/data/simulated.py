@@ -1,4 +1,4 @@
-"""Data that is written once, found again, and never mistaken for that of another simulator
+"""Simulated data sets, cached under a name that identifies simulator, options and seed
 
 Docs: https://clfnb.github.io/clfnb/lib/data/simulated.html.md"""
 
@@ -25,14 +25,14 @@ from ..settings import load_settings
 # %% ../../nbs/lib/data/simulated.ipynb #6ca8669b
 def simulation_options(
     entry: Track,  # with a simulator
-) -> dict[str, inspect.Parameter]:  # name to parameter, without folder and seed
-    "What the simulator of a track can be told. Raises `ValueError` for a track without one."
+) -> dict[str, inspect.Parameter]:  # name -> parameter, without folder and seed
+    "Options of a track's simulator. Raises `ValueError` for a track without one."
     parameters = inspect.signature(entry.part("simulate")).parameters
     return {name: p for name, p in parameters.items() if name not in ("folder", "seed")}
 
 
 def _arguments(entry, seed, given):
-    "All arguments of a simulator, defaults filled in."
+    "All arguments of a simulator, with defaults filled in."
     known = simulation_options(entry)
     for name in given:
         if name not in known:
@@ -43,7 +43,7 @@ def _arguments(entry, seed, given):
 
 # %% ../../nbs/lib/data/simulated.ipynb #08fcc920
 def _imported(file, package, top):
-    "The modules of the package `top` that a source file imports, also inside functions."
+    "The modules of the package `top` that a source file imports, including inside functions."
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith(f"{top}."))
@@ -57,36 +57,36 @@ def _imported(file, package, top):
 
 def simulator_sources(
     entry: Track,  # with a simulator
-) -> list[Path]:  # sorted by name, wherever they are installed
-    """The source files that decide what a track's simulator writes: every module of the package
-    that it stands in, or the module alone if it is in none, and what these import of their project.
+) -> list[Path]:  # sorted by file name, wherever they are installed
+    """The source files that determine what a track's simulator writes: every module of its
+    package, or the module alone if it is in none, and what these import from their project.
     """
     module = import_module(entry.simulate.partition(":")[0])
     file, package = Path(str(module.__file__)), module.__package__
     queue = [(f, package) for f in (file.parent.glob("*.py") if package else [file])]
     folders = import_module("clfnb.simulate.folders")
     queue.append((Path(str(folders.__file__)), "clfnb.simulate"))
-    found = set()
+    sources = set()
     while queue:
         source, inside = queue.pop()
-        if source in found:
+        if source in sources:
             continue
-        found.add(source)
+        sources.add(source)
         for name in _imported(source, inside, (package or "clfnb").partition(".")[0]):
             with suppress(ImportError, ValueError):
                 spec = find_spec(name)
                 if spec and spec.origin and spec.origin.endswith(".py"):
                     queue.append((Path(spec.origin), spec.parent))
-    return sorted(found, key=lambda source: (source.name, source))
+    return sorted(sources, key=lambda source: (source.name, source))
 
 # %% ../../nbs/lib/data/simulated.ipynb #86527310
 def simulated_path(
     entry: Track,  # with a simulator
     seed: int = 0,  # of the random numbers
-    cache_dir: str | Path | None = None,  # by default that of the settings
+    cache_dir: str | Path | None = None,  # None: that of the settings
     **options,  # of the simulator
-) -> Path:  # may not be there yet
-    "Where simulated data lies. Raises `ValueError` for an option that the simulator does not have."
+) -> Path:  # may not exist yet
+    "Folder of simulated data. Raises `ValueError` for an option that the simulator does not have."
     arguments = _arguments(entry, seed, options)
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True, default=str).encode())
     for source in simulator_sources(entry):
@@ -98,12 +98,13 @@ def simulated_path(
 def simulated(
     name: str,  # of a track
     seed: int = 0,  # of the random numbers
-    cache_dir: str | Path | None = None,  # by default that of the settings
+    cache_dir: str | Path | None = None,  # None: that of the settings
     **options,  # of the track's simulator, e.g. records and seconds
 ) -> Path:  # a folder in the layout of the track's real data set
-    """Simulated data of a track, written unless it is there.
+    """Simulated data of a track, written unless it exists already.
 
-    Raises `ValueError` for a track without a simulator or an option that it does not have.
+    Raises `ValueError` for a track without a simulator and for an option that the simulator does
+    not have.
     """
     able = [entry.name for entry in tracks().values() if entry.simulate]
     if name not in able:

@@ -1,4 +1,4 @@
-"""Classes as the leaves of a tree, and mistakes that are nearly right
+"""Classes as the leaves of a tree, and measures that grade mistakes by rank
 
 Docs: https://clfnb.github.io/clfnb/lib/data/taxonomy.html.md"""
 
@@ -33,12 +33,12 @@ class Taxonomy:
 # %% ../../nbs/lib/data/taxonomy.ipynb #fab4d32a
 def read_taxonomy(
     path: str | Path,  # a CSV file: class, then ranks from coarse to fine
-    classes: list[str] | None = None,  # the classes wanted, by number; None takes the file's
+    classes: list[str] | None = None,  # the classes to keep, by number; None: those of the file
 ) -> Taxonomy:
     """Read a tree of classes.
 
-    Raises `ValueError` naming the class that is missing, stands twice, or whose name has two
-    parents.
+    Raises `ValueError` for wrong columns and for a class that is missing or listed twice, or a
+    name with two parents.
     """
     table = pd.read_csv(path, dtype=str, keep_default_na=False).apply(
         lambda column: column.str.strip()
@@ -71,7 +71,7 @@ def read_taxonomy(
 
 # %% ../../nbs/lib/data/taxonomy.ipynb #3f41d1c7
 def _check_parents(table, ranks, path):
-    "Every name of a rank must have one parent: the nearest known rank above."
+    "Check that every name of a rank has one parent, the nearest known rank above."
     for depth, rank in enumerate(ranks):
         parents = (
             table[ranks[:depth]].replace("", np.nan).ffill(axis=1).iloc[:, -1].fillna("")
@@ -100,10 +100,10 @@ def node_probs(
 @patch
 def contradictions(
     self: Taxonomy,
-    node_probs: Any,  # (n, nodes) probabilities of nodes, from anywhere
-    tolerance: float = 1e-6,  # how much more probable a twig may be
-) -> np.ndarray:  # (n,) int: pairs of a node and one above it that contradict each other
-    "How often a node is more probable than one that contains it."
+    node_probs: Any,  # (n, nodes) probabilities of nodes, from any source
+    tolerance: float = 1e-6,  # by how much a node may exceed the one above it
+) -> np.ndarray:  # (n,) int: number of contradicting pairs of a node and one above it
+    "Count the nodes that are more probable than a node that contains them."
     node_probs, member = np.asarray(node_probs), self.member.astype(int)
     size = member.sum(0)
     inside = (member.T @ member == size[:, None]) & (
@@ -114,11 +114,11 @@ def contradictions(
 
 # %% ../../nbs/lib/data/taxonomy.ipynb #32b8c103
 class TreeLoss(nn.Module):
-    "Cross-entropy over the nodes of a tree: of independent outputs, or of sums of a softmax."
+    "Cross-entropy over the nodes of a tree, from independent outputs or from sums of a softmax."
 
     def __init__(
         self,
-        tree: Taxonomy,  # nodes and members
+        tree: Taxonomy,  # defines nodes and memberships
         independent: bool = False,  # True: logits (n, nodes), a sigmoid each; False: logits (n, classes), one softmax
     ):
         super().__init__()
@@ -157,7 +157,7 @@ def rank_table(
     probs: np.ndarray,  # (n, classes) probabilities
     y: np.ndarray,  # (n,) class numbers
     level: float = 0.95,  # coverage of the intervals
-) -> pd.DataFrame:  # index rank; accuracy, low, high, n (with a name at that rank), nodes
+) -> pd.DataFrame:  # index: rank; columns: accuracy, low, high, n (with a name at that rank), nodes
     "Accuracy at each rank with Wilson's interval, from coarse to fine."
     sums, rows = self.node_probs(probs), {}
     for rank in [*self.ranks, "class"]:
@@ -182,6 +182,6 @@ def distance(
     truth: Any,  # (n,) class numbers
     predicted: Any,  # (n,) class numbers
 ) -> np.ndarray:  # (n,) float
-    "Half the steps from one class to the other along the tree."
+    "Half the number of steps from one class to the other along the tree."
     a, b = self.member[np.asarray(truth)], self.member[np.asarray(predicted)]
     return ((a & ~b).sum(1) + (b & ~a).sum(1)) / 2
