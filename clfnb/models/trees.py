@@ -70,11 +70,11 @@ def from_sklearn(
     if len(fitted.classes_) < 3 or np.any(fitted.is_categorical_):
         raise ValueError("fitted: expected three classes or more and no categorical columns")
     nodes = max(len(tree.nodes) for step in grown for tree in step)
-    places = np.arange(len(fitted.classes_)) if classes is None else fitted.classes_.astype(int)
-    trees = BoostedTrees(classes or len(places), len(grown), nodes)
+    columns = np.arange(len(fitted.classes_)) if classes is None else fitted.classes_.astype(int)
+    trees = BoostedTrees(classes or len(columns), len(grown), nodes)
     trees.is_leaf[:] = True
     for number, step in enumerate(grown):
-        for k, tree in zip(places, step, strict=True):
+        for k, tree in zip(columns, step, strict=True):
             for name in FIELDS:
                 values = torch.from_numpy(
                     np.ascontiguousarray(tree.nodes[name]).astype(
@@ -84,5 +84,5 @@ def from_sklearn(
                 trees.get_buffer(name)[k, number, : len(values)] = values
     trees.num_threshold.clamp_(max=LARGEST)
     trees.start[:] = UNSEEN
-    trees.start[places] = torch.from_numpy(fitted._baseline_prediction.ravel())
+    trees.start[columns] = torch.from_numpy(fitted._baseline_prediction.ravel())
     return trees

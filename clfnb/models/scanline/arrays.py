@@ -69,12 +69,12 @@ class _Conv:
         n, samples, inputs = x.shape
         wide = np.zeros((n, samples + 4, inputs), np.float32)
         wide[:, 2:-2] = x
-        step, places = wide.strides, (samples - 1) // self.stride + 1
+        step, positions = wide.strides, (samples - 1) // self.stride + 1
         strides = (step[0], self.stride * step[1], step[2])
-        near = np.ndarray((n, places, 5 * inputs), np.float32, wide, 0, strides)  # a view
-        out = near.reshape(n * places, -1) @ self.weight
+        near = np.ndarray((n, positions, 5 * inputs), np.float32, wide, 0, strides)  # a view
+        out = near.reshape(n * positions, -1) @ self.weight
         out += self.bias
-        return np.maximum(out, 0, out=out).reshape(n, places, -1)
+        return np.maximum(out, 0, out=out).reshape(n, positions, -1)
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #c2c2717d
 class ArrayFinder:
