@@ -163,10 +163,7 @@ def photograph(
     printed: np.ndarray,  # (lines, n) 0 for ink, 1 for paper, eight samples per module
     rng: np.random.Generator,  # source of all draws
     difficulty: float = 1.0,  # factor on the blur
-    noise: tuple = (
-        0.002,
-        0.15,
-    ),  # range of the noise as a share of the contrast, after averaging rows
+    noise: tuple = (0.002, 0.15),  # its range as a share of the contrast, after averaging rows
 ) -> np.ndarray:  # (lines, n) float32
     "Printed lines as a camera records them. Raises `ValueError` for a negative difficulty."
     if difficulty < 0:

@@ -69,9 +69,7 @@ def print_label(
     rng: np.random.Generator,  # source of all draws
     modules: np.ndarray | None = None,  # (95,) printed instead of the code's modules
     tall: tuple = (25, 95),  # minimum and maximum height of the bars in modules
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # (height, width) uint8, 255 for white; (4, 2) corners of the bars
+) -> tuple[np.ndarray, np.ndarray]:  # (height, width) uint8, 255 for white; (4, 2) bars' corners
     "A label with one barcode. Raises `ValueError` for an invalid code."
     modules = encode(code) if modules is None else modules
     paper, ink = 255 * rng.uniform(0.5, 1.0), 255 * rng.uniform(0.02, 0.3) ** 1.3
