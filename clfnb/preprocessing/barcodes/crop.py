@@ -15,9 +15,9 @@ import numpy as np
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #24baebe0
 def order_corners(
     corners: np.ndarray,  # (4, 2) x, y in pixels, in any order
-    keep: bool = False,  # the order is meant: check it only
+    keep: bool = False,  # check the order instead of restoring it
 ) -> np.ndarray:  # (4, 2) float32: top left, top right, bottom right, bottom left
-    """Four corners in order.
+    """Put four corners in order.
 
     Raises `ValueError` for quadrilaterals that are degenerate, not convex, or (with `keep`)
     cross themselves.
@@ -46,10 +46,10 @@ def order_corners(
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #433aeb5b
 def restore_corners(
     corners: np.ndarray,  # (4, 2) in any order
-) -> np.ndarray:  # (4, 2) float32, clockwise; unchanged where they already were
-    """Corners in an order that can be straightened.
+) -> np.ndarray:  # (4, 2) float32, clockwise; unchanged if they already were
+    """Put corners in an order from which the crop can be straightened.
 
-    Raises `ValueError` for four points that are not convex or degenerate.
+    Raises `ValueError` for four points that are degenerate or not convex.
     """
     try:
         return order_corners(corners, keep=True)
@@ -63,10 +63,10 @@ def four_point_transform(
     image: np.ndarray,  # (height, width[, channels]) uint8 or float32
     corners: np.ndarray,  # (4, 2) top left, top right, bottom right, bottom left
     width: int | None = None,  # of the crop; None: from the longer opposite side
-    height: int | None = None,  # of the crop; None: the same
-    keep: bool = True,  # the corners stand in their order; False: in any order, which is restored
+    height: int | None = None,  # of the crop; None: likewise
+    keep: bool = True,  # the corners are in order; False: restore their order
 ) -> np.ndarray:  # (height, width[, channels])
-    """The quadrilateral as an upright rectangle.
+    """Warp a quadrilateral to an upright rectangle.
 
     Raises `ValueError` for corners that `order_corners` refuses.
     """
@@ -87,11 +87,11 @@ def strip_features(
     crop: np.ndarray,  # (height, width) grey, uint8
     width: int = 240,  # columns of the result; the study used 1200 and 240
     strips: int = 10,  # horizontal strips
-    threshold: float | None = None,  # a darker pixel is dark; None: Otsu's choice; the study's: 50
-    share: float = 0.5,  # of a strip's pixels in a column that must be dark
+    threshold: float | None = None,  # pixels below it are dark; None: Otsu's; the study's: 50
+    share: float = 0.5,  # of a column's pixels within a strip that must be dark
     rows: int = 10,  # pixel rows of each strip after resizing; the study's 1000 rows: 100
 ) -> np.ndarray:  # (strips, width) uint8, 1 where dark
-    """Ten binary scan lines of a crop.
+    """Binary scan lines of a crop, one per strip.
 
     Raises `ValueError` for an image that is not grey or a share outside 0..1.
     """
@@ -118,9 +118,9 @@ def join_strips(
     first: int = 3,  # first strip used
     last: int = 6,  # last strip used
 ) -> np.ndarray:  # (width * strips used,)
-    """Neighbouring strips as one vector; `first` equal to `last` gives a single one.
+    """Join neighbouring strips into one vector; `first` equal to `last` gives a single strip.
 
-    Raises `ValueError` for strips that are not there.
+    Raises `ValueError` for strips that do not exist.
     """
     if not 0 <= first <= last < len(features):
         raise ValueError(
@@ -131,11 +131,11 @@ def join_strips(
 
 def photo_features(
     image: np.ndarray,  # (height, width) grey, uint8
-    corners: np.ndarray,  # (4, 2) in the order of the code
+    corners: np.ndarray,  # (4, 2) in order, top left of the code first
     width: int = 240,  # columns
     **options,  # for `strip_features`
 ) -> np.ndarray:  # (10, width) uint8
-    "Strips straight from a photograph: the crop is never larger than what is needed of it."
+    "Strips straight from a photograph, without a crop larger than they need."
     rows, strips = options.get("rows", 10), options.get("strips", 10)
     return strip_features(
         four_point_transform(image, corners, width, strips * rows), width, **options
@@ -147,11 +147,11 @@ def scan_lines(
     corners: np.ndarray,  # (4, 2) top left, top right, bottom right, bottom left of the code
     samples: int = 512,  # of each line
     bands: int = 10,  # lines
-    margin: float = 0.0,  # how far lines begin and end outside the corners, as a share of the width
+    margin: float = 0.0,  # how far the lines extend beyond the corners, as a share of the width
 ) -> np.ndarray:  # (bands, samples) float32
     """Mean brightness along the bands of a quadrilateral.
 
-    Sample centres divide the width evenly. Raises `ValueError` for bad corners.
+    Sample centres are evenly spaced. Raises `ValueError` for bad corners.
     """
     corners = order_corners(corners, keep=True)
     length = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
@@ -172,10 +172,10 @@ def scan_lines(
 def straighten(
     lines: np.ndarray,  # (n, samples) brightness
     places: np.ndarray,  # (n, samples) module coordinate of each sample, rising along the line
-    per_module: int = 4,  # samples a module in the result
+    per_module: int = 4,  # samples per module in the result
     margin: int = 8,  # modules kept on each side of the 95
 ) -> np.ndarray:  # (n, per_module * (95 + 2 * margin)) float32
-    "Lines on an even grid of modules. Raises `ValueError` where a coordinate does not rise."
+    "Resample lines on an even grid of modules. Raises `ValueError` if a coordinate does not rise."
     if lines.shape != places.shape or (np.diff(places, axis=1) <= 0).any():
         raise ValueError(
             "places: expected one rising module coordinate for each sample of each line"

@@ -62,8 +62,8 @@ def check_digit(
 
 
 def is_valid(
-    code: Any,  # anything; only text of 13 digits can be valid
-) -> bool:  # whether its last digit is right
+    code: Any,  # of any type; only a text of 13 digits can be valid
+) -> bool:  # True if the check digit is right
     "Whether a text is an EAN-13 code with the right check digit."
     return (
         isinstance(code, str)
@@ -77,7 +77,7 @@ def is_valid(
 def normalise(
     code: Any,  # text or integer of at most 13 digits
 ) -> str:  # 13 digits with a right check digit
-    """A code as EAN-13: leading zeros put back, the check digit verified.
+    """A code as EAN-13: leading zeros restored, check digit verified.
 
     Raises `ValueError` saying what is wrong.
     """
@@ -107,7 +107,7 @@ def encode(
 def decode_modules(
     modules: np.ndarray,  # (95,) of 0 and 1, either way round
 ) -> str | None:  # the code, or None if these are not the modules of a valid code
-    """Read clean modules exactly: guards, patterns, parity and check digit must all fit.
+    """Decode clean modules: guards, patterns, parity and check digit must all be right.
 
     Raises `ValueError` unless there are 95.
     """
@@ -119,9 +119,9 @@ def decode_modules(
         left = [np.flatnonzero((both == line[start : start + 7]).all(1)) for start in LEFT]
         right = [np.flatnonzero((R == line[start : start + 7]).all(1)) for start in RIGHT]
         if all(map(len, left + right)):
-            first = np.flatnonzero((PARITY == [found[0] // 10 for found in left]).all(1))
+            first = np.flatnonzero((PARITY == [matches[0] // 10 for matches in left]).all(1))
             digits = (
-                "".join(str(found[0] % 10) for found in (first, *left, *right))
+                "".join(str(matches[0] % 10) for matches in (first, *left, *right))
                 if len(first)
                 else ""
             )
@@ -131,31 +131,31 @@ def decode_modules(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #c52d5273
 def decode_runs(
-    runs: np.ndarray,  # (59,) lengths of the bars and spaces in turn, in any unit, beginning with the first bar
-) -> str | None:  # the code, or None if they do not make a valid one
-    """Read run lengths: each digit's four runs are scaled to seven modules and rounded.
+    runs: np.ndarray,  # (59,) widths of alternate bars and spaces, in any unit, starting with the first bar
+) -> str | None:  # the code, or None if the runs are not those of a valid one
+    """Decode run lengths: each digit's four runs are scaled to seven modules and rounded.
 
     Raises `ValueError` unless there are 59 positive numbers.
     """
     runs = np.asarray(runs, dtype=float)
     if runs.shape != (59,) or not (runs > 0).all():
         raise ValueError(f"expected 59 positive run lengths, found shape {runs.shape}")
-    parts = np.split(runs, np.cumsum([3, *[4] * 6, 5, *[4] * 6]))
+    groups = np.split(runs, np.cumsum([3, *[4] * 6, 5, *[4] * 6]))
     modules, dark = [], 1
-    for part in parts:
-        total = 7 if len(part) == 4 else len(part)
-        edges = np.rint(np.cumsum(part) / part.sum() * total).astype(int)
+    for group in groups:
+        total = 7 if len(group) == 4 else len(group)
+        edges = np.rint(np.cumsum(group) / group.sum() * total).astype(int)
         lengths = np.diff(edges, prepend=0)
         modules += [
             colour for k, length in enumerate(lengths) for colour in [dark ^ (k % 2)] * length
         ]
-        dark ^= len(part) % 2
+        dark ^= len(group) % 2
     return decode_modules(np.array(modules)) if len(modules) == MODULES else None
 
 
 def run_lengths(
     line: np.ndarray,  # (n,) 0 and 1
-) -> np.ndarray:  # lengths of the runs, those of light at both ends left out
+) -> np.ndarray:  # lengths of the runs, without the light ones at either end
     """The lengths of the bars and spaces of a thresholded line, from its first dark sample to its
     last.
     """
@@ -171,7 +171,7 @@ def scores(
 ) -> np.ndarray:  # (..., 10, 12, 10) for each first digit, place and digit
     """The log-probabilities of the patterns that each first digit allows.
 
-    Raises `ValueError` on other shapes.
+    Raises `ValueError` for other shapes.
     """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     if left.shape[-2:] != (6, 20) or right.shape != (*left.shape[:-1], 10):
@@ -195,8 +195,8 @@ _FROM = (
 def log_total(
     table: np.ndarray,  # (..., 10, 12, 10) from `scores`
 ) -> np.ndarray:  # (...) log of the summed probability of all valid codes
-    """The logarithm of the probability that all valid codes have together, by the trellis; -inf
-    below e^-700 of the likeliest sequence.
+    """The log of the total probability of all valid codes, by the trellis; -inf below e^-700 of
+    the likeliest sequence.
     """
     peak, state = table.max(axis=-1), np.eye(10)  # state: (first digit, sum so far)
     shares = np.exp(table - np.where(np.isfinite(peak), peak, 0.0)[..., None])
@@ -209,7 +209,7 @@ def log_total(
 def search(
     left: np.ndarray,  # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
     right: np.ndarray,  # (6, 10) log-probabilities of the digits in set R
-    n: int = 2,  # how many codes
+    n: int = 2,  # number of codes
 ) -> tuple[
     list[tuple[str, float]], float
 ]:  # [(code, posterior probability among all valid codes), best first]; log of the probability of all valid codes
@@ -218,7 +218,7 @@ def search(
     """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     table = scores(left, right)
-    total, found = float(log_total(table)), []
+    total, ranked = float(log_total(table)), []
     likeliest = _unsearched(left, right) if n == 1 else None
     if likeliest:
         return [
@@ -234,21 +234,21 @@ def search(
     for flat in np.argsort(-paths[:, 0].ravel(), kind="stable")[:n]:
         first, rank = divmod(int(flat), n)
         if np.isfinite(paths[first, 0, rank]):
-            found.append(
+            ranked.append(
                 (
                     _trace(back, first, rank, n),
                     float(np.exp(min(0.0, paths[first, 0, rank] - total))),
                 )
             )
-    return found, total
+    return ranked, total
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #c1e1e827
 _FIRST = {tuple(word): str(first) for first, word in enumerate(PARITY.tolist())}
 
 
 def _unsearched(left, right):
-    """The code made of the likeliest patterns, or None if it is not valid or nothing in a place is
-    possible.
+    """The code formed by the likeliest patterns, or None if it is not valid or a place allows no
+    pattern.
     """
     ours, theirs = left.argmax(-1), right.argmax(-1)
     if not (np.isfinite(left.max(-1)).all() and np.isfinite(right.max(-1)).all()):
@@ -262,7 +262,7 @@ def _unsearched(left, right):
 def best_codes(
     left: np.ndarray,  # (6, 20) log-probabilities: digits 0..9 in set L, then in set G
     right: np.ndarray,  # (6, 10) log-probabilities of the digits in set R
-    n: int = 2,  # how many codes
+    n: int = 2,  # number of codes
 ) -> list[tuple[str, float]]:  # (code, posterior probability among all valid codes), best first
     "The codes that `search` finds."
     return search(left, right, n)[0]

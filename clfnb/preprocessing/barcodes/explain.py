@@ -1,4 +1,4 @@
-"""Does a code explain the line that it was read from?
+"""How well a code explains the scan line from which it was read
 
 Docs: https://clfnb.github.io/clfnb/lib/preprocessing/barcodes/explain.html.md"""
 
@@ -15,7 +15,7 @@ import numpy as np
 from .ean13 import LEFT, RIGHT, encode
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #8ec5a58a
-_REACH, _QUIET, _PER = 14, 20, 4  # quarter modules of blur to a side, modules of paper, samples
+_REACH, _QUIET, _PER = 14, 20, 4  # blur per side in quarter modules, paper in modules, samples
 _FIRST = np.concatenate([LEFT, RIGHT])
 
 
@@ -28,8 +28,8 @@ def _light(samples):
 def blurs(
     code: str,  # 13 digits, valid
     edge: int = 2,  # modules beyond either guard
-) -> np.ndarray:  # (4 * (95 + 2 * edge), 33): the code moved by -14 … 14 quarter modules, and light
-    "What a blurred print of a code is a weighted sum of."
+) -> np.ndarray:  # (4 * (95 + 2 * edge), 33): the code shifted -14 … 14 quarter modules, and light
+    "The terms whose weighted sum is a blurred print of a code."
     fine = np.repeat(np.pad(encode(code).astype(np.float64), _QUIET), _PER)
     samples = _PER * (95 + 2 * edge)
     start = _PER * (_QUIET - edge) - _REACH
@@ -41,11 +41,11 @@ _PATTERNS = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(np.float64)  # i
 
 
 def _gain(rest, blur, code):
-    "What the best pattern in any one place would take away from the sum of squared rests."
+    "The reduction in the sum of squared residuals by the best pattern in any one place."
     modules = encode(code).astype(np.float64)
     module = np.convolve(
         blur, np.ones(_PER)
-    )  # one dark module, blurred; it begins 14 samples early
+    )  # one dark module, blurred; it starts 14 samples early
     length = len(module)
     padded = np.pad(rest, (_REACH, length))
     first = _PER * (2 + _FIRST[:, None] + 1 + np.arange(5))  # of the inner modules in the line
@@ -61,10 +61,10 @@ def misfit(
     line: np.ndarray,  # (4 * 111,) brightness in any unit, four samples a module, 8 modules of margin
     code: str,  # 13 digits, valid
     ridge: float = 2e-4,  # on the weights of the blur, as a share of the samples
-) -> tuple[float, float, float, float]:  # rest, worst, odd, gain
-    """How badly a code explains a line: the share of the line's variance that is left, the largest
-    mean square rest of one digit as a share of the variance, how many times the median of all
-    digits that is, and the share of the rest that another pattern in one place takes away.
+) -> tuple[float, float, float, float]:  # residual, worst, ratio, gain
+    """How badly a code explains a line: the residual as a share of the line's variance; the largest
+    mean square residual of one digit as a share of that variance, and its ratio to the median
+    over digits; and the share of the residual that another pattern in one place removes.
 
     Raises `ValueError` for a line of another length.
     """
@@ -73,11 +73,11 @@ def misfit(
     terms, y = blurs(code), np.asarray(line, float)[_PER * 6 : _PER * 105]
     penalty = np.full(terms.shape[1], ridge * len(y))
     penalty[-4:] = 1e-8 * len(y)
-    found = np.linalg.solve(terms.T @ terms + np.diag(penalty), terms.T @ y)
-    left = y - terms @ found
+    weights = np.linalg.solve(terms.T @ terms + np.diag(penalty), terms.T @ y)
+    left = y - terms @ weights
     rest = left**2
     digits = rest[_PER * (2 + _FIRST)[:, None] + np.arange(7 * _PER)].mean(1)
     variance = max(float(np.var(y)), 1e-12)
     worst, usual = float(digits.max()), max(float(np.median(digits)), 1e-12)
-    gain = _gain(left, found[: 2 * _REACH + 1][::-1], code) / max(float(rest.sum()), 1e-12)
+    gain = _gain(left, weights[: 2 * _REACH + 1][::-1], code) / max(float(rest.sum()), 1e-12)
     return float(rest.mean()) / variance, worst / variance, worst / usual, gain

@@ -1,4 +1,4 @@
-"""Where in a photograph are parallel bars? Quadrilaterals from gradients and from masks
+"""Barcode quadrilaterals in a photograph, from gradients and from masks
 
 Docs: https://clfnb.github.io/clfnb/lib/preprocessing/barcodes/locate.html.md"""
 
@@ -29,7 +29,7 @@ def fill_quads(
     shape: tuple,  # (height, width) of the mask
     quads: Any,  # quadrilaterals (4, 2) in pixels
 ) -> np.ndarray:  # (height, width) uint8 of 0 and 1
-    "A mask of filled quadrilaterals, with edges at a sixteenth of a pixel."
+    "A mask of filled quadrilaterals, with corners rounded to a sixteenth of a pixel."
     mask = np.zeros(shape, np.uint8)
     for quad in quads:
         cv2.fillConvexPoly(
@@ -41,7 +41,7 @@ def fill_quads(
 def mask_quads(
     mask: np.ndarray,  # (height, width) probabilities, or 0 and 1
     min_share: float = 0.002,  # share of the image that a region must cover
-) -> list[np.ndarray]:  # quadrilaterals (4, 2), the largest first
+) -> list[np.ndarray]:  # quadrilaterals (4, 2), largest first
     "Rotated rectangles around the regions of a mask."
     contours, _ = cv2.findContours(
         (np.asarray(mask) > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
@@ -61,8 +61,8 @@ class Bars:
         np.ndarray
     )  # (height, width) coherence times the cosine of twice the angle across the bars
     sine: np.ndarray  # the same with the sine
-    strength: np.ndarray  # (height, width) root mean square gradient in brightness steps a pixel
-    scale: tuple  # pixels of the photograph in one cell, across and down
+    strength: np.ndarray  # (height, width) root mean square gradient in brightness steps per pixel
+    scale: tuple  # pixels of the photograph per cell, across and down
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #c3f48408
 def gradient_cells(
@@ -70,8 +70,8 @@ def gradient_cells(
     side: int = 320,  # the longer side is reduced to this
 ) -> tuple[
     np.ndarray, tuple[float, float]
-]:  # (6, rows, columns) float32; pixels of the photograph in a cell, across and down
-    """A cell's means of gx, gy, gx², gy², gx·gy and |g|.
+]:  # (6, rows, columns) float32; pixels of the photograph per cell, across and down
+    """The means over each cell of gx, gy, gx², gy², gx·gy and |g|.
 
     Raises `ValueError` for an image that is not grey.
     """
@@ -98,8 +98,8 @@ def gradient_cells(
 def bar_score(
     cells: np.ndarray,  # (6, rows, columns) from `gradient_cells`
     scale: tuple,  # from `gradient_cells`
-    window: int = 5,  # cells averaged together, each way
-    floor: float = 1.5,  # brightness steps a pixel below which nothing is seen
+    window: int = 5,  # cells averaged, in each direction
+    floor: float = 1.5,  # gradient in brightness steps per pixel below which the score fades
 ) -> Bars:
     "Where brightness goes up and down along one direction."
     gx, gy, xx, yy, xy, length = (cv2.blur(values, (window, window)) for values in cells)
@@ -116,14 +116,14 @@ def bar_score(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #8c650970
 def _spread(values, weights, share):
-    "Two weighted quantiles, `share` from either end, to a quarter of a cell."
+    "Two weighted quantiles, `share` from either end, to the nearest quarter of a cell."
     low = values.min()
     total = np.cumsum(np.bincount(np.rint(4 * (values - low)).astype(int), weights))
     return low + np.searchsorted(total, np.array([share, 1 - share]) * total[-1]) / 4
 
 
 def _oriented_box(x, y, bars, pad):
-    "Rectangle along the mean direction of some cells; also how well their directions agree."
+    "A rectangle along the mean direction of some cells, and how well their directions agree."
     cells = y * bars.score.shape[1] + x
     weights = bars.score.take(cells) * bars.strength.take(cells)
     cosine, sine = bars.cosine.take(cells), bars.sine.take(cells)
@@ -152,7 +152,7 @@ def _oriented_box(x, y, bars, pad):
 
 
 def _clockwise(quad):
-    """The same quadrilateral, clockwise, its first side kept across the bars and pointing to the
+    """The same quadrilateral, clockwise, with its first side still across the bars and pointing
     right.
     """
     quad = quad if quad[1, 0] - quad[0, 0] >= 0 else quad[[2, 3, 0, 1]]
@@ -161,8 +161,8 @@ def _clockwise(quad):
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #a353bac4
 def _one_way(bars, thresholds):
-    """Masks of pixels above a threshold whose bars run about the same way: four directions, 33
-    degrees to either side.
+    """Masks of pixels above a threshold whose bars run in about the same direction: four
+    directions, 33 degrees to either side.
     """
     reach = 0.4 * np.sqrt(bars.cosine**2 + bars.sine**2)
     for cosine, sine in ((1, 0), (0, 1), (-1, 0), (0, -1)):
@@ -172,8 +172,8 @@ def _one_way(bars, thresholds):
 
 
 def _regions(masks, min_cells, max_candidates):
-    "Rows and columns of the cells of the largest connected regions of each mask, the largest first."
-    found = []
+    "Rows and columns of the cells in the largest connected regions of each mask, largest first."
+    regions = []
     for mask in masks:
         _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
             mask, 8, cv2.CV_32S, cv2.CCL_BBDT
@@ -181,9 +181,9 @@ def _regions(masks, min_cells, max_candidates):
         areas = stats[1:, cv2.CC_STAT_AREA]
         large = np.flatnonzero(areas >= min_cells)
         for k in large[np.argsort(-areas[large], kind="stable")[:max_candidates]]:
-            found.append((int(areas[k]), labels, k + 1, stats[k + 1].tolist()))
+            regions.append((int(areas[k]), labels, k + 1, stats[k + 1].tolist()))
     for _, labels, region, (left, top, width, height, _) in sorted(
-        found, key=lambda item: -item[0]
+        regions, key=lambda item: -item[0]
     ):
         y, x = np.nonzero(labels[top : top + height, left : left + width] == region)
         yield y + top, x + left
@@ -191,7 +191,7 @@ def _regions(masks, min_cells, max_candidates):
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #af820918
 def find_bars(
     image: np.ndarray,  # (height, width) grey, uint8
-    max_candidates: int = 6,  # candidates returned
+    max_candidates: int = 6,  # maximum number of candidates
     side: int = 320,  # see `gradient_cells`
     windows: tuple = (5, 3),  # see `bar_score`
     thresholds: tuple = (0.3, 0.6),  # on the score
@@ -202,8 +202,8 @@ def find_bars(
 
     Raises `ValueError` for an image that is not grey.
     """
-    cells, found, largest = cells or gradient_cells(image, side), [], 0.0
-    kept: list = []
+    cells, boxes, largest = cells or gradient_cells(image, side), [], 0.0
+    candidates: list = []
     for window in windows:
         bars = bar_score(*cells, window)
         for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, max_candidates):
@@ -215,14 +215,16 @@ def find_bars(
                 > 0.4 * np.partition(strength, int(0.8 * len(strength)))[int(0.8 * len(strength))]
             )
             box, agreement = _oriented_box(x[strong], y[strong], bars, window / 6)
-            found.append(
+            boxes.append(
                 (
                     agreement**2 * bars.score[y[strong], x[strong]].sum(),
                     _clockwise((box + 0.5) * bars.scale - 0.5),
                 )
             )
-            largest = max(largest, found[-1][0])
-    for _, quad in sorted(found, key=lambda item: -item[0]):
-        if len(kept) < max_candidates and all(quad_iou(quad, other) < 0.8 for other in kept):
-            kept.append(quad)
-    return kept
+            largest = max(largest, boxes[-1][0])
+    for _, quad in sorted(boxes, key=lambda item: -item[0]):
+        if len(candidates) < max_candidates and all(
+            quad_iou(quad, other) < 0.8 for other in candidates
+        ):
+            candidates.append(quad)
+    return candidates

@@ -1,4 +1,4 @@
-"""The table of codes and corners, read and written without losing a line
+"""Reading and writing the table of codes and corners without losing a row
 
 Docs: https://clfnb.github.io/clfnb/lib/preprocessing/barcodes/markup.html.md"""
 
@@ -25,11 +25,11 @@ COLUMNS = ["path", "code", *CORNERS]
 
 
 class MarkupError(ValueError):
-    "Rows of a markup file that cannot be used; the message names each."
+    "Unusable rows of a markup file; the message names each."
 
 
 def _lines(path):
-    "The file as text lines, UTF-16 or UTF-8, told apart by the byte order mark."
+    "The lines of the file, in UTF-16 or UTF-8 according to the byte order mark."
     raw = Path(path).read_bytes()
     if not raw:
         raise MarkupError(
@@ -49,7 +49,7 @@ def _lines(path):
 
 
 def _join(cells):
-    "Cells as a line, quoted where one holds a comma or a quote."
+    "Cells as a line, quoted where a cell contains a comma or a quote."
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(cells)
     return line.getvalue()
@@ -77,12 +77,12 @@ def _row(line):
 # %% ../../../nbs/lib/preprocessing/barcodes/markup.ipynb #b9e108b2
 def read_markup(
     path: str | Path,  # markup.csv or answer.csv
-    skip_bad: bool = False,  # return the good rows and a list of the bad ones
-):  # the table: path, code, x1 … y4, modules, extra; with `skip_bad` also the list of texts
+    skip_bad: bool = False,  # return the good rows and a list of errors
+):  # the table: path, code, x1 … y4, modules, extra; with `skip_bad` also the list of error messages
     """Read codes and corners.
 
-    Raises `FileNotFoundError`, or `MarkupError` naming each bad row, what was found and what
-    was expected.
+    Raises `FileNotFoundError`, or `MarkupError` naming each bad row with what was found and
+    expected.
     """
     rows, bad = [], []
     for number, line in enumerate(_lines(path), start=1):
@@ -98,12 +98,12 @@ def read_markup(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/markup.ipynb #45803b83
 def write_markup(
-    table: pd.DataFrame,  # path, code, x1 … y4 and, if there, modules and extra
-    path: str | Path,  # replaced as a whole
-) -> Path:  # the same
+    table: pd.DataFrame,  # path, code, x1 … y4 and, optionally, modules and extra
+    path: str | Path,  # replaced if it exists
+) -> Path:  # the path
     """Write a table in the study's layout.
 
-    Raises `ValueError` naming a code that is not valid or a column that is missing.
+    Raises `ValueError` naming an invalid code or the missing columns.
     """
     lacking = [name for name in COLUMNS if name not in table.columns]
     if lacking:
@@ -131,6 +131,6 @@ def write_markup(
 def missing_images(
     table: pd.DataFrame,  # with the column `path`
     folder: str | Path,  # where the images should be
-) -> list[str]:  # the paths that are not there, in order
-    "The images of a table that are not in a folder."
+) -> list[str]:  # the missing paths, in order
+    "The images named in a table that are missing from a folder."
     return [name for name in table["path"] if not (Path(folder) / name).is_file()]

@@ -1,4 +1,4 @@
-"""Scan lines across blurred barcodes, made by the hundred
+"""Simulated scan lines across blurred barcodes, in batches
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/barcodes/lines.html.md"""
 
@@ -33,10 +33,10 @@ PREFIXES = tuple(
 
 
 def random_code(
-    rng: np.random.Generator,  # of all that is drawn
+    rng: np.random.Generator,  # source of all draws
     real: float = 0.5,  # share of codes with a prefix from `PREFIXES`
 ) -> str:  # 13 digits with a right check digit
-    "A valid code that nobody has to own."
+    "A random valid code, not necessarily assigned to a product."
     digits = "".join(map(str, rng.integers(0, 10, 12)))
     if rng.random() < real:
         prefix = str(rng.choice(PREFIXES))
@@ -76,14 +76,14 @@ def transfer(
     return blur * (1 + sharpen[:, None] * (1 - wide))
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #e552d729
-SPAN, FINE = (-80, 176), 8  # modules around the symbol's first one, and samples a module
+SPAN, FINE = (-80, 176), 8  # modules relative to the symbol's first, and samples per module
 
 
 def surroundings(
-    lines: int,  # how many
-    rng: np.random.Generator,  # of all that is drawn
+    lines: int,  # number of lines
+    rng: np.random.Generator,  # source of all draws
 ) -> np.ndarray:  # (lines, modules of SPAN) reflectance between ink (0) and paper (1)
-    "What stands left and right of a symbol: plain paper, patches of grey, or bars."
+    "What lies to the left and right of a symbol: plain paper, patches of grey, or bars."
     width = SPAN[1] - SPAN[0]
     kind = rng.choice(4, (lines, 2), p=[0.3, 0.35, 0.15, 0.2])  # paper, grey patches, dark, bars
     kind = np.repeat(kind, (-SPAN[0] + 47, width + SPAN[0] - 47), axis=1)
@@ -106,17 +106,17 @@ def reflectance(
     quiet: np.ndarray,  # (lines, 2) widths of the quiet zones in modules
     beside: np.ndarray,  # (lines, modules of SPAN) reflectance of the surroundings
 ) -> np.ndarray:  # (lines, 8 * modules of SPAN) 0 for ink, 1 for paper
-    "The printed line at eight samples a module."
+    "The printed line at eight samples per module."
     lines, width = beside.shape
-    place = np.arange(width) + SPAN[0] + 0.5
-    inside = (place > -quiet[:, :1]) & (place < MODULES + quiet[:, 1:])
+    position = np.arange(width) + SPAN[0] + 0.5
+    inside = (position > -quiet[:, :1]) & (position < MODULES + quiet[:, 1:])
     dark = np.zeros((lines, width))
     dark[:, -SPAN[0] : -SPAN[0] + MODULES] = modules
     dark = dark.astype(np.float32)
     fine = ((np.arange(width * FINE) + 0.5) / FINE - 0.5).astype(np.float32)
     low = np.clip(np.floor(fine).astype(int), 0, width - 2)
-    part = np.clip(fine - low.astype(np.float32), 0, 1)
-    bars = dark[:, low] * (1 - part) + dark[:, low + 1] * part
+    fraction = np.clip(fine - low.astype(np.float32), 0, 1)
+    bars = dark[:, low] * (1 - fraction) + dark[:, low + 1] * fraction
     bars = np.clip((bars - 0.5 + growth[:, None].astype(np.float32)) * FINE + 0.5, 0, 1)
     level = np.repeat(np.where(inside, 1.0, beside).astype(np.float32), FINE, axis=1)
     return level * (1 - bars)
@@ -137,7 +137,7 @@ def _draw_blur(lines, difficulty, rng):
 
 
 def _light(lines, samples, rng):
-    "Factor and addend of the light along the line, the same within a module."
+    "Factor and addend of the light along the line, constant within a module."
     t = np.linspace(-1, 1, samples // FINE)[None]
     slope, bend = rng.normal(0, 0.3, (2, lines, 1))
     edge = 1 / (
@@ -160,24 +160,24 @@ def _light(lines, samples, rng):
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #d252ffae
 def photograph(
-    printed: np.ndarray,  # (lines, n) 0 for ink, 1 for paper, eight samples a module
-    rng: np.random.Generator,  # of all that is drawn
+    printed: np.ndarray,  # (lines, n) 0 for ink, 1 for paper, eight samples per module
+    rng: np.random.Generator,  # source of all draws
     difficulty: float = 1.0,  # factor on the blur
-    noise: tuple = (0.002, 0.15),  # its range, a share of the contrast after rows were averaged
+    noise: tuple = (0.002, 0.15),  # its range as a share of the contrast, after averaging rows
 ) -> np.ndarray:  # (lines, n) float32
-    "What a camera makes of printed lines. Raises `ValueError` for a negative difficulty."
+    "Printed lines as a camera records them. Raises `ValueError` for a negative difficulty."
     if difficulty < 0:
         raise ValueError(f"difficulty: expected 0 or more, found {difficulty}")
     lines, n = printed.shape
     ink, paper = rng.uniform(0.02, 0.4, (lines, 1)), rng.uniform(0.5, 1.0, (lines, 1))
     factor, addend = _light(lines, n, rng)
     light = (ink + (paper - ink) * printed).astype(np.float32) * factor + addend
-    blur, kept = (
+    blur, bins = (
         _draw_blur(lines, difficulty, rng),
         n // 4 + 1,
-    )  # finer detail than two cycles a module is not passed on
-    frequency = np.fft.rfftfreq(n, 1 / FINE)[:kept]
-    seen = irfft(rfft(light, axis=1)[:, :kept] * transfer(frequency, *blur), n, axis=1)
+    )  # detail finer than two cycles per module is dropped
+    frequency = np.fft.rfftfreq(n, 1 / FINE)[:bins]
+    seen = irfft(rfft(light, axis=1)[:, :bins] * transfer(frequency, *blur), n, axis=1)
     limit = np.where(rng.random((lines, 1)) < 0.3, rng.uniform(0.75, 1.2, (lines, 1)), 9.0).astype(
         np.float32
     )
@@ -188,7 +188,7 @@ def photograph(
         np.float32
     )  # of the noise: no finer than pixels
     grain = irfft(
-        rng.standard_normal((lines, kept, 2), np.float32).view(np.complex64)[..., 0] * colour,
+        rng.standard_normal((lines, bins, 2), np.float32).view(np.complex64)[..., 0] * colour,
         n,
         axis=1,
     )
@@ -198,11 +198,11 @@ def photograph(
 
 # %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #92f0158b
 def place_lines(
-    lines: int,  # how many
-    samples: int,  # of each line
-    rng: np.random.Generator,  # of all that is drawn
+    lines: int,  # number of lines
+    samples: int,  # samples per line
+    rng: np.random.Generator,  # source of all draws
     margin: float
-    | None = None,  # None: anywhere, as for the finder; else modules left free on each side, up to errors
+    | None = None,  # None: anywhere, as for the finder; else modules free on each side, up to errors
 ) -> np.ndarray:  # (lines, samples) module coordinates, rising, 0 at the symbol's left end
     "Where the samples of a line lie on the symbol."
     t = np.linspace(0, 1, samples)[None]
@@ -228,7 +228,7 @@ def place_lines(
     ) + wave
     return start + span * t + warp - warp.mean(axis=1, keepdims=True)
 
-# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #43c665d1
+# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #7260adc1
 _WORDS = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(np.uint8)  # five inner modules
 _NO_LEFT, _NO_RIGHT = (
     np.array(
@@ -243,23 +243,23 @@ _NO_LEFT, _NO_RIGHT = (
 
 
 def _misprint(modules, digits, rng):
-    "Misprint one place: another digit, the same digit of the other set, or a pattern that is none."
+    "Misprint one place: another digit, the same digit from the other set, or an invalid pattern."
     place, kind = int(rng.integers(12)), int(rng.integers(3))
-    start, side = (*LEFT, *RIGHT)[place], place < 6
+    start, on_left = (*LEFT, *RIGHT)[place], place < 6
     if kind == 2:
-        wrong, digits[1 + place] = _NO_LEFT if side else _NO_RIGHT, -1
+        wrong, digits[1 + place] = _NO_LEFT if on_left else _NO_RIGHT, -1
         modules[start : start + 7] = wrong[rng.integers(len(wrong))]
         return
-    odd = side and PARITY[digits[0]][place] ^ kind
+    odd = on_left and PARITY[digits[0]][place] ^ kind
     digits[1 + place] = (
-        digits[1 + place] + int(rng.integers(1, 10)) * (kind == 0 or not side)
+        digits[1 + place] + int(rng.integers(1, 10)) * (kind == 0 or not on_left)
     ) % 10
-    modules[start : start + 7] = (G if odd else L if side else R)[digits[1 + place]]
-    digits[1 + place] += 10 * (kind == 1 and side)
+    modules[start : start + 7] = (G if odd else L if on_left else R)[digits[1 + place]]
+    digits[1 + place] += 10 * (kind == 1 and on_left)
 
-# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #0569ece0
+# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #b6792e4a
 def _symbols(lines, empty, misprints, rng):
-    "Modules, digits, and whether each is an upright code; the rest is upside down or random bars."
+    "Modules, digits, and whether each is an upright code, not upside down or random bars."
     codes = [random_code(rng) for _ in range(lines)]
     modules = np.array([encode(code) for code in codes])
     digits = np.array([[int(digit) for digit in code] for code in codes])
@@ -272,19 +272,19 @@ def _symbols(lines, empty, misprints, rng):
     modules[bars] = runs[bars]
     return modules, digits, kind >= empty
 
-# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #48089994
+# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #43c665d1
 def simulate_lines(
-    lines: int,  # how many
-    samples: int,  # of each line
-    rng: np.random.Generator,  # of all that is drawn
+    lines: int,  # number of lines
+    samples: int,  # samples per line
+    rng: np.random.Generator,  # source of all draws
     margin: float | None = None,  # see `place_lines`
     difficulty: float = 1.0,  # factor on the blur
     empty: float = 0.15,  # share without an upright code
-    misprints: float = 0.0,  # share in which one place is misprinted
+    misprints: float = 0.0,  # share with one misprinted place
 ) -> tuple:  # (lines, samples) float32 brightness; (lines, samples) module coordinates; (lines, 13) digits, see `pattern_targets`; (lines,) bool
-    """Scan lines of simulated photographs with their truth.
+    """Scan lines of simulated photographs with their ground truth.
 
-    Raises `ValueError` if a count makes no sense.
+    Raises `ValueError` if a count is too small.
     """
     if lines < 1 or samples < 95:
         raise ValueError(
@@ -302,18 +302,19 @@ def simulate_lines(
     places = place_lines(lines, samples, rng, margin)
     fine = np.clip((places - SPAN[0]) * FINE - 0.5, 0, seen.shape[1] - 2).astype(np.float32)
     low = fine.astype(int)
-    part = fine - low
+    fraction = fine - low
     line = (
-        np.take_along_axis(seen, low, 1) * (1 - part) + np.take_along_axis(seen, low + 1, 1) * part
+        np.take_along_axis(seen, low, 1) * (1 - fraction)
+        + np.take_along_axis(seen, low + 1, 1) * fraction
     )
     return line.astype(np.float32), places.astype(np.float32), digits, upright
 
-# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #2c876443
+# %% ../../../nbs/lib/simulate/barcodes/lines.ipynb #934790a8
 def pattern_targets(
-    digits: np.ndarray,  # (lines, 13): 0..9, plus 10 if of the other set, -1 if no digit
+    digits: np.ndarray,  # (lines, 13): 0..9, plus 10 if from the other set, -1 if no digit
     upright: np.ndarray,  # (lines,) bool
-) -> tuple:  # (lines, 6) pattern 0..19 on the left, (lines, 6) digit on the right; -1 where a pattern stands for none, -100 where there is no code
-    "The patterns that stand in the twelve places: digit plus 10 where the parity says G."
+) -> tuple:  # (lines, 6) pattern 0..19 on the left, (lines, 6) digit on the right; -1 where a pattern encodes no digit, -100 where there is no code
+    "The patterns in the twelve places: on the left, the digit plus 10 for set G."
     other, left = digits[:, 1:7] > 9, digits[:, 1:7] % 10
     left = np.where(digits[:, 1:7] < 0, -1, left + 10 * (PARITY[digits[:, 0]] ^ other))
     return np.where(upright[:, None], left, -100), np.where(upright[:, None], digits[:, 7:], -100)

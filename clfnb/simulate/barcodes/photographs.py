@@ -1,4 +1,4 @@
-"""Photographs of labels, with the truth to the pixel
+"""Simulated photographs of labels, with exact codes and corners
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/barcodes/photographs.html.md"""
 
@@ -35,9 +35,9 @@ _FONTS = (
 def print_bars(
     modules: np.ndarray,  # (n,) 1 where dark
     growth: float,  # modules by which each edge of a bar moves outwards, -0.4..0.4
-    per_module: int = 4,  # samples a module in the result
+    per_module: int = 4,  # samples per module in the result
 ) -> np.ndarray:  # (n * per_module,) float32 darkness 0..1
-    "One printed line of bars, averaged from eight samples a module to `per_module`."
+    "One printed line of bars, averaged from eight samples per module to `per_module`."
     fine = (np.arange(len(modules) * 8) + 0.5) / 8 - 0.5
     dark = np.interp(fine, np.arange(len(modules)), modules) > 0.5 - growth
     return cv2.resize(
@@ -46,7 +46,7 @@ def print_bars(
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #a377412c
 def _text(canvas, rng, x0, x1, y, size, value):
-    "A line of letters from x0 to about x1, on an image of uint8."
+    "Draw a line of letters from x0 to about x1 on a uint8 image."
     words = "".join(
         rng.choice(
             list("ABCDEFGHIJKLMNOPRSTUVWabcdeghilmnoprstu 0123456789"),
@@ -66,11 +66,11 @@ def _text(canvas, rng, x0, x1, y, size, value):
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #b61af92d
 def print_label(
     code: str,  # 13 digits
-    rng: np.random.Generator,  # of all that is drawn
-    modules: np.ndarray | None = None,  # (95,) printed instead of the code's own
-    tall: tuple = (25, 95),  # least and greatest height of the bars in modules
+    rng: np.random.Generator,  # source of all draws
+    modules: np.ndarray | None = None,  # (95,) printed instead of the code's modules
+    tall: tuple = (25, 95),  # minimum and maximum height of the bars in modules
 ) -> tuple[np.ndarray, np.ndarray]:  # (height, width) uint8, 255 for white; (4, 2) bars' corners
-    "A label with one barcode. Raises `ValueError` for a code that is not valid."
+    "A label with one barcode. Raises `ValueError` for an invalid code."
     modules = encode(code) if modules is None else modules
     paper, ink = 255 * rng.uniform(0.5, 1.0), 255 * rng.uniform(0.02, 0.3) ** 1.3
     height, quiet, below = (
@@ -105,9 +105,9 @@ def print_label(
     return canvas, np.array(corners, np.float32) - np.float32(0.5)
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #fc80f15a
-def _beside(canvas, rng, ink, paper, place):
+def _beside(canvas, rng, ink, paper, layout):
     "Print something around the quiet zone."
-    top, height, x, width, quiet = place
+    top, height, x, width, quiet = layout
     right = x + width + quiet
     free = canvas.shape[1] - right
     kind = rng.random(4)
@@ -149,9 +149,9 @@ def _shapes(scene, rng):
 
 def background(
     shape: tuple,  # (height, width)
-    rng: np.random.Generator,  # of all that is drawn
+    rng: np.random.Generator,  # source of all draws
 ) -> np.ndarray:  # (height, width) uint8 reflectance, 255 for white
-    "A scene without barcodes: gradients, patches, texts, edges and stripes."
+    "A scene without barcodes: gradients, patches, text, edges and stripes."
     height, width = shape
     coarse = rng.integers(5, 256, (rng.integers(2, 5), rng.integers(2, 6)), np.uint8)
     scene = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -163,44 +163,46 @@ def background(
     if rng.random() < 0.25:
         x, y, step = *rng.integers(0, (width, height)), rng.uniform(3, 12)
         stripes = (np.arange(60) / step % 1 < rng.uniform(0.3, 0.7)).astype(np.float32)
-        part = scene[y : y + 50, x : x + 60]
-        across = stripes[: part.shape[1]], stripes[: part.shape[0], None]
-        part[:] = 50 + 150 * across[0 if rng.random() < 0.5 else 1]
+        patch = scene[y : y + 50, x : x + 60]
+        across = stripes[: patch.shape[1]], stripes[: patch.shape[0], None]
+        patch[:] = 50 + 150 * across[0 if rng.random() < 0.5 else 1]
     return scene
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #65aa4ee5
 def bend(
     label: np.ndarray,  # (height, width) uint8
     corners: np.ndarray,  # (4, 2) of the bars on it
-    rng: np.random.Generator,  # of all that is drawn
-) -> tuple[np.ndarray, np.ndarray]:  # the label as it is seen, and the corners on that
+    rng: np.random.Generator,  # source of all draws
+) -> tuple[np.ndarray, np.ndarray]:  # the label as seen, and the corners on it
     "The label as seen on a cylinder whose axis runs along the bars, sometimes with folds."
     half = label.shape[1] / 2
     radius = half / rng.uniform(0.2, 1.1)
     seen = int(2 * radius * np.sin(half / radius))
-    place = np.arange(seen) + 0.5 - seen / 2
-    x = radius * np.arcsin(np.clip(place / radius, -1, 1)) + half - 0.5
+    offset = np.arange(seen) + 0.5 - seen / 2
+    x = radius * np.arcsin(np.clip(offset / radius, -1, 1)) + half - 0.5
     fold = rng.exponential(1.5) * np.sin(
-        2 * np.pi * (place / seen * rng.uniform(1, 5) + rng.random())
+        2 * np.pi * (offset / seen * rng.uniform(1, 5) + rng.random())
     )
     x = np.maximum.accumulate(x + (rng.random() < 0.4) * fold)
     low = np.clip(np.floor(x).astype(int), 0, label.shape[1] - 2)
-    part = np.clip(256 * (x - low), 0, 256).astype(np.uint16)
+    weight = np.clip(256 * (x - low), 0, 256).astype(np.uint16)
     bent = corners.copy()
     bent[:, 0] = np.interp(corners[:, 0], x, np.arange(seen))
-    return ((label[:, low] * (256 - part) + label[:, low + 1] * part) >> 8).astype(np.uint8), bent
+    return ((label[:, low] * (256 - weight) + label[:, low + 1] * weight) >> 8).astype(
+        np.uint8
+    ), bent
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #8cce85bc
 def pose(
     label: np.ndarray,  # (height, width)
     corners: np.ndarray,  # (4, 2) of the bars on it
     shape: tuple,  # (height, width) of the image
-    rng: np.random.Generator,  # of all that is drawn
+    rng: np.random.Generator,  # source of all draws
     width: float,  # of the bars in pixels
     angle: float,  # by which the label is turned, in radians
-    tilt: float,  # standard deviation of the change of depth across the image
+    tilt: float,  # standard deviation of the relative change in depth across the image
 ) -> np.ndarray:  # (3, 3)
-    "Homography that puts the label's bars, `width` pixels wide, at a random place of the image."
+    "A homography that puts the label's bars, `width` pixels wide, at a random place in the image."
     height, across = shape
     centre = corners.mean(0)
     scale = width / (corners[1, 0] - corners[0, 0])
@@ -212,13 +214,13 @@ def pose(
     flat = flat / np.clip(depth, 0.5, 2)[:, None]
     code = (corners - centre) * scale @ turn.T
     room = np.maximum(0, (np.array([across, height]) - np.ptp(code, axis=0)) / 2 - 3)
-    place = np.array([across, height]) / 2 + rng.uniform(-1, 1, 2) * room
-    return cv2.getPerspectiveTransform(outline, (flat + place).astype(np.float32))
+    position = np.array([across, height]) / 2 + rng.uniform(-1, 1, 2) * room
+    return cv2.getPerspectiveTransform(outline, (flat + position).astype(np.float32))
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #7777a16c
 @dataclass
 class Camera:
-    "How an image is taken. All lengths are in pixels of the result."
+    "The settings for one image. All lengths are in pixels of the result."
 
     disc: float = 0.0  # diameter of the defocus disc
     motion: float = 0.0  # length of the smear
@@ -231,9 +233,9 @@ class Camera:
 
 
 def draw_camera(
-    rng: np.random.Generator,  # of all that is drawn
+    rng: np.random.Generator,  # source of all draws
     module: float,  # size of a module in pixels
-    difficulty: float = 1.0,  # factor on blur and noise; 0.25 is the original study's phone, in good light
+    difficulty: float = 1.0,  # factor on blur and noise; 0.25: the study's phone in good light
 ) -> Camera:
     "A camera for one image: mostly out of focus by one to three modules at difficulty 1."
     disc = (
@@ -262,7 +264,7 @@ def blur_kernel(
     motion: float = 0.0,  # length in pixels
     heading: float = 0.0,  # direction in radians
 ) -> np.ndarray:  # (odd, odd) float32, sum 1
-    "The point spread of defocus and motion, drawn eight times finer and averaged."
+    "The point spread function of defocus and motion, drawn eight times finer and averaged."
     reach = int(np.ceil((disc + motion) / 2 + 0.5))
     n = 2 * reach + 1
     axis = (np.arange(n * 8) + 0.5) / 8 - n / 2
@@ -280,9 +282,9 @@ def blur_kernel(
 def take(
     scene: np.ndarray,  # (height, width) float32 linear light, about 0..1
     camera: Camera,  # settings
-    rng: np.random.Generator,  # of the noise
+    rng: np.random.Generator,  # source of the noise
 ) -> np.ndarray:  # (height, width) uint8
-    "The image that a camera stores. Raises `ValueError` for a JPEG quality outside 1..100."
+    "The image as stored by a camera. Raises `ValueError` for a JPEG quality outside 1..100."
     if not 1 <= camera.quality <= 100:
         raise ValueError(f"quality: expected 1..100, found {camera.quality}")
     seen: Any = cv2.filter2D(
@@ -310,26 +312,28 @@ def take(
 def light(
     scene: np.ndarray,  # (height, width) float32, changed in place
     quad: np.ndarray,  # (4, 2) a barcode in it
-    rng: np.random.Generator,  # of all that is drawn
-    difficulty: float = 1.0,  # factor on how often things happen
-) -> np.ndarray:  # the same
-    "Uneven light, shadow, glare and a partial cover."
+    rng: np.random.Generator,  # source of all draws
+    difficulty: float = 1.0,  # factor on the frequency of shadow, glare and cover
+) -> np.ndarray:  # the same array
+    "Add uneven light, shadow, glare and a partial cover."
     height, width = scene.shape
     y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
     chance = rng.random(3) / max(difficulty, 1e-6)
     scene *= np.exp((x / width - 0.5) * np.float32(rng.normal(0, 0.4)))
     scene *= np.exp((y / height - 0.5) * np.float32(rng.normal(0, 0.4)))
-    place = quad.mean(0) + rng.normal(0, 0.3, 2) * np.ptp(quad, axis=0)
+    centre = quad.mean(0) + rng.normal(0, 0.3, 2) * np.ptp(quad, axis=0)
     if chance[0] < 0.3:
         angle, sharp = rng.uniform(0, 2 * np.pi), rng.uniform(2, 30)
-        edge = ((x - place[0]) * np.cos(angle) + (y - place[1]) * np.sin(angle)).astype(np.float32)
+        edge = ((x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)).astype(
+            np.float32
+        )
         scene *= 1 - rng.uniform(0.2, 0.7) / (1 + np.exp(np.clip(-edge / sharp, -80, 80)))
     if chance[1] < 0.3:
         size = np.ptp(quad, axis=0) * rng.uniform(0.08, 0.5, 2) + 3
         spot = (
             rng.exponential(0.5)
-            * np.exp(-0.5 * ((x - place[0]) / size[0]) ** 2)
-            * np.exp(-0.5 * ((y - place[1]) / size[1]) ** 2)
+            * np.exp(-0.5 * ((x - centre[0]) / size[0]) ** 2)
+            * np.exp(-0.5 * ((y - centre[1]) / size[1]) ** 2)
         )
         scene += spot.astype(np.float32)
     if chance[2] < 0.12:
@@ -338,15 +342,15 @@ def light(
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #805b66ac
 def _cover(scene, quad, rng):
-    "Lay something over a part of a barcode's upper or lower end."
-    side, width = quad[3] - quad[0], scene.shape[1]
+    "Cover part of a barcode's upper or lower end."
+    edge, width = quad[3] - quad[0], scene.shape[1]
     start, grow = (
-        (quad[0] + quad[1]) / 2 + side * rng.choice([-0.15, 1.0]),
-        rng.uniform(0.1, 0.2) * np.linalg.norm(side),
+        (quad[0] + quad[1]) / 2 + edge * rng.choice([-0.15, 1.0]),
+        rng.uniform(0.1, 0.2) * np.linalg.norm(edge),
     )
     cv2.ellipse(
         scene,
-        (start + side * 0.05).astype(int).tolist(),
+        (start + edge * 0.05).astype(int).tolist(),
         [int(width * rng.uniform(0.05, 0.3)) + 1, int(grow) + 1],
         float(rng.uniform(0, 180)),
         0,
@@ -357,13 +361,13 @@ def _cover(scene, quad, rng):
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #ec66ab25
 def simulate(
-    seed: Any,  # decides everything: an integer or a list of integers
+    seed: Any,  # determines everything: an integer or a list of integers
     shape: tuple = (240, 320),  # (height, width) of the image
-    codes: int = 1,  # how many barcodes, 0 or more; they do not overlap
+    codes: int = 1,  # maximum number of barcodes, 0 or more; they do not overlap
     difficulty: float = 1.0,  # factor on blur, noise and mishaps; 0.25 is like the original study
-    turn: float = 0.5,  # share of images in which the code is turned by any angle; else nearly upright
+    turn: float = 0.5,  # share of codes turned by any angle; the others are nearly upright
 ) -> tuple[np.ndarray, list]:  # (height, width) uint8; a list of (code, corners (4, 2) in pixels)
-    "A photograph of labels and its truth. Raises `ValueError` for a shape below 32 pixels."
+    "A photograph of labels and its ground truth. Raises `ValueError` for a shape below 32 pixels."
     if min(shape) < 32 or codes < 0:
         raise ValueError(
             f"expected at least 32 pixels a side and codes >= 0, found shape={shape} and codes={codes}"
@@ -398,7 +402,7 @@ def simulate(
 
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #13493739
 def _place(rng, shape, codes, turn, taken):
-    "A label and where it goes, or None if it would leave the image or cover another."
+    "A label and its position, or None if it would leave the image or cover another label."
     code = random_code(rng)
     texture, corners = print_label(code, rng)
     if rng.random() < 0.4:
@@ -414,15 +418,15 @@ def _place(rng, shape, codes, turn, taken):
 # %% ../../../nbs/lib/simulate/barcodes/photographs.ipynb #4e352f99
 def write(
     folder: str | Path,  # must not exist yet
-    images: int = 200,  # how many
+    images: int = 200,  # number of images
     side: int = 320,  # width in pixels; the height is three quarters of it
     difficulty: float = 0.25,  # factor on blur, noise and mishaps
     turn: float = 0.2,  # share of codes turned by any angle; the others are nearly upright
-    seed: int = 0,  # decides everything
-) -> Path:  # the folder, with markup.csv and 00000.png …
+    seed: int = 0,  # determines everything
+) -> Path:  # the folder with markup.csv, 00000.png, …
     """Write simulated photographs with one barcode each.
 
-    Raises `FileExistsError` or, for counts that make no sense, `ValueError`.
+    Raises `FileExistsError`, or `ValueError` for counts that are too small.
     """
     if images < 1 or side < 64:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Photographs on which a reader of barcodes may go wrong, one kind at a time
+"""Photographs that can mislead a barcode reader, by kind
 
 Docs: https://clfnb.github.io/clfnb/lib/simulate/barcodes/trials.html.md"""
 
@@ -33,9 +33,9 @@ SYMBOLS = ("valid", "check", "pattern", "parity", "bars")
 def misprint(
     code: str,  # 13 digits, valid
     symbol: str,  # one of `SYMBOLS`
-    rng: np.random.Generator,  # of all that is drawn
+    rng: np.random.Generator,  # source of all draws
 ) -> np.ndarray:  # (95,) uint8, 1 where dark
-    "The modules of a code, or of what resembles it. Raises `ValueError` for an unknown symbol."
+    "The modules of a code or of a look-alike. Raises `ValueError` for an unknown symbol."
     if symbol not in SYMBOLS:
         raise ValueError(f"symbol: expected one of {', '.join(SYMBOLS)}, found {symbol!r}")
     modules, place = encode(code), int(rng.integers(12))
@@ -57,25 +57,27 @@ def misprint(
 
 
 def _no_digit(place, rng):
-    "Seven modules, light at their outer end as a digit's are, that stand for none."
+    "Seven modules that encode no digit but, like a digit's, are light at their outer end."
     known = {tuple(row) for row in (R if place > 5 else np.concatenate([L, G])).tolist()}
     while True:
-        found = rng.integers(0, 2, 7)
-        found[[0, -1]] = (1, 0) if place > 5 else (0, 1)
-        if tuple(found.tolist()) not in known:
-            return found
+        pattern = rng.integers(0, 2, 7)
+        pattern[[0, -1]] = (1, 0) if place > 5 else (0, 1)
+        if tuple(pattern.tolist()) not in known:
+            return pattern
 
 # %% ../../../nbs/lib/simulate/barcodes/trials.ipynb #2e9c0685
 @dataclass(frozen=True)
 class Kind:
     "How photographs of one kind are made."
 
-    symbols: tuple = ("valid",)  # one of these is printed
+    symbols: tuple = ("valid",)  # one of these is drawn and printed
     tall: tuple = (25, 95)  # height of the bars in modules
     difficulty: tuple = (0.0, 1.0)  # see `draw_camera`
-    disc: tuple | None = None  # diameter of the defocus disc in modules; None: by the difficulty
+    disc: tuple | None = (
+        None  # diameter of the defocus disc in modules; None: set by the difficulty
+    )
     shape: tuple = (240, 320)  # of the image, (height, width)
-    cut: bool = False  # the image ends within the code
+    cut: bool = False  # the edge of the image cuts the code
     negative: bool = False  # light bars on a dark ground
 
 
@@ -98,7 +100,7 @@ KINDS = {
 # %% ../../../nbs/lib/simulate/barcodes/trials.ipynb #f287c253
 def trial(
     kind: str,  # one of `KINDS`
-    seed: int,  # decides everything
+    seed: int,  # determines everything
 ) -> tuple[np.ndarray, list]:  # (height, width) uint8; a list of (code, corners), empty for no code
     "A photograph of one kind. Raises `ValueError` for an unknown kind."
     if kind not in KINDS:
@@ -122,7 +124,7 @@ def trial(
 
 # %% ../../../nbs/lib/simulate/barcodes/trials.ipynb #7163026c
 def _label(code, modules, how, shape, rng):
-    "A texture, the corners of its bars, and where it goes."
+    "A texture, the corners of its bars, and the homography that places it."
     for _ in range(50):
         texture, corners = print_label(code, rng, modules, how.tall)
         if rng.random() < 0.4:
@@ -139,7 +141,7 @@ def _label(code, modules, how, shape, rng):
 
 
 def _camera(how, corners, difficulty, rng):
-    "A camera as `simulate` draws it, or one that is out of focus."
+    "A camera drawn as in `simulate`, or one with a given defocus."
     module = float(np.linalg.norm(corners[1] - corners[0])) / 95
     if how.disc is None:
         return draw_camera(rng, module, difficulty)
@@ -154,7 +156,7 @@ def _camera(how, corners, difficulty, rng):
 
 
 def _cut(image, corners, rng):
-    "The image without 13 to 50 % of the code's width, on one side."
+    "The image with 13 to 50 % of the code's width cut off on one side."
     left, right = np.sort(corners[:, 0])[[0, 3]]
     share = rng.uniform(0.13, 0.5)
     if rng.random() < 0.5:
