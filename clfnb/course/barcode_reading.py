@@ -86,10 +86,7 @@ def homographies(
         np.asarray(source, np.float32), np.asarray(target, np.float32)
     )
     middle = cv2.perspectiveTransform(inner[None], with_cv2)[0]
-    yield (
-        np.allclose(applied(inner), middle, atol=1e-3),
-        "The corners fit, but the middle does not.",
-    )
+    yield np.allclose(applied(inner), middle, atol=1e-3), "The corners fit; the middle does not."
 
 # %% ../../nbs/lib/course/barcode_reading.ipynb #d311a346
 @check.of("3.4")

@@ -308,8 +308,8 @@ def _once_more(self: Predictor, image, codes, quads, seen):
 
 @patch
 def _beside(self: Predictor, image, found, bars=None):
-    """The readings so far, and the networks' readings of codes of about that size elsewhere: at two
-    other locations at most, or at all once two codes have been read.
+    """The readings so far, and the networks' readings of codes of about that size elsewhere: at
+    most two other rectangles, but all of them once two codes have been read.
     """
     width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
     wide = len(found) > 1
@@ -345,9 +345,7 @@ def predict(
     paths: Any,  # a folder, searched to any depth, an image, or a list of images
     base: str | Path = "",  # folder to which the paths in the table are relative; "": as they are
     report: Callable | None = None,  # called with (path, readings or error) after each image
-) -> tuple[
-    pd.DataFrame, list[str]
-]:  # path, code, confidence, x1 … y4, reader; errors of omitted files
+) -> tuple[pd.DataFrame, list[str]]:  # path, code, confidence, x1 … y4, reader; the error messages
     "Read many images. A file that is not an image is reported and left out."
     paths = images_in(paths) if isinstance(paths, (str, Path)) else paths
     rows, failed = [], []

@@ -184,9 +184,7 @@ class LineReading:
     verdict: Verdict = Verdict()  # on what is read
     bands: int = 8  # lines across a code, an even number
     samples: int = 512  # of each line before it is straightened
-    margin: float = (
-        0.25  # extra length of the lines at each end, as a share of the rectangle's width
-    )
+    margin: float = 0.25  # extra length of lines at each end, as a share of the rectangle's width
     rounds: int = 2  # maximum number of corrections of the straightening
     enough: float = 0.99  # confidence above which correction stops
     hopeless: float = 0.1  # confidence below which correction stops, too
@@ -403,9 +401,7 @@ def _decide(self: LineReading, one, pairs, mean):
     ((code, posterior),), valid = search(left, right, 1)
     own = np.concatenate([pairs["left"].argmax(-1) % 10, pairs["right"].argmax(-1)], axis=1)
     weight = pairs["trust"] + 1e-3
-    agreement = (
-        weight @ (own == [int(digit) for digit in code[1:]]) / weight.sum()
-    )  # at each position
+    agreement = weight @ (own == [int(digit) for digit in code[1:]]) / weight.sum()  # at each digit
     evidence = evidence_of(
         posterior,
         valid,
