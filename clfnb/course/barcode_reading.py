@@ -1,4 +1,4 @@
-"""The exercises of lesson 3: questions, solutions, and checks that are checked
+"""The exercises of lesson 3: questions, solutions, and tests of their checks
 
 Docs: https://clfnb.github.io/clfnb/lib/course/barcode_reading.html.md"""
 
@@ -29,15 +29,15 @@ def check_digits(
 ):
     "The thirteenth digit."
     yield callable(my_check_digit), "Give a function: def my_check_digit(twelve): ..."
-    found = my_check_digit("0" * 12)
-    yield isinstance(found, str), f"Return a text, found {type(found).__name__}."
-    yield found != "10", "Nothing is missing to a multiple of ten; ten is one digit too many."
-    yield len(found) == 1, f"Return one digit, found {found!r}."
-    yield my_check_digit("000000000001") != "9", "Which places weigh 3? The first weighs 1, the second 3, the twelfth ..."  # fmt: skip
+    digit = my_check_digit("0" * 12)
+    yield isinstance(digit, str), f"Return a text, found {type(digit).__name__}."
+    yield digit != "10", "A sum of 0 is already a multiple of ten; ten is one digit too many."
+    yield len(digit) == 1, f"Return one digit, found {digit!r}."
+    yield my_check_digit("000000000001") != "9", "Which places weigh 3? The first digit has weight 1, the second 3, the twelfth ..."  # fmt: skip
     rng = np.random.default_rng(3)
     for code in (random_code(rng) for _ in range(50)):
         own = code[:12] + my_check_digit(code[:12])
-        yield len(own) == 13 and own[-1].isdigit(), f"For {code[:12]!r} it gives no digit."
+        yield len(own) == 13 and own[-1].isdigit(), f"For {code[:12]!r} it does not return a digit."
         yield is_valid(own), f"{own!r}: the weighted sum is no multiple of ten."
 
 # %% ../../nbs/lib/course/barcode_reading.ipynb #fc89bf75
@@ -45,7 +45,7 @@ def check_digits(
 def valid_codes(
     my_valid: Callable,  # the learner's function
 ):
-    "Anything may come in."
+    "Arbitrary input."
     yield callable(my_valid), "Give a function: def my_valid(code): ..."
     rng = np.random.default_rng(8)
     codes = [random_code(rng) for _ in range(40)]
@@ -54,7 +54,7 @@ def valid_codes(
     yield not any(my_valid(code) for code in spoilt), "A code with one wrong digit passes."
     yield not my_valid(codes[0][:12]), "Twelve digits pass."
     yield not my_valid("0" + "0" * 13), "Fourteen digits pass."
-    yield not my_valid("") and not my_valid("59012341234x7"), "A text that is no number passes."
+    yield not my_valid("") and not my_valid("59012341234x7"), "A text that is not a number passes."
     for strange in (None, int("5901234123457"), 5.9, ["5"] * 13):
         yield not my_valid(strange), f"{strange!r} passes, which is no text."
     wide = "".join(chr(0xFF10 + int(digit)) for digit in codes[0])
@@ -66,55 +66,55 @@ def valid_codes(
 def homographies(
     my_homography: Callable,  # the learner's function
 ):
-    "Straighten a plane."
+    "Rectify a plane."
     yield callable(my_homography), "Give a function: def my_homography(source, target): ..."
     source = np.array([[30.0, 20], [210, 50], [190, 140], [20, 110]])
     target = np.array([[0.0, 0], [199, 0], [199, 79], [0, 79]])
-    found = np.asarray(my_homography(source, target), float)
-    yield found.shape == (3, 3), f"Expected a matrix (3, 3), found the shape {found.shape}."
-    yield np.isclose(found[2, 2], 1), "The last element should be 1."
+    matrix = np.asarray(my_homography(source, target), float)
+    yield matrix.shape == (3, 3), f"Expected a matrix (3, 3), found the shape {matrix.shape}."
+    yield np.isclose(matrix[2, 2], 1), "The last element should be 1."
 
     def applied(points):
-        return cv2.perspectiveTransform(np.float64(points)[None], found)[0]
+        return cv2.perspectiveTransform(np.float64(points)[None], matrix)[0]
 
-    yield not np.allclose(applied(target), source, atol=1e-4), "It takes the target to the source: the other way round, please."  # fmt: skip
+    yield not np.allclose(applied(target), source, atol=1e-4), "It maps the target to the source: it should be the other way round."  # fmt: skip
     off = np.abs(applied(source) - target).max(axis=1)
     yield (off < 1e-6).any(), "No corner lands where it should."
-    yield (off < 1e-6).all(), f"Corner {off.argmax()} lands {off.max():.1f} pixels beside its target: a stretch without perspective fits three corners, not four."  # fmt: skip
+    yield (off < 1e-6).all(), f"Corner {off.argmax()} lands {off.max():.1f} pixels from its target: an affine map fits three corners, not four."  # fmt: skip
     inner = source.mean(axis=0)[None]
     with_cv2 = cv2.getPerspectiveTransform(
         np.asarray(source, np.float32), np.asarray(target, np.float32)
     )
     middle = cv2.perspectiveTransform(inner[None], with_cv2)[0]
-    yield np.allclose(applied(inner), middle, atol=1e-3), "The corners fit, the middle does not."
+    yield np.allclose(applied(inner), middle, atol=1e-3), "The corners fit; the middle does not."
 
 # %% ../../nbs/lib/course/barcode_reading.ipynb #d311a346
 @check.of("3.4")
 def best_codes_found(
     best_code: Callable,  # the learner's function
 ):
-    "The best code that can be."
+    "The most probable valid code."
     yield callable(best_code), "Give a function: def best_code(logp): ..."
     rng = np.random.default_rng(6)
     code = random_code(rng)
     sure = np.where(np.eye(10)[[int(digit) for digit in code]] > 0, 0.0, -20.0)
-    found = best_code(sure)
-    yield isinstance(found, str) and len(found) == 13, "Return a text of thirteen digits."
-    yield found == code, "Where the reader is sure of a valid code, that one is the best."
+    answer = best_code(sure)
+    yield isinstance(answer, str) and len(answer) == 13, "Return a text of thirteen digits."
+    yield answer == code, "If the reader is sure of a valid code, that code is the best."
     for _ in range(8):
         two = np.array([rng.choice(10, 2, replace=False) for _ in range(13)])
         logp = np.full((13, 10), -60.0)
         np.put_along_axis(logp, two, np.log(rng.dirichlet([1, 1], 13)), axis=1)
         values = {
-            text: sum(logp[place, int(digit)] for place, digit in enumerate(text))
+            text: sum(logp[k, int(digit)] for k, digit in enumerate(text))
             for text in ("".join(map(str, choice)) for choice in product(*two.tolist()))
             if is_valid(text)
         }
-        found = best_code(logp)
-        yield is_valid(found), f"{found!r} is no valid code: did the check digit have a say?"
-        value = sum(logp[place, int(digit)] for place, digit in enumerate(found))
-        most = max(values.values(), default=-np.inf)
-        yield value >= most - 1e-9, f"{found!r} is valid, but there is a better one: mending the least sure digit is not always cheapest."  # fmt: skip
+        answer = best_code(logp)
+        yield is_valid(answer), f"{answer!r} is not a valid code: did the check digit have a say?"
+        value = sum(logp[k, int(digit)] for k, digit in enumerate(answer))
+        highest = max(values.values(), default=-np.inf)
+        yield value >= highest - 1e-9, f"{answer!r} is valid, but there is a better one: changing the least certain digit is not always cheapest."  # fmt: skip
 
 # %% ../../nbs/lib/course/barcode_reading.ipynb #3f8ae9d8
 @check.of("3.5")
@@ -125,9 +125,9 @@ def blur_table(
     wanted = ["blur", "n", "right", "wrong", "silent"]
     yield set(wanted) <= set(getattr(runs, "columns", ())), f"Give a table with the columns {wanted}."  # fmt: skip
     yield runs.blur.nunique() >= 4, "Measure at least four blurs."
-    yield (runs.n >= 50).all(), "At least 50 codes each: of ten codes one can say little."
+    yield (runs.n >= 50).all(), "At least 50 codes each: from ten codes one can say little."
     counts = runs[["right", "wrong", "silent"]]
     yield (counts >= 0).all(axis=None) and (counts % 1 == 0).all(axis=None), "right, wrong and silent are counts, not shares."  # fmt: skip
     yield (counts.sum(axis=1) == runs.n).all(), "right, wrong and silent do not sum to n: silence is neither right nor wrong."  # fmt: skip
     share = (runs.right / runs.n).groupby(runs.blur).mean().sort_index()
-    yield share.iloc[0] > share.iloc[-1], "The most blurred are read no worse than the sharpest: is the blur passed on, or does it not go far enough?"  # fmt: skip
+    yield share.iloc[0] > share.iloc[-1], "The most blurred lines are read no worse than the sharpest: is the blur passed on, and does it go far enough?"  # fmt: skip

@@ -32,24 +32,24 @@ def strip_table(
     threshold: float | None = None,  # brightness; None is Otsu's choice, the study's is 50
 ) -> np.ndarray:  # (photographs, width * strips) uint8
     "The strips of all photographs, straightened by their marked corners."
-    found = []
+    features = []
     for row in rows.to_dict("records"):
         image, factor = read_photograph(row["path"])
         corners = np.reshape([row[name] for name in CORNERS], (4, 2)) / factor
-        found.append(
+        features.append(
             join_strips(
                 photo_features(image, corners.astype(np.float32), width, threshold=threshold),
                 *strips,
             )
         )
-    return np.stack(found)
+    return np.stack(features)
 
 
 def pattern_table(
     codes: Any,  # of the photographs, 13 digits each
-) -> np.ndarray:  # (photographs, 12) int: patterns 0..19 in six places, digits 0..9 in six
-    """What stands in the twelve places with bars: on the left the digit, plus 10 where the parity
-    says G.
+) -> np.ndarray:  # (photographs, 12) int: patterns 0..19 at six positions, digits 0..9 at six
+    """Patterns at the twelve printed positions: on the left the digit, plus 10 if the parity is
+    G.
     """
     digits = np.array([[int(digit) for digit in code] for code in codes])
     return np.concatenate([digits[:, 1:7] + 10 * PARITY[digits[:, 0]], digits[:, 7:]], axis=1)
@@ -57,16 +57,16 @@ def pattern_table(
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #b572973b
 def codes_from(
     probabilities: list,  # twelve arrays (n, 20 or 10)
-    digits_only: bool = False,  # take the best digit of each place, as the study did, and no other rule
-) -> list[str | None]:  # codes; None where the independent digits make no valid one
-    "The most probable valid codes; or what independent digits give."
+    digits_only: bool = False,  # take the best digit at each position, as the study did, without other rules
+) -> list[str | None]:  # codes; None if the independent digits form no valid one
+    "The most probable valid codes, or the codes of independent digits."
     logs = [np.log(np.maximum(p, 1e-9)) for p in probabilities]
     if not digits_only:
         return [
             best_codes(np.stack(row[:6]), np.stack(row[6:]), n=1)[0][0]
             for row in zip(*logs, strict=True)
         ]
-    found = []
+    codes: list[str | None] = []
     for row in zip(*logs, strict=True):
         patterns = [int(values.argmax()) for values in row]
         parity = [pattern // 10 for pattern in patterns[:6]]
@@ -74,18 +74,18 @@ def codes_from(
         code = (
             f"{first[0]}" + "".join(str(pattern % 10) for pattern in patterns) if len(first) else ""
         )
-        found.append(code if is_valid(code) else None)
-    return found
+        codes.append(code if is_valid(code) else None)
+    return codes
 
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #e4410e3a
 @dataclass
 class BoostedDigits:
-    "Twelve boosted ensembles, one for each place with bars."
+    "Twelve boosted ensembles, one for each printed digit."
 
-    trees: int = 40  # rounds; each grows one tree a pattern
+    trees: int = 40  # rounds; each grows one tree per pattern
     depth: int = 4  # of a tree
     rate: float = 0.3  # learning rate
-    seed: int = 0  # of the columns that trees look at
+    seed: int = 0  # of the random choice of columns
     models: list = field(default_factory=list)
 
 
@@ -114,11 +114,11 @@ def fit(
     }
     self.models = [
         train(
-            options | {"num_class": 20 if place < 6 else 10},
-            DMatrix(features, targets[:, place]),
+            options | {"num_class": 20 if k < 6 else 10},
+            DMatrix(features, targets[:, k]),
             self.trees,
         )
-        for place in range(12)
+        for k in range(12)
     ]
     return self
 

@@ -1,4 +1,4 @@
-"""From a folder of photographs to a table that hides nothing
+"""From a folder of photographs to a complete table of examples
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/examples.html.md"""
 
@@ -40,9 +40,9 @@ def _transparent(raw):
 
 
 def _on_white(image):
-    """An image (height, width, 4) laid on white paper: (height, width) grey, uint8.
+    """An image (height, width, 4) composited onto white: (height, width) grey, uint8.
 
-    None stays None, and an image without an alpha channel is only made grey.
+    None stays None, and an image without an alpha channel is only converted to grey.
     """
     if image is None or image.ndim == 2:
         return image
@@ -53,14 +53,14 @@ def _on_white(image):
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #b576b305
 def _flag(path, max_side):
-    "How OpenCV is to decode a file so that its longer side stays above `max_side`."
+    "OpenCV's flag for decoding a file so that its longer side is at least `max_side`."
     flags = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
     side = max(_size(path))
     return next((flags[k] for k in (4, 2) if side >= k * max_side), cv2.IMREAD_GRAYSCALE)
 
 
 def _size(path):
-    "Width and height as the file says, (0, 0) if that is not known."
+    "Width and height according to the file, (0, 0) if unknown."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -91,9 +91,9 @@ def read_photograph(
     path: str | Path,  # of an image in one of the formats that OpenCV reads
     max_side: int = 4000,  # pixels of the longer side beyond which the image is reduced
 ) -> tuple[np.ndarray, float]:  # (height, width) grey uint8, and the factor by which it was reduced
-    """Read a photograph, turned as its EXIF data say.
+    """Read a photograph, rotated according to its EXIF data.
 
-    Raises `FileNotFoundError`, or `ValueError` naming the file and what it is instead.
+    Raises `FileNotFoundError`, or `ValueError` naming the file and what is wrong with it.
     """
     path = Path(path)
     if not path.is_file():
@@ -116,16 +116,16 @@ def read_photograph(
     full = max(max(_size(path)), max(image.shape))
     factor = max(1.0, full / max_side)
     if factor > 1:
-        side = [max(1, round(length * full / max(image.shape) / factor)) for length in image.shape]
-        image = cv2.resize(image, side[::-1], interpolation=cv2.INTER_AREA)
+        size = [max(1, round(length * full / max(image.shape) / factor)) for length in image.shape]
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     return image, factor
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #a158d9f5
 def images_in(
     path: str | Path,  # an image or a folder
-) -> list[Path]:  # sorted; a file is taken whatever its ending
-    """The images meant by a path, those of a kind that is not read among them: whoever reads
-    them gets an error that says so, and none is left out in silence.
+) -> list[Path]:  # sorted; a single file is accepted whatever its suffix
+    """The images at a path, including those in unsupported formats, so that reading one raises an
+    error and none is left out silently.
 
     Raises `FileNotFoundError` if there is none.
     """
@@ -134,19 +134,19 @@ def images_in(
         raise FileNotFoundError(f"{path}: no such file; expected an image or a folder of images")
     if path.is_file():
         return [path]
-    found = [
-        Path(where) / name
-        for where, _, names in os.walk(path)
+    images = [
+        Path(folder) / name
+        for folder, _, names in os.walk(path)
         for name in names
         if name.lower().endswith((*IMAGE_SUFFIXES, *FOREIGN)) and not name.startswith(".")
     ]
-    if not found:
+    if not images:
         raise FileNotFoundError(f"{path}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
-    return sorted(found)
+    return sorted(images)
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #7ee49fd4
 def _from_texts(folder):
-    "The table of a folder with a text file beside each image, and what is wrong."
+    "The table of a folder with a text file beside each image, and a list of errors."
     rows, bad = [], []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
         note = path.with_suffix(".txt")
@@ -162,7 +162,7 @@ def _from_texts(folder):
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #af415814
 def load(
     folder: str | Path,  # with markup.csv, or with a text file beside each image
-    skip_bad: bool = False,  # warn instead of raising where rows or images are bad
+    skip_bad: bool = False,  # warn instead of raising if rows or images are bad
 ) -> pd.DataFrame:  # path, label (the code), group and, if known, x1 … y4
     """The examples of a folder.
 

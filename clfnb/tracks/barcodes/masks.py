@@ -1,4 +1,4 @@
-"""Photographs and masks for the network that says where a barcode is
+"""Photographs and masks for the network that locates barcodes
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/masks.html.md"""
 
@@ -32,15 +32,15 @@ def build_model(
 
 # %% ../../../nbs/lib/tracks/barcodes/masks.ipynb #cb135245
 class MaskDataset(Dataset):
-    """Photographs and masks as tensors (1, side, side); `train=True` flips and varies brightness
-    from torch's global random numbers.
+    """Photographs and masks as tensors (1, side, side); `train=True` flips them and varies
+    their brightness with torch's global random numbers.
     """
 
     def __init__(
         self,
         rows: pd.DataFrame,  # of the examples table, with corners
-        side: int = 512,  # of the square
-        train: bool = False,  # vary the examples
+        side: int = 512,  # of the square, pixels
+        train: bool = False,  # augment the examples
     ):
         self.paths, self.quads = (
             list(rows["path"]),
@@ -74,8 +74,8 @@ class MaskDataset(Dataset):
 
 # %% ../../../nbs/lib/tracks/barcodes/masks.ipynb #e1a8c5b7
 def dataset(
-    table: pd.DataFrame,  # rows of what `load` gave, with corners
-    train: bool,  # vary the examples
+    table: pd.DataFrame,  # rows of the table of `load`, with corners
+    train: bool,  # augment the examples
     side: int = 512,  # pixels
 ) -> MaskDataset:
     "The torch data set of photographs and masks."

@@ -23,7 +23,7 @@ def write_tables(
     csv: str | None,  # all columns
     answer: str | None,  # path, code, corners and modules in the study's layout
 ) -> None:
-    "Write the tables that were asked for, each as a whole or not at all."
+    "Write the requested tables, each completely or not at all."
     if csv:
         write_file(Path(csv), csv_text(table))
     if answer:
@@ -36,7 +36,7 @@ def show(
     path: Path,  # the image
     answer: Any,  # its readings, or the error
 ) -> None:
-    "Print what was found in one image; what cannot be read goes to the error stream."
+    "Print the codes of one image; an unreadable file is reported on the error stream."
     if isinstance(answer, Exception):
         say(f"left out: {answer}", err=True)
     for reading in [] if isinstance(answer, Exception) else answer:
@@ -57,14 +57,14 @@ def show(
     type=click.Choice(["cascade", "network", "zxing"]),
     default="cascade",
     show_default=True,
-    help="Who reads.",
+    help="Which reader to use.",
 )
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
     default=0.98,
     show_default=True,
-    help="Least confidence of an answer.",
+    help="Minimum confidence of an answer.",
 )
 @predict_options(required=False)
 def command(
@@ -79,14 +79,14 @@ def command(
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #2d9cad06
 def read_barcodes(
     place: str,  # what to read
-    reader: str = "cascade",  # which readers
-    threshold: float = 0.98,  # least confidence
+    reader: str = "cascade",  # which reader
+    threshold: float = 0.98,  # minimum confidence
     run: str | None = None,  # which model
-    device: str = "cpu",  # makes no difference: the networks that read lines are arrays
+    device: str = "cpu",  # has no effect: the scan-line networks run in numpy
     csv: str | None = None,  # file of the table
     answer: str | None = None,  # file in the study's layout
 ) -> int:  # exit code: 1 if a file was left out
-    "What the command does. Raises `OSError` or `ValueError` before the first image is read."
+    "The command's work. Raises `OSError` or `ValueError` before the first image is read."
     check_paths(place, "file or folder", csv, answer)
     from clfnb.runs.record import find_model
 

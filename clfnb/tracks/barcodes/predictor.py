@@ -30,20 +30,20 @@ from .verdict import twin_quads, wide_quads
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3432b9d5
 READERS = ("cascade", "network", "zxing")
-ZXING_CONFIDENCE = 0.93  # share of its answers that were right on trials, before they are judged
-SMALLEST = 8  # pixels of an image each way, below which nothing can be read
-ECHOED = 0.98  # confidence of an answer that only zxing-cpp gives, in an image and two twins of it
+ZXING_CONFIDENCE = 0.93  # share of its answers on trials that were right before the verdict
+SMALLEST = 8  # minimum width and height of a readable image, pixels
+ECHOED = 0.98  # confidence of a code that only zxing-cpp reads, in an image and both its twins
 
 
 class MissingReader(ImportError, ValueError):
-    "A reader that is optional and not installed."
+    "An optional reader is not installed."
 
 
 def read_zxing(
     image: np.ndarray,  # (height, width) grey, uint8
-    turned: bool = True,  # whether to try it turned by a quarter, which takes as long again
+    turned: bool = True,  # whether to try it rotated by 90 degrees, which doubles the time
 ) -> list[Reading]:
-    """What zxing-cpp reads of EAN-13 and UPC-A, as it is.
+    """Unverified EAN-13 and UPC-A readings of zxing-cpp.
 
     Raises `MissingReader` with the command that installs it.
     """
@@ -53,15 +53,15 @@ def read_zxing(
         raise MissingReader(
             "zxing-cpp is not installed: pip install 'clfnb[barcodes]', or choose the reader 'network'"
         ) from error
-    found = []
+    readings = []
     formats: Any = [zxingcpp.BarcodeFormat.EAN13, zxingcpp.BarcodeFormat.UPCA]
     for answer in zxingcpp.read_barcodes(image, formats=formats, try_rotate=turned):
-        code, place = answer.text.zfill(13), answer.position
+        code, quad = answer.text.zfill(13), answer.position
         if answer.valid and is_valid(code):
-            points = (place.top_left, place.top_right, place.bottom_right, place.bottom_left)
+            points = (quad.top_left, quad.top_right, quad.bottom_right, quad.bottom_left)
             corners = np.array([[p.x, p.y] for p in points], np.float32)
-            found.append(Reading(code, ZXING_CONFIDENCE, corners, "zxing"))
-    return found
+            readings.append(Reading(code, ZXING_CONFIDENCE, corners, "zxing"))
+    return readings
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #977586b7
 @dataclass
@@ -70,12 +70,10 @@ class Predictor:
 
     lines: LineReading  # the networks, which also judge what zxing-cpp reads
     reader: str = "cascade"  # one of `READERS`
-    threshold: float = 0.98  # least confidence of an answer
+    threshold: float = 0.98  # minimum confidence of an answer
     max_candidates: int = 4  # candidates tried first
     max_neighbours: int = 64  # candidates tried once two codes have been read
-    tile: int = (
-        1600  # side of the parts in which a larger image is searched, where nothing was read
-    )
+    tile: int = 1600  # side of the tiles of a larger image in which nothing was read, pixels
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #eac3c963
 @patch(cls_method=True)
@@ -83,7 +81,7 @@ def load(
     cls: Predictor,
     run: str | Path | None = None,  # a model folder; None: the shipped weights
     reader: str = "cascade",  # "cascade", "network" or "zxing"
-    threshold: float = 0.98,  # least confidence of an answer
+    threshold: float = 0.98,  # minimum confidence of an answer
 ) -> Predictor:
     "A predictor. Raises `ValueError` for an unknown reader or a threshold outside 0..1."
     if reader not in READERS:
@@ -97,7 +95,7 @@ def load(
 def read(
     self: Predictor,
     image: np.ndarray,  # (height, width) grey, uint8
-) -> list[Reading]:  # one for each code, the surest first; empty if there is none
+) -> list[Reading]:  # one per code, the most confident first; empty if there is none
     """All barcodes of an image.
 
     Raises `ValueError` for an image that is not grey, `MissingReader` if the reader "zxing" is
@@ -110,15 +108,15 @@ def read(
         )
     if min(image.shape) < SMALLEST:
         return []
-    found = self._read_part(image)
-    if not found and max(image.shape) > 1.25 * self.tile:
-        found = self._by_parts(image)
-    return sorted(found, key=lambda reading: -reading.confidence)
+    readings = self._read_part(image)
+    if not readings and max(image.shape) > 1.25 * self.tile:
+        readings = self._by_parts(image)
+    return sorted(readings, key=lambda reading: -reading.confidence)
 
 
 @patch
 def _read_part(self: Predictor, image):
-    "All barcodes of an image that are not tiny in it."
+    "All barcodes of an image, except tiny ones."
     quick = self._quick(image)
     codes = {reading.code for reading in quick}
     found = self._judged(image, quick) if quick else []
@@ -144,14 +142,14 @@ def _quick(self: Predictor, image):
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #507f1eef
 @patch
 def _by_parts(self: Predictor, image):
-    "All barcodes of the parts of a large image."
+    "All barcodes in the tiles of a large image."
     step = self.tile * 3 // 4
     found: list = []
     height, width = image.shape
     for top in range(0, max(1, height - self.tile // 4), step):
         for left in range(0, max(1, width - self.tile // 4), step):
-            part = np.ascontiguousarray(image[top : top + self.tile, left : left + self.tile])
-            readings = self._read_part(part)
+            tile = np.ascontiguousarray(image[top : top + self.tile, left : left + self.tile])
+            readings = self._read_part(tile)
             for reading in readings:
                 reading.corners = reading.corners + np.array([left, top], np.float32)
             found = _merged(found, readings)
@@ -159,16 +157,16 @@ def _by_parts(self: Predictor, image):
 
 
 def _merged(found, more):
-    "Readings of both lists: of two at one place, or of one code, the surer."
-    kept = []
+    "Readings of both lists: of two at one location, or of one code, the more confident."
+    merged: list[Any] = []
     for reading in sorted([*found, *more], key=lambda reading: -reading.confidence):
-        if all(reading.code != one.code and not _same_place(reading, one) for one in kept):
-            kept.append(reading)
-    return kept
+        if all(reading.code != one.code and not _same_place(reading, one) for one in merged):
+            merged.append(reading)
+    return merged
 
 
 def _same_place(a, b):
-    "Whether two readings claim one place."
+    "Whether two readings lie at the same location."
     width = max(np.linalg.norm(one.corners[1] - one.corners[0]) for one in (a, b))
     across = a.corners.mean(0) - b.corners.mean(0)
     return (
@@ -180,9 +178,9 @@ def _roomy(corners):
     "A quadrilateral as a rectangle that is at least an eighth as high as it is wide."
     q = np.asarray(corners, np.float32)
     u, v = (q[1] - q[0] + q[2] - q[3]) / 2, (q[3] - q[0] + q[2] - q[1]) / 2
-    side = np.float32([-u[1], u[0]])
-    high = max(float(v @ side) / max(float(side @ side), 1e-9), 0.125)
-    low, middle = high * side, q.mean(0)
+    normal = np.float32([-u[1], u[0]])
+    high = max(float(v @ normal) / max(float(normal @ normal), 1e-9), 0.125)
+    low, middle = high * normal, q.mean(0)
     return np.float32(
         [
             middle + (along * u + across * low) / 2
@@ -195,8 +193,8 @@ def _roomy(corners):
 def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=False):
     """A reading, or its soundest twin, with the final confidence; None if it may not be answered.
 
-    `codes` are what another reader says; `seen` takes what was in doubt, and what is read at the
-    same place later is judged together with it.
+    `codes` are another reader's answers; `seen` collects doubtful readings, which count as evidence
+    for later readings at the same location.
     """
     verdict = self.lines.verdict
     if reading is None or reading.confidence < verdict.min_confidence:
@@ -222,7 +220,7 @@ def _logit(share):
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #5e8344c1
 @patch
 def _judged(self: Predictor, image, quick):
-    "What the networks read at the places of the quick answers, with these as a second opinion."
+    "The networks' readings of the rectangles of zxing-cpp, with its codes as a second opinion."
     quads = [_roomy(reading.corners) for reading in quick]
     found = []
     for one, reading in zip(quick, self.lines.read_all(image, quads, ends=True), strict=True):
@@ -238,7 +236,7 @@ def _judged(self: Predictor, image, quick):
 
 
 def _echoed(image, one):
-    "A quick answer that zxing-cpp gives again, and no other, in an enlarged and a softened image."
+    "A code that zxing-cpp reads again, and alone, in an enlarged and a softened image."
     twins = (
         cv2.resize(image, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC),
         cv2.GaussianBlur(image, (0, 0), 0.7),
@@ -249,7 +247,7 @@ def _echoed(image, one):
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a70acb88
 @patch
 def _by_network(self: Predictor, image, codes=(), found=()):
-    "Readings above the threshold, one a place."
+    "Readings above the threshold, one per location."
     cells, found = gradient_cells(image), list(found)
     bars = find_bars(image, self.max_candidates, windows=(5,), cells=cells)
     seen, illegible = list[Any](), list[Any]()
@@ -268,7 +266,7 @@ def _by_network(self: Predictor, image, codes=(), found=()):
 
 @patch
 def _efforts(self: Predictor, image, cells, bars, illegible):
-    "Rectangles, and the sign with which to read them, as long as nothing has been found."
+    "Rectangles and the sign with which to read them, until something is found."
     dark = bars and self.lines.on_dark(image, bars[0])
     yield bars[:1], -1 if dark else 1
     yield bars[:1], 1 if dark else -1
@@ -288,7 +286,7 @@ def _others(quads, known):
 
 
 def _elsewhere(quad, settled):
-    "Whether a rectangle is neither at one of the settled places nor tiny beside one."
+    "Whether a rectangle is neither at a settled location nor tiny compared with one."
     return all(
         quad_iou(quad, other) <= 0.2 and cv2.contourArea(quad) > 0.25 * cv2.contourArea(other)
         for other in settled
@@ -296,9 +294,9 @@ def _elsewhere(quad, settled):
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #02978559
 @patch
-def _once_more(self: Predictor, image, codes, places, seen):
-    "What other rectangles at the same places give."
-    for quad in places:
+def _once_more(self: Predictor, image, codes, quads, seen):
+    "A reading from other rectangles at the same locations."
+    for quad in quads:
         readings = [one for one in self.lines.read_all(image, wide_quads(quad)) if one]
         best = max(readings, key=lambda one: one.confidence, default=None)
         if best is not None and best.confidence > 0.5:
@@ -310,8 +308,8 @@ def _once_more(self: Predictor, image, codes, places, seen):
 
 @patch
 def _beside(self: Predictor, image, found, bars=None):
-    """What has been read, and what the networks read in other places, of codes about as large: in
-    at most two, but once two codes have been read, in all.
+    """The readings so far, and the networks' readings of codes of about that size elsewhere: at
+    most two other rectangles, but all of them once two codes have been read.
     """
     width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
     wide = len(found) > 1
@@ -326,8 +324,8 @@ def _beside(self: Predictor, image, found, bars=None):
         and not any(_covers(quad, reading) for reading in found)
     ][: None if wide else 2]
     for start in range(0, len(quads), 8):
-        part = quads[start : start + 8]
-        answers = [self._settled(image, one) for one in self.lines.read_all(image, part)]
+        batch = quads[start : start + 8]
+        answers = [self._settled(image, one) for one in self.lines.read_all(image, batch)]
         more = _merged(more, filter(None, answers))
     more = _merged(found, more)
     return more if wide or len(more) < 2 else self._beside(image, more)
@@ -347,8 +345,8 @@ def predict(
     paths: Any,  # a folder, searched to any depth, an image, or a list of images
     base: str | Path = "",  # folder to which the paths in the table are relative; "": as they are
     report: Callable | None = None,  # called with (path, readings or error) after each image
-) -> tuple[pd.DataFrame, list[str]]:  # path, code, confidence, x1 … y4, reader; what was left out
-    "Read many images. One that is not an image is named and left out."
+) -> tuple[pd.DataFrame, list[str]]:  # path, code, confidence, x1 … y4, reader; the error messages
+    "Read many images. A file that is not an image is reported and left out."
     paths = images_in(paths) if isinstance(paths, (str, Path)) else paths
     rows, failed = [], []
     for path in map(Path, paths):
@@ -369,15 +367,15 @@ def predict(
 
 @patch
 def _read_large(self: Predictor, image, max_side=4000):
-    "Readings of an image of any size: first of the reduced one, then of the whole."
+    "Readings of an image of any size: of the reduced image, or else of the full one."
     factor = max(image.shape) / max_side
     if factor <= 1:
         return self.read(image)
     size = (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor)))
-    found = self.read(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-    for reading in found:
+    readings = self.read(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    for reading in readings:
         reading.corners = np.float32((reading.corners + 0.5) * factor - 0.5)
-    return found or self.read(image)
+    return readings or self.read(image)
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #60cc4d55
 def _row(name, reading, factor):
@@ -392,7 +390,7 @@ def code_rates(
 ) -> dict:  # n, right, wrong, silent; shares with bounds
     """Full-code accuracy, digit accuracy and the share of wrong codes.
 
-    Raises `ValueError` where there is nothing to measure.
+    Raises `ValueError` if there are no photographs.
     """
     pairs = [
         (label, code if isinstance(code, str) else None)
@@ -416,7 +414,7 @@ def _right_digits(label, code):
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #8a31a077
 def prediction_rows(
     table: pd.DataFrame,  # examples: path, label, group
-    readings: list,  # (n,) a `Reading`, or None, for each
+    readings: list,  # (n,) a `Reading` or None per photograph
     split: str = "test",  # which split they are
 ) -> pd.DataFrame:  # id, group, split, label, confidence, right, predicted
     "Predictions in the layout of every lesson."

@@ -1,4 +1,4 @@
-"""From a patch of a photograph to a code, or to a refusal
+"""From a rectangle of a photograph to a code with a probability
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/reader.html.md"""
 
@@ -37,16 +37,16 @@ def _terms(x, b):
 
 @cache
 def _grid(bands, places):
-    "The terms of all places on all bands, which divide -1..1 evenly; (bands * places, 6)."
+    "Terms (bands * places, 6) on a regular grid: both axes divide -1..1 evenly."
     b, x = ((2 * np.arange(n) + 1) / n - 1 for n in (bands, places))
     return _terms(*np.broadcast_arrays(x[None], b[:, None])).reshape(-1, 6)
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #966edd92
 def fit_places(
     votes: np.ndarray,  # (bands, 2, places) logit of inside, position 0..1
-    samples: int,  # length of the lines that the votes are about
-    bands: int | None = None,  # how many lines the map is wanted for; None: as many as have voted
-) -> tuple | None:  # (bands, samples) modules, and how far votes are off mid-way; None: few votes
+    samples: int,  # length of the lines
+    bands: int | None = None,  # number of lines of the map; None: as many as in the votes
+) -> tuple | None:  # (bands, samples) modules, and the votes' median error; None: too few votes
     "The smooth map through the finder's votes."
     inside, position = 1 / (1 + np.exp(-votes[:, 0])), 95 * votes[:, 1]
     terms = _grid(*position.shape)
@@ -57,26 +57,26 @@ def fit_places(
     penalty = np.diag([1e-9, 1e-9, 0.002025, 0.002025, 0.000036, 0.000225]) * trust.sum()
     for _ in range(6):
         weighted = terms.T * weight
-        found = np.linalg.solve(weighted @ terms + penalty, weighted @ position)
-        off = np.abs(position - terms @ found)
+        coefficients = np.linalg.solve(weighted @ terms + penalty, weighted @ position)
+        off = np.abs(position - terms @ coefficients)
         middle = _median(off[sure]) if sure.any() else np.inf
         weight = trust / (1 + (off / max(1.0, 1.5 * middle)) ** 2)
     bands = bands or len(votes)
-    return (_grid(bands, samples) @ found).reshape(bands, samples), middle
+    return (_grid(bands, samples) @ coefficients).reshape(bands, samples), middle
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #40d3eddf
 def rising(
-    places: np.ndarray,  # (bands, samples) module coordinates that should rise
-) -> np.ndarray:  # the same, rising everywhere
+    places: np.ndarray,  # (bands, samples) module coordinates
+) -> np.ndarray:  # the same, strictly increasing
     "Limit the steps of a map to between a seventh and six times their median."
     steps = places[:, 1:] - places[:, :-1]
     middle = max(_median(steps[:, ::8]), 1e-3)
     if steps.min() >= middle / 7 and steps.max() <= 6 * middle:
         return places
-    found = places.copy()
-    np.cumsum(steps.clip(middle / 7, 6 * middle), axis=1, out=found[:, 1:])
-    found[:, 1:] += places[:, :1]
-    return found
+    limited = places.copy()
+    np.cumsum(steps.clip(middle / 7, 6 * middle), axis=1, out=limited[:, 1:])
+    limited[:, 1:] += places[:, :1]
+    return limited
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #34516cb3
 def _standard(lines):
@@ -93,9 +93,9 @@ def join(
     bands: np.ndarray,  # (bands, places, patterns) log-probabilities of the bands
     trust: np.ndarray,  # (bands,) 0..1
     share: float = 0.3,  # weight of a band that is fully trusted
-    power: float = 1.5,  # how many independent lines all of them together are worth
+    power: float = 1.5,  # how many independent lines they are equivalent to
 ) -> np.ndarray:  # (places, patterns) log-probabilities
-    "A weighted geometric mean of the opinions of all lines, to a power."
+    "A weighted geometric mean of all lines' probabilities, raised to a power."
     return _log_softmax(
         (mean + share * np.tensordot(trust, bands, 1)) * power / (1 + share * trust.sum())
     )
@@ -103,24 +103,24 @@ def join(
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #065c4291
 @dataclass
 class Reading:
-    "A code with its probability and its place."
+    "A code with its probability and its corners."
 
-    code: str  # 13 digits with a right check digit
+    code: str  # 13 digits with a valid check digit
     confidence: float  # estimated probability that the code is right, 0..1
     corners: (
         np.ndarray
     )  # (4, 2) float32: top left, top right, bottom right, bottom left of the code as it stands
-    reader: str = "network"  # who read it
-    evidence: tuple = ()  # what the confidence was computed from
+    reader: str = "network"  # the reader's name
+    evidence: tuple = ()  # the six numbers behind the confidence
     line: np.ndarray | None = None  # (444,) the averaged line, straightened, that was read
-    patterns: tuple = ()  # log-probabilities (6, 20) and (6, 10) of what stands in the twelve places
-    pairs: dict | None = None  # what the reader says about each pair of lines, from top to bottom
-    strain: float = 0.0  # how unevenly the digits were stretched to straighten the line
-    grounds: tuple = ()  # the evidence for the verdict, kept once it has been computed
+    patterns: tuple = ()  # log-probabilities (6, 20) and (6, 10) of the twelve patterns
+    pairs: dict | None = None  # the network's output for each pair of lines, from top to bottom
+    strain: float = 0.0  # how unevenly straightening stretched the digits
+    grounds: tuple = ()  # the evidence for the verdict, once computed
 
     @property
     def illegible(self) -> bool:
-        "Whether this is plainly a code, and yet hardly better than a guess."
+        "Whether this is clearly a code, but the reading is hardly better than a guess."
         return bool(self.evidence) and self.evidence[2] > 4 and self.confidence < 0.15
 
 
@@ -128,8 +128,8 @@ class Reading:
 def place_margin(
     self: Reading,
     code: str | None = None,  # 13 digits; None: the code that was read
-) -> float:  # negative where the likeliest pattern of a place is not the code's
-    "The smallest log-ratio, over the twelve places, of a code's pattern to the best other one."
+) -> float:  # negative if the likeliest pattern of a position is not the code's
+    "The smallest log-ratio, over the twelve positions, of a code's pattern to the best other one."
     digits = [int(digit) for digit in code or self.code]
     ours = np.array(digits[1:7]) + 10 * PARITY[digits[0]], np.array(digits[7:])
     margins = []
@@ -159,10 +159,10 @@ def evidence_of(
     valid: float,  # log-probability of all valid codes
     upright: float,  # logit of the averaged line
     agreement: float,  # mean over bands and places of agreement with the answer
-    off: float,  # modules by which the finder's votes are off
-    weakest: float,  # the smallest agreement at one place
+    off: float,  # error of the finder's votes, modules
+    weakest: float,  # the smallest agreement at one position
 ) -> tuple:  # six numbers of moderate size
-    "What the confidence is computed from: each clipped to where it still says something."
+    "The inputs of the confidence, each clipped to its informative range."
     return (
         float(np.log(posterior + 1e-6) - np.log(max(1 - posterior, 0.0) + 1e-6)),
         float(np.clip(valid, -6, 0)),
@@ -184,13 +184,12 @@ class LineReading:
     verdict: Verdict = Verdict()  # on what is read
     bands: int = 8  # lines across a code, an even number
     samples: int = 512  # of each line before it is straightened
-    margin: float = 0.25  # part of the rectangle's width that lines reach beyond it on each side
-    rounds: int = 2  # corrections of the straightening, at most
-    enough: float = 0.99  # confidence above which nothing is corrected any more
-    hopeless: float = 0.1  # confidence of a reading below which nothing is corrected either
-    astray: float = 2.0  # modules by which the finder's votes may be off
-    # code score plus log-probability of all valid codes of the first glance below which nothing is
-    # read
+    margin: float = 0.25  # extra length of lines at each end, as a share of the rectangle's width
+    rounds: int = 2  # maximum number of corrections of the straightening
+    enough: float = 0.99  # confidence above which correction stops
+    hopeless: float = 0.1  # confidence below which correction stops, too
+    astray: float = 2.0  # maximum error of the finder's votes, modules
+    # minimum of the first glance's code score plus the log-probability of all valid codes
     glance: float = -2.5
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #a5d96769
@@ -201,8 +200,8 @@ def _paired(lines):
 
 @patch
 def _network_scores(self: LineReading, lines):
-    """What the reader says about straightened lines (..., samples), as arrays that begin with the
-    same dimensions.
+    """The reader's outputs for straightened lines (..., samples), as arrays with the same leading
+    dimensions.
     """
     out = {
         name: value.reshape(*lines.shape[:-1], *value.shape[1:])
@@ -217,19 +216,19 @@ def _network_scores(self: LineReading, lines):
 class _Attempt:
     "A rectangle that is being read."
 
-    number: int  # its place in the list of rectangles
+    number: int  # its index in the list of rectangles
     quad: np.ndarray  # (4, 2)
     lines: np.ndarray  # (bands, samples) brightness
     places: np.ndarray  # (bands, samples) module coordinates
-    off: float  # modules by which the finder's votes are off
-    against: bool = False  # whether the lines run against the code, and have been turned
-    trust: np.ndarray | float = 1.0  # (bands / 2,) in the pairs of lines, from the last reading
+    off: float  # error of the finder's votes, modules
+    against: bool = False  # whether the lines ran against the code and were reversed
+    trust: np.ndarray | float = 1.0  # (bands / 2,) of the pairs of lines, from the last reading
 
 
 @patch
 def _find(self: LineReading, lines, quads, ends=False):
-    """A try for each rectangle in which the finder sees a code; with `ends` for the others, too, as
-    if they ended where the code ends.
+    """An attempt for each rectangle in which the finder sees a code; with `ends`, also for the
+    others, as if each spanned its code exactly.
     """
     paired = _paired(lines)
     votes = self.finder(paired.reshape(-1, self.samples)).reshape(*paired.shape[:2], 2, -1)
@@ -247,13 +246,13 @@ def _find(self: LineReading, lines, quads, ends=False):
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #ffb28157
 @patch
 def _glance(self: LineReading, attempts, ends=False):
-    """Turn what runs against the code, leave out what is hopeless, and straighten the rest by what
-    the averaged line says.
+    """Reverse lines that run against the code, drop hopeless attempts, and correct the rest by the
+    reading of the averaged line.
     """
     means = np.stack([_standard(straighten(one.lines, one.places)).mean(0) for one in attempts])
     out = self._network_scores(np.stack([means, means[:, ::-1]], axis=1))
     value = out["code"] + np.maximum(log_total(scores(out["left"], out["right"])), -8.0)
-    kept = []
+    promising = []
     for k, one in enumerate(attempts):
         way = int(value[k, 1] > value[k, 0])
         if ends or value[k, way] > self.glance:
@@ -264,8 +263,8 @@ def _glance(self: LineReading, attempts, ends=False):
                     one.lines[:, ::-1],
                 )
             one.places = _moved(one.places, out["shift"][k, way][None])
-            kept.append(one)
-    return kept
+            promising.append(one)
+    return promising
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #695c0a46
 _KNOTS = np.concatenate([[-20.0], CENTRES, [115.0]])
@@ -295,8 +294,8 @@ def read_all(
     quads: list,  # (4, 2) rectangles that may hold a barcode, the first side of each across the bars
     sign: int = 1,  # -1 to read light bars on a dark ground
     ends: bool = False,  # the rectangles hold codes, from their first module to their last
-) -> list:  # for each the best valid code, however improbable; None if nothing is like a code
-    "Read what may be barcodes. Raises `ValueError` for a degenerate rectangle."
+) -> list:  # for each the best valid code, however improbable; None if nothing resembles a code
+    "Read possible barcodes. Raises `ValueError` for a degenerate rectangle."
     if not len(quads):
         return []
     lines = sign * np.stack(
@@ -319,8 +318,8 @@ def on_dark(
     self: LineReading,
     image: np.ndarray,  # (height, width) grey, uint8
     quad: np.ndarray,  # (4, 2) rectangle that may hold a barcode
-) -> bool:  # whether it may hold a negative: it is darker just beyond its two ends than within
-    "A glimpse, at 144 pixels, of the ground on which a rectangle stands."
+) -> bool:  # whether it may be a negative: darker just beyond both ends than inside
+    "A quick check of a rectangle's background at 144 pixels."
     along = ((np.arange(48) + 0.5) / 48 * (1 + 2 * self.margin) - self.margin)[:, None]
     upper, lower = (a + along * (b - a) for a, b in (quad[:2], quad[[3, 2]]))
     points = np.stack([upper + share * (lower - upper) for share in (0.25, 0.5, 0.75)])
@@ -331,7 +330,7 @@ def on_dark(
 
 @patch
 def _on_dark(self: LineReading, lines):
-    "Whether the rectangle is darker just beyond its two ends than within."
+    "Whether the rectangle is darker just beyond both ends than inside."
     edge = int(lines.shape[1] * self.margin / (1 + 2 * self.margin))
     rest = edge - edge // 2
     parts = np.split(lines[:, edge // 2 : -(edge // 2)], [rest, -rest], axis=1)
@@ -341,12 +340,12 @@ def _on_dark(self: LineReading, lines):
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #6ce00e26
 @patch
 def _confirmed(self: LineReading, reading):
-    "Whether the upper and the lower half of the lines, each by itself, give the code."
+    "Whether the upper and the lower half of the lines each give the code."
     half = self.bands // 4
-    for part in (slice(half), slice(half, None)):
-        own = {name: value[part] for name, value in reading.pairs.items()}
+    for rows in (slice(half), slice(half, None)):
+        own = {name: value[rows] for name, value in reading.pairs.items()}
         left, right = (
-            join(own[side].mean(0), own[side], own["trust"]) for side in ("left", "right")
+            join(own[name].mean(0), own[name], own["trust"]) for name in ("left", "right")
         )
         if search(left, right, 1)[0][0][0] != reading.code:
             return False
@@ -358,14 +357,14 @@ def read(
     self: LineReading,
     image: np.ndarray,  # (height, width) grey, uint8
     quad: np.ndarray,  # (4, 2) rectangle that may hold a barcode, its first side across the bars
-) -> Reading | None:  # the best valid code, however improbable; None if nothing is like a code
-    "Read what may be one barcode. Raises `ValueError` for a degenerate rectangle."
+) -> Reading | None:  # the best valid code, however improbable; None if nothing resembles a code
+    "Read one possible barcode. Raises `ValueError` for a degenerate rectangle."
     return self.read_all(image, [quad])[0]
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #0d82bcf6
 @patch
 def _read_lines(self: LineReading, lines, quads, ends=False):
-    """Find, straighten, read, correct, until nothing is in doubt.
+    """Find, straighten, read and correct, for at most `rounds` corrections.
 
     A reading or None for each rectangle.
     """
@@ -397,14 +396,12 @@ def _read_lines(self: LineReading, lines, quads, ends=False):
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #1fad10c1
 @patch
 def _decide(self: LineReading, one, pairs, mean):
-    """The reading of one rectangle from what the reader says about its pairs of lines and about
-    their mean.
-    """
-    left, right = (join(mean[side], pairs[side], pairs["trust"]) for side in ("left", "right"))
+    "The reading of one rectangle from the network's outputs for its pairs of lines and their mean."
+    left, right = (join(mean[name], pairs[name], pairs["trust"]) for name in ("left", "right"))
     ((code, posterior),), valid = search(left, right, 1)
     own = np.concatenate([pairs["left"].argmax(-1) % 10, pairs["right"].argmax(-1)], axis=1)
     weight = pairs["trust"] + 1e-3
-    agreement = weight @ (own == [int(digit) for digit in code[1:]]) / weight.sum()  # at each place
+    agreement = weight @ (own == [int(digit) for digit in code[1:]]) / weight.sum()  # at each digit
     evidence = evidence_of(
         posterior,
         valid,
@@ -448,7 +445,7 @@ def load(
 ) -> LineReading:
     """The networks of a model folder.
 
-    Raises `FileNotFoundError`, or `ValueError` if it is another kind of model.
+    Raises `FileNotFoundError`, or `ValueError` for another kind of model or changed weights.
     """
     weights, config = _checked(Path(folder)) if folder else _shipped()
     folder = Path(folder) if folder else shipped_weights("barcode_lines")
@@ -457,7 +454,7 @@ def load(
 
 
 def _shipped():
-    "Weights and configuration of the model that comes with clfnb."
+    "Weights and configuration of the shipped model."
     file = shipped_weights("barcode_lines") / "model.safetensors"
     content, config = file.read_bytes(), read_json(file.with_name("config.json"))
     digest = sha256(content).hexdigest()
@@ -469,7 +466,7 @@ def _shipped():
 
 
 def _checked(folder):
-    "Weights and configuration of a model folder from anywhere."
+    "Weights and configuration of any other model folder."
     from clfnb.models.scanline.networks import LineNetworks
     from clfnb.training.checkpoints import restore_model
 
@@ -487,7 +484,7 @@ def _checked(folder):
 def _confidence(found, folder):
     """Weights and bias of the confidence.
 
-    Raises `ValueError` unless there are as many numbers as the evidence has.
+    Raises `ValueError` unless there is one weight per number of the evidence.
     """
     wanted, found = len(LineReading.weights), found if isinstance(found, dict) else {}
     numbers = [*(found.get("weights") or []), found.get("bias")]

@@ -1,4 +1,4 @@
-"""How sure is a code? What the line, other readers and twins say
+"""How certain is a code? Evidence from the line, other readers and twins
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/verdict.html.md"""
 
@@ -20,17 +20,17 @@ from ...preprocessing.barcodes.explain import misfit
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #12f03ea8
 @dataclass(frozen=True)
 class Verdict:
-    "Weights of the grounds of a reading, and of a reading and its twins."
+    "Weights of the evidence for a reading, and for a reading with its twins."
 
-    weights: tuple = (0.0, 0.63, -0.08, -0.36, -1.2, -0.62)  # of the six grounds
+    weights: tuple = (0.0, 0.63, -0.08, -0.36, -1.2, -0.62)  # of the six numbers
     bias: float = -3.3
-    twins: tuple = (0.7, -2.0, -0.7, -4.8)  # of the four grounds with twins
+    twins: tuple = (0.7, -2.0, -0.7, -4.8)  # of the four numbers with twins
     twins_bias: float = 0.0
-    agreed: float = 1.5  # added to the logit where another reader gives the same code
-    doubt: float = 6.5  # logits below what is needed within which twins are read
-    sure: float = 4.5  # logit above which no twin is read
-    min_confidence: float = 0.7  # confidence of the networks below which nothing is answered
-    min_agreement: float = 0.34  # share of a reading and its twins that must give one code
+    agreed: float = 1.5  # added to the logit if another reader gives the same code
+    doubt: float = 6.5  # how far below the required logit twins are still read
+    sure: float = 4.5  # logit above which no twins are read
+    min_confidence: float = 0.7  # minimum confidence of the networks
+    min_agreement: float = 0.34  # minimum share of a reading and its twins that give the code
 
 
 def _logit(share):
@@ -40,7 +40,7 @@ def _logit(share):
 def grounds(
     reading: Any,  # a `Reading` of the networks
 ) -> tuple:  # confidence, margin, rest, gain, odd, strain: numbers of moderate size
-    "The evidence for one reading; computed once."
+    "The evidence for one reading, cached in it."
     if not reading.grounds:
         rest, _, odd, gain = misfit(reading.line, reading.code)
         reading.grounds = (
@@ -59,14 +59,14 @@ def soundness(
     self: Verdict,
     reading: Any,  # a `Reading` of the networks
 ) -> float:  # logit of the probability that the code is right
-    "The weighted sum of the grounds of one reading."
+    "The weighted sum of the evidence for one reading."
     return self.bias + float(np.dot(self.weights, grounds(reading)))
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #7c1c684a
 def twin_quads(
     corners: np.ndarray,  # (4, 2) of a code that was read
 ) -> list:  # five quadrilaterals (4, 2) float32
-    "Where to read the same code once more."
+    "Where to read the same code again."
     q = np.asarray(corners, np.float32)
     u = (q[1] - q[0] + q[2] - q[3]) / 2
     left, right = (q[0] + q[3]) / 2, (q[1] + q[2]) / 2
@@ -82,10 +82,10 @@ def twin_quads(
 def wide_quads(
     quad: np.ndarray,  # (4, 2) rectangle in which nothing was read
 ) -> list:  # quadrilaterals (4, 2) float32
-    "Other rectangles at a place where bars are and nothing was read."
+    "Other rectangles at a location with bars where nothing was read."
     q = np.asarray(quad, np.float32)
     u, v = (q[1] - q[0] + q[2] - q[3]) / 2, (q[3] - q[0] + q[2] - q[1]) / 2
-    middle, found = q.mean(0), []
+    middle, quads = q.mean(0), []
     for along, wide, low, high, turn in (
         (0, 1.15, -0.5, 0.5, 0),
         (0, 0.88, -0.3, 0.3, 0),
@@ -97,9 +97,9 @@ def wide_quads(
         across = wide / 2 * (u + turn * np.array([-u[1], u[0]], np.float32))
         centre = middle + along * u
         ends = [(-1, low), (1, low), (1, high), (-1, high)]
-        corners = [centre + side * across + part * v for side, part in ends]
-        found.append(np.array(corners, np.float32))
-    return found
+        corners = [centre + x * across + y * v for x, y in ends]
+        quads.append(np.array(corners, np.float32))
+    return quads
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #faf7b24a
 @patch
@@ -107,7 +107,7 @@ def twin_grounds(
     self: Verdict,
     pool: list,  # a reading and its twins: readings or None
 ) -> tuple:  # the soundest of them; margin, odd, strain, rival
-    "The evidence for a reading that was read again."
+    "The evidence for a reading and its twins."
     readings = [one for one in pool if one]
     best = max(readings, key=self.soundness)
     values = np.array([grounds(one) for one in readings if one.code == best.code])
@@ -123,26 +123,26 @@ def twin_grounds(
 @patch
 def after_twins(
     self: Verdict,
-    reading: Any,  # in doubt
-    twins: list,  # what was read from its twins: readings or None
+    reading: Any,  # a doubtful one
+    twins: list,  # what its twins gave: readings or None
 ) -> tuple:  # the soundest, and the logit of the probability that its code is right
-    "The weighted sum of the grounds of a reading and its twins."
-    best, found = self.twin_grounds([reading, *twins])
+    "The weighted sum of the evidence for a reading and its twins."
+    best, evidence = self.twin_grounds([reading, *twins])
     share = np.mean([bool(one) and one.code == best.code for one in (reading, *twins)])
     if share < self.min_agreement or best.confidence < self.min_confidence:
         return best, -20.0
-    return best, self.twins_bias + float(np.dot(self.twins, found))
+    return best, self.twins_bias + float(np.dot(self.twins, evidence))
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #c9671555
 def verdict_of(
     config: dict,  # of a model folder
     file: Path,  # its config.json, for messages
 ) -> Verdict:
-    "The verdict that was fitted to some networks. Raises `ValueError` where numbers are missing."
-    found = config.get("verdict") or {}
-    parts = {"weights": 6, "twins": 4, "bias": 0, "twins_bias": 0}
-    for name, count in parts.items():
-        value = found.get(name) if isinstance(found, dict) else None
+    "The verdict fitted to a model's networks. Raises `ValueError` if numbers are missing."
+    stored = config.get("verdict") or {}
+    counts = {"weights": 6, "twins": 4, "bias": 0, "twins_bias": 0}
+    for name, count in counts.items():
+        value = stored.get(name) if isinstance(stored, dict) else None
         numbers = value if count and isinstance(value, list) else [value]
         if len(numbers) != max(count, 1) or not all(isinstance(v, int | float) for v in numbers):
             raise ValueError(
@@ -150,6 +150,6 @@ def verdict_of(
                 "train_barcode_reader fits it to a model that was saved by another version"
             )
     fitted: dict = {
-        name: tuple(v) if parts[name] else v for name, v in found.items() if name in parts
+        name: tuple(v) if counts[name] else v for name, v in stored.items() if name in counts
     }
     return Verdict(**fitted)
