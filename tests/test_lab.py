@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import browser
@@ -102,9 +103,14 @@ def wait_for_server(server, port: int, log: Path) -> None:
 
 def wait_for_kernel(address: str) -> None:
     "Return when the notebook's kernel has been started, is connected to the page and does nothing."
+    kernels = []
     for _ in range(240):
-        with urlopen(f"{address}/api/kernels?token=t", timeout=30) as answer:
-            kernels = json.load(answer)
+        try:
+            with urlopen(f"{address}/api/kernels?token=t", timeout=30) as answer:
+                kernels = json.load(answer)
+        except HTTPError as error:  # the server answers 500 while a kernel is being replaced
+            if error.code != 500:
+                raise
         if any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels):
             return
         time.sleep(0.5)

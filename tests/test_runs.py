@@ -182,11 +182,13 @@ def test_a_kernel_that_dies(lesson, tmp_path):
 
 @pytest.mark.parametrize("limits, said", [({"timeout": 5}, "5 s"), ({"cell_timeout": 2}, "2")])
 def test_time_limits_end_the_kernel(lesson, tmp_path, limits, said):
+    before = psutil.Process().children()
     with pytest.raises(RunFailed, match=said):
         planned_run(lesson, {"do": "sleep"}, runs_dir=tmp_path / "runs", **limits)
     run = find_run("last", tmp_path / "runs")
     assert run.status == "failed" and said in run.error and run.failed_cell == 6
-    wait_for(lambda: all(gone(child.pid) for child in psutil.Process().children()))
+    started = set(psutil.Process().children()) - set(before)
+    wait_for(lambda: all(gone(child.pid) for child in started))
 
 
 @pytest.mark.skipif(not POSIX, reason="signals are sent, which Windows has no equal of")
