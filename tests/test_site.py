@@ -63,7 +63,14 @@ def watched(context, base):
         ),
     )
     page.on("pageerror", lambda error: offences.append(f"{page.url}: {error}"))
-    page.on("requestfailed", lambda request: offences.append(f"{page.url}: failed: {request.url}"))
+    page.on(
+        "requestfailed",
+        lambda request: (
+            offences.append(f"{page.url}: failed: {request.url}")
+            if request.failure != "net::ERR_ABORTED"  # by leaving the page while it loads a script
+            else None
+        ),
+    )
     page.on(
         "request",
         lambda request: (
