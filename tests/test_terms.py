@@ -31,14 +31,6 @@ EXCEPTIONS = {
     "nbs/guides/contributing.ipynb": {"*": "the list itself"},
     "clfnb/preprocessing/barcodes/explain.py": {"calm": "the diagonal, beside its strength ridge"},
     "clfnb/tracks/barcodes/reader.py": {"calm": "the diagonal of the penalties"},
-    "clfnb/preprocessing/barcodes/locate.py": {
-        "least": "an old name, still to be changed",
-        "most": "an old name, still to be changed",
-        "most_bars": "the region that has most, no limit",
-    },
-    "clfnb/tracks/barcodes/examples.py": dict.fromkeys(
-        ("most", "place"), "an old name, still to be changed"
-    ),
     "clfnb/course/many_runs.py": {"place": "a folder of runs, within a check"},
     "clfnb/tracks/barcodes/predict.py": {"place": "argument PLACE that all predict commands share"},
     "clfnb/tracks/chest_xray/predict.py": {"place": "argument PLACE of all predict commands"},

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 import numpy as np
 import torch

@@ -73,7 +73,6 @@ def make_fabric(
     "Choose the hardware. Raises `ValueError` for a device that is unknown or absent."
     kind, number = choose_device(device, devices)
     number_format: Any = choose_precision(precision, kind)
-    number_format: Any = choose_precision(precision, kind)
     return Fabric(
         accelerator=kind,
         devices=devices if number is None else [number],
