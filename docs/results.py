@@ -22,7 +22,7 @@ TOOLS = r"(?:OMP_NUM_THREADS=1 )?(?:python |papermill |clfnb (?:run|predict)|for
 LINE = re.compile(rf"^    ({TOOLS}.+)$", flags=re.M)
 INLINE = re.compile(rf"`({TOOLS}(?=[^`]*(?: -|\.py))[^`]+)`")
 OPEN = re.compile(r"(?<![\w$/.])(?:[A-Z][A-Z_]+)(?![\w.=])")  # FOLDER, RUN; not $CLFNB_DATA
-DATA = re.compile(r"\$CLFNB_DATA/([\w/]+)|-p data[ =](\w+)|plankton_recipes\.py (\w+)")
+DATA = re.compile(r"\$CLFNB_DATA/([\w/]+)|-p data[ =](?!simulated)(\w+)")
 FILE = re.compile(r"(?:--weights|-p weights)[ =]([\w./-]+\.npz)")
 
 
