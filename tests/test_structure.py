@@ -44,7 +44,6 @@ LONG_ROWS = {
     "nbs/lib/preprocessing/ecg/labels.ipynb",
     "nbs/lib/simulate/barcodes/photographs.ipynb",
     "nbs/lib/simulate/ecg/model.ipynb",
-    "nbs/lib/simulate/plankton/model.ipynb",
     "nbs/lib/tracks/barcodes/predictor.ipynb",
     "nbs/lib/tracks/barcodes/reader.ipynb",
     "nbs/lib/tracks/ecg/delineator.ipynb",
