@@ -37,22 +37,7 @@ LONG_ROWS = {
     "nbs/lib/console.ipynb",
     "nbs/lib/data/catalog.ipynb",
     "nbs/lib/data/download.ipynb",
-    "nbs/lib/data/splits.ipynb",
-    "nbs/lib/evaluation/calibration/diagram.ipynb",
-    "nbs/lib/evaluation/calibration/inputs.ipynb",
     "nbs/lib/evaluation/calibration/noise.ipynb",
-    "nbs/lib/evaluation/calibration/scaling.ipynb",
-    "nbs/lib/evaluation/calibration/smooth.ipynb",
-    "nbs/lib/evaluation/metrics.ipynb",
-    "nbs/lib/preprocessing/ecg/labels.ipynb",
-    "nbs/lib/runs/engine.ipynb",
-    "nbs/lib/runs/execute.ipynb",
-    "nbs/lib/runs/parameters.ipynb",
-    "nbs/lib/runs/record.ipynb",
-    "nbs/lib/settings.ipynb",
-    "nbs/lib/simulate/ecg/model.ipynb",
-    "nbs/lib/simulate/plankton/model.ipynb",
-    "nbs/lib/tracks/ecg/delineator.ipynb",
 }
 
 
