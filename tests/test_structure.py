@@ -38,12 +38,6 @@ LONG_ROWS = {
     "nbs/lib/data/catalog.ipynb",
     "nbs/lib/data/download.ipynb",
     "nbs/lib/evaluation/calibration/noise.ipynb",
-    "nbs/lib/models/scanline/arrays.ipynb",
-    "nbs/lib/preprocessing/barcodes/ean13.ipynb",
-    "nbs/lib/preprocessing/barcodes/markup.ipynb",
-    "nbs/lib/simulate/barcodes/photographs.ipynb",
-    "nbs/lib/tracks/barcodes/predictor.ipynb",
-    "nbs/lib/tracks/barcodes/reader.ipynb",
 }
 
 
