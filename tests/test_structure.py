@@ -47,18 +47,15 @@ LONG_ROWS = {
     "nbs/lib/models/scanline/arrays.ipynb",
     "nbs/lib/preprocessing/barcodes/ean13.ipynb",
     "nbs/lib/preprocessing/barcodes/markup.ipynb",
-    "nbs/lib/preprocessing/ecg/labels.ipynb",
     "nbs/lib/runs/engine.ipynb",
     "nbs/lib/runs/execute.ipynb",
     "nbs/lib/runs/parameters.ipynb",
     "nbs/lib/runs/record.ipynb",
     "nbs/lib/settings.ipynb",
     "nbs/lib/simulate/barcodes/photographs.ipynb",
-    "nbs/lib/simulate/ecg/model.ipynb",
     "nbs/lib/simulate/plankton/model.ipynb",
     "nbs/lib/tracks/barcodes/predictor.ipynb",
     "nbs/lib/tracks/barcodes/reader.ipynb",
-    "nbs/lib/tracks/ecg/delineator.ipynb",
 }
 
 
