@@ -34,9 +34,6 @@ HOUSE_RULES = {
 # Pages with more than three exported cells in a row, from before that rule: the list only shrinks.
 LONG_ROWS = {
     "nbs/lib/cli.ipynb",
-    "nbs/lib/console.ipynb",
-    "nbs/lib/data/catalog.ipynb",
-    "nbs/lib/data/download.ipynb",
     "nbs/lib/evaluation/calibration/noise.ipynb",
 }
 
