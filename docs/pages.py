@@ -193,16 +193,11 @@ def fold_epochs(
     return "\n".join(out)
 
 
-def plain_places(text: str) -> str:
-    "Text without the places of the machine that built the site."
-    return re.sub(r"[^\s'\"(]*/clfnb-docs-\w+", "runs", text.replace(str(ROOT), "clfnb"))
-
-
 def clean_output(output: dict) -> dict | None:
     "An output without what only a notebook interface or the building machine needs; None if nothing is left."
     if output["output_type"] == "stream":
         return (
-            output | {"text": fold_epochs(plain_places(output["text"]))}
+            output | {"text": fold_epochs(output["text"])}
             if output["name"] == "stdout" or "Warning" in output["text"]
             else None
         )
@@ -212,9 +207,6 @@ def clean_output(output: dict) -> dict | None:
             data["text/html"] = re.sub(
                 r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S
             ).replace(' border="1"', "")
-        data |= {
-            kind: plain_places(data[kind]) for kind in ("text/html", "text/plain") if kind in data
-        }
         return output | {"data": data}
     return output
 
