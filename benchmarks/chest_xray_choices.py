@@ -1,6 +1,6 @@
 """The choices of lesson 5 on real images, each evaluated twice: on random patients, and on the lowest block of running numbers.
 
-    OMP_NUM_THREADS=1 python benchmarks/chest_xray_choices.py WHAT --data FOLDER --weights FILE --log FILE.jsonl [--seeds 3]
+    OMP_NUM_THREADS=1 python benchmarks/chest_xray_choices.py WHAT --data FOLDER --weights FILE --log FILE.jsonl [--seeds 3] [--device cuda --jobs 14]
 
 WHAT is one or more of `augment` (the named augmentations), `single` (each component of `strong` alone), `models` (the study's four
 and a small residual network, from scratch), `patients` (increasing numbers of them), `variants` (which weights, which loss) and
@@ -14,6 +14,8 @@ import argparse
 import json
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,8 @@ COMPONENTS = {
     "blur": {"blur": 0.5},
     "noise": {"noise": 0.03},
 }
+WHAT = ("augment", "single", "models", "patients", "variants", "backbones")
+SHARED = []  # what forked processes inherit: images, table, folds, options
 SMALL = {"backbone": "small", "widths": (24, 48, 96, 192), "lr": 3e-3}
 
 
@@ -143,32 +147,39 @@ def train_one(images, table, fold, seed, config, options):
     return metrics
 
 
-def show(log):
-    "The tables of a log: mean over the seeds (lowest–highest)."
-    rows = pd.DataFrame([json.loads(line) for line in log.read_text().splitlines()])
+def show(options):
+    "The tables of a log in Markdown: random patients / lowest block, each the mean over the seeds (lowest–highest)."
+    rows = pd.DataFrame([json.loads(line) for line in options.log.read_text().splitlines()])
+    order = [name for what in WHAT for name, *_ in trials(what, options)]  # processes log at random
+    rows = rows.sort_values("key", key=lambda keys: keys.map(order.index), kind="stable")
+    what, names = rows.name.str.split(": ", n=1, expand=True).T.to_numpy()
+    rows = rows.assign(what=what, name=names)
 
-    def cell(values):
-        values = values.dropna()
-        if not len(values):
-            return ""
-        spread = f" ({values.min():.3f}–{values.max():.3f})" if len(values) > 1 else ""
-        return f"{values.mean():.3f}{spread}"
+    def cell(group, column):
+        cells = []
+        for split in ("patients", "block"):
+            values = group[group.split == split][column]
+            text = f"{values.mean():.3f} ({values.min():.3f}–{values.max():.3f})"
+            cells += [text.replace("0.", ".")] if len(values) else []
+        return " / ".join(cells)
 
-    columns = (
-        "auc",
-        "accuracy",
-        "sensitivity_at_0",
-        "specificity_at_0",
-        "specificity",
-        "wider",
-        "seconds",
-        "parameters",
-    )
-    for what, group in rows.groupby(rows.name.str.split(":").str[0], sort=False):
-        print(f"\n### {what}, n = {group.groupby('split').n.first().to_dict()}\n")
-        for column in columns:
-            table = group.pivot_table(index="name", columns="split", values=column, aggfunc=cell, sort=False)  # fmt: skip
-            print(f"{column}\n{table.to_string()}\n")
+    columns = {
+        "AUC": "auc",
+        "accuracy at 0": "accuracy",
+        "specificity at .95": "specificity",
+        "widened": "wider",
+    }
+    for what, comparison in rows.groupby("what", sort=False):
+        n = comparison.groupby("split").n.first().to_dict()
+        print(f"\n### {what}, n = {n}, seeds: {comparison.seed.nunique()}\n")
+        print(
+            f"| {what} | parameters | {' | '.join(columns)} |\n|---|{'---|' * (1 + len(columns))}"
+        )
+        for name, group in comparison.groupby("name", sort=False):
+            cells = [f"{group.parameters.iloc[0]:,}"] + [
+                cell(group, key) for key in columns.values()
+            ]
+            print(f"| {name} | {' | '.join(cells)} |")
 
 
 def main():
@@ -185,37 +196,50 @@ def main():
     parser.add_argument("--px", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--show", action="store_true", help="print the tables of the log")
     options = parser.parse_args()
+    if unknown := set(options.what) - set(WHAT):
+        parser.error(
+            f"what: expected some of {', '.join(WHAT)}, found {', '.join(sorted(unknown))}"
+        )
     if options.show:
-        return show(options.log)
+        return show(options)
     with tempfile.TemporaryDirectory() as folder:
         options.log = options.log or Path(folder, "log.jsonl")
         options.data = options.data or write(Path(folder, "chests"), images=300, test=0, size=96)
         compare(options)
-        show(options.log)
+        show(options)
+
+
+def log_one(trial):
+    "Train one network and append its lines to the log."
+    name, seed, split, config = trial
+    images, table, folds, options = SHARED
+    AUGMENTATIONS.update({name: AUGMENTATIONS["none"] | part for name, part in COMPONENTS.items()})
+    results = train_one(images, table, folds[split], seed, config, options)
+    shared = {"key": name, "seed": seed, "split": split, "px": config.get("px", options.px)}
+    with open(options.log, "a") as out:
+        for suffix, metrics in results.items():
+            out.write(json.dumps(shared | {"name": name + suffix} | metrics) + "\n")
+    first = results[""]
+    print(f"{name}, seed {seed}, {split}: AUC {first['auc']:.4f}, wider {first['wider']:.3f}, {first['seconds']:.0f} s", flush=True)  # fmt: skip
 
 
 def compare(options):
     "Run all trainings that the log does not have yet."
-    AUGMENTATIONS.update({name: AUGMENTATIONS["none"] | part for name, part in COMPONENTS.items()})
     table = load(options.data)
     table = table[table.split != "test"].reset_index(drop=True)
     images = load_squares(table)
     folds = {"patients": patient_folds(table, 5, 0), "block": block_folds(table, 5)}
     text = options.log.read_text() if options.log.exists() else ""
     done = {(r["key"], r["seed"], r["split"]) for r in map(json.loads, text.splitlines())}
-    for what in options.what:
-        for name, seed, split, config in trials(what, options):
-            if (name, seed, split) in done:
-                continue
-            results = train_one(images, table, folds[split], seed, config, options)
-            with open(options.log, "a") as out:
-                for suffix, metrics in results.items():
-                    row = {"key": name, "name": name + suffix, "seed": seed, "split": split}
-                    out.write(json.dumps(row | metrics) + "\n")
-            first = results[""]
-            print(f"{name}, seed {seed}, {split}: AUC {first['auc']:.4f}, wider {first['wider']:.3f}, {first['seconds']:.0f} s", flush=True)  # fmt: skip
+    todo = [one for what in options.what for one in trials(what, options) if one[:3] not in done]
+    SHARED[:] = images, table, folds, options
+    if options.jobs == 1:
+        return list(map(log_one, todo))
+    with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
+        return list(pool.map(log_one, todo))
 
 
 if __name__ == "__main__":

@@ -101,18 +101,35 @@ def check_notebooks(paths: list[Path]) -> tuple[Counter, list[tuple[float, str]]
 
 
 def check_tests(words: list[str]) -> Counter:
-    "Pytest on the files of this folder, counted from its own report."
-    files = [
-        str(path) for path in sorted((ROOT / "tests").glob("test_*.py")) if wanted(path, words)
-    ]
-    if not files:
-        return Counter()
+    "Pytest on the files of this folder, those that need a browser beside the others."
+    files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if wanted(path, words)]
+    browser = [path for path in files if "\nimport browser\n" in path.read_text(encoding="utf-8")]
+    groups = [group for group in (sorted({*files} - {*browser}), browser) if group]
+    counts = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "report.xml")
-        code = subprocess.run(
-            [sys.executable, "-m", "pytest", "-rs", f"--junitxml={file}", *files], cwd=ROOT
-        ).returncode
-        suite = ElementTree.parse(file).getroot().find("testsuite") if file.is_file() else None
+        started = [start_pytest(group, Path(folder, str(k))) for k, group in enumerate(groups)]
+        for process, place in zip(started, sorted(Path(folder).iterdir()), strict=True):
+            counts += finish_pytest(process, place)
+    return counts
+
+
+def start_pytest(files: list[Path], folder: Path) -> subprocess.Popen:
+    "Pytest on some files; its output and its report go into a new folder."
+    folder.mkdir()
+    command = [sys.executable, "-m", "pytest", "-rs", f"--junitxml={folder / 'report.xml'}"]
+    with open(folder / "output.txt", "w") as output:
+        return subprocess.Popen([*command, *map(str, files)], cwd=ROOT, stdout=output)
+
+
+def finish_pytest(process: subprocess.Popen, folder: Path) -> Counter:
+    "Show the output of a pytest as it comes, and count from its report."
+    with open(folder / "output.txt", encoding="utf-8", errors="replace") as output:
+        while (code := process.poll()) is None:
+            print(output.read(), end="", flush=True)
+            time.sleep(0.5)
+        print(output.read(), flush=True)
+    file = folder / "report.xml"
+    suite = ElementTree.parse(file).getroot().find("testsuite") if file.is_file() else None
     if suite is None:
         return Counter(failed=1)
     total, skipped = int(suite.get("tests")), int(suite.get("skipped"))
@@ -138,7 +155,8 @@ def main() -> int:
         found, times = check_notebooks(notebooks(words))
         counts += found
         counts += check_tests(words)
-    print("\nslowest notebooks:")
+    if times:
+        print("\nslowest notebooks:")
     for seconds, name in times[:SHOWN]:
         print(f"{seconds:7.1f} s  {name}")
     print(f"\n{time.monotonic() - began:.0f} s in all")

@@ -117,6 +117,7 @@ class Reading:
     pairs: dict | None = None  # the network's output for each pair of lines, from top to bottom
     strain: float = 0.0  # how unevenly straightening stretched the digits
     grounds: tuple = ()  # the evidence for the verdict, once computed
+    refused: bool = False  # whether the verdict refused it on the evidence of its twins
 
     @property
     def illegible(self) -> bool:

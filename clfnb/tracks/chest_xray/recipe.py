@@ -197,7 +197,8 @@ def fit_member(
     net, history = train_member(
         net, train, val, **lengths, seed=seed + number, folder=checkpoints, **options
     )
-    return net, predict_logits(net, val), history.assign(member=number, left_out=without)
+    logits = predict_logits(net, val, options.get("device", "auto"))
+    return net.cpu(), logits, history.assign(member=number, left_out=without)
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #f7ffeee0
 def cross_fit(
