@@ -35,12 +35,6 @@ HOUSE_RULES = {
 LONG_ROWS = {
     "nbs/lib/cli.ipynb",
     "nbs/lib/evaluation/calibration/noise.ipynb",
-    "nbs/lib/models/scanline/arrays.ipynb",
-    "nbs/lib/preprocessing/barcodes/ean13.ipynb",
-    "nbs/lib/preprocessing/barcodes/markup.ipynb",
-    "nbs/lib/simulate/barcodes/photographs.ipynb",
-    "nbs/lib/tracks/barcodes/predictor.ipynb",
-    "nbs/lib/tracks/barcodes/reader.ipynb",
 }
 
 
