@@ -168,8 +168,7 @@ class Client(_ThisKernelClient):
         self.lines = LineThrottle(line) if line else None
 
     def _ready(self, notebook):
-        # kept, since the manager forgets it once the kernel is gone
-        self.process = getattr(self.km.provisioner, "process", None)
+        self.process = getattr(self.km.provisioner, "process", None)  # the manager forgets it
         if self.started and self.process:
             self.started(self.process.pid)
 
