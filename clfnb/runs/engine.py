@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fastcore.basics import patch
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -163,7 +163,8 @@ class Client(_ThisKernelClient):
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
         self.report, self.started, self.expired, self.process = report, started, False, None
-        self.current, self.failed = cast(tuple[Any, Any], (None, None))
+        self.current: int | None = None  # number of the cell
+        self.failed: int | None = None  # the same, of the one that raised
         self.lines = LineThrottle(line) if line else None
 
     def _ready(self, notebook):
