@@ -176,20 +176,8 @@ class Client(_ThisKernelClient):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
         self.report, self.started, self.expired, self.process = report, started, False, None
         self.current, self.failed = cast(tuple[Any, Any], (None, None))
-        self.line, self.titled = line, False
+        self.line, self.titled = cast(Any, line), False
         self.lines = LineThrottle(self._line) if line else None
-
-    def _line(self, text):
-        "Pass a line on, below the title of its cell."
-        if self.report and not self.titled:
-            self._report(None)
-            self.titled = True
-        self.line(text)
-
-    def _report(self, seconds):
-        "Report a cell; without its title, if that stands above its lines."
-        title = "" if self.titled else cell_title(self.nb, self.current)
-        self.report(self.current + 1, len(self.nb.cells), title, seconds)
 
     def _ready(self, notebook):
         # kept, since the manager forgets it once the kernel is gone
@@ -219,6 +207,22 @@ class Client(_ThisKernelClient):
                 self._report(time.monotonic() - begin)
 
 # %% ../../nbs/lib/runs/engine.ipynb #6309b4b5
+@patch
+def _line(self: Client, text):
+    "Pass a line on, below the title of its cell."
+    if self.report and not self.titled:
+        self._report(None)
+        self.titled = True
+    self.line(text)
+
+
+@patch
+def _report(self: Client, seconds):
+    "Report a cell; without its title, if that stands above its lines."
+    title = "" if self.titled else cell_title(self.nb, self.current)
+    self.report(self.current + 1, len(self.nb.cells), title, seconds)
+
+
 @patch
 def process_message(
     self: Client,

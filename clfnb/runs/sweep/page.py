@@ -322,18 +322,16 @@ def page_html(
     up: str = "",  # leads from the page to the folder of all runs; "": no links
 ) -> str:
     "The whole page."
-    title, metric = (
-        html_text(results.selection.title),
-        results.metrics[0].name if results.metrics else "",
-    )
+    title = html_text(results.selection.title)
+    metric = results.metrics[0].name if results.metrics else ""
     remarks = "".join(
         f'<p class="note">{html_text(note)}</p>' for note in table_notes(results, "bold:")
     )
     remarks += "".join(
         f'<p class="note">left out: {html_text(p)}</p>' for p in results.selection.problems
     )
-    unranked = not results.metrics or results.metrics[0].lower_is_better is None
-    ends = ("lowest", "highest") if unranked else ("worst", "best")
+    ranked = results.metrics and results.metrics[0].lower_is_better is not None
+    ends = ("worst", "best") if ranked else ("lowest", "highest")
     key = f'<p class="note">{html_text(metric)}: {ends[0]}<span class="key"></span>{ends[1]}</p>'
     chance = "Share of the variance that each parameter explains in addition to the others. The line is what a parameter without effect reaches in one of twenty sweeps; a bar that ends before it shows nothing."
     parts = [

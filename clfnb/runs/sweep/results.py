@@ -157,7 +157,7 @@ def _direction(name):
         return None, False
     return bool(lower or nearest), bool(nearest)
 
-
+# %% ../../../nbs/lib/runs/sweep/results.ipynb #c306fd56
 def metrics_of(
     runs: list[RunInfo],  # finished ones
     requested: Iterable[str] = (),  # names, optionally with ":min" or ":max"; none: the headline
@@ -412,7 +412,7 @@ def result_records(
         records.append(record)
     return records
 
-
+# %% ../../../nbs/lib/runs/sweep/results.ipynb #b3d744f8
 def table_notes(
     results: Results,  # from `results_table`
     mark: str = "*",  # of the best
