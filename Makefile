@@ -22,7 +22,7 @@ run: .venv/.installed  ## run a lesson headless (LESSON=ecg_delineation, ARGS="-
 test: .venv/.installed  ## check everything: style, structure, every notebook, the command line
 	@$(BIN)/python tests/check.py $(ARGS)
 
-test-slow: .venv/.installed  ## what takes longer: each lesson's cells twice, the wheel in a fresh environment
+test-slow: .venv/.installed  ## what takes hours: two builds from nothing, lessons twice and from every heading, the wheel alone
 	@$(BIN)/python -m pytest -m slow -rs $(ARGS)
 
 docs: .venv/.installed  ## build the site in _docs/ (ARGS=--serve shows it on http://127.0.0.1:8000/)

@@ -14,12 +14,13 @@ import argparse
 import json
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 
 from clfnb.evaluation.comparison import auc_interval
 from clfnb.simulate.chest_xray.folder import write
@@ -39,6 +40,7 @@ COMPONENTS = {
     "noise": {"noise": 0.03},
 }
 WHAT = ("augment", "single", "models", "patients", "variants", "backbones")
+SHARED = []  # what forked processes inherit: images, table, folds, options
 SMALL = {"backbone": "small", "widths": (24, 48, 96, 192), "lr": 3e-3}
 
 
@@ -210,11 +212,12 @@ def main():
         show(options)
 
 
-def log_one(images, table, fold, trial, options):
+def log_one(trial):
     "Train one network and append its lines to the log."
     name, seed, split, config = trial
+    images, table, folds, options = SHARED
     AUGMENTATIONS.update({name: AUGMENTATIONS["none"] | part for name, part in COMPONENTS.items()})
-    results = train_one(images, table, fold, seed, config, options)
+    results = train_one(images, table, folds[split], seed, config, options)
     shared = {"key": name, "seed": seed, "split": split, "px": config.get("px", options.px)}
     with open(options.log, "a") as out:
         for suffix, metrics in results.items():
@@ -231,12 +234,12 @@ def compare(options):
     folds = {"patients": patient_folds(table, 5, 0), "block": block_folds(table, 5)}
     text = options.log.read_text() if options.log.exists() else ""
     done = {(r["key"], r["seed"], r["split"]) for r in map(json.loads, text.splitlines())}
-    Parallel(options.jobs)(
-        delayed(log_one)(images, table, folds[trial[2]], trial, options)
-        for what in options.what
-        for trial in trials(what, options)
-        if trial[:3] not in done
-    )
+    todo = [one for what in options.what for one in trials(what, options) if one[:3] not in done]
+    SHARED[:] = images, table, folds, options
+    if options.jobs == 1:
+        return list(map(log_one, todo))
+    with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
+        return list(pool.map(log_one, todo))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 contents    _quarto.yml → pages and sections
 notebooks   a notebook's cells, front matter and directives; what cannot be rendered is refused
 execute     notebooks → their outputs, kept by content
+stable      outputs without times, temporary places and addresses, so that two builds are equal
 symbols     exported code → signatures, argument tables and lines, without importing anything
 pages       an executed notebook → the notebook that MyST-NB renders
 glossary    terms and citations, with their anchors

@@ -193,16 +193,11 @@ def fold_epochs(
     return "\n".join(out)
 
 
-def plain_places(text: str) -> str:
-    "Text without the places of the machine that built the site."
-    return re.sub(r"[^\s'\"(]*/clfnb-docs-\w+", "runs", text.replace(str(ROOT), "clfnb"))
-
-
 def clean_output(output: dict) -> dict | None:
     "An output without what only a notebook interface or the building machine needs; None if nothing is left."
     if output["output_type"] == "stream":
         return (
-            output | {"text": fold_epochs(plain_places(output["text"]))}
+            output | {"text": fold_epochs(output["text"])}
             if output["name"] == "stdout" or "Warning" in output["text"]
             else None
         )
@@ -212,9 +207,6 @@ def clean_output(output: dict) -> dict | None:
             data["text/html"] = re.sub(
                 r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S
             ).replace(' border="1"', "")
-        data |= {
-            kind: plain_places(data[kind]) for kind in ("text/html", "text/plain") if kind in data
-        }
         return output | {"data": data}
     return output
 
@@ -299,19 +291,18 @@ def code_cells(cell: Cell, heading: str, module: str) -> list[dict]:
 def first_cell(notebook: Notebook, text: str, title: str, below: str) -> str:
     "The first Markdown cell with the site's title, the subtitle as a lead, and what the builder puts below."
     rest = re.sub(r"\A# .+\n+> .+\n?", "", text)
-    return f"# {title}\n\n:::{{container}} lead\n{notebook.subtitle}\n:::\n\n{below}\n\n{rest}"
+    name = f"clfnb.{notebook.module}" if notebook.module else title
+    module = "" if name == title else f"Module `{name}`\n\n"
+    lead = f":::{{container}} lead\n{notebook.subtitle}\n:::"
+    return f"# {title}\n\n{lead}\n\n{module}{below}\n\n{rest}"
 
 
 def page_title(page: Page, notebook: Notebook) -> str:
-    "What stands at the top of a page: a module's full name, a lesson with its number."
+    "What stands at the top of a page: its title, a lesson with its number, a module's full name if its page is called as the file is."
     number = re.match(r"lessons/0*(\d+)", page.source)
-    return (
-        f"clfnb.{notebook.module}"
-        if notebook.module
-        else f"{number[1]}. {notebook.title}"
-        if number
-        else notebook.title
-    )
+    if notebook.module and re.fullmatch(r"[a-z0-9_]+", notebook.title):
+        return f"clfnb.{notebook.module}"
+    return f"{number[1]}. {notebook.title}" if number else notebook.title
 
 
 def stage(

@@ -21,8 +21,9 @@ PAGES = ("results", "results_calibration")
 TOOLS = r"(?:OMP_NUM_THREADS=1 )?(?:python |papermill |clfnb (?:run|predict)|for )"
 LINE = re.compile(rf"^    ({TOOLS}.+)$", flags=re.M)
 INLINE = re.compile(rf"`({TOOLS}(?=[^`]*(?: -|\.py))[^`]+)`")
-OPEN = re.compile(r"(?<![\w$=/.])(?:[A-Z][A-Z_]+)(?![\w.=])")  # FOLDER, RUN; not $CLFNB_DATA
-DATA = re.compile(r"\$CLFNB_DATA/([\w/]+)")
+OPEN = re.compile(r"(?<![\w$/.])(?:[A-Z][A-Z_]+)(?![\w.=])")  # FOLDER, RUN; not $CLFNB_DATA
+DATA = re.compile(r"\$CLFNB_DATA/([\w/]+)|-p data[ =](?!simulated)(\w+)")
+FILE = re.compile(r"(?:--weights|-p weights)[ =]([\w./-]+\.npz)")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,12 @@ def obstacle(command: str, data: Path | None) -> str:
     "Why a command cannot be run here; empty if it can."
     if places := OPEN.findall(command):
         return f"say what {', '.join(dict.fromkeys(places))} is, as in {places[0]}=..."
-    missing = [name for name in DATA.findall(command) if not data or not (data / name).exists()]
-    return f"not in $CLFNB_DATA: {', '.join(missing)}" if missing else ""
+    named = ["".join(groups) for groups in DATA.findall(command)]
+    missing = [name for name in named if not data or not (data / name).exists()]
+    if missing := [name for name in missing if not (ROOT / name).exists()]:
+        return f"not in $CLFNB_DATA: {', '.join(missing)}"
+    files = [name for name in FILE.findall(command) if not (ROOT / name).is_file()]
+    return f"no file of weights here: {', '.join(files)}" if files else ""
 
 
 def filled(command: str, values: dict[str, str]) -> str:

@@ -16,6 +16,7 @@ from docs.execute import KEPT, NBS, ROOT, execute_all, executed_notebook
 from docs.glossary import read_bibliography, read_glossary, with_anchors
 from docs.notebooks import Notebook, read_notebook
 from docs.pages import as_markdown, assets, page_imports, stage
+from docs.stable import stable_notebook
 
 THEME = Path(__file__).parent / "theme"
 BUILD = ROOT / "build" / "docs"
@@ -51,7 +52,7 @@ def read_book(kept: Path = KEPT) -> Book:
     return Book(
         site,
         {
-            page.source: executed_notebook(NBS / page.source, page.source, kept)
+            page.source: stable_notebook(executed_notebook(NBS / page.source, page.source, kept))
             for page in site.pages()
         },
     )

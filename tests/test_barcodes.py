@@ -127,7 +127,8 @@ def test_hardly_a_wrong_answer_on_trials(cascade):
 
 MISREAD = [("illegal", 10018), ("check", 10130), ("focus, large", 10195), ("beyond", 10643),
            ("check", 10577), ("check", 400220), ("hard", 400131), ("hard", 10249), ("focus", 400207),
-           ("small", 20107), ("check", 20133), ("check", 20454), ("negative", 40025), ("focus", 43043)]  # fmt: skip
+           ("small", 20107), ("check", 20133), ("check", 20454), ("negative", 40025), ("focus", 43043),
+           ("illegal", 10342), ("focus", 170)]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind, number", MISREAD)

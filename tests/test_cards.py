@@ -79,6 +79,20 @@ def test_places_are_filled_and_asked_for(tmp_path):
     assert results.obstacle(text, tmp_path) == "not in $CLFNB_DATA: plankton"
     (tmp_path / "plankton").mkdir()
     assert results.obstacle(text, tmp_path) == "" and " images --data" in text
+    asked = "clfnb run volleyball_activity -p data=TRAIN"
+    assert results.obstacle(asked, tmp_path) == "say what TRAIN is, as in TRAIN=..."
+    for named in ("clfnb run x -p data=qtdb -p fold=0", "papermill x.ipynb y -p data qtdb"):
+        assert results.obstacle(named, tmp_path) == "not in $CLFNB_DATA: qtdb"
+    weights = "python benchmarks/chest_xray_choices.py models --weights no_such.npz"
+    assert results.obstacle(weights, tmp_path) == "no file of weights here: no_such.npz"
+
+
+def test_every_section_of_results_has_a_command():
+    told = {command.section for command in COMMANDS}
+    for page in results.PAGES:
+        cells = json.loads((REFERENCE / f"{page}.ipynb").read_text("utf-8"))["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        assert set(re.findall(r"^## (.+)", text, flags=re.M)) <= told, page
 
 
 def test_output_is_kept(tmp_path, monkeypatch, capsys):

@@ -6,17 +6,19 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from docs import execute, generated, notebooks, pages, symbols  # noqa: E402
-from docs.contents import page_name, read_contents, slug, version  # noqa: E402
+from docs import execute, generated, notebooks, pages, stable, symbols  # noqa: E402
+from docs.contents import Page, page_name, read_contents, slug, version  # noqa: E402
 from docs.glossary import read_bibliography, read_glossary  # noqa: E402
 
 LESSONS = sorted((ROOT / "nbs" / "lessons").glob("[0-9]*.ipynb"))
@@ -240,6 +242,69 @@ def test_sphinx_warnings_name_the_notebook_and_its_cell(tmp_path):
         f"{tmp_path}/lib/cli.ipynb:20003: WARNING: bad", tmp_path, book, {"lib/cli": [0, 7]}
     )
     assert said == "nbs/lib/cli.ipynb, cell 7, line 3: WARNING: bad"
+
+
+def test_a_page_of_the_library_is_titled_in_words():
+    page = Page("lib/files.ipynb", "lib/files")
+    named = notebooks.Notebook("lib/files.ipynb", [], "Files", "About a thing", {}, module="files")
+    assert pages.page_title(page, named) == "Files"
+    top = pages.first_cell(named, "# Files\n> About a thing\n\nText", "Files", "")
+    assert top.startswith("# Files\n") and "Module `clfnb.files`" in top and top.endswith("Text")
+    named.title = "files"
+    assert pages.page_title(page, named) == "clfnb.files"
+    assert "Module" not in pages.first_cell(named, "# files\n> A", "clfnb.files", "")
+
+
+DAY = "2026-01-31"
+UNSTABLE = {  # what an execution says → what the site says
+    "epoch 3  lr 0.01  seconds 2.3": "epoch 3  lr 0.01  seconds …",
+    "boxes, fold 0: 29 s": "boxes, fold 0: … s",
+    "4 runs: 4 done; 2.1 min": "4 runs: 4 done; … s",
+    "1000 plans in 0.03 s": "1000 plans in … s",
+    "(1 of 2 done · 1 running · about 1.7 min left)": "(1 of 2 done · 1 running · about … left)",
+    f"{tempfile.gettempdir()}/tmpv661r4_n/qtdb": f"{tempfile.gettempdir()}/…/qtdb",
+    f"{tempfile.gettempdir()}/clfnb-docs-a1b2/ecg": "runs/ecg",
+    "<_io.BytesIO at 0x7ff83dcfeb10>": "<_io.BytesIO at 0x…>",
+    "'20260131-065955-374699'": "'YYYYMMDD-HHMMSS-374699'",
+    "started 2026-01-30T23:59:59+00:00": "started YYYY-MM-DDTHH:MM+00:00",
+    "'pid': 16677, 'seconds': 1.2633": "'pid': …, 'seconds': …",
+    "sweep_seconds    37.74": "sweep_seconds    …",
+    f"{ROOT}/clfnb/cli.py": "clfnb/clfnb/cli.py",
+    f"{Path.home()}/.cache/clfnb": "~/.cache/clfnb",
+}
+RESULTS = (
+    "'seconds': 6.0, 'seconds_without_signal': 0", "151 samples = 604 ms", "noisy for 23 s",
+    "20251231-065955-374699", "missing for 2 s; flat for 16 s; noisy for 24 s", "accuracy    37.74", f"{ROOT}-other/cli.py",
+)  # fmt: skip
+
+
+def test_what_changes_between_executions_is_left_out_and_no_result_is():
+    for said, shown in UNSTABLE.items():
+        assert stable.stable_text(said, DAY, printed=True) == shown
+    for said in RESULTS:
+        assert stable.stable_text(said, DAY, printed=True) == said
+    assert stable.stable_text("29 s", DAY) == "29 s"  # a value, not a line that was printed
+
+
+def test_runs_that_end_side_by_side_are_listed_in_one_order():
+    lines = ["a", "finished  seed=1  (1 of 2 done · 1 running)", "finished  seed=0  (2 of 2 done)"]
+    assert stable.in_order([*lines, "b"]) == [
+        *("a", "finished  seed=0  (1 of 2 done · 1 running)", "finished  seed=1  (2 of 2 done)"),
+        "b",
+    ]
+
+
+def test_a_table_of_epochs_has_no_seconds():
+    timed = pd.DataFrame({"epoch": [0, 1], "loss": [0.5, 0.25], "seconds": [2.3, 12.25]})
+    beats = pd.DataFrame({"beat": [0, 1], "seconds": [0.81, 1.62]})
+    for table, kept in ((timed, False), (beats, True)):
+        data = {"text/html": table._repr_html_(), "text/plain": repr(table)}
+        output = {"output_type": "display_data", "data": data}
+        shown = stable.stable_output(output, DAY)["data"]
+        assert (shown == data) is kept
+        assert ("2.3" in str(shown)) is False and "0.25" in str(shown) or kept
+    assert stable.stable_output(output, DAY) == output
+    assert stable.stable_output({"output_type": "error"}, DAY) == {"output_type": "error"}
 
 
 # What is read from code and from words

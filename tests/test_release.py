@@ -39,6 +39,24 @@ def wheel(tmp_path_factory):
     return next((copy / "dist").glob("*.whl"))
 
 
+def caller(python, place):
+    "A function that calls this interpreter in an empty folder below `place`, without what is set for clfnb here."
+    surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("CLFNB", "PYTHONPATH"))}  # fmt: skip
+    surroundings |= {"HOME": str(place), "CLFNB_RUNS": str(place / "runs"), "CLFNB_CACHE": str(place / "cache")}  # fmt: skip
+    empty = place / "empty"
+    empty.mkdir()
+
+    def call(*words, cwd=empty):
+        done = subprocess.run(
+            [python, *words], cwd=cwd, env=surroundings, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    call.folder = empty
+    return call
+
+
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
     "A function that calls clfnb in an empty folder, in an environment that has the wheel and, below it, our dependencies."
@@ -49,19 +67,25 @@ def installed(wheel, tmp_path_factory):
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(place / "venv")}))
     zipfile.ZipFile(wheel).extractall(site)
     (site / "below.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("CLFNB", "PYTHONPATH"))}  # fmt: skip
-    surroundings |= {"HOME": str(place), "CLFNB_RUNS": str(place / "runs"), "CLFNB_CACHE": str(place / "cache")}  # fmt: skip
-    empty = place / "empty"
-    empty.mkdir()
+    return caller(place / "venv" / "bin" / "python", place)
 
-    def call(*words, cwd=empty):
-        command = [place / "venv" / "bin" / "python", *words]
-        done = subprocess.run(command, cwd=cwd, env=surroundings, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
-    call.folder = empty
-    return call
+@pytest.fixture(scope="module")
+def fresh(wheel, tmp_path_factory):
+    "The same in an environment that has the wheel and what it asks the package index for, and nothing else."
+    beside = Path(sys.executable).with_name("uv")
+    uv = beside if beside.exists() else shutil.which("uv")
+    if not uv or os.name == "nt":
+        pytest.skip("needs uv, and is written for environments with bin/python")
+    place = tmp_path_factory.mktemp("fresh")
+    python = place / "venv" / "bin" / "python"
+    install = ["pip", "install", "-q", "--python", python, "-c", house.ROOT / "constraints.txt", wheel]  # fmt: skip
+    for words in (["venv", "-q", "--python", sys.executable, place / "venv"], install):
+        done = subprocess.run([uv, *words], capture_output=True, text=True, cwd=place)
+        if "Failed to fetch" in done.stderr or "error sending request" in done.stderr:
+            pytest.skip("the package index cannot be reached")
+        assert done.returncode == 0, done.stderr
+    return caller(python, place)
 
 
 def test_the_wheel_has_notebooks_and_weights(wheel):
@@ -100,6 +124,17 @@ def test_an_installed_clfnb_reads_a_barcode(installed):
 def test_an_installed_clfnb_runs_a_lesson(installed):
     out = installed("-m", "clfnb", "run", "calibration")
     assert "accuracy" in out and "report" in out
+
+
+@pytest.mark.slow
+def test_a_wheel_names_all_that_it_needs(fresh):
+    "Data are simulated and read, and a lesson runs."
+    found = fresh("-c", "import sys, clfnb; print(clfnb.__file__, *sys.path, sep='\\n')")
+    assert str(house.ROOT) not in found and sysconfig.get_path("purelib") not in found
+    assert "ecg_delineation" in fresh("-m", "clfnb", "lessons")
+    folder = fresh("-m", "clfnb", "data", "simulate", "barcodes", "--images", "2").strip()
+    assert "of 2 images" in fresh("-m", "clfnb", "predict", "barcodes", folder)
+    assert "accuracy" in fresh("-m", "clfnb", "run", "calibration")
 
 
 LIGHT = (["lessons"], ["runs"], ["data", "list"], ["predict", "--help"], ["start", "{}", "--no-lab"], ["progress", "{}"], ["update", "{}"])  # fmt: skip

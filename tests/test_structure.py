@@ -34,31 +34,7 @@ HOUSE_RULES = {
 # Pages with more than three exported cells in a row, from before that rule: the list only shrinks.
 LONG_ROWS = {
     "nbs/lib/cli.ipynb",
-    "nbs/lib/console.ipynb",
-    "nbs/lib/data/catalog.ipynb",
-    "nbs/lib/data/download.ipynb",
-    "nbs/lib/data/splits.ipynb",
-    "nbs/lib/evaluation/calibration/diagram.ipynb",
-    "nbs/lib/evaluation/calibration/inputs.ipynb",
     "nbs/lib/evaluation/calibration/noise.ipynb",
-    "nbs/lib/evaluation/calibration/scaling.ipynb",
-    "nbs/lib/evaluation/calibration/smooth.ipynb",
-    "nbs/lib/evaluation/metrics.ipynb",
-    "nbs/lib/models/scanline/arrays.ipynb",
-    "nbs/lib/preprocessing/barcodes/ean13.ipynb",
-    "nbs/lib/preprocessing/barcodes/markup.ipynb",
-    "nbs/lib/preprocessing/ecg/labels.ipynb",
-    "nbs/lib/runs/engine.ipynb",
-    "nbs/lib/runs/execute.ipynb",
-    "nbs/lib/runs/parameters.ipynb",
-    "nbs/lib/runs/record.ipynb",
-    "nbs/lib/settings.ipynb",
-    "nbs/lib/simulate/barcodes/photographs.ipynb",
-    "nbs/lib/simulate/ecg/model.ipynb",
-    "nbs/lib/simulate/plankton/model.ipynb",
-    "nbs/lib/tracks/barcodes/predictor.ipynb",
-    "nbs/lib/tracks/barcodes/reader.ipynb",
-    "nbs/lib/tracks/ecg/delineator.ipynb",
 }
 
 

@@ -291,7 +291,7 @@ def verify_dataset(
     dataset = info(name)
     if dataset.manual_steps:
         raise ValueError(f"{name}: its publisher gives no checksums to compare with")
-    folder = load_settings(data_dir=data_dir).data_dir / name
+    folder = load_settings(data_dir=data_dir).data_dir / (dataset.folder or name)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: no such folder; clfnb data get {name} fetches it ({dataset.size})"

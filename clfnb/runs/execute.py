@@ -75,51 +75,26 @@ class RunInterrupted(KeyboardInterrupt):
         super().__init__(f"interrupted; kept in {folder}")
         self.folder, self.signal = folder, number or signal.SIGINT
 
-# %% ../../nbs/lib/runs/execute.ipynb #e7978a5f
-def run_lesson(
-    plan: Plan,  # of `plan_run`
-    *,
-    progress: bool = True,  # print a line per cell
-    warm: bool = False,  # fork the kernel from a process that has imported everything
-) -> Path:  # the run folder
-    "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`."
-    with tolerate_closed_pipe(), Interruptible() as stop:
-        folder = new_run_folder(plan.lesson, plan.values, plan.settings.runs_dir)
-        with run_lock(folder):
-            return _start_in(stop, plan, folder, progress, warm)
+# %% ../../nbs/lib/runs/execute.ipynb #bb4ffc8e
+def _message(error):
+    "The text of an error; of one from the operating system without its number."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
-
-def _start_in(stop, plan, folder, progress, warm, **entries):
-    "Execute a plan in a run folder that is empty."
+# %% ../../nbs/lib/runs/execute.ipynb #98014d7e
+def _first_incomplete_cell(folder):
+    """Number of the cell that was being executed, if it is known: papermill marks cells as
+    completed one by one.
+    """
     try:
-        start_record(folder, plan.lesson, plan.values, **plan.record, **entries)
-    except BaseException:  # a full disk, Ctrl-C: a folder without a record would be no run
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return _execute(stop, plan, folder, progress, warm)
-
-# %% ../../nbs/lib/runs/execute.ipynb #00596030
-def _execute(stop, plan, folder, progress, warm):
-    "Execute a plan in a run folder that has begun."
-    try:
-        _papermill(stop, plan, folder, progress, warm)
-    except (KeyboardInterrupt, Exception) as error:
-        if stop.should_stop() == "lost":  # nothing is written into what is somebody else's now
-            raise RunLocked(f"{folder.name}: another process has taken this run over") from error
-        if stop.received or isinstance(error, KeyboardInterrupt):
-            _finish_record(folder, "interrupted", "interrupted", _first_incomplete_cell(folder))
-            raise RunInterrupted(folder, stop.received) from error
-        if not (folder / "run.json").exists():
-            text = f"{folder}: the run's folder was deleted while it was running"
-            raise RunFailed(text, folder) from error
-        short, text, cell = _failure(error, folder)
-        _finish_record(folder, "failed", short, cell)
-        raise RunFailed(text, folder, cell) from error
-    if stop.should_stop() == "lost":
-        raise RunLocked(f"{folder.name}: another process has taken this run over")
-    _finish_record(folder, "finished", None, None)
-    log_to_mlflow(folder)
-    return folder
+        cells = read_json(folder / "notebook.ipynb").get("cells", [])
+    except (ValueError, OSError):
+        return None
+    states = [cell["metadata"].get("papermill", {}).get("status") for cell in cells]
+    return next(
+        (i for i, state in enumerate(states, 1) if state in ("running", "failed", "pending")), None
+    )
 
 
 def _failure(error, folder):
@@ -133,93 +108,7 @@ def _failure(error, folder):
     what = _message(error)
     return f"{type(error).__name__}: {what}", f"{what} (in cell {where}; kept in {folder})", cell
 
-
-def _message(error):
-    "The text of an error; of one from the operating system without its number."
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
-
-# %% ../../nbs/lib/runs/execute.ipynb #734f9c3c
-@contextmanager
-def _hidden_module(module):
-    "Within this context a module cannot be imported, unless it is loaded already."
-    absent = sys.modules.setdefault(module, None) is None
-    try:
-        yield
-    finally:
-        if absent:
-            del sys.modules[module]
-
-# %% ../../nbs/lib/runs/execute.ipynb #ebadaa21
-class _Kernel:
-    "The kernel of a run: named in its record, and killed when the run must stop."
-
-    def __init__(self, folder, stop):
-        self.folder, self.stop, self.processes = folder, stop, []
-        self.done = threading.Event()
-
-    def started(self, pid):
-        self.processes.append(psutil.Process(pid))
-        update_record(
-            self.folder, kernel_pid=pid, kernel_created=process_identity(pid)["pid_created"]
-        )
-
-    def kill(self):
-        with suppress(psutil.NoSuchProcess):
-            for process in self.processes:
-                process.kill()
-
-    def watch(self):
-        while not self.done.wait(0.5):
-            if self.stop.should_stop():
-                self.stop.received = self.stop.received or signal.SIGTERM
-                self.kill()
-
-    def __enter__(self):
-        threading.Thread(target=self.watch, daemon=True).start()
-
-    def __exit__(self, *_):
-        self.done.set()
-
-# %% ../../nbs/lib/runs/execute.ipynb #38358a37
-def _papermill(stop, plan, folder, progress, warm):
-    "Hand a notebook to papermill, with everything it needs to know."
-    with _hidden_module(
-        "rfc3987_syntax"
-    ):  # jsonschema's check of IRIs: not needed here, and it compiles a grammar for two seconds
-        import papermill
-
-        import clfnb.runs.engine  # noqa: F401 (it registers itself with papermill)
-    stop.check()
-    kernel = _Kernel(folder, stop)
-    given = plan.values | ({"out_dir": str(folder)} if "out_dir" in plan.values else {})
-    with (
-        _environment(plan),
-        heartbeat(folder, kernel.kill),
-        kernel,
-        # papermill would fail a notebook for an error in a cell tagged `raises-exception`
-        mock.patch("papermill.execute.raise_for_execution_errors", lambda *_: None),
-    ):
-        papermill.execute_notebook(
-            str(plan.notebook),
-            str(folder / "notebook.ipynb"),
-            given,
-            engine_name="clfnb",
-            kernel_name="python3",
-            language="python",
-            cwd=str(plan.cwd or folder),
-            progress_bar=False,
-            started=kernel.started,
-            log=folder / "kernel.log",
-            execution_timeout=plan.cell_timeout,
-            limit=plan.timeout,
-            report=_print_cell if progress else None,
-            line=_print_line if progress else None,
-            warm=warm,
-        )
-
-# %% ../../nbs/lib/runs/execute.ipynb #4504ac17
+# %% ../../nbs/lib/runs/execute.ipynb #42684bec
 def _finish_record(folder, status, error, cell):
     """Record how a run ended, and write its report.
 
@@ -237,21 +126,7 @@ def _finish_record(folder, status, error, cell):
         text = f"the end of the run could not be recorded in full: {_message(problem)}"
         say(f"{text}; clfnb report {folder.name} tries again", err=True)
 
-
-def _first_incomplete_cell(folder):
-    """Number of the cell that was being executed, if it is known: papermill marks cells as
-    completed one by one.
-    """
-    try:
-        cells = read_json(folder / "notebook.ipynb").get("cells", [])
-    except (ValueError, OSError):
-        return None
-    states = [cell["metadata"].get("papermill", {}).get("status") for cell in cells]
-    return next(
-        (i for i, state in enumerate(states, 1) if state in ("running", "failed", "pending")), None
-    )
-
-
+# %% ../../nbs/lib/runs/execute.ipynb #f3bdac24
 def _print_cell(number, cells, title, seconds):
     "One line per cell, for a terminal or a log file; two for a cell that prints something."
     took = " " * 8 if seconds is None else f"{seconds:6.1f} s"
@@ -294,11 +169,133 @@ def _environment(plan):
             os.environ.pop(name, None)
         yield
 
-# %% ../../nbs/lib/runs/execute.ipynb #cc4576b7
-def _resumable(info, force=False, cwd=None, **limits):
-    """The plan to resume a run with, in the runs folder that it lies in.
+# %% ../../nbs/lib/runs/execute.ipynb #ebadaa21
+class _Kernel:
+    "The kernel of a run: named in its record, and killed when the run must stop."
 
-    Raises what `plan_run` raises, or `ValueError` for a run that cannot be resumed.
+    def __init__(self, folder, stop):
+        self.folder, self.stop, self.processes = folder, stop, []
+        self.done = threading.Event()
+
+    def started(self, pid):
+        self.processes.append(psutil.Process(pid))
+        update_record(
+            self.folder, kernel_pid=pid, kernel_created=process_identity(pid)["pid_created"]
+        )
+
+    def kill(self):
+        with suppress(psutil.NoSuchProcess):
+            for process in self.processes:
+                process.kill()
+
+    def watch(self):
+        while not self.done.wait(0.5):
+            if self.stop.should_stop():
+                self.stop.received = self.stop.received or signal.SIGTERM
+                self.kill()
+
+    def __enter__(self):
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.done.set()
+
+# %% ../../nbs/lib/runs/execute.ipynb #734f9c3c
+@contextmanager
+def _hidden_module(module):
+    "Within this context a module cannot be imported, unless it is loaded already."
+    absent = sys.modules.setdefault(module, None) is None
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[module]
+
+# %% ../../nbs/lib/runs/execute.ipynb #f0882fef
+def _papermill(stop, plan, folder, progress, warm):
+    "Hand a notebook to papermill, with everything it needs to know."
+    with _hidden_module("rfc3987_syntax"):  # jsonschema's check of IRIs
+        import papermill
+
+        import clfnb.runs.engine  # noqa: F401 (it registers itself with papermill)
+    stop.check()
+    kernel = _Kernel(folder, stop)
+    given = plan.values | ({"out_dir": str(folder)} if "out_dir" in plan.values else {})
+    with (
+        _environment(plan),
+        heartbeat(folder, kernel.kill),
+        kernel,
+        # papermill would fail a notebook for an error in a cell tagged `raises-exception`
+        mock.patch("papermill.execute.raise_for_execution_errors", lambda *_: None),
+    ):
+        papermill.execute_notebook(
+            str(plan.notebook),
+            str(folder / "notebook.ipynb"),
+            given,
+            engine_name="clfnb",
+            kernel_name="python3",
+            language="python",
+            cwd=str(plan.cwd or folder),
+            progress_bar=False,
+            started=kernel.started,
+            log=folder / "kernel.log",
+            execution_timeout=plan.cell_timeout,
+            limit=plan.timeout,
+            report=_print_cell if progress else None,
+            line=_print_line if progress else None,
+            warm=warm,
+        )
+
+# %% ../../nbs/lib/runs/execute.ipynb #90ac4a5e
+def _execute(stop, plan, folder, progress, warm):
+    "Execute a plan in a run folder that has begun."
+    try:
+        _papermill(stop, plan, folder, progress, warm)
+    except (KeyboardInterrupt, Exception) as error:
+        if stop.should_stop() == "lost":  # nothing is written into what is somebody else's now
+            raise RunLocked(f"{folder.name}: another process has taken this run over") from error
+        if stop.received or isinstance(error, KeyboardInterrupt):
+            _finish_record(folder, "interrupted", "interrupted", _first_incomplete_cell(folder))
+            raise RunInterrupted(folder, stop.received) from error
+        if not (folder / "run.json").exists():
+            text = f"{folder}: the run's folder was deleted while it was running"
+            raise RunFailed(text, folder) from error
+        short, text, cell = _failure(error, folder)
+        _finish_record(folder, "failed", short, cell)
+        raise RunFailed(text, folder, cell) from error
+    if stop.should_stop() == "lost":
+        raise RunLocked(f"{folder.name}: another process has taken this run over")
+    _finish_record(folder, "finished", None, None)
+    log_to_mlflow(folder)
+    return folder
+
+# %% ../../nbs/lib/runs/execute.ipynb #e7978a5f
+def run_lesson(
+    plan: Plan,  # of `plan_run`
+    *,
+    progress: bool = True,  # print a line per cell
+    warm: bool = False,  # fork the kernel from a process that has imported everything
+) -> Path:  # the run folder
+    "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`."
+    with tolerate_closed_pipe(), Interruptible() as stop:
+        folder = new_run_folder(plan.lesson, plan.values, plan.settings.runs_dir)
+        with run_lock(folder):
+            return _start_in(stop, plan, folder, progress, warm)
+
+
+def _start_in(stop, plan, folder, progress, warm, **entries):
+    "Execute a plan in a run folder that is empty."
+    try:
+        start_record(folder, plan.lesson, plan.values, **plan.record, **entries)
+    except BaseException:  # a full disk, Ctrl-C: a folder without a record would be no run
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return _execute(stop, plan, folder, progress, warm)
+
+# %% ../../nbs/lib/runs/execute.ipynb #cc4576b7
+def _check_status(info, force=False):
+    """Refuse a run that is finished or may be running. Raises `ValueError` with its status and,
+    of another machine's, the age of its heartbeat.
     """
     elsewhere = info.record.get("host") not in (None, socket.gethostname())
     if info.status == "finished" or (info.status == "running" and not (force and elsewhere)):
@@ -310,11 +307,33 @@ def _resumable(info, force=False, cwd=None, **limits):
             else ""
         )
         raise ValueError(
-            f"{info.name}: only a run that was killed, interrupted or failed can be resumed, this one is {info.status}{where}"
+            f"{info.name}: only a run that was killed, interrupted or failed can be resumed, "
+            f"this one is {info.status}{where}"
         )
+
+
+def _check_data(info):
+    "Refuse to resume with other data. Raises `ValueError` with both fingerprints."
+    folder, before = info.record.get("data_folder"), info.record.get("data_fingerprint")
+    if not folder or not before or not Path(folder).is_dir():
+        return
+    if (now := fingerprint(folder)) != before:
+        raise ValueError(
+            f"{info.name}: its data in {folder} have changed: fingerprint {before} when it began, "
+            f"{now} now; restore them, or start a new run"
+        )
+
+# %% ../../nbs/lib/runs/execute.ipynb #81ec2009
+def _resumable(info, force=False, cwd=None, **limits):
+    """The plan to resume a run with, in the runs folder that it lies in.
+
+    Raises what `plan_run` raises, or `ValueError` for a run that cannot be resumed.
+    """
+    _check_status(info, force)
     if not info.record.get("notebook"):
         raise ValueError(
-            f"{info.name}: not started by `clfnb run`, so its notebook is not known: open that in JupyterLab, with {info.folder} as out_dir"
+            f"{info.name}: not started by `clfnb run`, so its notebook is not known: "
+            f"open that in JupyterLab, with {info.folder} as out_dir"
         )
     notebook = Path(info.record["notebook"])
     if not notebook.is_file():
@@ -327,19 +346,7 @@ def _resumable(info, force=False, cwd=None, **limits):
     _check_data(info)
     return plan
 
-# %% ../../nbs/lib/runs/execute.ipynb #a0ebef19
-def _check_data(info):
-    "Refuse to resume with other data. Raises `ValueError` with both fingerprints."
-    folder, before = info.record.get("data_folder"), info.record.get("data_fingerprint")
-    if not folder or not before or not Path(folder).is_dir():
-        return
-    if (now := fingerprint(folder)) != before:
-        raise ValueError(
-            f"{info.name}: its data in {folder} have changed: fingerprint {before} when it began, "
-            f"{now} now; restore them, or start a new run"
-        )
-
-
+# %% ../../nbs/lib/runs/execute.ipynb #848d201c
 def _kill_orphan(record):
     "Kill the kernel of an earlier attempt, if it is still running."
     pid, created = record.get("kernel_pid"), record.get("kernel_created")
@@ -348,7 +355,22 @@ def _kill_orphan(record):
         process.kill()
         process.wait(30)
 
-# %% ../../nbs/lib/runs/execute.ipynb #df2b3cf7
+
+def _continue_in(stop, plan, folder, progress, warm, **entries):
+    "Execute a plan in the folder of a run that did not end."
+    record = read_json(folder / "run.json")
+    _kill_orphan(record)
+    old = folder / "notebook.ipynb"
+    if old.exists():
+        number = next(i for i in range(1, 1000) if not (folder / f"notebook-{i}.ipynb").exists())
+        os.replace(old, folder / f"notebook-{number}.ipynb")
+    more = {"resumed": record.get("resumed", 0) + 1, "kernel_pid": None, "kernel_created": None}
+    if record.get("identity") != plan.identity:  # started by other code: it has no identity
+        more |= {"identity": None, "hashes": None}
+    start_record(folder, plan.lesson, plan.values, **plan.record | more | entries)
+    return _execute(stop, plan, folder, progress, warm)
+
+# %% ../../nbs/lib/runs/execute.ipynb #13ebe645
 def resume_run(
     run: RunInfo | str | Path,  # a run, or its folder
     *,
@@ -368,22 +390,7 @@ def resume_run(
         plan = _resumable(info, force, **limits)
         return _continue_in(stop, plan, folder, progress, warm)
 
-
-def _continue_in(stop, plan, folder, progress, warm, **entries):
-    "Execute a plan in the folder of a run that did not end."
-    record = read_json(folder / "run.json")
-    _kill_orphan(record)
-    old = folder / "notebook.ipynb"
-    if old.exists():
-        number = next(i for i in range(1, 1000) if not (folder / f"notebook-{i}.ipynb").exists())
-        os.replace(old, folder / f"notebook-{number}.ipynb")
-    more = {"resumed": record.get("resumed", 0) + 1, "kernel_pid": None, "kernel_created": None}
-    if record.get("identity") != plan.identity:  # started by other code: it has no identity
-        more |= {"identity": None, "hashes": None}
-    start_record(folder, plan.lesson, plan.values, **plan.record | more | entries)
-    return _execute(stop, plan, folder, progress, warm)
-
-# %% ../../nbs/lib/runs/execute.ipynb #81ec2009
+# %% ../../nbs/lib/runs/execute.ipynb #cddcd152
 def run_in_folder(
     plan: Plan,  # of `plan_run`
     folder: Path,  # the run folder; made if it does not exist
@@ -396,7 +403,8 @@ def run_in_folder(
 ) -> Path:  # the same folder
     """Execute a plan in a given folder: start there, or resume the run that is there.
 
-    Raises `RunLocked`, `RunFailed` or `RunInterrupted`. The caller checks whether the run is finished.
+    Raises `RunLocked`, `RunFailed` or `RunInterrupted`. Whether the run is finished already is for
+    the caller to check.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tolerate_closed_pipe(), Interruptible(should_stop) as stop, run_lock(folder, force):

@@ -63,6 +63,29 @@ class Reliability:
             (self.table["weight"] * (self.table["confidence"] - self.table["share"])).sum()
         )
 
+# %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #de5dc9cb
+def _columns(sums, redrawn, calibrated, level):
+    "Mean confidence, share, and both bands of each bin; NaN where it is empty."
+    n, confidence, outcome, *squares = sums
+    with np.errstate(invalid="ignore", divide="ignore"):
+        count = n**2 / squares[0] if squares else n
+        share = outcome / n
+        bootstrap = percentile_interval(redrawn[:, 2] / redrawn[:, 0], level)
+        band = percentile_interval(calibrated[:, 2] / n, level)
+        confidence = confidence / n
+    alike, full = (outcome == 0) | np.isclose(outcome, n), n > 0
+    hits = np.where(full, np.clip(np.where(full, share, 0), 0, 1) * np.where(full, count, 0), 0)
+    sure = np.array(wilson(hits, np.where(full, count, 0), level))
+    low, high = np.where(alike, sure, bootstrap)
+    return {
+        "confidence": confidence,
+        "share": share,
+        "share_low": np.fmin(low, share),
+        "share_high": np.fmax(high, share),
+        "consistent_low": band[0],
+        "consistent_high": band[1],
+    }
+
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #a829c17d
 def reliability_curve(
     probs: Any,  # (n, C) probabilities, or (n,) of class 1
@@ -92,29 +115,6 @@ def reliability_curve(
     )
     floor = NoiseFloor(float(shown.mean()), float(np.quantile(shown, 0.95)))
     return Reliability(table, binned_interval(sums, redrawn, calibrated, level), floor, confidence)
-
-# %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #de5dc9cb
-def _columns(sums, redrawn, calibrated, level):
-    "Mean confidence, share, and both bands of each bin; NaN where it is empty."
-    n, confidence, outcome, *squares = sums
-    with np.errstate(invalid="ignore", divide="ignore"):
-        count = n**2 / squares[0] if squares else n
-        share = outcome / n
-        bootstrap = percentile_interval(redrawn[:, 2] / redrawn[:, 0], level)
-        band = percentile_interval(calibrated[:, 2] / n, level)
-        confidence = confidence / n
-    alike, full = (outcome == 0) | np.isclose(outcome, n), n > 0
-    hits = np.where(full, np.clip(np.where(full, share, 0), 0, 1) * np.where(full, count, 0), 0)
-    sure = np.array(wilson(hits, np.where(full, count, 0), level))
-    low, high = np.where(alike, sure, bootstrap)
-    return {
-        "confidence": confidence,
-        "share": share,
-        "share_low": np.fmin(low, share),
-        "share_high": np.fmax(high, share),
-        "consistent_low": band[0],
-        "consistent_high": band[1],
-    }
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #de9646dc
 INK = "#7D7D7D"  # readable on white and on black
@@ -317,43 +317,6 @@ def _legend(ax, curves, names, colours):
         labelspacing=0.35,
     )
 
-# %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #8a766f4f
-def reliability_diagram(
-    probs: Any,  # (n, C) probabilities, or (n,) of class 1; or name → such, to be laid over each other
-    y: Any,  # (n,) int class numbers
-    label: int | None = None,  # the class in question; none asks whether the answer is right
-    n_bins: int = 15,  # number of bins
-    bins: str = "width",  # "width": equally wide; "mass": equally full
-    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
-    names: Sequence[str] | None = None,  # (C,) class names, for the axes
-    level: float = 0.95,  # coverage of both bands and of the interval
-    draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
-    seed: int = 0,  # random seed
-    title: str = "",  # above the diagram
-    ax: Axes | None = None,  # where to draw; none makes a figure
-    weights: Any = None,  # (n,) weight of each example; None weighs all equally
-) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
-    """Reliability diagram with bands, gaps, counts, interval and noise floor.
-
-    Raises `ValueError` for bad input, more than four curves, or an `ax` with another event.
-    """
-    given = _check_given(dict(probs) if isinstance(probs, Mapping) else {"": probs}, names, label)
-    curves = [
-        reliability_curve(p, y, label, n_bins, bins, groups, level, draws, seed, weights)
-        for p in given.values()
-    ]
-    binary = np.ndim(next(iter(given.values()))) == 1
-    words = _axis_labels(label, names, binary, len(curves[0].confidence))
-    if ax is not None and ax.get_ylabel() not in ("", words[1]):
-        found = f"found curves of {ax.get_ylabel()!r} beside {words[1]!r}"
-        raise ValueError(f"ax: expected the same event for all curves, {found}")
-    rows, colours = max(2, len(curves) + (len(curves) > 1)), CURVES[: len(curves)][::-1]
-    ax = _page(1, 1, 3.7, 0.62, 0.1 + 0.19 * rows + (0.28 if title else 0))[0] if ax is None else ax
-    _draw(ax, curves, colours, *words, small=False)  # type: ignore[misc]
-    _legend(ax, curves, list(given), colours)
-    ax.set_title(title, color=INK, fontsize=11, loc="left", fontweight="bold", pad=6 + 13.5 * rows)
-    return ax
-
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #2c147c5f
 def _check_given(given, names, label):
     if not 1 <= len(given) <= len(CURVES):
@@ -397,40 +360,42 @@ def _draw(ax, curves, colours, x_label, y_label, small):
         _line(ax, curve.table, colour, marker, 3.2 if small or len(curve.table) > 20 else 4.6)
     _strip(ax, curves, colours, x_label)
 
-# %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #2cc37b8d
-def reliability_grid(
-    probs: Any,  # (n, C) probabilities
+# %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #8a766f4f
+def reliability_diagram(
+    probs: Any,  # (n, C) probabilities, or (n,) of class 1; or name → such, to be laid over each other
     y: Any,  # (n,) int class numbers
-    names: Sequence[str] | None = None,  # (C,) class names
-    classes: Sequence[int] | None = None,  # which classes; none takes those with the largest errors
-    max_classes: int = 12,  # limit on the number of classes, if none are given
-    columns: int = 4,  # diagrams beside each other
-    n_bins: int = 10,  # number of bins
-    bins: str = "width",  # "width" or "mass"
-    groups: Any = None,  # (n,) unit of resampling
-    draws: int = 500,  # bootstrap draws, and test sets of a calibrated model
+    label: int | None = None,  # the class in question; none asks whether the answer is right
+    n_bins: int = 15,  # number of bins
+    bins: str = "width",  # "width": equally wide; "mass": equally full
+    groups: Any = None,  # (n,) unit of resampling, such as the patient; None draws single examples
+    names: Sequence[str] | None = None,  # (C,) class names, for the axes
+    level: float = 0.95,  # coverage of both bands and of the interval
+    draws: int = 1000,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
-) -> np.ndarray:  # of Axes, one for each class shown
-    "A reliability diagram for each class. Raises `ValueError` for bad input."
-    probs = check_probabilities(probs)
-    if probs.ndim == 1:
-        raise ValueError(
-            "probs: expected shape (n, C) for a grid of classes, found (n,); use reliability_diagram"
-        )
-    _check_names(names, probs)
-    wanted = range(probs.shape[1]) if classes is None else list(classes)
-    if not wanted:
-        raise ValueError("classes: expected at least one class, found none")
-    curves = {
-        k: reliability_curve(probs, y, k, n_bins, bins, groups, draws=draws, seed=seed)
-        for k in wanted
-    }
-    shown = (
-        list(curves)
-        if classes is not None
-        else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-max_classes:])
-    )
-    return _draw_grid({k: curves[k] for k in shown}, names, min(columns, len(shown)))
+    title: str = "",  # above the diagram
+    ax: Axes | None = None,  # where to draw; none makes a figure
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
+) -> Axes:  # its figure is `.figure`; the counts are in `.child_axes[0]`
+    """Reliability diagram with bands, gaps, counts, interval and noise floor.
+
+    Raises `ValueError` for bad input, more than four curves, or an `ax` with another event.
+    """
+    given = _check_given(dict(probs) if isinstance(probs, Mapping) else {"": probs}, names, label)
+    curves = [
+        reliability_curve(p, y, label, n_bins, bins, groups, level, draws, seed, weights)
+        for p in given.values()
+    ]
+    binary = np.ndim(next(iter(given.values()))) == 1
+    words = _axis_labels(label, names, binary, len(curves[0].confidence))
+    if ax is not None and ax.get_ylabel() not in ("", words[1]):
+        found = f"found curves of {ax.get_ylabel()!r} beside {words[1]!r}"
+        raise ValueError(f"ax: expected the same event for all curves, {found}")
+    rows, colours = max(2, len(curves) + (len(curves) > 1)), CURVES[: len(curves)][::-1]
+    ax = _page(1, 1, 3.7, 0.62, 0.1 + 0.19 * rows + (0.28 if title else 0))[0] if ax is None else ax
+    _draw(ax, curves, colours, *words, small=False)  # type: ignore[misc]
+    _legend(ax, curves, list(given), colours)
+    ax.set_title(title, color=INK, fontsize=11, loc="left", fontweight="bold", pad=6 + 13.5 * rows)
+    return ax
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #d47567c5
 def _draw_grid(curves, names, columns):
@@ -466,3 +431,38 @@ def _draw_grid(curves, names, columns):
     for ax in axes[len(shown) :]:
         ax.remove()
     return np.array(axes[: len(shown)])
+
+# %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #2cc37b8d
+def reliability_grid(
+    probs: Any,  # (n, C) probabilities
+    y: Any,  # (n,) int class numbers
+    names: Sequence[str] | None = None,  # (C,) class names
+    classes: Sequence[int] | None = None,  # which classes; none takes those with the largest errors
+    max_classes: int = 12,  # limit on the number of classes, if none are given
+    columns: int = 4,  # diagrams beside each other
+    n_bins: int = 10,  # number of bins
+    bins: str = "width",  # "width" or "mass"
+    groups: Any = None,  # (n,) unit of resampling
+    draws: int = 500,  # bootstrap draws, and test sets of a calibrated model
+    seed: int = 0,  # random seed
+) -> np.ndarray:  # of Axes, one for each class shown
+    "A reliability diagram for each class. Raises `ValueError` for bad input."
+    probs = check_probabilities(probs)
+    if probs.ndim == 1:
+        raise ValueError(
+            "probs: expected shape (n, C) for a grid of classes, found (n,); use reliability_diagram"
+        )
+    _check_names(names, probs)
+    wanted = range(probs.shape[1]) if classes is None else list(classes)
+    if not wanted:
+        raise ValueError("classes: expected at least one class, found none")
+    curves = {
+        k: reliability_curve(probs, y, k, n_bins, bins, groups, draws=draws, seed=seed)
+        for k in wanted
+    }
+    shown = (
+        list(curves)
+        if classes is not None
+        else sorted(sorted(curves, key=lambda k: curves[k].ece.value)[-max_classes:])
+    )
+    return _draw_grid({k: curves[k] for k in shown}, names, min(columns, len(shown)))

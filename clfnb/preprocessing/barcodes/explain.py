@@ -16,6 +16,7 @@ from .ean13 import LEFT, RIGHT, encode
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #8ec5a58a
 _REACH, _QUIET, _PER = 14, 20, 4  # blur per side in quarter modules, paper in modules, samples
+_TAPS = 2 * _REACH + 1  # weights of the blur
 _FIRST = np.concatenate([LEFT, RIGHT])
 
 
@@ -28,32 +29,41 @@ def _light(samples):
 def blurs(
     code: str,  # 13 digits, valid
     edge: int = 2,  # modules beyond either guard
-) -> np.ndarray:  # (4 * (95 + 2 * edge), 33): the code shifted -14 … 14 quarter modules, and light
-    "The terms whose weighted sum is a blurred print of a code."
+) -> np.ndarray:  # (4 * (95 + 2 * edge), 62): shifted codes, the same times position, light
+    "The terms whose weighted sum is a print of a code, shifted by -14 … 14 quarter modules and lit."
     fine = np.repeat(np.pad(encode(code).astype(np.float64), _QUIET), _PER)
     samples = _PER * (95 + 2 * edge)
     start = _PER * (_QUIET - edge) - _REACH
-    moved = np.lib.stride_tricks.sliding_window_view(fine[start:], samples)[: 2 * _REACH + 1]
-    return np.concatenate([moved.T, _light(samples)], axis=1)
+    moved = np.lib.stride_tricks.sliding_window_view(fine[start:], samples)[:_TAPS].T
+    light = _light(samples)
+    return np.concatenate([moved, moved * light[:, 1:2], light], axis=1)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #9a0fc1aa
 _PATTERNS = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(np.float64)  # inner modules
 
 
-def _gain(rest, blur, code):
+_LAG = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
+
+
+def _dark_modules(weights):
+    "A blurred dark module at each of the twelve places, from 14 samples before it: (12, 32)."
+    middle = 2 * (2 + _FIRST + 3.5) / 99 - 1  # of each place, -1..1 along the line
+    blur = (weights[:_TAPS] + middle[:, None] * weights[_TAPS : 2 * _TAPS])[:, ::-1]
+    wide = np.pad(blur, ((0, 0), (_PER - 1, _PER - 1)))
+    return np.lib.stride_tricks.sliding_window_view(wide, _PER, axis=1).sum(-1)
+
+
+def _gain(rest, weights, code):
     "The reduction in the sum of squared residuals by the best pattern in any one place."
-    modules = encode(code).astype(np.float64)
-    module = np.convolve(
-        blur, np.ones(_PER)
-    )  # one dark module, blurred; it starts 14 samples early
-    length = len(module)
+    modules, module = encode(code).astype(np.float64), _dark_modules(weights)
+    length = module.shape[1]
     padded = np.pad(rest, (_REACH, length))
     first = _PER * (2 + _FIRST[:, None] + 1 + np.arange(5))  # of the inner modules in the line
-    seen = padded[first[..., None] + np.arange(length)] @ module  # (12, 5)
-    shifts = [module[_PER * k :] @ module[: length - _PER * k] for k in range(5)]
-    both = np.array(shifts)[np.abs(np.subtract.outer(np.arange(5), np.arange(5)))]
+    seen = np.einsum("pal,pl->pa", padded[first[..., None] + np.arange(length)], module)
+    shifts = [(module[:, _PER * k :] * module[:, : length - _PER * k]).sum(1) for k in range(5)]
+    both = np.stack(shifts, 1)[:, _LAG]  # (12, 5, 5)
     change = _PATTERNS[None] - modules[_FIRST[:, None] + 1 + np.arange(5)][:, None]  # (12, 32, 5)
-    cost = np.einsum("pka,ab,pkb->pk", change, both, change)
+    cost = ((change @ both) * change).sum(-1)
     return float((2 * np.einsum("pka,pa->pk", change, seen) - cost).max())
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #bb464454
@@ -79,5 +89,5 @@ def misfit(
     digits = rest[_PER * (2 + _FIRST)[:, None] + np.arange(7 * _PER)].mean(1)
     variance = max(float(np.var(y)), 1e-12)
     worst, usual = float(digits.max()), max(float(np.median(digits)), 1e-12)
-    gain = _gain(left, weights[: 2 * _REACH + 1][::-1], code) / max(float(rest.sum()), 1e-12)
+    gain = _gain(left, weights, code) / max(float(rest.sum()), 1e-12)
     return float(rest.mean()) / variance, worst / variance, worst / usual, gain

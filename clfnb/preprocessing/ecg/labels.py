@@ -229,6 +229,12 @@ def plausible_waves(
         "start", ignore_index=True
     )
 
+# %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #dec6909a
+def _extremum(signal, start, stop):
+    "The sample furthest from the line between the two ends of a wave."
+    piece = signal[start:stop]
+    return start + int(np.argmax(np.abs(piece - np.linspace(piece[0], piece[-1], len(piece)))))
+
 # %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #79838d4a
 def points_from_labels(
     labels: np.ndarray,  # (samples,) labels of a scheme
@@ -262,9 +268,3 @@ def points_from_labels(
                 np.int64,
             )
     return {name: points[name] for name in POINTS if name in points}
-
-# %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #dec6909a
-def _extremum(signal, start, stop):
-    "The sample furthest from the line between the two ends of a wave."
-    piece = signal[start:stop]
-    return start + int(np.argmax(np.abs(piece - np.linspace(piece[0], piece[-1], len(piece)))))

@@ -26,7 +26,7 @@ from ...preprocessing.barcodes.locate import find_bars, gradient_cells, quad_iou
 from ...preprocessing.barcodes.markup import CORNERS
 from .examples import images_in, read_photograph
 from .reader import LineReading, Reading
-from .verdict import twin_quads, wide_quads
+from .verdict import NOT_WEIGHED, twin_quads, wide_quads
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3432b9d5
 READERS = ("cascade", "network", "zxing")
@@ -194,7 +194,7 @@ def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=Fals
     """A reading, or its soundest twin, with the final confidence; None if it may not be answered.
 
     `codes` are another reader's answers; `seen` collects doubtful readings, which count as evidence
-    for later readings at the same location.
+    for later readings at the same location. A code that was refused once stays refused.
     """
     verdict = self.lines.verdict
     if reading is None or reading.confidence < verdict.min_confidence:
@@ -207,7 +207,11 @@ def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=Fals
         twins = self.lines.read_all(image, twin_quads(reading.corners), -1 if negative else 1)
         seen += [one for one in (reading, *twins) if one]
         reading, logit = verdict.after_twins(reading, twins + earlier)
+        if any(one.refused and one.code == reading.code for one in seen):
+            return None
+        weighed = logit > NOT_WEIGHED
         logit += verdict.agreed * (reading.code in codes)
+        reading.refused = weighed and logit < _logit(self.threshold)
     confidence = float(1 / (1 + np.exp(-logit)))
     sure = confidence >= self.threshold and is_valid(reading.code)
     return replace(reading, confidence=confidence) if sure else None
@@ -229,7 +233,7 @@ def _judged(self: Predictor, image, quick):
             found.append(replace(answer, reader="zxing"))
         elif answer and self.reader == "cascade":
             found.append(answer)
-        elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.25):
+        elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.2):
             alone = len({other.code for other in quick}) == 1
             found += _echoed(image, one) if alone and self.threshold <= ECHOED else []
     return _merged(found, [])

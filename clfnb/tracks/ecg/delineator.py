@@ -26,7 +26,7 @@ from ...files import InputError
 from ...models.leadnet import LeadNet, fuse_batchnorm
 from ...models.recurrent import BiLSTMSegmenter
 from ...models.shipped import model_folder
-from ...preprocessing.ecg.beats import annotated_spans
+from ...preprocessing.ecg.beats import annotated_spans, read_beats
 from ...preprocessing.ecg.labels import UNKNOWN, get_scheme, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
 from . import waves
@@ -35,12 +35,17 @@ from clfnb.tracks.ecg.examples import (
     Windows,
     cut_windows,
     prepare,
-    read_annotated,
 )
 from .output import POINT_COLUMNS, points_table, write_annotations
-from .readers import open_recording
+from .readers import Recording, interpolate_gaps, open_recording
 from .records import record_name, record_path, records_in
-from .streams import delineate_recording
+from clfnb.tracks.ecg.streams import (
+    delineate_recording,
+    join_parts,
+    plan_recording,
+    seam,
+    waves_between,
+)
 from ...training.checkpoints import restore_model
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #c4a2bb7e
@@ -440,6 +445,30 @@ def model_config(
     }
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #f6d52412
+@patch
+def _delineate_recording(self: Predictor, recording: Recording, lead=-1, piece_s=None):
+    "`_delineate` of a recording, or of one of its leads, piece by piece."
+    plan = plan_recording(recording, piece_s)
+    seen, cuts, parts = np.zeros(len(recording.names), bool), {}, {}  # type: ignore[var-annotated]
+    for piece in plan:
+        raw = recording.read(piece.read_from, piece.read_to)
+        seen |= np.isfinite(raw).any(axis=0)
+        signal = interpolate_gaps(raw if lead < 0 else raw[:, [lead]])
+        for view, (points, confidence) in self._delineate(signal, recording.fs).items():
+            points = {name: at + piece.read_from for name, at in points.items()}
+            end = np.inf
+            if piece is not plan[-1]:
+                end = seam(points, piece.keep_to, int(2 * recording.fs))
+            part = waves_between(points, confidence, cuts.get(view, -np.inf), end)
+            parts.setdefault(view, []).append(part)
+            cuts[view] = end
+    if not seen.all():
+        raise InputError(
+            f"{recording.path}: expected at least one valid sample on each of {len(seen)} leads, found none"
+        )
+    return {view: join_parts(own) for view, own in parts.items()}
+
+# %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #b70b0066
 def predict_records(
     predictor: Predictor,  # a trained model
     rows: pd.DataFrame,  # rows of the examples table
@@ -447,12 +476,15 @@ def predict_records(
     "Predicted and annotated points of whole records, ready for `delineation_errors`."
     entries = []
     for row in tqdm(rows.itertuples(), total=len(rows), desc="delineating records", disable=None):
-        signal, fs, beats = read_annotated(row)
         own = int(getattr(row, "lead", -1))
+        with open_recording(row.path) as recording:
+            fs = float(recording.fs)
+            beats, _ = read_beats(row.path, row.annotator, fs)
+            views = predictor._delineate_recording(recording, own)
         marks = beats.drop(columns="symbol")
         truth = {name: marks[name].to_numpy()[marks[name] >= 0] for name in marks}
         shared = dict(record=row.record, reference=truth, spans=annotated_spans(beats), fs=fs)
-        for lead, (points, confidence) in predictor._delineate(signal, fs).items():
+        for lead, (points, confidence) in views.items():
             if own < 0 or lead == "0":  # annotations of one lead are compared with that lead
                 lead = lead if own < 0 else str(own)
                 entries.append(shared | dict(lead=lead, predicted=points, confidence=confidence))
