@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +178,7 @@ class Client(_ThisKernelClient):
         self.report, self.started, self.expired, self.process = report, started, False, None
         self.current: int | None = None  # number of the cell
         self.failed: int | None = None  # the same, of the one that raised
-        self.line: Any = line
-        self.titled = False  # the cell's title stands above its lines
-        self.lines = LineThrottle(self._line) if line else None
+        self.lines = LineThrottle(partial(self._line, line)) if line else None
 
     def _ready(self, notebook):
         # kept, since the manager forgets it once the kernel is gone
@@ -210,12 +209,12 @@ class Client(_ThisKernelClient):
 
 # %% ../../nbs/lib/runs/engine.ipynb #6309b4b5
 @patch
-def _line(self: Client, text):
+def _line(self: Client, write, text):
     "Pass a line on, below the title of its cell."
     if self.report and not self.titled:
         self._report(None)
         self.titled = True
-    self.line(text)
+    write(text)
 
 
 @patch
