@@ -12,8 +12,11 @@ import dis
 import inspect
 import numbers
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -51,6 +54,9 @@ def unanswered(
     code = getattr(answer, "__code__", None)
     if code is None or not {step.opname for step in dis.get_instructions(code)} <= EMPTY:
         return False
+    with suppress(OSError, TypeError):  # `pass` and `...` have the same byte code
+        if "..." not in inspect.getsource(code):
+            return False
     return set(code.co_consts) <= {None, answer.__doc__, ...}
 
 # %% ../nbs/lib/exercises.ipynb #5789dc3b
@@ -114,13 +120,14 @@ class Exercises:
 
     def __call__(
         self,
-        number: str,  # such as "1.2"
+        number: str,  # such as "1.2"; the number 1.2 will do
         *answers,  # the learner's objects, as the exercise asks for them
     ) -> Verdict:
         """Check the learner's objects, and record the verdict.
 
         Raises `ValueError` for an unknown number, or another number of objects than it takes.
         """
+        number = str(number)
         if number not in self.checks:
             raise ValueError(f"no exercise {number!r}; there is {', '.join(self.checks)}")
         verdict = Verdict(f"Exercise {number}: {grade(self.checks[number], number, answers)}")
@@ -141,14 +148,32 @@ def grade(
         )
     if any(map(unanswered, answers)):
         return "not answered yet."
+    returned: list = []
+    answers = tuple(_watched(answer, returned) for answer in answers)
     try:
-        for holds, hint in check(*answers):
-            if not holds:
-                return f"not yet. {hint}"
+        hint = next((hint for holds, hint in check(*answers) if not holds), None)
     except Exception as error:
         said = " ".join(printable(error).split())[:200]
-        return f"not yet. Looking at it ended with {type(error).__name__}: {said}"
-    return "right."
+        hint = f"Looking at it ended with {type(error).__name__}: {said}"
+    if hint is None:
+        return "right."
+    if returned and all(value is None for value in returned):
+        return "not yet. The function returns nothing: is there a `return` before the result?"
+    return f"not yet. {hint}"
+
+
+def _watched(answer, returned):
+    "A learner's function that also keeps what it returns; any other answer as it is."
+    if not isinstance(answer, FunctionType):
+        return answer
+
+    @wraps(answer)
+    def watched(*args, **kwargs):
+        value = answer(*args, **kwargs)
+        returned.append(None if value is None else True)
+        return value
+
+    return watched
 
 # %% ../nbs/lib/exercises.ipynb #810c6cdf
 def is_number(
