@@ -181,8 +181,7 @@ class Client(_ThisKernelClient):
         self.lines = LineThrottle(partial(self._line, line)) if line else None
 
     def _ready(self, notebook):
-        # kept, since the manager forgets it once the kernel is gone
-        self.process = getattr(self.km.provisioner, "process", None)
+        self.process = getattr(self.km.provisioner, "process", None)  # the manager forgets it
         if self.started and self.process:
             self.started(self.process.pid)
 
@@ -360,11 +359,11 @@ class LimitedEngine(NBClientEngine):
 
 # %% ../../nbs/lib/runs/engine.ipynb #75dd3850
 class _NoDeadKernels(logging.Filter):
-    "Drops asyncio's traceback of a task that a killed kernel left behind."
+    "Drops asyncio's traceback of a task that a killed or interrupted kernel left behind."
 
     def filter(self, record):
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, DeadKernelError)
+        return not isinstance(error, CellExecutionError | DeadKernelError)
 
 
 papermill_engines.register("clfnb", LimitedEngine)

@@ -211,7 +211,7 @@ def read_table(
         where = f"{name}, line {line}"
         if len(row) != len(header):
             raise ParameterError(f"{where}: expected {len(header)} values, found {len(row)}")
-        given = dict(zip(header, row, strict=True))
+        given: dict = dict(zip(header, row, strict=True))
         if separator != ",":
             given = {key: _decimal_point(rules.get(key), text) for key, text in given.items()}
         try:

@@ -104,12 +104,6 @@ class Search:
         self.display: Any = None
         self._report_known()
 
-    def _example(self):
-        "Values within the spaces, so that everything else can be checked."
-        first = {k: getattr(d, "low", None) for k, d in self.spaces.items()}
-        choices = {k: d.choices[0] for k, d in self.spaces.items() if hasattr(d, "choices")}
-        return first | choices | self.fixed
-
     def remaining(self) -> int:
         "How many runs are still to be proposed."
         return max(0, self.number - len(self.members))
@@ -120,6 +114,14 @@ class Search:
         return choose(self.known, key=lambda one: one[0], default=None)
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #364a48e6
+@patch
+def _example(self: Search):
+    "Values within the spaces, so that everything else can be checked."
+    first = {k: getattr(d, "low", None) for k, d in self.spaces.items()}
+    choices = {k: d.choices[0] for k, d in self.spaces.items() if hasattr(d, "choices")}
+    return first | choices | self.fixed
+
+
 @patch
 def _report_known(self: Search):
     "Report the finished runs of the same code and data to Optuna."
