@@ -140,7 +140,7 @@ def refuse_overwrite(
             f"{printable(file)}: is there already, and is no table or page; choose another name"
         )
 
-
+# %% ../nbs/lib/files.ipynb #84dcf62e
 def check_outputs(
     *files: str | Path | None,  # to be written; None and "" are ignored
     inputs: tuple | list = (),  # files to be read

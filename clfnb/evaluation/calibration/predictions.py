@@ -245,13 +245,6 @@ def _as_classes(table):
     return table.assign(label=label, p_wrong=1 - sure, p_right=sure)
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #820f4164
-def _check_names(names, source):
-    "Refuse a column that is there twice: pandas would call the second one by a new name."
-    names = [name for name in names if name]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise ValueError(f"{source}: expected different columns, found column {twice[0]} twice")
-
-
 def _read(source):
     "The table, and what messages call it."
     if isinstance(source, pd.DataFrame):
@@ -273,6 +266,13 @@ def _read(source):
         with reading(path, "readable as parquet"):
             return pd.read_parquet(path), str(path)
     return _read_text(path), str(path)
+
+# %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #a86390ee
+def _check_names(names, source):
+    "Refuse a column that is there twice: pandas would call the second one by a new name."
+    names = [name for name in names if name]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"{source}: expected different columns, found column {twice[0]} twice")
 
 
 def _read_text(path):
