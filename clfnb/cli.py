@@ -12,6 +12,8 @@ __all__ = ['COMPLETION_SETUP', 'FOLDER', 'SECONDS', 'RUN_OPTIONS', 'cli', 'main'
 
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import io
+import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -116,19 +118,22 @@ def lessons_command(
     "List the lessons: name, title, time and needs."
     from clfnb.runs.plan import find_lessons
 
-    lessons = find_lessons()
-    rows = [
-        (
-            name,
-            lesson.title,
-            (getattr(lesson, "time", None) or "-").split(";")[0],
-            getattr(lesson, "needs", None),
-        )
-        for name, lesson in lessons.items()
+    header = ("name", "title", "time", "needs")
+    rows: list[tuple] = [
+        (name, *map(_without_marks, (lesson.title, lesson.time.split(";")[0], lesson.needs)))
+        for name, lesson in find_lessons().items()
     ]
+    if rows and not as_json and os.environ.get("COLUMNS", "").isdigit():
+        say(table(header, rows, width=int(os.environ["COLUMNS"])))
+        return 0
     nothing = "No lessons here: go to a folder that has nbs/lessons in or above it."
-    print_rows(("name", "title", "time", "needs"), rows, as_json, nothing)
+    print_rows(header, rows, as_json, nothing)
     return 0
+
+
+def _without_marks(text):
+    "Markdown as plain text: no asterisks, backquotes and targets of links."
+    return re.sub(r"[*`]+|\[(?=[^\]]+\]\()|\]\([^)]*\)", "", text) or None
 
 # %% ../nbs/lib/cli.ipynb #8e9ff9c7
 for _command in COMMANDS:

@@ -391,7 +391,7 @@ def finish_prediction(
     if csv:
         write_file(Path(csv), text)
     counts = f"{len(table)} {noun}, {len(errors)} left out"
-    say(f"{counts}, in {csv}" if csv else text.rstrip(), err=bool(csv) and as_stream(csv) == 1)
+    say(f"{counts}, in {csv}" if csv else text.rstrip(), err=as_stream(csv or "") == 1)
     if not csv and errors:
         say(counts, err=True)
     return 1 if errors else 0

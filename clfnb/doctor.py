@@ -143,14 +143,12 @@ def check_data() -> list[Check]:
         try:
             checks.append(Check(f"data {name}", True, str(get(name))))
         except FileNotFoundError:
-            checks.append(
-                Check(
-                    f"data {name}",
-                    None,
-                    "not here (the simulated data need nothing)",
-                    info(name).manual_steps or f"clfnb data get {name}",
-                )
-            )
+            dataset = info(name)
+            folder = load_settings().data_dir / (dataset.folder or name)
+            by_hand = f"{folder}: {dataset.manual_steps} (see {dataset.source})"
+            fix = by_hand if dataset.manual_steps else f"clfnb data get {name}"
+            detail = "not here (the simulated data need nothing)"
+            checks.append(Check(f"data {name}", None, detail, fix))
     return checks
 
 # %% ../nbs/lib/doctor.ipynb #9b35a761

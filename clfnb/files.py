@@ -6,9 +6,12 @@ Docs: https://clfnb.github.io/clfnb/lib/files.html.md"""
 
 # %% auto #0
 __all__ = ['OUTPUT_SUFFIXES', 'MAX_TEXT_BYTES', 'as_stream', 'write_atomic', 'write_file', 'write_json', 'ensure_writable',
-           'refuse_overwrite', 'check_outputs', 'check_paths', 'InputError', 'regular_file', 'reading', 'read_json']
+           'refuse_overwrite', 'check_outputs', 'check_paths', 'InputError', 'regular_file', 'reading', 'read_json',
+           'table_format', 'table_rows']
 
 # %% ../nbs/lib/files.ipynb #2b0fae30
+import csv
+import io
 import json
 import os
 import re
@@ -151,8 +154,8 @@ def check_outputs(
     Raises `FileExistsError` for one that would replace an input or another output, `OSError` for
     a file that cannot be written.
     """
-    places = {os.path.realpath(one): one for one in taken}
-    for file in filter(None, files):
+    places: dict[str, str | Path] = {os.path.realpath(one): one for one in taken}
+    for file in (one for one in files if one):
         refuse_overwrite(file, *inputs)
         place = os.path.realpath(file)
         if place in places and place != os.devnull:
@@ -240,3 +243,38 @@ def read_json(
             f"{path}: expected a mapping from names to values, found {type(values).__name__}"
         )
     return values
+
+# %% ../nbs/lib/files.ipynb #cdce22ac
+def table_format(
+    path: str | Path,  # a table of text
+) -> tuple[str, str]:  # encoding; what separates the values: comma, semicolon or tab
+    """How a table of text is written, by its first line.
+
+    Raises `InputError` if it is no ordinary file, `UnicodeError` for another encoding.
+    """
+    with regular_file(path).open("rb") as file:
+        start = file.read(2)
+    encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    with open(path, encoding=encoding, newline="") as file:
+        head = file.readline()
+    return encoding, max(",;\t", key=head.count)
+
+
+def table_rows(
+    path: str | Path,  # a table of text
+) -> tuple[list[tuple[int, list[str]]], str]:  # line of the file and values of each row; separator
+    """The rows of a table of text, without empty lines.
+
+    Raises `InputError` as `regular_file` does, `ValueError` for another encoding, `csv.Error`.
+    """
+    regular_file(path, MAX_TEXT_BYTES)
+    encoding, delimiter = table_format(path)
+    text = Path(path).read_bytes().decode(encoding)
+    if "\0" in text:
+        raise ValueError("expected UTF-8, or UTF-16 with a byte order mark")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows, line = [], 1
+    for row in reader:
+        rows += [(line, row)] if row else []
+        line = reader.line_num + 1
+    return rows, delimiter

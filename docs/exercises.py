@@ -60,14 +60,15 @@ def lesson_of(master: Path) -> tuple[Path, str]:
 def heading(master: Path, kind: str) -> str:
     "Title and introduction of a notebook that is made from a master."
     lesson, title = lesson_of(master)
-    here, there = (kind, "solutions" if kind == "exercises" else "exercises")
     number = int(lesson.name.partition("_")[0])
-    links = f"[lesson](../lessons/{lesson.name}) and the [{there}](../{there}/{lesson.name})"
+    beside = f"[exercises](../exercises/{lesson.name})"
+    beside = beside if kind == "solutions" else "solutions (`clfnb start --solutions` copies them)"
+    links = f"[lesson](../lessons/{lesson.name}) and the {beside}"
     other = "Beside this notebook there are the"
     subtitle = "What to do yourself" if kind == "exercises" else "One answer to each exercise"
     how = HOW if kind == "exercises" else "{other} {links}."
     text = how.format(other=other, links=links)
-    return f"# {KINDS[here]} {number}: {title}\n> {subtitle}\n\n{text}"
+    return f"# {KINDS[kind]} {number}: {title}\n> {subtitle}\n\n{text}"
 
 
 def derived(master: Path, kind: str) -> dict:

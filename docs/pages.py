@@ -291,19 +291,18 @@ def code_cells(cell: Cell, heading: str, module: str) -> list[dict]:
 def first_cell(notebook: Notebook, text: str, title: str, below: str) -> str:
     "The first Markdown cell with the site's title, the subtitle as a lead, and what the builder puts below."
     rest = re.sub(r"\A# .+\n+> .+\n?", "", text)
-    return f"# {title}\n\n:::{{container}} lead\n{notebook.subtitle}\n:::\n\n{below}\n\n{rest}"
+    name = f"clfnb.{notebook.module}" if notebook.module else title
+    module = "" if name == title else f"Module `{name}`\n\n"
+    lead = f":::{{container}} lead\n{notebook.subtitle}\n:::"
+    return f"# {title}\n\n{lead}\n\n{module}{below}\n\n{rest}"
 
 
 def page_title(page: Page, notebook: Notebook) -> str:
-    "What stands at the top of a page: a module's full name, a lesson with its number."
+    "What stands at the top of a page: its title, a lesson with its number, a module's full name if its page is called as the file is."
     number = re.match(r"lessons/0*(\d+)", page.source)
-    return (
-        f"clfnb.{notebook.module}"
-        if notebook.module
-        else f"{number[1]}. {notebook.title}"
-        if number
-        else notebook.title
-    )
+    if notebook.module and re.fullmatch(r"[a-z0-9_]+", notebook.title):
+        return f"clfnb.{notebook.module}"
+    return f"{number[1]}. {notebook.title}" if number else notebook.title
 
 
 def stage(

@@ -356,16 +356,16 @@ def test_calibrate_command(form, tmp_path, capsys, monkeypatch):
 
 
 def test_calibrate_command_refuses(tmp_path, capsys):
-    """Every message names the file, and the row as it is counted there, from 1 below the header."""
+    """Every message names the file, and the line as an editor counts it: the header is line 1."""
     table = pd.DataFrame({"label": ["a", "b"] * 20, "p_a": 0.4, "p_b": 0.6, "group": [None] * 40})
     whole, gap = {"group": range(40)}, {"label": [None, *["a", "b"] * 19, "a"]}
     for change, option, said in (
-        ({}, [], "a.csv, row 1: column 'group': expected a group, found none (40 of 40 are missing)"),
-        ({**gap}, [], "a.csv, row 2: column 'group': expected a group"),
-        ({"p_a": 3.0}, [], "a.csv, row 1: expected a sum of 1, found 3.6 in 3, 0.6 (40 such rows); apply"),
-        ({"p_a": [0.4] * 39 + ["x"]}, [], "a.csv, row 40: expected a number in 'p_a', found 'x'"),
+        ({}, [], "a.csv, line 2: column 'group': expected a group, found none (40 of 40 are missing)"),
+        ({**gap}, [], "a.csv, line 3: column 'group': expected a group"),
+        ({"p_a": 3.0}, [], "a.csv, line 2: expected a sum of 1, found 3.6 in 3, 0.6 (40 such rows); apply"),
+        ({"p_a": [0.4] * 39 + ["x"]}, [], "a.csv, line 41: expected a number in 'p_a', found 'x'"),
         ({"group": 1}, [], "a.csv: expected at least 10 groups for 5 folds, found 1"),
-        ({**whole, "weight": -1}, [], "a.csv, row 1: column 'weight': expected a number of at least"),
+        ({**whole, "weight": -1}, [], "a.csv, line 2: column 'weight': expected a number of at least"),
         ({**whole}, ["--logits"], "a.csv: expected logits, found probabilities"),
         ({**whole, "label": "b"}, [], "a.csv: expected labels of at least two classes, found only 'b'"),
     ):  # fmt: skip

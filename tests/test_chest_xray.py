@@ -351,7 +351,7 @@ def test_an_extremity_is_unlike_a_chest(tmp_path):
     chest, hand = dicom_file("RG1_UNCR.dcm"), dicom_file("RG3_UNCR.dcm")
     table, errors = Predictor.load().predict([chest, hand])
     assert errors == [] and table.unknown_score[1] > 0.75
-    assert table.unknown_score[0] < table.unknown_score[1] - 0.1
+    assert table.unknown_score[0] < table.unknown_score[1] - 0.05
 
 
 def test_a_run_trains_and_its_model_predicts(chests, tmp_path):

@@ -147,7 +147,8 @@ def test_start_copies_and_never_overwrites(mine, capsys):
     first.write_text("mine")
     (mine / "notes.txt").write_text("mine too")
     assert main(["start", str(mine), "--no-lab", "--solutions"]) == 0
-    assert "left alone" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "14 already there" in said and f"clfnb start {mine}" in said
     assert first.read_text() == "mine" and (mine / "notes.txt").read_text() == "mine too"
     assert len(list(mine.glob("solutions/*.ipynb"))) == len(MASTERS)
 
@@ -171,7 +172,18 @@ def test_start_opens_jupyterlab_on_the_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("clfnb.course.commands.find_spec", lambda name: True)
     assert main(["start", str(tmp_path / "new"), "--no-browser"]) == 0
     assert started[0][1:3] == ["-m", "jupyterlab"] and "--no-browser" in started[0]
-    assert f"--notebook-dir={tmp_path / 'new'}" in started[0]
+    assert f"--notebook-dir={tmp_path / 'new'}" in started[0] and "--allow-root" not in started[0]
+    assert main(["start", str(tmp_path / "new"), "--allow-root"]) == 0
+    assert "--allow-root" in started[1]
+
+
+def test_no_link_of_a_new_course_is_dead(mine):
+    for path in mine.glob("*/*.ipynb"):
+        text = "\n".join(source for _, source in house.cells(path, "markdown"))
+        for target in re.findall(r"\]\((\.\./[^)#\s]+\.ipynb)", text):
+            kind = target.split("/")[1]
+            there = (path.parent / target).is_file()
+            assert there or kind not in ("lessons", "exercises", "solutions"), (path.name, target)
 
 
 def test_checks_leave_their_record_in_the_folder(mine, capsys):

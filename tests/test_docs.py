@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from docs import execute, generated, notebooks, pages, stable, symbols  # noqa: E402
-from docs.contents import page_name, read_contents, slug, version  # noqa: E402
+from docs.contents import Page, page_name, read_contents, slug, version  # noqa: E402
 from docs.glossary import read_bibliography, read_glossary  # noqa: E402
 
 LESSONS = sorted((ROOT / "nbs" / "lessons").glob("[0-9]*.ipynb"))
@@ -242,6 +242,17 @@ def test_sphinx_warnings_name_the_notebook_and_its_cell(tmp_path):
         f"{tmp_path}/lib/cli.ipynb:20003: WARNING: bad", tmp_path, book, {"lib/cli": [0, 7]}
     )
     assert said == "nbs/lib/cli.ipynb, cell 7, line 3: WARNING: bad"
+
+
+def test_a_page_of_the_library_is_titled_in_words():
+    page = Page("lib/files.ipynb", "lib/files")
+    named = notebooks.Notebook("lib/files.ipynb", [], "Files", "About a thing", {}, module="files")
+    assert pages.page_title(page, named) == "Files"
+    top = pages.first_cell(named, "# Files\n> About a thing\n\nText", "Files", "")
+    assert top.startswith("# Files\n") and "Module `clfnb.files`" in top and top.endswith("Text")
+    named.title = "files"
+    assert pages.page_title(page, named) == "clfnb.files"
+    assert "Module" not in pages.first_cell(named, "# files\n> A", "clfnb.files", "")
 
 
 DAY = "2026-01-31"

@@ -34,16 +34,7 @@ HOUSE_RULES = {
 # Pages with more than three exported cells in a row, from before that rule: the list only shrinks.
 LONG_ROWS = {
     "nbs/lib/cli.ipynb",
-    "nbs/lib/console.ipynb",
-    "nbs/lib/data/catalog.ipynb",
-    "nbs/lib/data/download.ipynb",
     "nbs/lib/evaluation/calibration/noise.ipynb",
-    "nbs/lib/models/scanline/arrays.ipynb",
-    "nbs/lib/preprocessing/barcodes/ean13.ipynb",
-    "nbs/lib/preprocessing/barcodes/markup.ipynb",
-    "nbs/lib/simulate/barcodes/photographs.ipynb",
-    "nbs/lib/tracks/barcodes/predictor.ipynb",
-    "nbs/lib/tracks/barcodes/reader.ipynb",
 }
 
 

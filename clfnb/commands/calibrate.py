@@ -42,7 +42,8 @@ def calibrate_command(
 ) -> int:
     """Evaluate and recalibrate predictions: csv, tsv, txt or parquet with a column `label` and for
     each class a column p_NAME (probabilities) or logit_NAME; `group`, `split` (val, test) and
-    `weight` are used where they exist. Rows in messages are counted from 1, below the header.
+    `weight` are used where they exist. Messages name the line of a
+    text file, whose header is line 1, or the row of a parquet file, from 1.
     """
     from clfnb.evaluation.calibration.predictions import read_predictions
     from clfnb.evaluation.calibration.report import calibrate, check_folder, write_calibration

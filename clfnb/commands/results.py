@@ -111,11 +111,11 @@ def _report(results, runs_dir, file):
 # %% ../../nbs/lib/commands/results.ipynb #4c1fb311
 @click.command("results", short_help="Many runs as one table.")
 @click.argument(
-    "which", required=False, metavar="[SWEEP|LESSON|GLOB]", shell_complete=complete(_selections)
+    "which", required=False, metavar="[SWEEP|LESSON|RUN|GLOB]", shell_complete=complete(_selections)
 )
 @with_options(OPTIONS)
 def results_command(
-    which: str | None,  # a sweep, a lesson or a pattern; none: the newest sweep
+    which: str | None,  # a sweep, a lesson, a run or a pattern; none: the newest sweep
     **options,  # all options above, by name
 ) -> int:
     """Show the metrics of runs: parameters that vary × metrics, mean ± SD over seeds.

@@ -61,12 +61,17 @@ def error_from_scratch(
     probs = softmax(rng.normal(0, 2, (400, 3)), axis=1)
     y = rng.integers(0, 3, 400)
     found = my_ece(probs, y, 10)
-    yield is_number(found, 0, 1), "Return one number between 0 and 1."
+    yield is_number(found), "Return one number."
+    yield found >= 0, "A gap counts without its sign: it is negative here, where the answers are less often right than stated."  # fmt: skip
+    yield found <= 1, "An error lies between 0 and 1."
     sure = np.tile([1.0, 0.0], (10, 1))
     yield np.isclose(my_ece(sure, np.zeros(10, int), 10), 0), "Always sure and always right is no error: does the last bin hold a confidence of 1?"  # fmt: skip
+    yield not np.isclose(my_ece(sure, np.ones(10, int), 10), 0), "Rows with a confidence of exactly 1 are in no bin: a bin contains its upper edge, so the last one holds them."  # fmt: skip
     yield np.isclose(my_ece(sure, np.ones(10, int), 10), 1), "Always sure and never right is the largest error there is."  # fmt: skip
     one = abs(probs.max(1).mean() - (probs.argmax(1) == y).mean())
     yield np.isclose(my_ece(probs, y, 1), one), "With one bin it should be the gap between mean confidence and accuracy."  # fmt: skip
+    both = np.array([[0.95, 0.05]] * 2 + [[0.55, 0.45]] * 2)
+    yield not np.isclose(my_ece(both, np.array([0, 1, 0, 0]), 10), 0), "Too much confidence in one bin does not make up for too little in another: each gap counts without its sign."  # fmt: skip
     few = np.array([[0.95, 0.05]] * 9 + [[0.55, 0.45]])
     yield np.isclose(my_ece(few, np.zeros(10, int), 10), 0.9 * 0.05 + 0.1 * 0.45), "Bins count by the number of rows in them; empty ones not at all."  # fmt: skip
     for bins in (5, 10, 15):

@@ -121,7 +121,10 @@ def marker_table(
     need = [(a, b) for a in ("with marker", "without marker") for b in ("own", "other")]
     missing = [pair for pair in need if pair not in cells.index]
     yield not missing, f"Not measured: {missing}."
-    yield cells[need].min() >= 5, f"One cell has {cells[need].min()} seeds, expected at least five."
+    yield (
+        cells[need].min() >= 5,
+        f"Seeds in the smallest cell: {cells[need].min()}, expected at least five.",
+    )
     yield all(is_number(v, 0, 1) for v in runs.auc), "An AUC lies between 0 and 1."
     yield (runs.auc > 0.4).all(), "An AUC well below one half: are scores and labels of the same patients?"  # fmt: skip
     mean = runs.groupby(["trained", "ward"]).auc.mean()

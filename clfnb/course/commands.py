@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/course/commands.html.md"""
 __all__ = ['FOLDER', 'COMMANDS', 'lab_command', 'run_lab', 'start_command', 'progress_command', 'update_command']
 
 # %% ../../nbs/lib/course/commands.ipynb #cc5dc1a6
+import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -22,10 +23,11 @@ from ..text import say
 def lab_command(
     folder: Path,  # that JupyterLab shows
     browser: bool,  # open one
+    root: bool = False,  # start as root, too
 ) -> list[str]:
     "The command that starts JupyterLab in a folder."
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
-    return command if browser else [*command, "--no-browser"]
+    return command + ["--no-browser"] * (not browser) + ["--allow-root"] * root
 
 
 def run_lab(
@@ -48,11 +50,13 @@ def run_lab(
 @click.argument("folder", default="clfnb-course", type=click.Path(file_okay=False))
 @click.option("--no-lab", is_flag=True, help="Only copy the notebooks.")
 @click.option("--no-browser", is_flag=True, help="Start JupyterLab and print its address only.")
+@click.option("--allow-root", is_flag=True, help="Start JupyterLab as root, too.")
 @click.option("--solutions", is_flag=True, help="Copy the solutions of the exercises too.")
 def start_command(
     folder: str,  # of the learner
     no_lab: bool,  # do not start JupyterLab
     no_browser: bool,  # nor open a browser
+    allow_root: bool,  # for JupyterLab, which refuses root otherwise
     solutions: bool,  # copy them too
 ) -> int:
     """Copy lessons and exercises into FOLDER (clfnb-course) and open them in JupyterLab.
@@ -66,10 +70,11 @@ def start_command(
     path = Path(folder).expanduser().absolute()
     say(f"{counts} in {path}")
     if no_lab:
+        say(f"open them: clfnb start {shlex.quote(folder)}")
         return 0
     if find_spec("jupyterlab") is None:
         raise click.ClickException('JupyterLab is not installed: pip install "clfnb[lab]"')
-    return run_lab(lab_command(path, not no_browser))
+    return run_lab(lab_command(path, not no_browser, allow_root))
 
 # %% ../../nbs/lib/course/commands.ipynb #2751137f
 FOLDER = click.argument("folder", required=False, type=click.Path(file_okay=False))

@@ -119,7 +119,10 @@ def split_table(
     by = dict(list(runs.groupby("split")))
     yield set(by) == {"beat", "patient"}, f'The column split should hold "beat" and "patient", found {sorted(map(str, by))}.'  # fmt: skip
     fewest = min(one.seed.nunique() for one in by.values())
-    yield fewest >= 5, f"One split was measured with {fewest} seeds: too few, chance decides."
+    yield (
+        fewest >= 5,
+        f"One split was measured with {fewest} seed{'s' * (fewest != 1)}: too few, chance decides.",
+    )
     yield all(is_number(v, 0, 1) for v in runs.accuracy), "An accuracy lies between 0 and 1."
     paired = runs.pivot_table(index="seed", columns="split", values="accuracy").dropna()
     yield len(paired) >= 5, "Use the same seeds for both splits: then the differences are paired."

@@ -47,7 +47,7 @@ def digest(
 def start(
     folder: str | Path,  # of the learner; created if it does not exist
     solutions: bool = False,  # copy the solutions too
-) -> dict[str, list[str]]:  # "copied" and "left alone": names of notebooks
+) -> dict[str, list[str]]:  # "copied" and "already there": names of notebooks
     """Copy lessons and exercises into a folder; existing files are never overwritten.
 
     Raises `OSError` naming a folder that cannot be written.
@@ -55,10 +55,10 @@ def start(
     folder = Path(folder).expanduser().absolute()
     ensure_writable(folder)
     known = read_json(folder / COURSE).get("files", {})
-    done: dict = {"copied": [], "left alone": []}
+    done: dict = {"copied": [], "already there": []}
     for name, content in edition(KINDS if solutions else KINDS[:2]).items():
         if (folder / name).exists():
-            done["left alone"].append(name)
+            done["already there"].append(name)
             continue
         write_file(folder / name, content)
         known[name] = digest(content)

@@ -56,8 +56,11 @@ def balanced(
     truth = np.array([0, 0, 0, 1])
     yield is_number(f(truth, truth)), "Return one number."
     yield np.isclose(f(truth, truth), 1), "A perfect answer should have 1."
+    some = f(np.array([0, 0, 0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1, 1, 0]))
+    yield not np.isclose(some, 5 / 8), "That is the accuracy, in which a class counts by its images: always answering the commonest class should not pay."  # fmt: skip
+    yield not np.isclose(some, 17 / 30), "That is the mean precision: divide by the images that *are* of the class, not by those that were named so."  # fmt: skip
     always = f(truth, np.zeros(4, int))
-    yield not np.isclose(always, 0.75), "That is the accuracy: always answering the commonest class should not pay."  # fmt: skip
+    yield np.isclose(always, 0.5), "Always answering the commonest of two classes should have 0.5: the other one is never recognised."  # fmt: skip
     wrong = f(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]))
     yield not np.isclose(wrong, 1.5 / 3), "A class that was predicted and never occurs has no recall: leave it out."  # fmt: skip
     gap = f(np.array([0, 0, 7, 7]), np.array([0, 0, 7, 7]))
@@ -104,7 +107,11 @@ def left_to_person(
     probs = rng.dirichlet([0.4] * 5, 300)
     truth = np.array([rng.choice(5, p=row) for row in probs])
     found = selective(probs, truth, 0.0)
-    yield len(found) == 2, "Return two numbers: (left, accuracy)."
+    pair = isinstance(found, (tuple, list, np.ndarray)) and np.shape(found) == (2,)
+    yield (
+        pair,
+        "Return two numbers, the share that is left and the accuracy: return left, accuracy.",
+    )
     yield found[0] == 0, "With threshold 0 nothing is left to a person."
     left = [selective(probs, truth, t)[0] for t in (0.3, 0.6, 0.9)]
     yield left == sorted(left), "A higher threshold should leave more to a person: is it the share that is left?"  # fmt: skip
@@ -128,7 +135,10 @@ def treatments(
     yield "none" in kinds, 'One treatment should be "none": compared with what?'
     yield len(kinds) >= 3, f"Found {len(kinds)} treatments, expected at least three."
     fewest = runs.groupby("treatment").seed.nunique().min()
-    yield fewest >= 5, f"One treatment has {fewest} seeds: differences of a hundredth need more."
+    yield (
+        fewest >= 5,
+        f"One treatment has {fewest} {'seed' if fewest == 1 else 'seeds'}: differences of a hundredth need more.",
+    )
     values = [*runs.accuracy, *runs.balanced_accuracy]
     yield all(is_number(v, 0, 1) for v in values), "Both measures lie between 0 and 1."
     mean = runs.groupby("treatment")[["accuracy", "balanced_accuracy"]].mean()

@@ -19,8 +19,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fastcore.basics import patch
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -50,13 +51,25 @@ def cell_title(
     notebook: Any,  # as nbformat reads it
     index: int,  # of a code cell, from 0
 ) -> str:  # one line
-    "What a cell is about: the heading above it; without one, its first line of code."
+    """What a cell is about: the heading above it; without one, its first line of code. The heading
+    of the parameters is not that of what follows them.
+    """
+    given = ("parameters", "injected-parameters")
+
+    def sets_parameters(cell):
+        return any(tag in given for tag in cell.metadata.get("tags", []))
+
+    below = False  # the parameters
     for cell in reversed(notebook.cells[:index]):
+        below = sets_parameters(cell) and not sets_parameters(notebook.cells[index])
+        if below:
+            break
         headings = re.findall(r"^#{1,6} +(.+?) *#*$", cell.source, re.M)
         if cell.cell_type == "markdown" and headings:
             return re.sub(r"[*`]|\]\(\S*\)", "", headings[-1]).strip()
     lines = (line for line in notebook.cells[index].source.splitlines() if line.strip())
-    return next((line for line in lines if not line.startswith(("#", "%"))), "")
+    line = next((line for line in lines if not line.startswith(("#", "%"))), "")
+    return "Imports" if below and line.startswith(("import ", "from ")) else line
 
 # %% ../../nbs/lib/runs/engine.ipynb #5ab6d559
 class CellError(RuntimeError):
@@ -156,19 +169,19 @@ class Client(_ThisKernelClient):
     def __init__(
         self,
         nb_man: Any,  # papermill's notebook manager
-        report: Any = None,  # called after each code cell
+        report: Any = None,  # called after each code cell, and before the first line of one
         started: Callable | None = None,  # called with the kernel's pid
         line: Callable | None = None,  # called with the lines that a cell prints while it runs
         **kw,  # for papermill's client
     ):
         super().__init__(nb_man, on_notebook_start=self._ready, **kw)
         self.report, self.started, self.expired, self.process = report, started, False, None
-        self.current, self.failed = cast(tuple[Any, Any], (None, None))
-        self.lines = LineThrottle(line) if line else None
+        self.current: int | None = None  # number of the cell
+        self.failed: int | None = None  # the same, of the one that raised
+        self.lines = LineThrottle(partial(self._line, line)) if line else None
 
     def _ready(self, notebook):
-        # kept, since the manager forgets it once the kernel is gone
-        self.process = getattr(self.km.provisioner, "process", None)
+        self.process = getattr(self.km.provisioner, "process", None)  # the manager forgets it
         if self.started and self.process:
             self.started(self.process.pid)
 
@@ -179,9 +192,9 @@ class Client(_ThisKernelClient):
         **kw,  # for papermill's client
     ):
         """Execute a cell and report its number, the notebook's length, its title and the seconds
-        it took.
+        it took. If it prints lines, its title is reported before them, with None for the seconds.
         """
-        begin, self.current = time.monotonic(), cell_index
+        begin, self.current, self.titled = time.monotonic(), cell_index, False
         if self.lines:
             self.lines.reset()
         try:
@@ -191,10 +204,26 @@ class Client(_ThisKernelClient):
             raise
         finally:
             if self.report and cell.cell_type == "code":
-                title, seconds = cell_title(self.nb, cell_index), time.monotonic() - begin
-                self.report(cell_index + 1, len(self.nb.cells), title, seconds)
+                self._report(time.monotonic() - begin)
 
 # %% ../../nbs/lib/runs/engine.ipynb #6309b4b5
+@patch
+def _line(self: Client, write, text):
+    "Pass a line on, below the title of its cell."
+    if self.report and not self.titled:
+        self._report(None)
+        self.titled = True
+    write(text)
+
+
+@patch
+def _report(self: Client, seconds):
+    "Report a cell; without its title, if that stands above its lines."
+    number = self.current or 0
+    title = "" if self.titled else cell_title(self.nb, number)
+    self.report(number + 1, len(self.nb.cells), title, seconds)
+
+
 @patch
 def process_message(
     self: Client,

@@ -128,8 +128,9 @@ def _finish_record(folder, status, error, cell):
 
 # %% ../../nbs/lib/runs/execute.ipynb #f3bdac24
 def _print_cell(number, cells, title, seconds):
-    "One line per cell, for a terminal or a log file."
-    say(f"[{number:3}/{cells}] {seconds:6.1f} s  {title[:90]}", err=True)
+    "One line per cell, for a terminal or a log file; two for a cell that prints something."
+    took = " " * 8 if seconds is None else f"{seconds:6.1f} s"
+    say(f"[{number:3}/{cells}] {took}  {title[:90]}".rstrip(), err=True)
 
 
 def _print_line(line):

@@ -31,6 +31,11 @@ class ParameterError(ValueError):
 TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
 
+def _plain(number):
+    "A limit as it is typed: a whole number with all its digits."
+    return f"{int(number)}" if float(number).is_integer() else f"{number:g}"
+
+
 @dataclass(frozen=True)
 class Parameter:
     "One parameter of a lesson."
@@ -48,7 +53,7 @@ class Parameter:
     def allowed(self) -> str:
         "Type and limits in words."
         limits = (
-            f" {self.low:g}..{self.high:g}"
+            f" {_plain(self.low)}..{_plain(self.high)}"
             if self.low is not None
             else f" one of {', '.join(self.choices)}"
             if self.choices

@@ -74,7 +74,8 @@ def _refuse_seen(name, given, seen):
     row = next((i for i, value in enumerate(given) if value in seen), None)
     if row is not None:
         count = sum(value in seen for value in given)
-        problem = f"{given[row]!r} was in the fit ({count} of {len(given)} rows were)"
+        what = f"the {'group' if name == 'groups' else 'example'} {given[row]!r} was in the fit"
+        problem = f"{what} ({count} of these {len(given)} rows belong to it)"
         raise RowError(name, row, f"{problem}; evaluate a recalibration on a separate test set")
 
 # %% ../../../nbs/lib/evaluation/calibration/scaling.ipynb #6f49eb9a

@@ -1,4 +1,4 @@
-"""The two scan-line networks in numpy, as plain matrix products
+"""The finder and the reader as plain matrix products
 
 Docs: https://clfnb.github.io/clfnb/lib/models/scanline/arrays.html.md"""
 

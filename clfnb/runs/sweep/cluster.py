@@ -151,7 +151,7 @@ def connect(
         import dask
         from distributed import Client
     except ImportError as error:
-        text = "a sweep needs Dask; install it with: pip install clfnb[sweep]"
+        text = "a sweep needs Dask; install it with: pip install 'clfnb[sweep]'"
         raise ModuleNotFoundError(text) from error
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # dead workers are reported elsewhere
     with dask.config.set(DASK_CONFIG), _no_orphans():

@@ -9,8 +9,6 @@ __all__ = ['MAX_RANGE', 'MAX_COMBINATIONS', 'split_values', 'expand_range', 'Spa
            'read_table', 'sample_combinations', 'read_sweep_file']
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #3652a10e
-import csv
-import io
 import itertools
 import json
 import math
@@ -21,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...files import MAX_TEXT_BYTES, reading, regular_file
+from ...files import MAX_TEXT_BYTES, reading, regular_file, table_rows
 from ...registry import near
 from ..parameters import Parameter, ParameterError, check_values
 from ...text import printable
@@ -193,20 +191,6 @@ def combinations(
     ]
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #8492f32e
-def _table_rows(path):
-    """The rows of a text table: commas, semicolons or tabs, UTF-8 or UTF-16 with a byte order mark.
-    Where the comma does not separate values, whether it is the decimal point.
-    """
-    content = regular_file(path, MAX_TEXT_BYTES).read_bytes()
-    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    text = content.decode("utf-16" if utf16 else "utf-8-sig")
-    if "\0" in text:
-        raise ValueError("expected UTF-8, or UTF-16 with a byte order mark")
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    return [row for row in rows if row], delimiter != ","
-
-
 def _decimal_point(rule, text):
     "A number of a table with a decimal comma, with a point instead."
     return text.replace(",", ".") if rule and rule.type == "float" else text
@@ -216,19 +200,19 @@ def read_table(
     path: str | Path,  # text whose first line names parameters, as spreadsheets write it
     rules: dict[str, Parameter],  # of the lesson
 ) -> list[dict]:  # name -> value in its type
-    "The rows of a table of parameters. Raises `ParameterError` naming the row that is refused."
+    "The rows of a table of parameters. Raises `ParameterError` naming the line that is refused."
     with reading(path, "a table of parameters"):
-        rows, decimal_comma = _table_rows(path)
-    name, header = printable(path), [word.strip() for word in rows[0]] if rows else []
+        rows, separator = table_rows(path)
+    name, header = printable(path), [word.strip() for word in rows[0][1]] if rows else []
     if len(rows) < 2 or len(set(header)) < len(header):
         raise ParameterError(f"{name}: expected a line of different names and a row of values")
     table = []
-    for number, row in enumerate(rows[1:], 2):
-        where = f"{name}, row {number}"
+    for line, row in rows[1:]:
+        where = f"{name}, line {line}"
         if len(row) != len(header):
             raise ParameterError(f"{where}: expected {len(header)} values, found {len(row)}")
-        given = dict(zip(header, row, strict=True))
-        if decimal_comma:
+        given: dict = dict(zip(header, row, strict=True))
+        if separator != ",":
             given = {key: _decimal_point(rules.get(key), text) for key, text in given.items()}
         try:
             values = check_values(rules, given)
@@ -236,8 +220,8 @@ def read_table(
             raise ParameterError(f"{where}: {error}") from error
         table.append({key: values[key] for key in header})
         if table[-1] in table[:-1]:
-            first = table.index(table[-1]) + 2
-            raise ParameterError(f"{where}: the same values as row {first}")
+            first = rows[1 + table.index(table[-1])][0]
+            raise ParameterError(f"{where}: the same values as line {first}")
     return table
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #bb1bbe03

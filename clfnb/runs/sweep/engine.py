@@ -68,7 +68,8 @@ class SweepLoop:
         self.client, self.on_progress, self.on_outcome = client, on_progress, on_outcome
         self.retries, self.fail_fast, self.token = retries, fail_fast, uuid.uuid4().hex[:8]
         self.done: queue.SimpleQueue = queue.SimpleQueue()
-        self.futures, self.held = dict[str, Any](), dict[str, Any]()
+        self.futures: dict[str, Any] = {}
+        self.held: dict[str, Any] = {}
         self.keys = count(1)
         self.attempts: Counter = Counter()
         self.progress, self.checked = Progress({}), 0.0

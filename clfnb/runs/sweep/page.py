@@ -18,6 +18,7 @@ from fastcore.basics import patch
 
 from ...files import write_file
 from clfnb.runs.sweep.results import (
+    Metric,
     Results,
     Selection,
     header_and_rows,
@@ -175,8 +176,9 @@ def curves_svg(
     read = [[history(run.folder) for run in row.runs] for row in results.rows]
     every = dict.fromkeys(name for runs in read for run in runs for name in run)
     names = [name for name in every if name not in NOT_CURVES][-max_panels:]
-    means = [row.cells[0].mean if row.cells else None for row in results.rows]
-    ranks = _ranks(means, bool(results.metrics) and results.metrics[0].lower_is_better)
+    first = results.metrics[0] if results.metrics else Metric("", None)
+    means = [first.merit(row.cells[0].mean) if row.cells else None for row in results.rows]
+    ranks = _ranks(means, bool(first.lower_is_better))
     panels: list = []
     for name in names:
         groups = []
@@ -216,7 +218,7 @@ def parallel_svg(
     scales = [*(Scale(column, grid=10) for column in columns[:-1]), Scale(columns[-1])]
     offset = 22 / max(1, len(rows) - 1)  # between neighbouring runs
     xs = [60 + n * (width - 120) / (len(scales) - 1) for n in range(len(scales))]
-    ranks = _ranks([row[-1] for row in rows], metric.lower_is_better)
+    ranks = _ranks([metric.merit(row[-1]) for row in rows], bool(metric.lower_is_better))
     order = sorted(range(len(rows)), key=ranks.__getitem__)
 
     def height_of(axis, value):
@@ -320,17 +322,17 @@ def page_html(
     up: str = "",  # leads from the page to the folder of all runs; "": no links
 ) -> str:
     "The whole page."
-    title, metric = (
-        html_text(results.selection.title),
-        results.metrics[0].name if results.metrics else "",
-    )
+    title = html_text(results.selection.title)
+    metric = results.metrics[0].name if results.metrics else ""
     remarks = "".join(
         f'<p class="note">{html_text(note)}</p>' for note in table_notes(results, "bold:")
     )
     remarks += "".join(
         f'<p class="note">left out: {html_text(p)}</p>' for p in results.selection.problems
     )
-    key = f'<p class="note">{html_text(metric)}: worst<span class="key"></span>best</p>'
+    ranked = results.metrics and results.metrics[0].lower_is_better is not None
+    ends = ("worst", "best") if ranked else ("lowest", "highest")
+    key = f'<p class="note">{html_text(metric)}: {ends[0]}<span class="key"></span>{ends[1]}</p>'
     chance = "Share of the variance that each parameter explains in addition to the others. The line is what a parameter without effect reaches in one of twenty sweeps; a bar that ends before it shows nothing."
     parts = [
         ("Results", table_html(results) + remarks if results.rows else remarks),

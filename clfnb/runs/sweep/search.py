@@ -13,7 +13,7 @@ import math
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fastcore.basics import patch
 
@@ -88,8 +88,11 @@ class Search:
         self.spaces = distributions(axes)
         self.fixed = {k: v[0] for k, v in axes.items() if k not in self.spaces}
         self.lesson, self.metric, self.number, self.options = lesson, metric, number, options
-        self.direction, self.checked, self.members = direction, 0.0, list[Any]()
-        self.trials, self.epochs, self.known = dict[str, Any](), dict[str, Any](), list[tuple]()
+        self.direction, self.checked = direction, 0.0
+        self.members: list = []
+        self.known: list[tuple] = []
+        self.trials: dict[str, Any] = {}
+        self.epochs: dict[str, Any] = {}
         spaces = {k: repr(v) for k, v in self.spaces.items()}
         self.name = name or sweep_name(lesson, spaces, self.fixed, metric, direction)
         sampler = optuna.samplers.TPESampler(seed=0, constant_liar=True, n_startup_trials=8)
@@ -97,14 +100,9 @@ class Search:
         self.study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         self.plan = plan_run(lesson, self._example(), **options)
         self.runs_dir = Path(self.plan.settings.runs_dir)
-        self.loop, self.display = cast(tuple[Any, Any], (None, None))
+        self.loop: Any = None
+        self.display: Any = None
         self._report_known()
-
-    def _example(self):
-        "Values within the spaces, so that everything else can be checked."
-        first = {k: getattr(d, "low", None) for k, d in self.spaces.items()}
-        choices = {k: d.choices[0] for k, d in self.spaces.items() if hasattr(d, "choices")}
-        return first | choices | self.fixed
 
     def remaining(self) -> int:
         "How many runs are still to be proposed."
@@ -116,6 +114,14 @@ class Search:
         return choose(self.known, key=lambda one: one[0], default=None)
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #364a48e6
+@patch
+def _example(self: Search):
+    "Values within the spaces, so that everything else can be checked."
+    first = {k: getattr(d, "low", None) for k, d in self.spaces.items()}
+    choices = {k: d.choices[0] for k, d in self.spaces.items() if hasattr(d, "choices")}
+    return first | choices | self.fixed
+
+
 @patch
 def _report_known(self: Search):
     "Report the finished runs of the same code and data to Optuna."

@@ -102,5 +102,5 @@ def read_barcodes(
     codes = table.dropna(subset="code")
     read = codes["path"].nunique()
     said = f"{len(codes)} codes in {read} of {len(paths)} images, {len(failed)} left out"
-    say(said, err=bool(csv) and as_stream(csv) == 1)
+    say(said, err=as_stream(csv or "") == 1)
     return 1 if failed else 0

@@ -233,7 +233,7 @@ def _judged(self: Predictor, image, quick):
             found.append(replace(answer, reader="zxing"))
         elif answer and self.reader == "cascade":
             found.append(answer)
-        elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.25):
+        elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.2):
             alone = len({other.code for other in quick}) == 1
             found += _echoed(image, one) if alone and self.threshold <= ECHOED else []
     return _merged(found, [])

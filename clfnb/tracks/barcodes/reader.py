@@ -193,6 +193,64 @@ class LineReading:
     # minimum of the first glance's code score plus the log-probability of all valid codes
     glance: float = -2.5
 
+# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #802244c7
+@patch(cls_method=True)
+def load(
+    cls: LineReading,
+    folder: str | Path | None = None,  # a model folder; None: the shipped weights
+) -> LineReading:
+    """The networks of a model folder.
+
+    Raises `FileNotFoundError`, or `ValueError` for another kind of model or changed weights.
+    """
+    weights, config = _checked(Path(folder)) if folder else _shipped()
+    folder = Path(folder) if folder else shipped_weights("barcode_lines")
+    evidence, bias = _confidence(config.get("confidence"), folder)
+    return cls(*array_networks(weights), evidence, bias, verdict_of(config, folder / "config.json"))
+
+
+def _shipped():
+    "Weights and configuration of the shipped model."
+    file = shipped_weights("barcode_lines") / "model.safetensors"
+    content, config = file.read_bytes(), read_json(file.with_name("config.json"))
+    digest = sha256(content).hexdigest()
+    if digest != config["weights_sha256"]:
+        raise InputError(
+            f"{file}: expected weights of SHA-256 {config['weights_sha256']}, found {digest}"
+        )
+    return safetensors.numpy.load(content), config
+
+
+def _checked(folder):
+    "Weights and configuration of any other model folder."
+    from clfnb.models.scanline.networks import LineNetworks
+    from clfnb.training.checkpoints import restore_model
+
+    def build(config):
+        if config.get("architecture") != "LineNetworks":
+            raise ValueError(
+                f"expected a model of the kind LineNetworks, found {config.get('architecture')!r}"
+            )
+        return LineNetworks(**config["arguments"])
+
+    networks, config = restore_model(folder, build, "barcodes")
+    return {name: value.numpy() for name, value in networks.state_dict().items()}, config
+
+# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #809819dc
+def _confidence(found, folder):
+    """Weights and bias of the confidence.
+
+    Raises `ValueError` unless there is one weight per number of the evidence.
+    """
+    wanted, found = len(LineReading.weights), found if isinstance(found, dict) else {}
+    numbers = [*(found.get("weights") or []), found.get("bias")]
+    if len(numbers) != wanted + 1 or not all(isinstance(number, int | float) for number in numbers):
+        raise ValueError(
+            f"{folder / 'config.json'}: expected a confidence of {wanted} weights and a bias, found {found or 'none'}; "
+            "train_barcode_reader fits it to a model that was saved by another version"
+        )
+    return tuple(numbers[:-1]), numbers[-1]
+
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #a5d96769
 def _paired(lines):
     "Means of neighbouring lines: (..., n, samples) -> (..., n / 2, samples)."
@@ -244,6 +302,26 @@ def _find(self: LineReading, lines, quads, ends=False):
             attempts.append(_Attempt(number, quads[number], lines[number], places, self.astray))
     return attempts
 
+# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #695c0a46
+_KNOTS = np.concatenate([[-20.0], CENTRES, [115.0]])
+
+
+def _moved(places, shift):
+    """A map (bands, samples) after displacements at the fifteen windows: (1, 15) for all bands, or
+    one row for several of them.
+    """
+    shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1)
+    share = len(places) // len(shift)
+    moved = [np.interp(places[k], _KNOTS, shift[k // share]) for k in range(len(places))]
+    return rising(places + np.stack(moved))
+
+
+def _correction(out):
+    "The reader's displacements for each pair of lines, drawn towards their mean."
+    trust = out["trust"][:, None] + 1e-3
+    mean = (out["shift"] * trust).sum(0) / trust.sum()
+    return 0.7 * trust * out["shift"] + (1 - 0.7 * trust) * mean
+
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #ffb28157
 @patch
 def _glance(self: LineReading, attempts, ends=False):
@@ -267,25 +345,20 @@ def _glance(self: LineReading, attempts, ends=False):
             promising.append(one)
     return promising
 
-# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #695c0a46
-_KNOTS = np.concatenate([[-20.0], CENTRES, [115.0]])
-
-
-def _moved(places, shift):
-    """A map (bands, samples) after displacements at the fifteen windows: (1, 15) for all bands, or
-    one row for several of them.
-    """
-    shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1)
-    share = len(places) // len(shift)
-    moved = [np.interp(places[k], _KNOTS, shift[k // share]) for k in range(len(places))]
-    return rising(places + np.stack(moved))
-
-
-def _correction(out):
-    "The reader's displacements for each pair of lines, drawn towards their mean."
-    trust = out["trust"][:, None] + 1e-3
-    mean = (out["shift"] * trust).sum(0) / trust.sum()
-    return 0.7 * trust * out["shift"] + (1 - 0.7 * trust) * mean
+# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #e41f1665
+@patch
+def _corners(self: LineReading, quad, against, places):
+    "Corners of the code in the photograph."
+    if against:
+        quad, places = np.asarray(quad)[[2, 3, 0, 1]], places[::-1]
+    x = (np.arange(self.samples) + 0.5) / self.samples * (1 + 2 * self.margin) - self.margin
+    ends = np.array([[np.interp(edge, u, x) for edge in (0.0, 95.0)] for u in places[[0, -1]]])
+    ends = ends + np.array([[-0.5], [0.5]]) / max(1, self.bands - 1) * (ends[1] - ends[0])
+    top, bottom = (
+        np.outer(1 - ends[0], quad[0]) + np.outer(ends[0], quad[1]),
+        np.outer(1 - ends[1], quad[3]) + np.outer(ends[1], quad[2]),
+    )
+    return np.array([top[0], top[1], bottom[1], bottom[0]], np.float32)
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #3f404821
 @patch
@@ -422,76 +495,3 @@ def _decide(self: LineReading, one, pairs, mean):
         pairs=pairs,
         strain=strain_of(one.places),
     )
-
-# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #e41f1665
-@patch
-def _corners(self: LineReading, quad, against, places):
-    "Corners of the code in the photograph."
-    if against:
-        quad, places = np.asarray(quad)[[2, 3, 0, 1]], places[::-1]
-    x = (np.arange(self.samples) + 0.5) / self.samples * (1 + 2 * self.margin) - self.margin
-    ends = np.array([[np.interp(edge, u, x) for edge in (0.0, 95.0)] for u in places[[0, -1]]])
-    ends = ends + np.array([[-0.5], [0.5]]) / max(1, self.bands - 1) * (ends[1] - ends[0])
-    top, bottom = (
-        np.outer(1 - ends[0], quad[0]) + np.outer(ends[0], quad[1]),
-        np.outer(1 - ends[1], quad[3]) + np.outer(ends[1], quad[2]),
-    )
-    return np.array([top[0], top[1], bottom[1], bottom[0]], np.float32)
-
-# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #802244c7
-@patch(cls_method=True)
-def load(
-    cls: LineReading,
-    folder: str | Path | None = None,  # a model folder; None: the shipped weights
-) -> LineReading:
-    """The networks of a model folder.
-
-    Raises `FileNotFoundError`, or `ValueError` for another kind of model or changed weights.
-    """
-    weights, config = _checked(Path(folder)) if folder else _shipped()
-    folder = Path(folder) if folder else shipped_weights("barcode_lines")
-    evidence, bias = _confidence(config.get("confidence"), folder)
-    return cls(*array_networks(weights), evidence, bias, verdict_of(config, folder / "config.json"))
-
-
-def _shipped():
-    "Weights and configuration of the shipped model."
-    file = shipped_weights("barcode_lines") / "model.safetensors"
-    content, config = file.read_bytes(), read_json(file.with_name("config.json"))
-    digest = sha256(content).hexdigest()
-    if digest != config["weights_sha256"]:
-        raise InputError(
-            f"{file}: expected weights of SHA-256 {config['weights_sha256']}, found {digest}"
-        )
-    return safetensors.numpy.load(content), config
-
-
-def _checked(folder):
-    "Weights and configuration of any other model folder."
-    from clfnb.models.scanline.networks import LineNetworks
-    from clfnb.training.checkpoints import restore_model
-
-    def build(config):
-        if config.get("architecture") != "LineNetworks":
-            raise ValueError(
-                f"expected a model of the kind LineNetworks, found {config.get('architecture')!r}"
-            )
-        return LineNetworks(**config["arguments"])
-
-    networks, config = restore_model(folder, build, "barcodes")
-    return {name: value.numpy() for name, value in networks.state_dict().items()}, config
-
-# %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #809819dc
-def _confidence(found, folder):
-    """Weights and bias of the confidence.
-
-    Raises `ValueError` unless there is one weight per number of the evidence.
-    """
-    wanted, found = len(LineReading.weights), found if isinstance(found, dict) else {}
-    numbers = [*(found.get("weights") or []), found.get("bias")]
-    if len(numbers) != wanted + 1 or not all(isinstance(number, int | float) for number in numbers):
-        raise ValueError(
-            f"{folder / 'config.json'}: expected a confidence of {wanted} weights and a bias, found {found or 'none'}; "
-            "train_barcode_reader fits it to a model that was saved by another version"
-        )
-    return tuple(numbers[:-1]), numbers[-1]

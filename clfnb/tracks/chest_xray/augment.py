@@ -97,6 +97,7 @@ AUGMENTATIONS = {
     },
     "crop": {"area": (0.08, 1.0), "ratio": 1.5, "rotation": 0.0, "flip": 0.5, **_NO_TONE},
     "tone": {"area": (1.0, 1.0), "ratio": 1.0, "rotation": 0.0, "flip": 0.0},
+    "crop_tone": {"area": (0.08, 1.0), "ratio": 1.5, "rotation": 0.0, "flip": 0.5},
     "gentle": {"area": (0.3, 1.0), "ratio": 1.33, "rotation": 10.0, "flip": 0.5},
     "strong": {"area": (0.08, 1.0), "ratio": 1.5, "rotation": 10.0, "flip": 0.5},
 }

@@ -84,7 +84,7 @@ class Familiarity(nn.Module):
     def __init__(
         self,
         features: int,  # length of a feature vector
-        kept: int = 24,  # number of principal directions
+        kept: int = 12,  # number of principal directions
     ):
         super().__init__()
         self.mean: torch.Tensor
@@ -94,18 +94,18 @@ class Familiarity(nn.Module):
         kept = min(kept, features)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("axes", torch.zeros(kept, features))
-        self.register_buffer("spread", torch.ones(kept + 1))
+        self.register_buffer("spread", torch.ones(()))
         self.register_buffer("edge", torch.ones(()))
 
     def distance(
         self,
         vectors: torch.Tensor,  # (n, features)
     ) -> torch.Tensor:  # (n,) 0 at the mean of the known images
-        "Distance in units of the known images' spread."
+        "Squared residual outside the principal directions, relative to that of the known images."
         centred = vectors.float() - self.mean
         inside = centred @ self.axes.T
         residual = (centred.square().sum(1) - inside.square().sum(1)).clamp(min=0)
-        return (inside / self.spread[:-1]).square().mean(1) + residual / self.spread[-1].square()
+        return residual / self.spread.float().square()
 
     def forward(
         self,
@@ -128,11 +128,9 @@ def fit(
     self.mean = vectors.mean(0)
     _, values, axes = torch.linalg.svd(vectors - self.mean, full_matrices=False)
     kept = len(self.axes)
-    inside = torch.zeros(kept)
-    inside[: len(values[:kept])] = values[:kept] / (len(vectors) - 1) ** 0.5
     self.axes[: len(axes[:kept])] = axes[:kept]
     rest = (values[kept:] ** 2).sum() / (len(vectors) - 1)
-    self.spread = torch.cat([inside.clamp(min=1e-6), rest.sqrt().clamp(min=1e-6)[None]])
+    self.spread = rest.sqrt().clamp(min=1e-6)
     self.edge = torch.quantile(self.distance(vectors), 0.99).clamp(min=1e-3)
     return self
 
@@ -159,13 +157,14 @@ class Ensemble(nn.Module):
         self,
         images: torch.Tensor,  # (batch, 1, side, side) uint8
     ) -> tuple[torch.Tensor, torch.Tensor]:  # (batch,) logits, (batch, features) of all members
-        "Mean logits, and the unit feature vectors of all members for the image as it is."
+        "Mean logits, and for the image as it is the square roots of each member's shares of features."
         logits, vectors = [], []
         for member in self.members:
             features = member.embed(images)
             logits += [member.head(features)[:, 0].float(), member(images.flip(3)).float()]
-            features = features.float()
-            vectors.append(nn.functional.normalize(features) if features.shape[1] > 1 else features)
+            positive = features.float().clamp(min=0)
+            shares = positive / positive.sum(1, keepdim=True).clamp(min=1e-12)
+            vectors.append(shares.sqrt())
         return torch.stack(logits).mean(0), torch.cat(vectors, dim=1)
 
     def unknown_score(

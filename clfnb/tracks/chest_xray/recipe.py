@@ -35,7 +35,7 @@ from ...vision.recipe import choose_precision, trapezoid
 RECIPES = {
     "quick": {"backbone": "small", "px": 56, "widths": (12, 24, 48), "augment": "study", "epochs": 10, "head_epochs": 0, "batch": 32, "lr": 4e-3, "members": 2},
     "scratch": {"backbone": "small", "px": 112, "widths": (32, 64, 128, 256), "augment": "strong", "epochs": 20, "head_epochs": 0, "batch": 64, "lr": 3e-3, "members": 3},
-    "transfer": {"backbone": "squeezenet1_1", "px": 112, "widths": (), "augment": "strong", "epochs": 12, "head_epochs": 0, "batch": 64, "lr": 7e-4, "members": 3},
+    "transfer": {"backbone": "squeezenet1_1", "px": 112, "widths": (), "augment": "crop_tone", "epochs": 12, "head_epochs": 0, "batch": 64, "lr": 7e-4, "members": 3},
 }  # fmt: skip
 
 
@@ -232,7 +232,7 @@ def cross_fit(
     sample = np.random.default_rng(seed).permutation(len(codes))[:2000]
     batches = loader(RadiographData(images[sample], codes[sample]), 128)
     known = infer(ensemble, batches, "cpu", lambda x: ensemble.logits_and_features(x)[1])
-    ensemble.familiar = Familiarity(known.shape[1], min(24, len(sample) // 4)).fit(known)
+    ensemble.familiar = Familiarity(known.shape[1], min(12, len(sample) // 4)).fit(known)
     return ensemble, cross_fitted, histories
 
 # %% ../../../nbs/lib/tracks/chest_xray/recipe.ipynb #2c43d2e3

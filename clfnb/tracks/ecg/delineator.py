@@ -449,7 +449,7 @@ def model_config(
 def _delineate_recording(self: Predictor, recording: Recording, lead=-1, piece_s=None):
     "`_delineate` of a recording, or of one of its leads, piece by piece."
     plan = plan_recording(recording, piece_s)
-    cuts, parts, seen = {}, {}, np.zeros(len(recording.names), bool)
+    seen, cuts, parts = np.zeros(len(recording.names), bool), {}, {}  # type: ignore[var-annotated]
     for piece in plan:
         raw = recording.read(piece.read_from, piece.read_to)
         seen |= np.isfinite(raw).any(axis=0)

@@ -28,6 +28,7 @@ class TimeColumn:
         columns: list,  # names of the columns
     ):
         found = [(i, match) for i, c in enumerate(columns) if (match := _TIME.fullmatch(str(c)))]
+        self.index: int | None
         self.index, match = found[0] if found else (None, None)
         self.name = str(columns[self.index]) if found else ""
         self._seconds = 1e-3 if match and str(match[2]).lower() == "ms" else 1.0

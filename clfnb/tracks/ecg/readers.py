@@ -128,7 +128,8 @@ class GappedEdfRecord:
         self,
         path: Path,  # the file
     ):
-        self.path, self.notes, self._width = path, {}, 3 if path.suffix.lower() == ".bdf" else 2
+        self.path, self._width = path, 3 if path.suffix.lower() == ".bdf" else 2
+        self.notes: dict = {}
         with reading(path, "a readable EDF or BDF file"):
             self._size, records, self._duration, rows = _edf_header(path)
             counts = [int(row["samples"]) for row in rows]

@@ -253,7 +253,7 @@ def waves_between(
             sure |= {name: confidence[name][inside] for name in present}
     return kept, sure
 
-
+# %% ../../../nbs/lib/tracks/ecg/streams.ipynb #ca108350
 def join_parts(
     parts: list[tuple[dict, dict]],  # of `waves_between`, in order
 ) -> tuple[dict, dict]:  # points and confidences of the recording
