@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from .files import write_file
+from .files import as_stream, write_file
 from .registry import near, track, tracks
 from .settings import load_settings
 from .text import csv_text, printable, say
@@ -391,7 +391,7 @@ def finish_prediction(
     if csv:
         write_file(Path(csv), text)
     counts = f"{len(table)} {noun}, {len(errors)} left out"
-    say(f"{counts}, in {csv}" if csv else text.rstrip())
+    say(f"{counts}, in {csv}" if csv else text.rstrip(), err=as_stream(csv or "") == 1)
     if not csv and errors:
         say(counts, err=True)
     return 1 if errors else 0

@@ -377,11 +377,29 @@ def test_calibrate_command_refuses(tmp_path, capsys):
         assert not (tmp_path / "out").exists()
 
 
+def test_tables_with_rounded_decimals_or_a_column_twice(tmp_path, capsys):
+    """Rounding alone is no error; percentages, scores and columns of one name get advice that fits."""
+    rows = 20 * "a,0.33,0.33,0.33\nb,0.1,0.8,0.1\nc,0.17,0.17,0.67\n"
+    call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), "--force"]
+    for head, text, said in (
+        ("label,p_a,p_b,p_c", rows, "40 rows sum to 1 but for the rounding to 2 decimals"),
+        ("label,p_a,p_b,p_b", rows, "a.csv: expected different columns, found column p_b twice"),
+        ("label,p_a,p_b,p_c", "a,20,30,50\n", "divide by 100 if these are percentages"),
+        ("label,p_a,p_b,p_c", "a,0.9,0.2,0.1\n", "has each class a yes-or-no score of its own?"),
+        ("", "", "a.csv: expected a table of UTF-8 or UTF-16 text, found an empty file"),
+    ):
+        (tmp_path / "a.csv").write_text(f"{head}\n{text}" if head else "")
+        code = main(call)
+        said_now = capsys.readouterr()
+        assert said in said_now.out + said_now.err, said_now
+        assert (code == 0) == ("rounding" in said)
+
+
 def test_calibrate_command_keeps_what_is_there(tmp_path, capsys):
     """An earlier calibration is replaced only on request, and nothing is computed before."""
     table = pd.DataFrame({"label": ["1.0", "0.0"] * 20, "p_1": 0.4})
     table.to_csv(tmp_path / "a.csv", index=False)
-    call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), "--draws", "20"]
+    call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), "--force"]
     assert main(call) == 0
     assert "the event is the class '1'" in capsys.readouterr().out
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}

@@ -270,3 +270,28 @@ def test_edf_of_the_same_heart(predict, tmp_path):
     assert found_near(tmp_path / "n", r)[0] > 0.95
     with open_recording(tmp_path / "n.edf") as one:
         assert np.abs(one.read()[:, 0] - leads["I"]).max() < 1e-3
+
+
+def test_times_of_a_table_and_its_rate(predict, tmp_path):
+    """A column of times tells the rate, and contradicts a wrong one before anything is measured."""
+    leads, _ = heart(10)
+    table = pd.DataFrame({"time": np.arange(2500) / 250, **leads})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    code, said = predict(tmp_path / "a.csv", "--fs", "500", "--csv", tmp_path / "b.csv")
+    assert code == 1 and "column time says 250 Hz, --fs says 500 Hz" in said
+    assert predict(tmp_path / "a.csv", "--csv", tmp_path / "b.csv")[0] == 0
+    table.drop(columns="time").to_csv(tmp_path / "c.csv", index=False)
+    assert predict(tmp_path / "c.csv", "--fs", "250", "--csv", tmp_path / "d.csv")[0] == 0
+    found, expected = (pd.read_csv(tmp_path / name).iloc[:, 1:] for name in ("b.csv", "d.csv"))
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_two_outputs_of_one_name(predict, tmp_path):
+    path = put(tmp_path, "r", heart(10)[0])
+    for words in (
+        ["--csv", tmp_path / "x.csv", "--json", tmp_path / "." / "x.csv"],
+        ["--csv", tmp_path / "r.clf"],
+    ):
+        with pytest.raises(FileExistsError, match="named for two outputs"):
+            predict(path, *words)
+    assert not list(tmp_path.glob("*.clf"))

@@ -3,6 +3,7 @@ of unknown origin. Small ones of each kind are made here; those of `cases/runs` 
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -276,6 +277,39 @@ def test_pipes_and_devices_are_not_waited_for(model, tmp_path, clfnb):
     (folder / "01_tiny.ipynb").write_text('{"cells": []}')
     code, _, error = clfnb("run", "tiny", "--params", tmp_path / "values.yaml")
     assert code == 2 and "found a pipe or a device" in one_line(error)
+
+
+@PIPES
+def test_outputs_into_pipes_and_devices(model, tmp_path, clfnb):
+    "A device or pipe that is named as an output is written, and stays what it is."
+    image_folder(tmp_path / "images")
+    words = ["predict", "plankton", tmp_path / "images", "--run", model, "--csv"]
+    os.mkfifo(tmp_path / "table.fifo")
+    with subprocess.Popen(["cat", tmp_path / "table.fifo"], stdout=subprocess.PIPE) as reader:
+        code, out, _ = clfnb(*words, tmp_path / "table.fifo")
+        assert (code, reader.communicate(timeout=20)[0][:5]) == (0, b"path,")
+    assert "3 images named, 0 left out, in " in out and (tmp_path / "table.fifo").is_fifo()
+    call = [sys.executable, "-m", "clfnb", *map(str, words), "/dev/stdout"]
+    with open(tmp_path / "all.txt", "wb") as all_text:
+        done = subprocess.run(call, stdout=all_text, stderr=subprocess.PIPE, timeout=120)
+    lines = (tmp_path / "all.txt").read_text().splitlines()
+    assert (done.returncode, len(lines), lines[0][:5]) == (0, 4, "path,"), done.stderr
+    assert b"3 images named" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root makes a device")
+def test_a_device_is_not_replaced(model, tmp_path, clfnb):
+    image_folder(tmp_path / "images")
+    device = tmp_path / "null.csv"
+    try:
+        os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        device.write_bytes(b"")
+    except OSError as error:
+        pytest.skip(f"no device can be made here: {error}")
+    assert (
+        clfnb("predict", "plankton", tmp_path / "images", "--run", model, "--csv", device)[0] == 0
+    )
+    assert device.is_char_device()
 
 
 def test_folders_of_classes(tmp_path):

@@ -73,6 +73,10 @@ def _refuse_row(probs, bad):
     row = int(np.flatnonzero(bad)[0])
     values, others = probs[row], f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
     shown, hint = f"{_shown(values)}{others}", "; apply softmax if these are logits"
+    if probs.ndim == 2 and 0 <= values.min() and abs(values.sum() - 100) < 2:
+        hint = "; divide by 100 if these are percentages"
+    elif 0 <= values.min() and values.max() <= 1:
+        hint = "; does a class lack its column, or has each class a yes-or-no score of its own?"
     if np.isnan(values).any():
         raise RowError("probs", row, f"expected numbers, found NaN in {shown}")
     if probs.ndim == 1 or values.min() < 0:

@@ -80,6 +80,7 @@ def read_predictions(
     column or bad row.
     """
     table, source = _read(source)
+    _check_names(map(str, table), source)
     if {"confidence", "right"} <= set(table) and not any(_classes(table)):
         with naming(source, np.arange(1, len(table) + 1)):
             table = _as_classes(table)
@@ -192,6 +193,23 @@ def _numbers(columns):
     return found.to_numpy(dtype=float)
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #1429edc4
+def _unrounded(values, notes):
+    "Rows whose sum is 1 but for the rounding of their decimals, divided by it."
+    off = np.abs(values.sum(axis=1) - 1) if values.ndim == 2 else np.zeros(1)
+    scaled = ((d, values * 10.0**d) for d in range(1, 7))
+    digits = next((d for d, v in scaled if np.abs(v - np.rint(v)).max() < 1e-6), None)
+    if not digits or not (off > 1e-3).any() or not (0 <= values.min() and values.max() <= 1):
+        return values
+    rounded = off <= values.shape[1] * 0.5 * 10.0**-digits + 1e-9
+    if not rounded.all():
+        return values
+    notes.append(
+        f"{(off > 1e-9).sum()} rows sum to 1 but for the rounding to {digits} decimals "
+        f"(by up to {off.max():.2g}), and are divided by their sums"
+    )
+    return values / values.sum(axis=1, keepdims=True)
+
+# %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #a1c3caaf
 def _scores(columns, logits, notes):
     "Probabilities and logits of the columns of the classes."
     values, named = _numbers(columns), str(columns.columns[0]).startswith("logit_")
@@ -208,7 +226,7 @@ def _scores(columns, logits, notes):
         scores = check_logits(values)
         probs = softmax(scores, axis=1)
         return (probs[:, 1], scores[:, 1] - scores[:, 0]) if values.ndim == 1 else (probs, scores)
-    probs = check_probabilities(values)
+    probs = check_probabilities(_unrounded(values, notes))
     scores = np.log(np.clip(probs, 1e-12, 1))
     return probs, scores if probs.ndim == 2 else scores - np.log(np.clip(1 - probs, 1e-12, 1))
 
@@ -259,16 +277,28 @@ def _read(source):
             return pd.read_parquet(path), str(path)
     return _read_text(path), str(path)
 
+# %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #a86390ee
+def _check_names(names, source):
+    "Refuse a column that is there twice: pandas would call the second one by a new name."
+    names = [name for name in names if name]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"{source}: expected different columns, found column {twice[0]} twice")
+
 
 def _read_text(path):
     "A table of text. Raises `ValueError` naming the file if it is none."
     try:
         encoding, sign = table_format(path)
         with path.open(encoding=encoding, newline="") as file:
-            first = [file.readline(), file.readline()][1]
+            head, first = file.readline(), file.readline()
+        if not head:
+            raise ValueError(
+                f"{path}: expected a table of UTF-8 or UTF-16 text, found an empty file"
+            )
+        _check_names((name.strip() for name in next(csv.reader([head], delimiter=sign))), path)
         options = {"sep": sign, "decimal": "," if sign != "," and "," in first else "."}
         # only an empty field is missing: "NA" and "None" are names that a class may have
         words = {"keep_default_na": False, "na_values": [""], "dtype": {"label": str}}
         return pd.read_csv(path, encoding=encoding, **options, **words)
-    except (UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (UnicodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path}: expected a table of UTF-8 or UTF-16 text: {error}") from error

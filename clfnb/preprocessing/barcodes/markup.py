@@ -125,7 +125,9 @@ def write_markup(
             *next(csv.reader([row.get("extra") or ""]), []),
         ]
         lines.append(_join(cells))
-    return write_file(path, "".join(line + "\r\n" for line in lines).encode("utf-16"))
+    return write_file(
+        path, "".join(line + "\r\n" for line in lines).encode("utf-16", "backslashreplace")
+    )
 
 # %% ../../../nbs/lib/preprocessing/barcodes/markup.ipynb #980098ca
 def missing_images(

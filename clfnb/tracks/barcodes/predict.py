@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from ...console import predict_options
-from ...files import check_paths, write_file
+from ...files import as_stream, check_paths, write_file
 from ...text import csv_text, say
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #f8ed5e5f
@@ -101,5 +101,6 @@ def read_barcodes(
     write_tables(table, csv, answer)
     codes = table.dropna(subset="code")
     read = codes["path"].nunique()
-    say(f"{len(codes)} codes in {read} of {len(paths)} images, {len(failed)} left out")
+    said = f"{len(codes)} codes in {read} of {len(paths)} images, {len(failed)} left out"
+    say(said, err=as_stream(csv or "") == 1)
     return 1 if failed else 0

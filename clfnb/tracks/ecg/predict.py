@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ...console import predict_options, with_options
-from ...files import ensure_writable, refuse_overwrite, write_file, write_json
+from ...files import as_stream, check_outputs, ensure_writable, write_file, write_json
 from ...text import csv_text, printable, say
 from .records import output_paths, records_in
 
@@ -77,13 +77,13 @@ def make_jobs(
     results = output_paths(records, path, out)
     for folder in dict.fromkeys(result.parent for result in results):
         ensure_writable(folder)
-    for file in filter(None, files.values()):
-        refuse_overwrite(file, path, *records)
-        ensure_writable(Path(file).absolute().parent)
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator
 
-    check_annotator(options["annotator"])
+    annotator = check_annotator(options["annotator"])
+    marks = [result.with_name(f"{result.name}.{annotator}") for result in results]
+    outputs = [file for name, file in files.items() if name != "page"]
+    check_outputs(*outputs, inputs=[path, *records], taken=marks)
     names = tuple(filter(None, (name.strip() for name in (leads or "").split(",")))) or None
     tables = frozenset(name for name, file in files.items() if file)
     common = dict(leads=names, tables=tables, **options)
@@ -203,5 +203,6 @@ def command(
     good = [outcome for outcome in outcomes if not outcome.error]
     beats = sum(outcome.summary["beats"] for outcome in good)
     where = out or (path if Path(path).is_dir() else jobs[0].result.parent)
-    say(f"{len(good)} of {len(jobs)} records annotated, {beats} beats, in {where}")
+    streamed = any(as_stream(file) == 1 for file in files.values() if file)
+    say(f"{len(good)} of {len(jobs)} records annotated, {beats} beats, in {where}", err=streamed)
     return 0 if len(good) == len(jobs) else 1

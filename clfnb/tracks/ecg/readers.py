@@ -22,6 +22,7 @@ from fastcore.basics import patch
 from ...files import InputError, reading, regular_file
 from ...preprocessing.ecg.quality import lead_kind, looks_like_ecg, millivolts
 from ...text import printable
+from .rates import TimeColumn, agreed_rate
 from .records import is_other_format, record_path
 from .wfdb_files import RATE_LIMITS_HZ, WfdbRecord, unique_names
 
@@ -306,12 +307,16 @@ def _is_number(word):
     except ValueError:
         return False
 
-# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #87a0cc26
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #ffb46610
 def read_table(
     path: Path,  # a row per sample, a column per signal
-    rate: float,  # Hz
+    rate: float | None = None,  # Hz; None: as its column of times tells
 ) -> ArrayRecord:
-    "A recording in a text table. Raises `InputError` naming row and column of a cell that is not a number."
+    """A recording in a text table.
+
+    Raises `InputError` naming row and column of a cell that is not a number, or for a rate that is
+    unknown or contradicts the times.
+    """
     import pandas as pd
 
     separator, head = _separator(regular_file(path))
@@ -322,7 +327,10 @@ def read_table(
         decimal = "," if separator == ";" else "."
         for part in pd.read_csv(path, decimal=decimal, skipinitialspace=True, **options):
             part = part.dropna(axis="columns", how="all") if columns is None else part[columns]
-            columns = list(part.columns)
+            if columns is None:
+                columns = list(part.columns)
+                times = TimeColumn([] if head is None else columns)
+                agreed_rate(path, rate or (times.name and RATE_LIMITS_HZ[0]) or None, None, "--fs")
             values = part.apply(pd.to_numeric, errors="coerce")
             wrong = np.argwhere((values.isna() & part.notna()).to_numpy())
             if len(wrong):
@@ -332,9 +340,11 @@ def read_table(
                     f"expected a number, found {printable(part.iat[row, column])!r}"
                 )
             file.write(np.ascontiguousarray(values, np.float32).tobytes())
+            times.add(values.to_numpy(float))
             samples += len(part)
     if not samples or not columns:
         raise InputError(f"{path}: expected a table of samples, found no row of numbers")
+    rate = agreed_rate(path, rate, times.rate, f"column {printable(times.name)}")
     values = BinaryTable(binary, samples, len(columns))
     names = [f"column {c}" if head is None else str(c) for c in columns]
     leads, units = zip(*map(split_unit, names), strict=True)
@@ -345,7 +355,7 @@ def read_mat(
     path: Path,  # of MATLAB 5 to 7
     rate: float | None,  # Hz; None: as in the file
 ) -> ArrayRecord:
-    "A recording in a MATLAB file. Raises `InputError` if there is no array or no rate."
+    "A recording in a MATLAB file. Raises `InputError` if there is no array or no rate, or two rates."
     from scipy.io import loadmat
 
     with reading(path, "a readable MATLAB file"):
@@ -371,9 +381,7 @@ def read_mat(
         for k, v in arrays.items()
         if k.lower() in ("fs", "sampling_rate", "sfreq") and v.size == 1
     ]
-    rate = rate or (rates[0] if rates else None)
-    if rate is None:
-        raise InputError(f"{path}: expected --fs HZ, since the file does not say its sampling rate")
+    rate = agreed_rate(path, rate, rates[0] if rates else None, "its variable of the rate")
     leads = values.shape[1]
     return ArrayRecord(values, [f"{name} {i}" for i in range(leads)], [""] * leads, rate)
 
@@ -484,8 +492,6 @@ def _open(path, fs):
         raise InputError(
             f"fs: expected {RATE_LIMITS_HZ[0]} to {RATE_LIMITS_HZ[1]} Hz, found {fs:g}"
         )
-    if kind in (".csv", ".tsv") and fs is None:
-        raise InputError(f"{path}: expected --fs HZ, since a table does not say its sampling rate")
     if kind and not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if kind in (".edf", ".bdf"):
