@@ -27,10 +27,10 @@ class TimeColumn:
         self,
         columns: list,  # names of the columns
     ):
-        found = [(i, match) for i, c in enumerate(columns) if (match := _TIME.fullmatch(str(c)))]
-        self.index: int | None
-        self.index, match = found[0] if found else (None, None)
-        self.name = str(columns[self.index]) if found else ""
+        matches = ((i, _TIME.fullmatch(str(column))) for i, column in enumerate(columns))
+        index, match = next(((i, match) for i, match in matches if match), (None, None))
+        self.index: int | None = index
+        self.name = match[0] if match else ""
         self._seconds = 1e-3 if match and str(match[2]).lower() == "ms" else 1.0
         self._ends, self._count, self._steps = [np.nan, np.nan], 0, [np.inf, -np.inf]
 
@@ -63,17 +63,17 @@ RATE_TOLERANCE = 0.01  # relative difference between two statements of a rate
 def agreed_rate(
     path: Path,  # for messages
     given: float | None,  # Hz, of --fs
-    found: float | None,  # Hz, of the file
+    own: float | None,  # Hz, of the file
     where: str,  # in the file, such as "column time"
 ) -> float:  # Hz
     "The rate of a recording. Raises `InputError` where the two contradict each other, or neither is known."
-    if given is None and found is None:
+    if given is None and own is None:
         raise InputError(f"{path}: expected --fs HZ, since the file does not say its sampling rate")
-    if given and found and abs(given / found - 1) > RATE_TOLERANCE:
+    if given and own and abs(given / own - 1) > RATE_TOLERANCE:
         raise InputError(
-            f"{path}: {where} says {found:.6g} Hz, --fs says {given:g} Hz; correct one of them"
+            f"{path}: {where} says {own:.6g} Hz, --fs says {given:g} Hz; correct one of them"
         )
-    rate = float(given or found or 0)
+    rate = float(given or own or 0)
     if not RATE_LIMITS_HZ[0] <= rate <= RATE_LIMITS_HZ[1]:
         low, high = RATE_LIMITS_HZ
         raise InputError(f"{path}: {where}: expected {low} to {high} Hz, found {rate:g}")
