@@ -31,11 +31,6 @@ HOUSE_RULES = {
     house.function_budget_offences: [*ALL, *DOCS],
     house.safety_offences: [*ALL, *PYTHON],
 }  # fmt: skip
-# Pages with more than three exported cells in a row, from before that rule: the list only shrinks.
-LONG_ROWS = {
-    "nbs/lib/cli.ipynb",
-    "nbs/lib/evaluation/calibration/noise.ipynb",
-}
 
 
 @pytest.mark.parametrize(
@@ -49,10 +44,7 @@ def test_house_rule(rule):
 
 def test_exported_cells_are_run_soon():
     rows = {house.label(path) for path in LIBRARY if house.row_offences(path)}
-    none_of(
-        [f"{name}: more than three exported cells in a row" for name in sorted(rows - LONG_ROWS)]
-        + [f"{name} keeps the rule now: off the list" for name in sorted(LONG_ROWS - rows)]
-    )
+    none_of([f"{name}: more than three exported cells in a row" for name in sorted(rows)])
 
 
 def test_every_module_has_its_notebook():

@@ -492,6 +492,42 @@ def binned_interval(
     low = max(value - float(np.quantile(shift, (1 + level) / 2)), 0.0)
     return plain._replace(low=min(plain.low, low))
 
+# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #20092587
+def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
+    confidence, outcome = events(probs, y)
+    weights = check_weights(weights, len(confidence))
+    edges = _options(options, ece, confidence)[0]
+    rngs = [np.random.default_rng(seed) for _ in range(2)]
+    redrawn = resampled_sums(confidence, outcome, edges, draws, rngs[0], groups, weights)
+    calibrated = calibrated_sums(confidence, edges, draws, rngs[1], weights)
+    sums = bin_sums(confidence, outcome, edges, weights)
+    return binned_interval(sums, redrawn, calibrated, level), error_from_sums(calibrated)
+
+
+def _classwise_interval(value, probs, y, groups, draws, level, seed, weights, options):
+    probs, rng = check_probabilities(probs), np.random.default_rng(seed)
+    pool, w = pools(group_codes(groups, len(y)), rng), check_weights(weights, len(y))
+    drawn = draw_weights(pool.max() + 1, draws, rng).astype(np.float64)
+    y = check_labels(y, probs)
+    redrawn, shift = _redrawn_classes(probs, y, pool, drawn, w, **options)
+    floor = floor_values(probs, classwise_ece, draws, seed, weights, **options)
+    estimate = distance_interval(value, redrawn, floor, level)
+    low = max(value - float(np.quantile(shift, (1 + level) / 2)), 0.0)
+    return estimate._replace(low=min(estimate.low, low)), floor
+
+
+def _kind_of(value, kind):
+    "Which interval a value needs: the one asked for, or the one that it carries."
+    if kind not in (None, *KINDS):
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+    if kind is None and not hasattr(value, "kind"):
+        warnings.warn(
+            "metric: its value does not say whether it is a mean or a distance; taken for a mean "
+            "(kind='mean' or kind='distance' says so)",
+            stacklevel=3,
+        )
+    return kind or getattr(value, "kind", "mean")
+
 # %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #ec966436
 def metric_interval(
     metric: Any,  # a measure of this library, or any function of `(probs, y)` that gives a number
@@ -555,39 +591,3 @@ def interval_and_floor(
     if floor is None:
         floor = floor_values(probs, metric, draws, seed, weights, **options)
     return estimate, floor
-
-# %% ../../../nbs/lib/evaluation/calibration/noise.ipynb #20092587
-def _ece_interval(probs, y, groups, draws, level, seed, weights, options):
-    confidence, outcome = events(probs, y)
-    weights = check_weights(weights, len(confidence))
-    edges = _options(options, ece, confidence)[0]
-    rngs = [np.random.default_rng(seed) for _ in range(2)]
-    redrawn = resampled_sums(confidence, outcome, edges, draws, rngs[0], groups, weights)
-    calibrated = calibrated_sums(confidence, edges, draws, rngs[1], weights)
-    sums = bin_sums(confidence, outcome, edges, weights)
-    return binned_interval(sums, redrawn, calibrated, level), error_from_sums(calibrated)
-
-
-def _classwise_interval(value, probs, y, groups, draws, level, seed, weights, options):
-    probs, rng = check_probabilities(probs), np.random.default_rng(seed)
-    pool, w = pools(group_codes(groups, len(y)), rng), check_weights(weights, len(y))
-    drawn = draw_weights(pool.max() + 1, draws, rng).astype(np.float64)
-    y = check_labels(y, probs)
-    redrawn, shift = _redrawn_classes(probs, y, pool, drawn, w, **options)
-    floor = floor_values(probs, classwise_ece, draws, seed, weights, **options)
-    estimate = distance_interval(value, redrawn, floor, level)
-    low = max(value - float(np.quantile(shift, (1 + level) / 2)), 0.0)
-    return estimate._replace(low=min(estimate.low, low)), floor
-
-
-def _kind_of(value, kind):
-    "Which interval a value needs: the one asked for, or the one that it carries."
-    if kind not in (None, *KINDS):
-        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
-    if kind is None and not hasattr(value, "kind"):
-        warnings.warn(
-            "metric: its value does not say whether it is a mean or a distance; taken for a mean "
-            "(kind='mean' or kind='distance' says so)",
-            stacklevel=3,
-        )
-    return kind or getattr(value, "kind", "mean")
