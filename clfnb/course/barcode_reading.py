@@ -33,7 +33,10 @@ def check_digits(
     yield isinstance(digit, str), f"Return a text, found {type(digit).__name__}."
     yield digit != "10", "A sum of 0 is already a multiple of ten; ten is one digit too many."
     yield len(digit) == 1, f"Return one digit, found {digit!r}."
-    yield my_check_digit("000000000001") != "9", "Which places weigh 3? The first digit has weight 1, the second 3, the twelfth ..."  # fmt: skip
+    yield (
+        my_check_digit("000000000001") != "9",
+        "Which places weigh 3? The first digit has weight 1, the second 3, the twelfth ...",
+    )
     rng = np.random.default_rng(3)
     for code in (random_code(rng) for _ in range(50)):
         own = code[:12] + my_check_digit(code[:12])
@@ -77,10 +80,16 @@ def homographies(
     def applied(points):
         return cv2.perspectiveTransform(np.float64(points)[None], matrix)[0]
 
-    yield not np.allclose(applied(target), source, atol=1e-4), "It maps the target to the source: it should be the other way round."  # fmt: skip
+    yield (
+        not np.allclose(applied(target), source, atol=1e-4),
+        "It maps the target to the source: it should be the other way round.",
+    )
     off = np.abs(applied(source) - target).max(axis=1)
     yield (off < 1e-6).any(), "No corner lands where it should."
-    yield (off < 1e-6).all(), f"Corner {off.argmax()} lands {off.max():.1f} pixels from its target: an affine map fits three corners, not four."  # fmt: skip
+    yield (
+        (off < 1e-6).all(),
+        f"Corner {off.argmax()} lands {off.max():.1f} pixels from its target: an affine map fits three corners, not four.",
+    )
     inner = source.mean(axis=0)[None]
     with_cv2 = cv2.getPerspectiveTransform(
         np.asarray(source, np.float32), np.asarray(target, np.float32)
@@ -114,7 +123,10 @@ def best_codes_found(
         yield is_valid(answer), f"{answer!r} is not a valid code: did the check digit have a say?"
         value = sum(logp[k, int(digit)] for k, digit in enumerate(answer))
         highest = max(values.values(), default=-np.inf)
-        yield value >= highest - 1e-9, f"{answer!r} is valid, but there is a better one: changing the least certain digit is not always cheapest."  # fmt: skip
+        yield (
+            value >= highest - 1e-9,
+            f"{answer!r} is valid, but there is a better one: changing the least certain digit is not always cheapest.",
+        )
 
 # %% ../../nbs/lib/course/barcode_reading.ipynb #3f8ae9d8
 @check.of("3.5")
@@ -123,11 +135,23 @@ def blur_table(
 ):
     "Blur, noise and silence."
     wanted = ["blur", "n", "right", "wrong", "silent"]
-    yield set(wanted) <= set(getattr(runs, "columns", ())), f"Give a table with the columns {wanted}."  # fmt: skip
+    yield (
+        set(wanted) <= set(getattr(runs, "columns", ())),
+        f"Give a table with the columns {wanted}.",
+    )
     yield runs.blur.nunique() >= 4, "Measure at least four blurs."
     yield (runs.n >= 50).all(), "At least 50 codes each: from ten codes one can say little."
     counts = runs[["right", "wrong", "silent"]]
-    yield (counts >= 0).all(axis=None) and (counts % 1 == 0).all(axis=None), "right, wrong and silent are counts, not shares."  # fmt: skip
-    yield (counts.sum(axis=1) == runs.n).all(), "right, wrong and silent do not sum to n: silence is neither right nor wrong."  # fmt: skip
+    yield (
+        (counts >= 0).all(axis=None) and (counts % 1 == 0).all(axis=None),
+        "right, wrong and silent are counts, not shares.",
+    )
+    yield (
+        (counts.sum(axis=1) == runs.n).all(),
+        "right, wrong and silent do not sum to n: silence is neither right nor wrong.",
+    )
     share = (runs.right / runs.n).groupby(runs.blur).mean().sort_index()
-    yield share.iloc[0] > share.iloc[-1], "The most blurred lines are read no worse than the sharpest: is the blur passed on, and does it go far enough?"  # fmt: skip
+    yield (
+        share.iloc[0] > share.iloc[-1],
+        "The most blurred lines are read no worse than the sharpest: is the blur passed on, and does it go far enough?",
+    )

@@ -32,9 +32,15 @@ def one_bin(
         0 <= simple_ece <= 1,
         "An error lies between 0 and 1; it is no percentage, and has no sign.",
     )
-    yield simple_ece not in (0.7, 0.8, 0.3, 0.2), "That is one of the two shares. The error is the gap between them."  # fmt: skip
+    yield (
+        simple_ece not in (0.7, 0.8, 0.3, 0.2),
+        "That is one of the two shares. The error is the gap between them.",
+    )
     right = np.arange(100) < 70
-    yield np.isclose(simple_ece, ece(np.full(100, 0.8), right)), "All answers fall into one bin: how far apart are what was stated and what happened?"  # fmt: skip
+    yield (
+        np.isclose(simple_ece, ece(np.full(100, 0.8), right)),
+        "All answers fall into one bin: how far apart are what was stated and what happened?",
+    )
 
 # %% ../../nbs/lib/course/calibration.ipynb #be7318a3
 @check.of("6.2")
@@ -44,11 +50,20 @@ def uninformative(
 ):
     "Calibrated and useless."
     shape = len(y), int(np.max(y)) + 1
-    yield np.shape(useless) == shape, f"One row per example, one column per class: expected the shape {shape}, found {np.shape(useless)}."  # fmt: skip
+    yield (
+        np.shape(useless) == shape,
+        f"One row per example, one column per class: expected the shape {shape}, found {np.shape(useless)}.",
+    )
     rows = np.asarray(useless, float)
-    yield (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1), "Each row should be probabilities that sum to 1."  # fmt: skip
+    yield (
+        (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1),
+        "Each row should be probabilities that sum to 1.",
+    )
     yield np.allclose(rows, rows[0]), "Every row should say the same."
-    yield ece(rows, y) < 0.02, f"Its calibration error is {ece(rows, y):.3f}: how often is its one answer right, and how often does it say so?"  # fmt: skip
+    yield (
+        ece(rows, y) < 0.02,
+        f"Its calibration error is {ece(rows, y):.3f}: how often is its one answer right, and how often does it say so?",
+    )
 
 # %% ../../nbs/lib/course/calibration.ipynb #80f833f7
 @check.of("6.3")
@@ -88,11 +103,20 @@ def floor(
     probs = softmax(rng.normal(0, 1.2, (200, 4)), axis=1)
     found = my_floor(probs, 40, 0)
     yield is_number(found), "Return one number."
-    yield found > 0, "Chance alone gives more than zero: are labels drawn, or is the likeliest class taken?"  # fmt: skip
-    yield np.isclose(my_floor(probs, 5, 1), my_floor(probs, 5, 1)), "The same seed gives another number."  # fmt: skip
+    yield (
+        found > 0,
+        "Chance alone gives more than zero: are labels drawn, or is the likeliest class taken?",
+    )
+    yield (
+        np.isclose(my_floor(probs, 5, 1), my_floor(probs, 5, 1)),
+        "The same seed gives another number.",
+    )
     yield not np.isclose(my_floor(probs, 5, 1), my_floor(probs, 5, 2)), "The seed changes nothing."
     true = noise_floor(probs, draws=400)
-    yield abs(found - true.mean) < 0.012, f"It gives {found:.3f}, which is far off for these rows: draw each row's label with the probabilities of that row, and measure against the same `probs`."  # fmt: skip
+    yield (
+        abs(found - true.mean) < 0.012,
+        f"It gives {found:.3f}, which is far off for these rows: draw each row's label with the probabilities of that row, and measure against the same `probs`.",
+    )
     more = np.tile(probs, (4, 1))
     yield my_floor(more, 20, 0) < 0.75 * found, "Four times as many rows should about halve it."
 
@@ -116,9 +140,15 @@ def temperature(
             chosen = softmax(logits / value, axis=1)[np.arange(len(y)), y]
             return -np.log(chosen + 1e-300).mean()
 
-        yield loss(t) <= loss(1 / t) or abs(t - 1) < 0.02, "Dividing by 1/t would do better: are the logits multiplied where they should be divided?"  # fmt: skip
+        yield (
+            loss(t) <= loss(1 / t) or abs(t - 1) < 0.02,
+            "Dividing by 1/t would do better: are the logits multiplied where they should be divided?",
+        )
         better = [f for f in (0.9, 0.98, 1.02, 1.1) if loss(t * f) < loss(t) - 1e-6]
-        yield not better, f"A temperature {'higher' if better and better[-1] > 1 else 'lower'} by a few per cent makes the labels likelier than yours."  # fmt: skip
+        yield (
+            not better,
+            f"A temperature {'higher' if better and better[-1] > 1 else 'lower'} by a few per cent makes the labels likelier than yours.",
+        )
 
 # %% ../../nbs/lib/course/calibration.ipynb #fdc41843
 @check.of("6.6")
@@ -127,13 +157,25 @@ def detections(
 ):
     "How many examples does a verdict need?"
     wanted = ["sharpness", "n", "draws", "detected"]
-    yield set(wanted) <= set(getattr(runs, "columns", ())), f"Give a table with the columns {wanted}."  # fmt: skip
-    yield 1.0 in set(runs.sharpness) and runs.sharpness.nunique() >= 2, "Two sharpnesses, one of them 1.0: how often is a calibrated model flagged?"  # fmt: skip
+    yield (
+        set(wanted) <= set(getattr(runs, "columns", ())),
+        f"Give a table with the columns {wanted}.",
+    )
+    yield (
+        1.0 in set(runs.sharpness) and runs.sharpness.nunique() >= 2,
+        "Two sharpnesses, one of them 1.0: how often is a calibrated model flagged?",
+    )
     yield runs.groupby("sharpness").n.nunique().min() >= 3, "At least three n for each sharpness."
     yield (runs.draws >= 10).all(), "Ten test sets each at least: a share of fewer says little."
     yield all(is_number(v, 0, 1) for v in runs.detected), "detected is a share between 0 and 1."
     calibrated = runs[runs.sharpness == 1.0]
     share = np.average(calibrated.detected, weights=calibrated.draws)
-    yield share < 0.25, f"{share:.0%} of the calibrated models are flagged, where 5 % should be: is the ECE compared with p95 of its own probabilities?"  # fmt: skip
+    yield (
+        share < 0.25,
+        f"{share:.0%} of the calibrated models are flagged, where 5 % should be: is the ECE compared with p95 of its own probabilities?",
+    )
     sharpest = runs[runs.sharpness == runs.sharpness.max()].groupby("n").detected.mean()
-    yield sharpest.iloc[-1] > sharpest.iloc[0], "More examples should detect the sharpest model more often; does the range of n go far enough?"  # fmt: skip
+    yield (
+        sharpest.iloc[-1] > sharpest.iloc[0],
+        "More examples should detect the sharpest model more often; does the range of n go far enough?",
+    )

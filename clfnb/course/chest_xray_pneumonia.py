@@ -27,15 +27,27 @@ def predictive_value(
     "The predictive value of an alarm."
     yield callable(ppv), "Give a function: def ppv(sensitivity, specificity, prevalence): ..."
     yield is_number(ppv(0.9, 0.9, 0.5), 0, 1), "Return a share between 0 and 1."
-    yield np.isclose(ppv(0.7, 1.0, 0.1), 1), "With specificity 1 no healthy patient has an alarm: all alarms are correct."  # fmt: skip
-    yield ppv(0.9, 0.9, 0.5) > ppv(0.9, 0.9, 0.05), "The rarer the illness, the fewer alarms are correct; your value does not depend on the prevalence, or falls with it."  # fmt: skip
-    yield np.isclose(ppv(0.6, 0.4, 0.3), 0.3), "A test with equal alarm rates for ill and healthy carries no information: its PPV is the prevalence."  # fmt: skip
+    yield (
+        np.isclose(ppv(0.7, 1.0, 0.1), 1),
+        "With specificity 1 no healthy patient has an alarm: all alarms are correct.",
+    )
+    yield (
+        ppv(0.9, 0.9, 0.5) > ppv(0.9, 0.9, 0.05),
+        "The rarer the illness, the fewer alarms are correct; your value does not depend on the prevalence, or falls with it.",
+    )
+    yield (
+        np.isclose(ppv(0.6, 0.4, 0.3), 0.3),
+        "A test with equal alarm rates for ill and healthy carries no information: its PPV is the prevalence.",
+    )
     rng = np.random.default_rng(0)
     for _ in range(5):
         se, sp, prevalence = rng.uniform(0.05, 0.95, 3)
         ill, healthy = 1e4 * prevalence, 1e4 * (1 - prevalence)
         alarms = np.array([se * ill, healthy - sp * healthy])
-        yield np.isclose(ppv(se, sp, prevalence), alarms[0] / alarms.sum()), "Divide the alarms of the ill by *all* alarms, including those of the healthy."  # fmt: skip
+        yield (
+            np.isclose(ppv(se, sp, prevalence), alarms[0] / alarms.sum()),
+            "Divide the alarms of the ill by *all* alarms, including those of the healthy.",
+        )
 
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #a68f846b
 @check.of("5.2")
@@ -51,10 +63,16 @@ def thresholds(
         threshold = threshold_at(y, score, wanted)
         yield is_number(threshold), "Return one number."
         reached = recall_score(y, score >= threshold)
-        yield reached >= wanted - 1e-9, f"Your threshold has a sensitivity of {reached:.3f}; {wanted} was required."  # fmt: skip
+        yield (
+            reached >= wanted - 1e-9,
+            f"Your threshold has a sensitivity of {reached:.3f}; {wanted} was required.",
+        )
         higher = score[score > threshold]
         more = recall_score(y, score >= higher.min()) if len(higher) else 0
-        yield more < wanted - 1e-9, "A higher threshold also reaches this sensitivity, with fewer false alarms."  # fmt: skip
+        yield (
+            more < wanted - 1e-9,
+            "A higher threshold also reaches this sensitivity, with fewer false alarms.",
+        )
 
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #7d7c51fb
 @check.of("5.3")
@@ -83,7 +101,10 @@ def patients(
             f"{a} and {b} belong to one patient; their keys differ.",
         )
     for a, b in other:
-        yield patient_of(a) != patient_of(b), f"{a} and {b} belong to different patients; their keys are equal."  # fmt: skip
+        yield (
+            patient_of(a) != patient_of(b),
+            f"{a} and {b} belong to different patients; their keys are equal.",
+        )
     keys = {patient_of(name) for pair in same for name in pair}
     yield len(keys) == 4, "The keys should be usable in a set."
 
@@ -101,13 +122,25 @@ def benefit(
     yield is_number(f(y, p, 0.3)), "Return one number."
     yield f(y, np.zeros(400), 0.3) == 0, "Treating nobody has a net benefit of 0."
     perfect = f(y, y.astype(float), 0.3)
-    yield np.isclose(perfect, y.mean()), "A perfect model has the prevalence as its net benefit: shares are of *all* patients."  # fmt: skip
+    yield (
+        np.isclose(perfect, y.mean()),
+        "A perfect model has the prevalence as its net benefit: shares are of *all* patients.",
+    )
     treat_all = f(y, np.ones(400), float(y.mean()))
-    yield abs(treat_all) < 1e-6, "At a threshold equal to the prevalence, treating all is as good as treating none: are the odds correct?"  # fmt: skip
-    yield f(np.array([1, 0]), np.array([0.4, 0.1]), 0.4) > 0, "At least: a patient with exactly p = threshold is treated."  # fmt: skip
+    yield (
+        abs(treat_all) < 1e-6,
+        "At a threshold equal to the prevalence, treating all is as good as treating none: are the odds correct?",
+    )
+    yield (
+        f(np.array([1, 0]), np.array([0.4, 0.1]), 0.4) > 0,
+        "At least: a patient with exactly p = threshold is treated.",
+    )
     for t in (0.1, 0.5, 0.8):
         hits, alarms = ((p >= t) * y).sum() / 400, ((p >= t) * (1 - y)).sum() / 400
-        yield np.isclose(f(y, p, t), hits - alarms / (1 / t - 1)), f"At {t} a treated healthy patient should count threshold/(1 - threshold) times as much as a treated ill one."  # fmt: skip
+        yield (
+            np.isclose(f(y, p, t), hits - alarms / (1 / t - 1)),
+            f"At {t} a treated healthy patient should count threshold/(1 - threshold) times as much as a treated ill one.",
+        )
 
 # %% ../../nbs/lib/course/chest_xray_pneumonia.ipynb #326f4f67
 @check.of("5.5")
@@ -116,7 +149,10 @@ def marker_table(
 ):
     "A marker that reveals the class."
     wanted = ["trained", "ward", "seed", "auc"]
-    yield set(wanted) <= set(getattr(runs, "columns", ())), f"Give a table with the columns {wanted}."  # fmt: skip
+    yield (
+        set(wanted) <= set(getattr(runs, "columns", ())),
+        f"Give a table with the columns {wanted}.",
+    )
     cells = runs.groupby(["trained", "ward"]).seed.nunique()
     need = [(a, b) for a in ("with marker", "without marker") for b in ("own", "other")]
     missing = [pair for pair in need if pair not in cells.index]
@@ -126,9 +162,18 @@ def marker_table(
         f"Seeds in the smallest cell: {cells[need].min()}, expected at least five.",
     )
     yield all(is_number(v, 0, 1) for v in runs.auc), "An AUC lies between 0 and 1."
-    yield (runs.auc > 0.4).all(), "An AUC well below one half: are scores and labels of the same patients?"  # fmt: skip
+    yield (
+        (runs.auc > 0.4).all(),
+        "An AUC well below one half: are scores and labels of the same patients?",
+    )
     mean = runs.groupby(["trained", "ward"]).auc.mean()
     lost = mean["with marker", "own"] - mean["with marker", "other"]
-    yield lost > 0.03, "The model with the marker loses nothing in the other ward: is the marker there independent of the class?"  # fmt: skip
-    yield mean["with marker", "own"] > mean["without marker", "own"], "In its own ward the marker should help: is it in the training data?"  # fmt: skip
+    yield (
+        lost > 0.03,
+        "The model with the marker loses nothing in the other ward: is the marker there independent of the class?",
+    )
+    yield (
+        mean["with marker", "own"] > mean["without marker", "own"],
+        "In its own ward the marker should help: is it in the training data?",
+    )
     yield mean["with marker", "own"] < 0.9999, "An AUC of 1: was the test the training data?"

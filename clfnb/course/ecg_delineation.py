@@ -48,9 +48,18 @@ def zscore(
     before = signal.copy()
     result = my_zscore(signal)
     yield np.array_equal(signal, before), "It modified its argument: work on a copy."
-    yield np.shape(result) == signal.shape, f"Expected the shape {signal.shape} of the signal, found {np.shape(result)}."  # fmt: skip
-    yield np.allclose(np.mean(result, axis=0), 0, atol=1e-6), "The mean of each lead is not 0: is the axis right?"  # fmt: skip
-    yield np.allclose(np.std(result, axis=0), 1, atol=1e-3), "The standard deviation of each lead is not 1."  # fmt: skip
+    yield (
+        np.shape(result) == signal.shape,
+        f"Expected the shape {signal.shape} of the signal, found {np.shape(result)}.",
+    )
+    yield (
+        np.allclose(np.mean(result, axis=0), 0, atol=1e-6),
+        "The mean of each lead is not 0: is the axis right?",
+    )
+    yield (
+        np.allclose(np.std(result, axis=0), 1, atol=1e-3),
+        "The standard deviation of each lead is not 1.",
+    )
     rising = np.corrcoef(np.asarray(result)[:, 0], signal[:, 0])[0, 1]
     yield rising > 0.999, "Your lead no longer has the shape of the original."
     flat = my_zscore(np.column_stack([signal[:, 0], np.full(len(signal), 2.0)]))
@@ -98,15 +107,27 @@ def held_out(
     both = np.intersect1d(groups[test], groups[~test])
     yield not len(both), f"{len(both)} of 20 patients are in both splits."
     share = len(np.unique(groups[test])) / 20
-    yield abs(share - 0.3) < 0.06, f"{share:.0%} of the patients are in the test split, expected 30 %."  # fmt: skip
+    yield (
+        abs(share - 0.3) < 0.06,
+        f"{share:.0%} of the patients are in the test split, expected 30 %.",
+    )
     yield np.array_equal(test, hold_out(groups, 0.3, 0)), "The same seed gives another split."
     splits = {np.asarray(hold_out(groups, 0.3, seed)).tobytes() for seed in range(8)}
-    yield len(splits) > 4, "The seed hardly changes the split: every patient should have a chance to be in the test split."  # fmt: skip
+    yield (
+        len(splits) > 4,
+        "The seed hardly changes the split: every patient should have a chance to be in the test split.",
+    )
     order = rng.permutation(len(groups))
     shuffled = np.asarray(hold_out(groups[order], 0.3, 0))
-    yield np.array_equal(shuffled, test[order]), "The order of the beats should not affect the split."  # fmt: skip
+    yield (
+        np.array_equal(shuffled, test[order]),
+        "The order of the beats should not affect the split.",
+    )
     few = np.repeat(["a", "b"], 5)
-    yield 0 < np.sum(hold_out(few, 0.1, 0)) < 10, "With two patients, one should be in the test split, however small the share."  # fmt: skip
+    yield (
+        0 < np.sum(hold_out(few, 0.1, 0)) < 10,
+        "With two patients, one should be in the test split, however small the share.",
+    )
 
 # %% ../../nbs/lib/course/ecg_delineation.ipynb #4d6786ac
 @check.of("1.5")
@@ -115,9 +136,15 @@ def split_table(
 ):
     "What does a split by beat hide?"
     wanted = ["split", "seed", "accuracy"]
-    yield set(wanted) <= set(getattr(runs, "columns", ())), f"Give a table with the columns {wanted}."  # fmt: skip
+    yield (
+        set(wanted) <= set(getattr(runs, "columns", ())),
+        f"Give a table with the columns {wanted}.",
+    )
     by = dict(list(runs.groupby("split")))
-    yield set(by) == {"beat", "patient"}, f'The column split should hold "beat" and "patient", found {sorted(map(str, by))}.'  # fmt: skip
+    yield (
+        set(by) == {"beat", "patient"},
+        f'The column split should hold "beat" and "patient", found {sorted(map(str, by))}.',
+    )
     fewest = min(one.seed.nunique() for one in by.values())
     yield (
         fewest >= 5,
@@ -127,4 +154,7 @@ def split_table(
     paired = runs.pivot_table(index="seed", columns="split", values="accuracy").dropna()
     yield len(paired) >= 5, "Use the same seeds for both splits: then the differences are paired."
     yield runs.accuracy.nunique() > 2, "All accuracies are equal: was the seed used?"
-    yield (paired.beat > paired.patient).mean() >= 0.5, "The split by beat looks worse than the one by patient: are the names swapped, or is a patient in both splits of both?"  # fmt: skip
+    yield (
+        (paired.beat > paired.patient).mean() >= 0.5,
+        "The split by beat looks worse than the one by patient: are the names swapped, or is a patient in both splits of both?",
+    )

@@ -43,7 +43,10 @@ def combinations(
     every: Any = product(*axes.values())  # type: ignore[call-overload]
     wanted = {tuple(sorted(zip(axes, values, strict=True))) for values in every}
     yield distinct == wanted, "There is a value that is not in the lists."
-    yield list(grid({})) == [{}], "Without names there is one combination, the defaults: the empty mapping."  # fmt: skip
+    yield (
+        list(grid({})) == [{}],
+        "Without names there is one combination, the defaults: the empty mapping.",
+    )
     yield list(grid({"lr": []})) == [], "A name without values leaves nothing to run."
 
 # %% ../../nbs/lib/course/many_runs.ipynb #6978c7a1
@@ -89,13 +92,25 @@ def best_setting(
     best, score = found
     yield best != 0, "Setting 0 has the best *test* score: choosing by that uses up the test set."
     yield best != 1, "Setting 1 had one lucky seed: choose by the mean over the seeds."
-    yield best == 2, "Which setting has the best mean on the validation set? The first has number 0."  # fmt: skip
-    yield not np.isclose(score, 0.79), "That is its validation mean, for which it was chosen: report that of the test set."  # fmt: skip
-    yield np.isclose(score, 0.75), "Report the mean over the seeds of the chosen setting on the test set."  # fmt: skip
+    yield (
+        best == 2,
+        "Which setting has the best mean on the validation set? The first has number 0.",
+    )
+    yield (
+        not np.isclose(score, 0.79),
+        "That is its validation mean, for which it was chosen: report that of the test set.",
+    )
+    yield (
+        np.isclose(score, 0.75),
+        "Report the mean over the seeds of the chosen setting on the test set.",
+    )
     gone = np.array([[0.99, np.nan], [np.nan, np.nan], [0.80, 0.90]])
     best, score = report_best(gone, gone - 0.1)
     yield best != 1, "A setting was chosen of which no run finished."
-    yield best == 0 and np.isclose(score, 0.89), "A failed run does not count: the mean is over those that finished."  # fmt: skip
+    yield (
+        best == 0 and np.isclose(score, 0.89),
+        "A failed run does not count: the mean is over those that finished.",
+    )
 
 # %% ../../nbs/lib/course/many_runs.ipynb #d5d1ce17
 @check.of("7.4")
@@ -108,7 +123,10 @@ def claims(
         yield claim(Path(place), "first") is True, "The first worker should get True."
         yield claim(Path(place), "first") is False, "The second worker should get False."
         yield claim(Path(place), "second") is True, "Another run is still free."
-        yield any(Path(place).iterdir()), "The folder is empty: a worker on another machine cannot know of the claim."  # fmt: skip
+        yield (
+            any(Path(place).iterdir()),
+            "The folder is empty: a worker on another machine cannot know of the claim.",
+        )
     with TemporaryDirectory() as place, ThreadPoolExecutor(8) as pool:
         for number in range(150):
             gate = Barrier(8)
@@ -119,7 +137,10 @@ def claims(
 
             won = sum(pool.map(worker, range(8)))
             yield won > 0, "Eight workers came at once, and none got the run."
-            yield won < 2, f"Eight workers came at once, and {won} got the run: others came between checking and writing."  # fmt: skip
+            yield (
+                won < 2,
+                f"Eight workers came at once, and {won} got the run: others came between checking and writing.",
+            )
 
 # %% ../../nbs/lib/course/many_runs.ipynb #27ffbe53
 @check.of("7.5")

@@ -30,15 +30,27 @@ def inverse_weights(
     counts = np.array([700, 90, 9, 1])
     found = np.asarray(class_weights(counts), float)
     yield found.shape == (4,), "One weight per class."
-    yield (np.diff(found) > 0).all(), "The rarer the class, the larger its weight; yours are not in that order."  # fmt: skip
-    yield np.allclose(found * counts, found[0] * counts[0]), "Inversely proportional: all images of a class together should weigh as much as those of another."  # fmt: skip
-    yield not np.isclose(found.mean(), 1), "The mean over the *classes* is 1; asked for is the mean over the images."  # fmt: skip
+    yield (
+        (np.diff(found) > 0).all(),
+        "The rarer the class, the larger its weight; yours are not in that order.",
+    )
+    yield (
+        np.allclose(found * counts, found[0] * counts[0]),
+        "Inversely proportional: all images of a class together should weigh as much as those of another.",
+    )
+    yield (
+        not np.isclose(found.mean(), 1),
+        "The mean over the *classes* is 1; asked for is the mean over the images.",
+    )
     mean = (found * counts).sum() / counts.sum()
     yield (
         np.isclose(mean, 1),
         f"The mean weight over all {counts.sum()} images is {mean:.3g}, not 1.",
     )
-    yield np.allclose(class_weights(counts.tolist()), found), "A list of numbers should do as well as an array."  # fmt: skip
+    yield (
+        np.allclose(class_weights(counts.tolist()), found),
+        "A list of numbers should do as well as an array.",
+    )
     try:
         class_weights(np.array([5, 0]))
     except ValueError:
@@ -88,11 +100,17 @@ def adjusted(
     rare = log_softmax(found, axis=1)[:, 3] > log_softmax(logits, axis=1)[:, 3]
     yield rare.all(), "The rare class should gain; yours loses: is the sign right?"
     same = log_softmax(np.asarray(adjust(logits, np.full(4, 7), 1.0)), axis=1)
-    yield np.allclose(same, log_softmax(logits, axis=1)), "With equal numbers no probability should change."  # fmt: skip
+    yield (
+        np.allclose(same, log_softmax(logits, axis=1)),
+        "With equal numbers no probability should change.",
+    )
     share = counts / counts.sum()
     even = np.exp(log_softmax(logits, axis=1)) / share
     even /= even.sum(axis=1, keepdims=True)
-    yield np.allclose(np.exp(log_softmax(found, axis=1)), even), "Bayes: with tau=1 the probabilities should be the old ones divided by the shares, and made to sum to 1. Is it the logarithm of the share that you subtract?"  # fmt: skip
+    yield (
+        np.allclose(np.exp(log_softmax(found, axis=1)), even),
+        "Bayes: with tau=1 the probabilities should be the old ones divided by the shares, and made to sum to 1. Is it the logarithm of the share that you subtract?",
+    )
     half = np.asarray(adjust(logits, counts, 0.5)) - logits
     yield np.allclose(2 * half, found - logits), "Half of tau should move the logits half as far."
 
@@ -130,7 +148,10 @@ def treatments(
 ):
     "What does balancing cost?"
     wanted = ["treatment", "seed", "accuracy", "balanced_accuracy"]
-    yield set(wanted) <= set(getattr(runs, "columns", ())), f"Give a table with the columns {wanted}."  # fmt: skip
+    yield (
+        set(wanted) <= set(getattr(runs, "columns", ())),
+        f"Give a table with the columns {wanted}.",
+    )
     kinds = set(runs.treatment)
     yield "none" in kinds, 'One treatment should be "none": compared with what?'
     yield len(kinds) >= 3, f"Found {len(kinds)} treatments, expected at least three."
@@ -142,5 +163,11 @@ def treatments(
     values = [*runs.accuracy, *runs.balanced_accuracy]
     yield all(is_number(v, 0, 1) for v in values), "Both measures lie between 0 and 1."
     mean = runs.groupby("treatment")[["accuracy", "balanced_accuracy"]].mean()
-    yield mean.balanced_accuracy.drop("none").max() > mean.balanced_accuracy["none"], "No treatment helps the rare classes: is the training split treated, or the test split?"  # fmt: skip
-    yield mean.accuracy["none"] > mean.accuracy.min(), "No treatment costs any accuracy, which is too good: is the balanced accuracy measured on a test of the same frequencies?"  # fmt: skip
+    yield (
+        mean.balanced_accuracy.drop("none").max() > mean.balanced_accuracy["none"],
+        "No treatment helps the rare classes: is the training split treated, or the test split?",
+    )
+    yield (
+        mean.accuracy["none"] > mean.accuracy.min(),
+        "No treatment costs any accuracy, which is too good: is the balanced accuracy measured on a test of the same frequencies?",
+    )

@@ -53,13 +53,25 @@ def mirrored_boxes(
     before = boxes.copy()
     mirrored = np.asarray(f(boxes, 1280))
     yield np.array_equal(boxes, before), "It changed its argument: work on a copy."
-    yield mirrored.shape == boxes.shape, f"Expected the shape {boxes.shape}, found {mirrored.shape}."  # fmt: skip
+    yield (
+        mirrored.shape == boxes.shape,
+        f"Expected the shape {boxes.shape}, found {mirrored.shape}.",
+    )
     yield np.allclose(mirrored[:, 1:], boxes[:, 1:]), "Top, width and height do not change."
     edge = np.asarray(f(np.array([[0.0, 10, 50, 80]]), 1280))[0, 0]
-    yield not np.isclose(edge, 1280), "A box at the left border would begin at the right border and lie outside the image: its left edge becomes its *right* edge."  # fmt: skip
+    yield (
+        not np.isclose(edge, 1280),
+        "A box at the left border would begin at the right border and lie outside the image: its left edge becomes its *right* edge.",
+    )
     yield np.allclose(f(mirrored, 1280), boxes), "Mirrored twice, a box must be unchanged."
-    yield np.allclose(mirrored, mirror_boxes(boxes, 1280)), "A box should be as far from the right border as it was from the left one."  # fmt: skip
-    yield np.allclose(np.asarray(f(boxes, 1920))[:, 0] - mirrored[:, 0], 640), "The width of the image is an argument."  # fmt: skip
+    yield (
+        np.allclose(mirrored, mirror_boxes(boxes, 1280)),
+        "A box should be as far from the right border as it was from the left one.",
+    )
+    yield (
+        np.allclose(np.asarray(f(boxes, 1920))[:, 0] - mirrored[:, 0], 640),
+        "The width of the image is an argument.",
+    )
 
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #b412c4ea
 def some_boxes(
@@ -114,12 +126,24 @@ def built_in(
     yield callable(wrapped), "`symmetric` should return a function: a model made from a model."
     for boxes in (some_boxes(rng) for _ in range(5)):
         logits = np.asarray(wrapped(boxes))
-        yield logits.shape == (8,), f"The new model should give eight logits, found the shape {logits.shape}."  # fmt: skip
+        yield (
+            logits.shape == (8,),
+            f"The new model should give eight logits, found the shape {logits.shape}.",
+        )
         mirrored = np.asarray(wrapped(mirror_boxes(boxes, 1280)))
-        yield not np.allclose(logits, mirrored), "Its logits are the same for a frame and its mirror image: it can no longer tell the teams apart."  # fmt: skip
-        yield np.allclose(mirrored, logits[swap]), "The logits of the mirrored frame are not the mirrored logits."  # fmt: skip
+        yield (
+            not np.allclose(logits, mirrored),
+            "Its logits are the same for a frame and its mirror image: it can no longer tell the teams apart.",
+        )
+        yield (
+            np.allclose(mirrored, logits[swap]),
+            "The logits of the mirrored frame are not the mirrored logits.",
+        )
         kept = np.asarray(symmetric(left_or_right)(boxes))
-        yield np.allclose(kept, left_or_right(boxes)), "A model that is already symmetric has changed: is it the mean of two, or their sum?"  # fmt: skip
+        yield (
+            np.allclose(kept, left_or_right(boxes)),
+            "A model that is already symmetric has changed: is it the mean of two, or their sum?",
+        )
 
 # %% ../../nbs/lib/course/volleyball_activity.ipynb #128cd160
 @check.of("4.5")

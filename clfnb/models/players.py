@@ -62,13 +62,24 @@ def player_features(
     from_net = (x - net) / unit
     rank = ((x[:, None] < x[:, :, None]) & present[:, None]).sum(-1) / 12
     columns = [
-        from_net / 3, (x - mean_x) / unit / 3, 2 * x - 1,
-        (foot - usual_foot) / unit, (foot - mean_foot) / unit, (top - usual_foot) / unit + 1,
-        height / expected - 1, torch.log(width / height) + 0.7, width / expected - 0.5,
-        torch.tanh(3 * from_net), 2 * rank - 1, height / unit - 1, 2 * (x - middle),
-        4 * (net - middle) + 0 * x, count / 12 + 0 * x, 10 * unit - 1 + 0 * x,
+        from_net / 3,
+        (x - mean_x) / unit / 3,
+        2 * x - 1,
+        (foot - usual_foot) / unit,
+        (foot - mean_foot) / unit,
+        (top - usual_foot) / unit + 1,
+        height / expected - 1,
+        torch.log(width / height) + 0.7,
+        width / expected - 0.5,
+        torch.tanh(3 * from_net),
+        2 * rank - 1,
+        height / unit - 1,
+        2 * (x - middle),
+        4 * (net - middle) + 0 * x,
+        count / 12 + 0 * x,
+        10 * unit - 1 + 0 * x,
         from_net.abs().clamp(max=3) / 2,
-    ]  # fmt: skip
+    ]
     return torch.stack(columns, dim=-1) * present[..., None], present
 
 # %% ../../nbs/lib/models/players.ipynb #692f0e5f

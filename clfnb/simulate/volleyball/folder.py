@@ -23,7 +23,7 @@ from clfnb.preprocessing.volleyball.annotations import (
     format_frame,
     frame_size,
     read_annotations,
-)  # fmt: skip
+)
 from ..folders import new_folder
 from .court import Camera, random_style
 from .formations import simulate_frame

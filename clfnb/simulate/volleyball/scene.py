@@ -29,7 +29,11 @@ def estimate_camera(
     return fit_camera(Camera().scaled(size[0] / 1280), net, feet, height)
 
 # %% ../../../nbs/lib/simulate/volleyball/scene.ipynb #6a05201a
-TOUCH = {"pass": ("digging", 0.9, 0.45), "set": ("setting", 0.5, -0.08), "spike": ("spiking", 0.8, -0.05)}  # fmt: skip
+TOUCH = {
+    "pass": ("digging", 0.9, 0.45),
+    "set": ("setting", 0.5, -0.08),
+    "spike": ("spiking", 0.8, -0.05),
+}
 
 
 def locate_ball(

@@ -38,10 +38,15 @@ def random_affine(
     mirror = torch.where(torch.rand(n, device=device) < flip, -1.0, 1.0)
     slant = uniform(-shear, shear)
     centre = torch.stack([uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)], dim=1)
-    matrix = torch.stack([
-        angle.cos() * width * mirror, (slant * angle.cos() - angle.sin()) * height,
-        angle.sin() * width * mirror, (slant * angle.sin() + angle.cos()) * height,
-    ], dim=1).reshape(n, 2, 2)  # fmt: skip
+    matrix = torch.stack(
+        [
+            angle.cos() * width * mirror,
+            (slant * angle.cos() - angle.sin()) * height,
+            angle.sin() * width * mirror,
+            (slant * angle.sin() + angle.cos()) * height,
+        ],
+        dim=1,
+    ).reshape(n, 2, 2)
     return torch.cat([matrix, centre[..., None]], dim=2)
 
 # %% ../../../nbs/lib/tracks/chest_xray/augment.ipynb #ebe66a0d

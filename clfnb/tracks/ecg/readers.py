@@ -97,8 +97,17 @@ def _interpolate(positions, values):
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #706780f0
 MAX_DAYS = 31  # of an interrupted recording, pauses included
-_FIELDS = (("label", 16), ("transducer", 80), ("unit", 8), ("low", 8), ("high", 8),
-           ("digital_low", 8), ("digital_high", 8), ("filter", 80), ("samples", 8))  # fmt: skip
+_FIELDS = (
+    ("label", 16),
+    ("transducer", 80),
+    ("unit", 8),
+    ("low", 8),
+    ("high", 8),
+    ("digital_low", 8),
+    ("digital_high", 8),
+    ("filter", 80),
+    ("samples", 8),
+)
 
 
 def _edf_kind(path):

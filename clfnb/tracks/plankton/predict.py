@@ -20,9 +20,14 @@ from ...text import say
 @click.command("plankton")
 @click.argument("path", metavar="FOLDER|IMAGE", type=click.Path())
 @click.option("--probs", is_flag=True, help="One more column per class, with its probability.")
-@click.option("--tau", default="0", show_default=True, metavar="T|balanced",
-              help="Share of the class frequencies that is removed: 0 for counting; balanced, or up to 2, "
-                   "to find rare classes.")  # fmt: skip
+@click.option(
+    "--tau",
+    default="0",
+    show_default=True,
+    metavar="T|balanced",
+    help="Share of the class frequencies that is removed: 0 for counting; balanced, or up to 2, "
+    "to find rare classes.",
+)
 @predict_options(required=True)
 def command(
     path: str,  # folder or image to name

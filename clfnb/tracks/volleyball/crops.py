@@ -167,7 +167,7 @@ def train_crops(
         schedule_per="step",
         seed=seed,
         **options,
-    )  # fmt: skip
+    )
     history = trainer.fit(batches, None if val is None else loader(val, 32), epochs=epochs)
     return net.cpu().eval(), history
 

@@ -15,8 +15,14 @@ import pandas as pd
 
 from ...files import write_file
 from clfnb.preprocessing.volleyball.annotations import (
-    ACTIVITIES, ERRORS, Fault, count_faults, frame_size, read_annotations, split_of,
-)  # fmt: skip
+    ACTIVITIES,
+    ERRORS,
+    Fault,
+    count_faults,
+    frame_size,
+    read_annotations,
+    split_of,
+)
 
 # %% ../../../nbs/lib/tracks/volleyball/examples.ipynb #7ef2eaef
 def video_folders(

@@ -68,7 +68,10 @@ def plot_flip(
 ) -> Axes:
     "Plot accuracy over the number of training videos, with and without flipping."
     ax = new_axes(width=6, height=3)[0] if ax is None else ax
-    for flip, colour, label in ((True, PALETTE[1], "with mirrored frames"), (False, PALETTE[3], "without")):  # fmt: skip
+    for flip, colour, label in (
+        (True, PALETTE[1], "with mirrored frames"),
+        (False, PALETTE[3], "without"),
+    ):
         rows = table[table.flip == flip]
         mean = rows.groupby("videos").accuracy.mean()
         ax.plot(mean.index, mean, "-", color=colour, label=label)

@@ -36,7 +36,9 @@ def command(
     for path in paths:
         check_paths(path, "folder or image", csv)
     if run is None:
-        raise click.UsageError(f"--run: no weights of volleyball come with clfnb; train them with\n    {TRAIN}\nand name that run, as in --run last")  # fmt: skip
+        raise click.UsageError(
+            f"--run: no weights of volleyball come with clfnb; train them with\n    {TRAIN}\nand name that run, as in --run last"
+        )
     from clfnb.runs.record import find_model
 
     folder = find_model(run, "volleyball")

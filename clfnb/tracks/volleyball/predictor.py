@@ -46,7 +46,11 @@ def save_volleyball(
     **more,  # further values for config.json
 ) -> Path:  # the folder
     "Save all models. Raises `ValueError` if there is none."
-    parts = {name: part.config for name in ("actions", "boxes") if (part := getattr(model, name)) is not None}  # fmt: skip
+    parts = {
+        name: part.config
+        for name in ("actions", "boxes")
+        if (part := getattr(model, name)) is not None
+    }
     if model.frame is not None:
         parts["frame"] = frame or {}
     if not parts:
@@ -110,10 +114,14 @@ def activity_table(
     best = np.argsort(-probs, axis=1, kind="stable")
     names = np.array(ACTIVITIES)
     columns = {
-        "video": table.group.tolist(), "frame": table.frame.tolist(), "activity": names[best[:, 0]],
-        "probability": probs.max(1), "team": np.where(best[:, 0] < 4, "left", "right"),
-        "runner_up": names[best[:, 1]], "source": source,
-    }  # fmt: skip
+        "video": table.group.tolist(),
+        "frame": table.frame.tolist(),
+        "activity": names[best[:, 0]],
+        "probability": probs.max(1),
+        "team": np.where(best[:, 0] < 4, "left", "right"),
+        "runner_up": names[best[:, 1]],
+        "source": source,
+    }
     return pd.DataFrame(
         columns | {f"p_{name}": probs[:, code] for code, name in enumerate(ACTIVITIES)}
     )
