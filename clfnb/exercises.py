@@ -55,7 +55,8 @@ def unanswered(
     if code is None or not {step.opname for step in dis.get_instructions(code)} <= EMPTY:
         return False
     with suppress(OSError, TypeError):  # `pass` and `...` have the same byte code
-        if "..." not in inspect.getsource(code):
+        source = inspect.getsource(code)
+        if f"def {code.co_name}" in source and "..." not in source:
             return False
     return set(code.co_consts) <= {None, answer.__doc__, ...}
 
