@@ -157,14 +157,15 @@ def check_outputs(
     places: dict[str, str | Path] = {os.path.realpath(one): one for one in taken}
     for file in (one for one in files if one):
         refuse_overwrite(file, *inputs)
-        place = os.path.realpath(file)
-        if place in places and place != os.devnull:
+        stream = as_stream(file)
+        place = os.path.realpath(file) if stream is None else f"stream {stream}"
+        if place in places and stream != os.devnull:
             also = "" if str(places[place]) == str(file) else f", also as {places[place]}"
             raise FileExistsError(
                 f"{printable(f'{file}: named for two outputs{also}')}; choose another name for one"
             )
         places[place] = file
-        if as_stream(file) is None:
+        if stream is None:
             ensure_writable(Path(file).absolute().parent)
 
 
