@@ -399,7 +399,7 @@ def test_calibrate_command_keeps_what_is_there(tmp_path, capsys):
     """An earlier calibration is replaced only on request, and nothing is computed before."""
     table = pd.DataFrame({"label": ["1.0", "0.0"] * 20, "p_1": 0.4})
     table.to_csv(tmp_path / "a.csv", index=False)
-    call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), "--force"]
+    call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), "--draws", "20"]
     assert main(call) == 0
     assert "the event is the class '1'" in capsys.readouterr().out
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
