@@ -254,7 +254,8 @@ def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one per location."
     cells, found = gradient_cells(image), list(found)
     bars = find_bars(image, self.max_candidates, windows=(5,), cells=cells)
-    seen, illegible = list[Any](), list[Any]()
+    seen: list[Any] = []
+    illegible: list[Any] = []
     for quads, sign in self._efforts(image, cells, bars, illegible):
         quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
