@@ -295,11 +295,9 @@ def execute_cells(path: Path):
 def execute_in_kernel(path: Path):
     "The same in a Jupyter kernel of its own, where figures, progress and errors look as they do to a reader."
     import nbformat
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    from clfnb.runs.engine import CurrentInterpreter
+    from clfnb.runs.engine import OwnKernelClient
 
     raw = nbformat.read(path, as_version=4)
     for cell, known in zip(raw.cells, read_notebook(path, path.name).cells, strict=True):
@@ -310,15 +308,7 @@ def execute_in_kernel(path: Path):
         [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
 
-    class Client(NotebookClient):
-        "A client that owns its kernel, and therefore ends it: one of this interpreter."
-
-        def create_kernel_manager(self):
-            self.km = AsyncKernelManager(kernel_spec_manager=CurrentInterpreter())
-            self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
-            return self.km
-
-    client = Client(raw, timeout=None, startup_timeout=120)
+    client = OwnKernelClient(raw, timeout=None)
     watch, running = None, None
 
     def begin(cell, cell_index):
