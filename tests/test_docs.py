@@ -387,7 +387,7 @@ def test_the_copy_for_colab_installs_its_release_first(path):
     lesson = json.loads(path.read_text("utf-8"))
     copy = generated.colab_copy(lesson, version())
     nbformat.validate(copy)
-    assert f'%pip install -q "clfnb=={version()}"' in "".join(copy["cells"][0]["source"])
+    assert f'%pip install -q "clfnb[sweep]=={version()}"' in "".join(copy["cells"][0]["source"])
     assert copy["cells"][1:] == [cell for cell in lesson["cells"] if cell["cell_type"] != "raw"]
     assert lesson["cells"][0]["cell_type"] == "raw"  # the lesson itself stays as it was
 
