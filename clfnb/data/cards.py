@@ -16,6 +16,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from .catalog import info
+from ..training.digests import check_config, check_weights
 
 # %% ../../nbs/lib/data/cards.ipynb #081c35c6
 def two_columns(
@@ -63,14 +64,11 @@ def sha256(
 def model_card(
     folder: str | Path,  # a model folder: model.safetensors beside config.json
 ) -> str:  # a table in Markdown
-    "The files of a model, with digest and size. Raises `ValueError` if the digest is not the one in `config.json`."
+    "The files of a model, with digest and size. Raises `ValueError` if a digest is not the one in `config.json`."
     weights, config = Path(folder) / "model.safetensors", Path(folder) / "config.json"
     said = json.loads(config.read_text(encoding="utf-8"))
-    digest = sha256(weights)
-    if digest != said["weights_sha256"]:
-        raise ValueError(
-            f"{weights}: the SHA-256 digest is {digest}, but config.json says {said['weights_sha256']}"
-        )
+    check_weights(folder, said, weights.read_bytes())
+    check_config(folder, said)
     with safe_open(weights, framework="numpy") as tensors:
         shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]
         kinds = {tensors.get_slice(name).get_dtype() for name in tensors.keys()}
@@ -79,7 +77,7 @@ def model_card(
             "track": f"`{said['track']}`",
             "architecture": f"`{said['architecture']}` with {json.dumps(said['arguments'])}",
             "numbers": f"{sum(map(_product, shapes)):,} in {len(shapes)} tensors, {', '.join(sorted(kinds))}",
-            "`model.safetensors`": f"{weights.stat().st_size:,} bytes, SHA-256 `{digest}`",
+            "`model.safetensors`": f"{weights.stat().st_size:,} bytes, SHA-256 `{sha256(weights)}`",
             "`config.json`": f"{config.stat().st_size:,} bytes, SHA-256 `{sha256(config)}`",
         }
     )
