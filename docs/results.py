@@ -164,7 +164,7 @@ def main(words: list[str]) -> int:
     values = dict(word.split("=", 1) for word in rest if "=" in word)
     asked = " ".join(word for word in rest if "=" not in word).lower()
     listed, shown = chosen(asked)
-    if not listed:
+    if not listed and not shown:
         print(f"no section of the results with {asked!r} in its heading", file=sys.stderr)
         return 1
     failed = 0 if "--compare" in flags else run_all(listed, shown, values, not asked)

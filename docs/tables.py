@@ -50,7 +50,8 @@ def read_rows(file: Path) -> list[list[str]]:
 def by_place(rows: list[list[str]]) -> dict[tuple[str, str], str]:
     "(Label of the row, heading of the column) → cell."
     head, *body = rows
-    return {(row[0], name): cell for row in body for name, cell in zip(head, row, strict=True)}
+    cells = [(row[0], zip(head[1:], row[1:], strict=True)) for row in body]
+    return {(label, name): cell for label, rest in cells for name, cell in rest}
 
 
 def change(old: str, new: str) -> str:
@@ -89,7 +90,7 @@ def compare(table: Table, folder: Path) -> list[str]:
             f"{table.name}: {f'kept: {mark}' if mark else 'no new table: its command has not written one'}"
         ]
     lines = differences(read_rows(table.file), read_rows(new), table.about.get("kept", []))
-    cells = sum(len(row) for row in read_rows(new)[1:])
+    cells = sum(len(row) - 1 for row in read_rows(new)[1:])
     said = f"{len(lines)} of {cells} cells differ" if lines else f"all {cells} cells are equal"
     return [f"{table.name}: {said}", *(f"    {line}" for line in lines)]
 
@@ -98,14 +99,11 @@ def merged(old: list[list[str]], new: list[list[str]], kept: list[str]) -> list[
     "The new table, with the columns that only the old one has."
     was, now = by_place(old), by_place(new)
     head = old[0] if set(new[0]) | set(kept) == set(old[0]) else [*new[0], *kept]
-    labels = [row[0] for row in new[1:]]
-    return [
-        head,
-        *(
-            [now.get((label, name), was.get((label, name), "")) for name in head]
-            for label in labels
-        ),
+    body = [
+        [row[0], *(now.get((row[0], name), was.get((row[0], name), "")) for name in head[1:])]
+        for row in new[1:]
     ]
+    return [head, *body]
 
 
 def write_rows(file: Path, rows: list[list[str]]) -> None:
