@@ -50,7 +50,7 @@ PACKAGES = (
 SIMULATOR = re.compile(r"^(clfnb\.simulate\.[\w.]+):\w+$")  # as the registry names it
 READS_LESSONS = "runs.plan"  # a module that reads the lessons themselves
 READS_WEIGHTS = "models.shipped"  # a module that finds the weights that come with clfnb
-BESIDE = re.compile(r"\"([\w-]+\.ipynb)\"")  # a notebook beside this one that its code names
+BESIDE = re.compile(r"\"([\w/-]+\.(?:ipynb|csv))\"")  # a notebook or table that its code names
 
 
 class CellError(RuntimeError):
@@ -128,6 +128,7 @@ def dependencies(path: Path) -> list[Path]:
     lessons = sorted((NBS / "lessons").glob("*.ipynb")) if READS_LESSONS in modules else []
     weights = sorted((LIB / "weights").glob("*/*")) if READS_WEIGHTS in modules else []
     named = {path.parent / name for source in sources for name in BESIDE.findall(source)}
+    named |= {file.with_name("about.json") for file in named if file.suffix == ".csv"}
     read = [*weights, *lessons, *sorted(file for file in named if file.is_file())]
     modules_read = [module_path(name) for name in sorted(modules)]
     return modules_read + [file for file in read if file != path]

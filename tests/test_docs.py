@@ -177,7 +177,14 @@ def test_a_notebook_depends_on_the_modules_that_it_leads_to():
     assert execute.dependencies(reference / "glossary.ipynb") == []
     card = execute.dependencies(reference / "model_ecg.ipynb")
     weights = ROOT / "clfnb" / "weights" / "ecg" / "model.safetensors"
-    assert {weights, reference / "results.ipynb"} <= set(card)
+    tables = reference / "results" / "ecg"
+    assert {weights, tables / "best_of_two_per_beat.csv", tables / "about.json"} <= set(card)
+    shown = execute.dependencies(reference / "results.ipynb")
+    assert {
+        file
+        for file in (reference / "results").glob("*/*.csv")
+        if file.parent.name != "calibration"
+    } <= set(shown)
     assert LESSONS[0] in execute.dependencies(ROOT / "nbs" / "lib" / "cli.ipynb")
 
 
