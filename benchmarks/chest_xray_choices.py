@@ -1,4 +1,4 @@
-"""The choices of lesson 5 on real images, each evaluated twice: on random patients, and on the lowest block of running numbers.
+"""The choices of lesson 5 on real images, each evaluated twice: on random patients, and on the lowest block of serial numbers.
 
     OMP_NUM_THREADS=1 python benchmarks/chest_xray_choices.py WHAT --data FOLDER --weights FILE --log FILE.jsonl [--seeds 3] [--device cuda --jobs 14]
 

@@ -466,6 +466,7 @@ def test_each_entry_can_be_found():
         "Mani",
         "Jordan",
         "Okabe",
+        "Seshadri",
     }
     assert {
         name for name, _, _, text in entries if not re.search(r"doi 10\.|arXiv \d", text)
