@@ -124,8 +124,8 @@ def measured(
     parts = [f"{about['caption']}. n: {about['n']}; measured on {about['date']}"]
     parts += [f"columns kept from then: {', '.join(about['kept'])}"] if about.get("kept") else []
     mark = f" **Kept:** {about['mark']}" if about.get("mark") else ""
-    lines = [head, ["---"] * len(head), *rows]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in lines)
+    marked = [head, ["---"] * len(head), *rows]
+    table = "\n".join(f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in marked)
     return f"{table}\n\n{'; '.join(parts)}.{mark}"
 
 
