@@ -72,7 +72,8 @@ def command(
 ) -> int:
     """Read the EAN-13 and UPC-A codes of photographs, blurred ones too.
 
-    A code with a wrong check digit is never printed.
+    A code with a wrong check digit is never printed. The pages of a TIFF are read one by one, as
+    FILE#1, FILE#2 and so on.
     """
     return read_barcodes(**options)
 
@@ -100,7 +101,7 @@ def read_barcodes(
     )
     write_tables(table, csv, answer)
     codes = table.dropna(subset="code")
-    read = codes["path"].nunique()
-    said = f"{len(codes)} codes in {read} of {len(paths)} images, {len(failed)} left out"
+    read, images = codes["path"].nunique(), table["path"].nunique() + len(failed)
+    said = f"{len(codes)} codes in {read} of {images} images, {len(failed)} left out"
     say(said, err=as_stream(csv or "") == 1)
     return 1 if failed else 0
