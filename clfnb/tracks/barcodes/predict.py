@@ -15,7 +15,7 @@ import click
 
 from ...console import predict_options
 from ...files import as_stream, check_paths, write_file
-from ...text import csv_text, say
+from ...text import csv_text, printable, say
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #f8ed5e5f
 def write_tables(
@@ -38,11 +38,11 @@ def show(
 ) -> None:
     "Print the codes of one image; an unreadable file is reported on the error stream."
     if isinstance(answer, Exception):
-        say(f"left out: {answer}", err=True)
+        say(f"left out: {printable(answer)}", err=True)
     for reading in [] if isinstance(answer, Exception) else answer:
-        say(f"{path}  {reading.code}  {reading.confidence:.3f}  {reading.reader}")
+        say(f"{printable(path)}  {reading.code}  {reading.confidence:.3f}  {reading.reader}")
     if answer == []:
-        say(f"{path}  none found")
+        say(f"{printable(path)}  none found")
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #58559f72
 @click.command("barcodes")
