@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import cv2
@@ -675,7 +676,7 @@ def test_reports_of_the_doctor(tmp_path, clfnb):
     code, out, error = clfnb("doctor", "--report", target)
     assert code == 2 and out == "" and f"--report {target}: " in one_line(error)
     code, out, _ = clfnb("doctor")
-    for extra in ("lab", "docs", "barcodes", "ecg", "xray", "sweep"):
+    for extra in metadata("clfnb").get_all("Provides-Extra"):
         assert f"[{extra}]" in out
         assert f"[{extra}]: pip install 'clfnb[{extra}]'" in out or "installed" in out
 
