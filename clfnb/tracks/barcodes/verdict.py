@@ -132,12 +132,13 @@ def lead(
     reading: Any,  # a `Reading` of the networks
 ) -> float:  # negative if another code explains the line better
     "Log-ratio of what the best of the three next codes leaves unexplained to what the code does."
-    codes = [code for code, _ in search(*reading.patterns, 4)[0] if code != reading.code][:3]
+    left, right = reading.patterns
+    codes = [code for code, _ in search(left, right, 4)[0] if code != reading.code][:3]
     rivals = [unexplained(reading.line, code) for code in codes]
     own = unexplained(reading.line, reading.code) + 1e-9
     return float(np.log(min(rivals) / own)) if rivals else np.inf
 
-
+# %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #ea444c38
 @patch
 def objection(
     self: Verdict,
