@@ -64,8 +64,9 @@ def check_words(
         if name not in taking or taking[name]._flag_needs_value:
             continue
         value = value if equals else next(rest, "missing")
-        file, dash = isinstance(taking[name].type, click.Path), value == "-"
-        if file and dash and taking[name].type.allow_dash:
+        kind = taking[name].type
+        file = isinstance(kind, click.Path)
+        if value == "-" and isinstance(kind, click.Path) and kind.allow_dash:
             continue
         if value.startswith("-" if file else "--") or (file and not value):
             example = f"; a file of this name is ./{value}" if file and value else ""
