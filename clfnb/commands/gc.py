@@ -70,6 +70,12 @@ OPTIONS = [
 ]
 
 
+def _say_if_missing(runs_dir):
+    if not runs_dir.is_dir():
+        said = "no such folder of runs, so nobody knows which data are in use"
+        say(f"note: {runs_dir}: {said}; simulated data are not listed", err=True)
+
+
 def _age(seconds):
     return f"{seconds / 86400:.1f} d" if seconds >= 86400 else f"{seconds / 3600:.1f} h"
 
@@ -93,11 +99,7 @@ def gc_command(
     settings = load_settings(runs_dir=runs_dir)
     garbage = find_garbage(settings.runs_dir, settings.cache_dir, older, int(larger))
     garbage = [one for one in garbage if not kinds or one.kind in kinds]
-    if not settings.runs_dir.is_dir():
-        said = (
-            "no such folder of runs (CLFNB_RUNS, runs_dir), so nobody knows which data are in use"
-        )
-        say(f"note: {settings.runs_dir}: {said}; simulated data are not listed", err=True)
+    _say_if_missing(settings.runs_dir)
     removed, problems = [], []
     for one in garbage if yes else ():
         try:
