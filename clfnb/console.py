@@ -83,7 +83,7 @@ class CheckedGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:  # name, command, words
         "The command of some words. Raises `click.UsageError` for words that `check_words` refuses."
         name, command, words = super().resolve_command(ctx, args)
-        if command and not ctx.resilient_parsing:
+        if command and not (isinstance(command, click.Group) or ctx.resilient_parsing):
             check_words(command, words)
         return name, command, words
 
