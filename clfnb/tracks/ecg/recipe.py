@@ -320,12 +320,12 @@ def simulated_pool(
     seconds: float = 18,  # of each
     seed: int = 0,  # of everything
 ) -> list[list[list[Piece]]]:  # as of `real_pool`, without variants
-    "Simulated hearts of all rhythms; one in five has a fast regular rhythm, some without P waves."
+    "Simulated hearts of all rhythms; one in five has a fast regular rhythm, half of these no P waves."
     pool = []
     for number in range(hearts):
         kind, rate = "", None
         if number % 5 == 4:
-            kind = "junctional" if number % 15 == 4 else "tachycardia"
+            kind = "junctional" if number % 10 == 4 else "tachycardia"
             rate = np.random.default_rng([seed, 3, number]).uniform(*FAST_RATES)
         own = [seed, 2, number]
         signal, beats, unconducted = simulate_rhythm(kind, seconds, FS, seed=own, rate=rate)
