@@ -34,8 +34,8 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 bench: .venv/.installed-bench  ## measure against public peers, one table each
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
 
-results: .venv/.installed-bench  ## list the commands behind the results pages (ARGS=plankton runs that section)
-	@$(BIN)/python docs/results.py $(ARGS)
+results: .venv/.installed-bench  ## list the commands behind the results pages (ARGS=plankton runs that section and compares its tables)
+	@$(BIN)/python -m docs.results $(ARGS)
 
 clean:  ## remove the environment, caches and built files (data and runs stay)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache _proc _docs

@@ -1,6 +1,6 @@
 """Barcode readers side by side, and the preparation of images beside the original study's way, in one run on one core.
 
-    OMP_NUM_THREADS=1 python benchmarks/barcodes.py [FOLDER_OF_PHOTO_SETS] [--simulated N] [--trials N]
+    OMP_NUM_THREADS=1 python benchmarks/barcodes.py [FOLDER_OF_PHOTO_SETS] [--simulated N] [--trials N] [--out FOLDER]
 
 Without a folder `$CLFNB_DATA/barcodes/zxing` is used if it is there; each set is a folder of N.png or N.jpg with the code in N.txt.
 """
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from tables import write_records, write_table
 
 from clfnb.evaluation.intervals import wilson
 from clfnb.preprocessing.barcodes.crop import join_strips, photo_features
@@ -57,11 +58,13 @@ def readers() -> dict:
     return found
 
 
-def compare(name: str, photographs: list, calls: dict) -> None:
+def compare(name: str, photographs: list, calls: dict) -> list[str]:
     """Print one line a reader, and one for the union of the peers. A photograph has an image and the
     set of its codes: it is right if one of them is read, wrong if anything else is.
+
+    The row of the table that the page of results shows.
     """
-    right = {reader: [] for reader in calls}
+    right, told = {reader: [] for reader in calls}, {}
     for reader, call in calls.items():
         wrong, spent = 0, []
         call(photographs[0][0])
@@ -73,14 +76,33 @@ def compare(name: str, photographs: list, calls: dict) -> None:
             wrong += bool(answers - codes)
         n, k = len(photographs), sum(right[reader])
         low, high = wilson(k, n)
+        middle, late = np.median(spent), np.percentile(spent, 90)
+        told[reader] = (
+            k,
+            f"{k} ({low:.2f}–{high:.2f})",
+            str(wrong),
+            f"{middle:.1f}",
+            milliseconds(late),
+        )
         print(
-            f"{name:>14} {reader:>8}: {k:4d} of {n} ({low:.2f}-{high:.2f}), wrong {wrong}, processor time {np.median(spent):.1f} ms (90th percentile {np.percentile(spent, 90):.1f})",
+            f"{name:>14} {reader:>8}: {k:4d} of {n} ({low:.2f}-{high:.2f}), wrong {wrong}, processor time {middle:.1f} ms (90th percentile {late:.1f})",
             flush=True,
         )
     union = np.any(
         [right[reader] for reader in ("zxing", "zbar", "opencv") if reader in right], axis=0
     )
     print(f"{name:>14}    union of the peers: {union.sum()}")
+    _, exact, wrong, middle, late = told["cascade"]
+    peer = told["zxing"]
+    return [name, str(len(photographs)), exact, wrong, f"{middle}, {late}", f"{peer[0]}, {peer[3]}"]
+
+
+HEAD = ["set", "n", "cascade", "wrong", "ms, median and 90th percentile", "zxing-cpp: exact, ms"]
+
+
+def milliseconds(value: float) -> str:
+    "Two digits: 7.4, 53."
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
 def trials(numbers: range, calls: dict) -> None:
@@ -193,6 +215,7 @@ def main() -> None:
     )
     parser.add_argument("--simulated", type=int, default=40, help="photographs of each difficulty")
     parser.add_argument("--trials", type=int, default=0, help="photographs of each kind of trial")
+    parser.add_argument("--out", type=Path, help="folder for the table of readers")
     parser.add_argument("--first", type=int, default=0, help="number of the first trial")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -202,27 +225,20 @@ def main() -> None:
     if options.trials:
         judged = {name: calls[name] for name in ("zxing", "cascade")}
         trials(range(options.first, options.first + options.trials), judged)
-    for difficulty in (0.25, 1.0):
-        pairs = [
-            simulate([11, k], (480, 640), difficulty=difficulty) for k in range(options.simulated)
-        ]
-        compare(
-            f"simulated {difficulty}",
-            [(image, {code for code, _ in truth}) for image, truth in pairs if truth],
-            calls,
-        )
-    hazy = [blurred(k) for k in range(2 * options.simulated)]
-    compare("blurred", [(image, {code}) for image, code in hazy], calls)
+    rows, files = [], []
     for place in sorted(path for path in options.folder.glob("*") if path.is_dir()):
         table: pd.DataFrame = load(place, skip_bad=True)
-        compare(
-            place.name,
-            [
-                (read_photograph(path)[0], set(codes))
-                for path, codes in table.groupby("path")["label"]
-            ],
-            calls,
-        )
+        found = [(p, set(codes)) for p, codes in table.groupby("path")["label"]]
+        files += [f"{place.name}/{Path(path).name}" for path, _ in found]
+        rows.append(compare(place.name, [(read_photograph(p)[0], c) for p, c in found], calls))
+    hazy = [blurred(k) for k in range(2 * options.simulated)]
+    rows.append(compare("blurred, simulated", [(image, {code}) for image, code in hazy], calls))
+    for difficulty in (0.25, 1.0):
+        made = [simulate([11, k], (480, 640), difficulty=difficulty) for k in range(options.simulated)]  # fmt: skip
+        pairs = [(image, {code for code, _ in truth}) for image, truth in made if truth]
+        rows.append(compare(f"simulated, difficulty {difficulty:g}", pairs, calls))
+    write_table(options.out, "shipped", HEAD, rows)
+    write_records(options.out, files)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Calibration errors beside torchmetrics, netcal, scikit-learn and relplot, in one run on one core; and the whole diagram.
 
-OMP_NUM_THREADS=1 python benchmarks/calibration.py
+OMP_NUM_THREADS=1 python benchmarks/calibration.py [--out FOLDER]
 """
 
+import argparse
 import io
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.calibration import calibration_curve
+from tables import write_table
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from clfnb.evaluation.calibration import (
@@ -55,8 +58,14 @@ def compare(what: str, ours, theirs: dict) -> None:
         )
 
 
-def large(n: int, classes: int) -> None:
-    "Both bands of 200 draws, and the whole table of measures, once each, beside the bare error of a peer."
+HEAD = ["probabilities", "torchmetrics' ECE", "both bands, 200 draws", "the diagram", "all eight measures, 200 draws"]  # fmt: skip
+
+
+def large(n: int, classes: int) -> list[str]:
+    """Both bands of 200 draws, and the whole table of measures, once each, beside the bare error of a peer.
+
+    A row of the table of times.
+    """
     probs, y = examples(n, classes)
     tensors = torch.tensor(probs), torch.tensor(y)
     calls = {
@@ -73,10 +82,16 @@ def large(n: int, classes: int) -> None:
     peer = spent["torchmetrics' ECE"]
     told = (f"{name} {s:.2f} s (ratio {s / peer:.1f})" for name, s in spent.items())
     print(f"{n} x {classes}: {', '.join(told)}", flush=True)
+    bare, bands, diagram, measures = spent.values()
+    cells = [f"{bare:.2f} s", f"{bands:.2f} s ({bands / bare:.1f} times)", f"{diagram:.2f} s"]
+    return [f"{n:,} × {classes:,}", *cells, f"{measures:.1f} s"]
 
 
 def main() -> None:
     "Print one line a measurement."
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="folder for the table of times")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     print(
         f"numpy {np.__version__}, torch {torch.__version__}; best of {REPEATS}, processor time of this process"
@@ -109,8 +124,8 @@ def main() -> None:
         )
     except ImportError:
         print("relplot is not installed (extra 'bench')")
-    for n, classes in ((1_000_000, 10), (20_000, 1000)):
-        large(n, classes)
+    rows = [large(n, classes) for n, classes in ((1_000_000, 10), (20_000, 1000))]
+    write_table(options.out, "times", HEAD, rows)
     probs, y = examples(20_000, 10)
     curve, drawn, floor = seconds_of(lambda: reliability_curve(probs, y), lambda: reliability_diagram(probs, y).figure.savefig(io.BytesIO(), dpi=120),
                                      lambda: noise_floor(probs))  # fmt: skip

@@ -1,12 +1,14 @@
 """How often the interval of a calibration error holds the true error, near zero and away from it.
 
-OMP_NUM_THREADS=1 python benchmarks/calibration_coverage.py [ece|smooth|classwise [STUDIES]]
+OMP_NUM_THREADS=1 python benchmarks/calibration_coverage.py [ece|smooth|classwise [STUDIES]] [--out FOLDER]
 """
 
-import sys
+import argparse
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tables import share, write_table
 
 from clfnb.evaluation.calibration import classwise_ece, ece, metric_interval, smooth_ece
 from clfnb.evaluation.calibration.errors import bin_edges, bin_numbers
@@ -76,8 +78,25 @@ def labels(rng, truth):
     return (rng.random((len(truth), 1)) > truth.cumsum(1)).sum(1).clip(max=CLASSES - 1)
 
 
-def main(measure: str = "ece", studies: str = "300") -> None:
-    "Print a row for each world, strength of the error and size."
+HEADS = {
+    "ece": ["n", "combinations", "lowest coverage", "mean coverage"],
+    "classwise": ["n", "combinations", "lowest", "mean"],
+    "smooth": ["n", "combinations", "lowest", "mean"],
+}
+
+
+def summary(measure: str, table: pd.DataFrame) -> list[list[str]]:
+    "A row for each size: combinations of world and strength, and the lowest and the mean share of intervals that held."
+    rows = []
+    for n, covered in table.groupby("n").covered:
+        low, mean = covered.min(), covered.mean()
+        cells = [f"{low:.3f}", f"{mean:.3f}"] if measure == "ece" else [share(low, 2), share(mean)]
+        rows.append([f"{n:,}" if n > 999 else str(n), str(len(covered)), *cells])
+    return rows
+
+
+def main(measure: str, studies: int, out: Path | None) -> None:
+    "Print a row for each world, strength of the error and size, and write the table of sizes."
     metric, true_error, worlds, strengths = MEASURES[measure]
     rows = []
     for name, (draw, shape) in worlds.items():
@@ -87,7 +106,7 @@ def main(measure: str = "ece", studies: str = "300") -> None:
             wanted = true_error(large, truth(large))
             for n in SIZES:
                 held = []
-                for study in range(int(studies)):
+                for study in range(studies):
                     rng = np.random.default_rng((study, n))
                     p = draw(rng, n)
                     y = labels(rng, truth(p))
@@ -101,7 +120,12 @@ def main(measure: str = "ece", studies: str = "300") -> None:
     near = np.where(table.true < 0.01, "true error below .01", "other")
     print(table.groupby("n").covered.agg(["min", "mean", "max"]).round(3))
     print(table.groupby([near, "n"]).covered.agg(["min", "mean", "max"]).round(3))
+    write_table(out, measure, HEADS[measure], summary(measure, table))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("measure", nargs="?", default="ece", choices=list(MEASURES))
+    parser.add_argument("studies", nargs="?", type=int, default=300, help="test sets of each kind")
+    parser.add_argument("--out", type=Path, help="folder for the table of sizes")
+    main(**vars(parser.parse_args()))

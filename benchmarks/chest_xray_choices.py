@@ -1,11 +1,11 @@
-"""The choices of lesson 5 on real images, each evaluated twice: on random patients, and on the lowest block of running numbers.
+"""The choices of lesson 5 on real images, each evaluated twice: on random patients, and on the lowest block of serial numbers.
 
     OMP_NUM_THREADS=1 python benchmarks/chest_xray_choices.py WHAT --data FOLDER --weights FILE --log FILE.jsonl [--seeds 3] [--device cuda --jobs 14]
 
 WHAT is one or more of `augment` (the named augmentations), `single` (each component of `strong` alone), `models` (the study's four
 and a small residual network, from scratch), `patients` (increasing numbers of them), `variants` (which weights, which loss) and
 `backbones` (pretrained or random). Each training is one line of the log, and a second call continues where the first stopped;
-`--show` prints the tables of a log. Without `--data` it runs on simulated chests. Networks are trained on four fifths of the patients
+`--show` prints the tables of a log, `--out` writes them. Without `--data` it runs on simulated chests. Networks are trained on four fifths of the patients
 and evaluated on the fifth. `wider` is the specificity on the same healthy images as if their originals had been wider by 1/0.8, at
 the threshold with a sensitivity of 95 %.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from tables import write_table
 
 from clfnb.evaluation.comparison import auc_interval
 from clfnb.simulate.chest_xray.folder import write
@@ -170,6 +171,7 @@ def show(options):
         "widened": "wider",
     }
     for what, comparison in rows.groupby("what", sort=False):
+        table = []
         n = comparison.groupby("split").n.first().to_dict()
         print(f"\n### {what}, n = {n}, seeds: {comparison.seed.nunique()}\n")
         print(
@@ -179,7 +181,9 @@ def show(options):
             cells = [f"{group.parameters.iloc[0]:,}"] + [
                 cell(group, key) for key in columns.values()
             ]
+            table.append([name, *cells])
             print(f"| {name} | {' | '.join(cells)} |")
+        write_table(options.out, what, [what, "parameters", *columns], table)
 
 
 def main():
@@ -197,6 +201,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--out", type=Path, help="folder for the tables")
     parser.add_argument("--show", action="store_true", help="print the tables of the log")
     options = parser.parse_args()
     if unknown := set(options.what) - set(WHAT):

@@ -1,11 +1,12 @@
 """The tables of the delineator on records that its folds have not seen.
 
-    python benchmarks/ecg_tables.py --data FOLDER --models FOLD0 FOLD1 ... [--out TABLES.md] [--neurokit]
+    python benchmarks/ecg_tables.py --data FOLDER --models FOLD0 FOLD1 ... [--out FOLDER] [--neurokit]
 
 Each model is a folder that `nbs/reference/train_ecg_delineator.ipynb` wrote with `-p fold=0` and so on; its config.json lists the records of
 its training, and it is measured on all others of FOLDER that no earlier model has measured. Views: each lead alone, the better of both per
 beat and point, the better of both per record and point, and both together (joint). With --neurokit the method `dwt` of NeuroKit2 is measured
 on the same pieces, lead by lead. Intervals: 95 %, bootstrap over records. The last table counts beats without P wave that were left so.
+With --out each table is a CSV file, and records.txt lists the records.
 """
 
 import argparse
@@ -14,10 +15,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ecg_delineation import delineate, neurokit
+from tables import with_interval, write_records, write_table
 
 from clfnb.evaluation.delineation import (
     CSE_LIMITS_MS,
@@ -45,20 +46,44 @@ def views(errors):
     return found | ({"joint, without the expert's choice": joint} if len(joint) else {})
 
 
-def markdown(errors):
-    "One view as a table in Markdown."
-    table = delineation_table(errors)
-    head = "| point | n | Se % | PPV % | F1 % | mean ms | SD ms, pooled | SD ms, mean of records | CSE 2σ | inside % | Martinez 2004 |"
-    lines = [head, "|---" * 11 + "|"]
+HEAD = ["point", "n", "Se %", "PPV %", "F1 %", "mean ms", "SD ms, pooled", "SD ms, mean of records", "CSE 2σ", "inside %", "Martinez 2004"]  # fmt: skip
+
+
+def cells(table):
+    "One view as rows of texts."
+    rows = []
     for point, row in table.iterrows():
         limit, other = CSE_LIMITS_MS.get(point), MARTINEZ.get(point)
-        lines.append(
-            f"| {point} | {row.n:.0f} | {100 * row.se:.1f} | {100 * row.ppv:.1f} | {100 * row.f1:.1f} ({100 * row.f1_low:.1f}–{100 * row.f1_high:.1f}) "
-            f"| {row.mean_ms:+.1f} ({row.mean_ms_low:+.1f} to {row.mean_ms_high:+.1f}) | {row.sd_ms:.1f} ({row.sd_ms_low:.1f}–{row.sd_ms_high:.1f}) "
-            f"| {row.sd_within_ms:.1f} ({row.sd_within_ms_low:.1f}–{row.sd_within_ms_high:.1f}) | {limit or '–'} "
-            f"| {f'{100 * row.inside_cse:.1f}' if limit else '–'} | {f'{other[0]:+.1f} ± {other[1]}' if other else '–'} |"
-        )
-    return "\n".join(lines)
+        rows.append([
+            point, f"{row.n:.0f}", f"{100 * row.se:.1f}", f"{100 * row.ppv:.1f}",
+            with_interval(100 * row.f1, 100 * row.f1_low, 100 * row.f1_high, ".1f"),
+            f"{row.mean_ms:+.1f} ({row.mean_ms_low:+.1f} to {row.mean_ms_high:+.1f})",
+            with_interval(row.sd_ms, row.sd_ms_low, row.sd_ms_high, ".1f"),
+            with_interval(row.sd_within_ms, row.sd_within_ms_low, row.sd_within_ms_high, ".1f"),
+            f"{limit or '–'}", f"{100 * row.inside_cse:.1f}" if limit else "–",
+            f"{other[0]:+.1f} ± {other[1]}" if other else "–",
+        ])  # fmt: skip
+    return rows
+
+
+def side_by_side(ours, theirs):
+    "F1, mean and SDs of two delineators, one lead and best of two: rows of texts."
+    chosen = ("lead 0", "best of two per beat and point")
+
+    def cell(table, point):
+        row = table.loc[point]
+        return f"{100 * row.f1:.1f}, {row.mean_ms:+.1f} ± {row.sd_ms:.1f} ({row.sd_within_ms:.1f})"
+
+    rows = []
+    for point in ours[chosen[0]].index:
+        rows.append([point, *(cell(who[view], point) for view in chosen for who in (ours, theirs))])
+    return rows
+
+
+def markdown(head, rows):
+    "A table in Markdown."
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def left_alone(predicted, beats):
@@ -77,7 +102,7 @@ def simulated_quiet(predictors, hearts=6):
             for number in range(hearts):
                 signal, beats, _ = simulate_rhythm(kind, 30, seed=[900, fold * hearts + number])
                 counts += left_alone(predictor.delineate(signal)["p_peak"], beats)
-        rows.append((f"simulated {kind}, {hearts * len(predictors)} hearts", *counts))
+        rows.append((f"simulated {kind}, {hearts * len(predictors)} hearts of 30 s", *counts))
     return rows
 
 
@@ -89,13 +114,8 @@ def neurokit_entries(row):
     return [entry | dict(lead=str(entry["lead"])) for entry in entries]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of annotated records")
-    parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
-    parser.add_argument("--out", type=Path, help="file for the tables; without it they are printed")
-    parser.add_argument("--neurokit", action="store_true", help="measure NeuroKit2 beside it")
-    options = parser.parse_args()
+def measure(options):
+    "Entries of ours and of NeuroKit2, beats without P by record, the records and the predictors."
     table = examples.load(options.data, exclude=())
     found, peer, quiet, seen, predictors = [], [], [], set(), []
     for folder in options.models:
@@ -113,18 +133,42 @@ def main():
                 )
                 beats, _ = examples.read_beats(row.path, row.annotator)
                 quiet.append((row.record, *left_alone(points["predicted"]["p_peak"], beats)))
-    errors = delineation_errors(found)
-    parts = [f"{len(seen)} records: {', '.join(sorted(seen))}"]
-    parts += [f"### {name}\n\n{markdown(part)}" for name, part in views(errors).items()]
+    return found, peer, quiet, seen, predictors
+
+
+FILES = {
+    "lead 0": "lead_0",
+    "lead 1": "lead_1",
+    "best of two per beat and point": "best_of_two_per_beat",
+    "best of two per record and point": "best_of_two_per_record",
+    "joint, without the expert's choice": "joint",
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of annotated records")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
+    parser.add_argument("--out", type=Path, help="folder for the tables; they are printed too")
+    parser.add_argument("--neurokit", action="store_true", help="measure NeuroKit2 beside it")
+    options = parser.parse_args()
+    found, peer, quiet, seen, predictors = measure(options)
+    print(f"{len(seen)} records: {', '.join(sorted(seen))}")
+    write_records(options.out, list(seen))
+
+    def show(title, name, head, rows):
+        print(f"\n### {title}\n\n{markdown(head, rows)}")
+        write_table(options.out, name, head, rows)
+
+    ours = {name: delineation_table(e) for name, e in views(delineation_errors(found)).items()}
+    for name, table in ours.items():
+        show(name, FILES[name], HEAD, cells(table))
+    head = ["record or rhythm", "beats without P", "left so"]
+    show("No P wave where there is none", "no_p_wave", head, quiet + simulated_quiet(predictors))
     if peer:
-        for name, part in views(delineation_errors(peer)).items():
-            parts.append(f"### NeuroKit2 dwt, {name}\n\n{markdown(part)}")
-    quiet = pd.DataFrame(
-        quiet + simulated_quiet(predictors), columns=["record", "beats without P", "left so"]
-    )
-    parts.append(f"### No P wave where there is none (joint)\n\n{quiet.to_string(index=False)}")
-    text = "\n\n".join(parts)
-    options.out.write_text(text) if options.out else print(text)
+        theirs = {name: delineation_table(e) for name, e in views(delineation_errors(peer)).items()}
+        who = [f"{name}, {view}" for view in ("lead 0", "best of two") for name in ("clfnb", "NeuroKit2")]  # fmt: skip
+        show("Beside NeuroKit2", "neurokit2", ["point", *who], side_by_side(ours, theirs))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """Images a second from files to batches, beside the way of the study, and class weights from a million labels; one run, one core.
 
-    OMP_NUM_THREADS=1 python benchmarks/plankton_input.py [FOLDER OF CLASSES]
+    OMP_NUM_THREADS=1 python benchmarks/plankton_input.py [FOLDER OF CLASSES] [--out FOLDER]
 
 The study's way is written out here: an image at a time with a generic reader (scikit-image where it is installed, else its PNG and JPEG
 plugin's library, imageio or Pillow), cut or padded to a square, batches of floats stretched to 0..1. It is measured at the study's 299 pixels and
 at the 64 pixels that the library's network sees, so that the size alone does not decide. Without a folder, simulated plankton is used.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from tables import write_table
 
 from clfnb.data.balance import class_weights
 from clfnb.data.images.augment import ImageInput
@@ -71,7 +72,7 @@ def rate(call) -> float:
     return best
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, out: Path | None = None) -> None:
     "Print one line a measurement."
     paths = (
         class_table(folder / "imgs" if (folder / "imgs").is_dir() else folder)
@@ -94,7 +95,7 @@ def main(folder: Path) -> None:
         "study, 299 px": rate(lambda: study(paths, 299)),
         "study, 64 px": rate(lambda: study(paths, 64)),
         "first epoch, decoding included": rate(cold),
-        "every later epoch": rate(lambda: epoch_of(data, look)),
+        "every later epoch, varied": rate(lambda: epoch_of(data, look)),
         "opening the cache": mapped,
     }
     print(
@@ -104,6 +105,11 @@ def main(folder: Path) -> None:
         print(
             f"{name:32s} {value:10.0f} images/s   {value / rates['study, 299 px']:8.1f} x study at 299 px   {value / rates['study, 64 px']:8.1f} x at 64 px"
         )
+    whole, small = rates["study, 299 px"], rates["study, 64 px"]
+    head = ["", "images/s", "against the study at 299 px", "against the study at 64 px"]
+    shown = [(name, value) for name, value in rates.items() if name != "opening the cache"]
+    rows = [[name, f"{v:,.0f}", f"{v / whole:.1f}", f"{v / small:.1f}"] for name, v in shown]
+    write_table(out, "reading", head, rows)
     labels = np.random.default_rng(0).integers(0, 121, 1_000_000)
     part = np.repeat("train", len(labels))
     print(
@@ -112,8 +118,12 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, help="of classes; default: simulated ones")
+    parser.add_argument("--out", type=Path, help="folder for the table")
+    options = parser.parse_args()
+    if options.folder:
+        main(options.folder, options.out)
     else:
         with tempfile.TemporaryDirectory() as place:
-            main(write(Path(place) / "plankton", images=1500))
+            main(write(Path(place) / "plankton", images=1500), options.out)

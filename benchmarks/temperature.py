@@ -1,15 +1,17 @@
 """How far a temperature fitted on few images goes, on repeated splits of real predictions.
 
-OMP_NUM_THREADS=1 python benchmarks/temperature.py FOLDER_OF_PLANKTON [SPLITS]
+OMP_NUM_THREADS=1 python benchmarks/temperature.py FOLDER_OF_PLANKTON [SPLITS] [--out FOLDER]
 """
 
-import sys
+import argparse
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from tables import share, write_table
 
 from clfnb.data.images.cache import load_images
 from clfnb.data.images.duplicates import near_identical
@@ -36,7 +38,19 @@ def predictions(folder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return model.decision_function(x[rest]), places, groups[rest]
 
 
-def main(folder: str, splits: int = 100) -> None:
+HEAD = ["standard errors short of the optimum", "mean temperature", "mean gap, points", "over-confident", "by a point or more", "root mean square gap", "log loss"]  # fmt: skip
+
+
+def cells(found: pd.DataFrame, splits: int) -> list[list[str]]:
+    "The means as rows of texts."
+    return [
+        [f"{caution:g}", share(row.temperature), f"{row.gap:+.2f}".replace("-", "−"), f"{splits * row['over-confident']:.0f} of {splits}",
+         f"{splits * row['by a point']:.0f} of {splits}", f"{row['root mean square']:.2f}", f"{row['log loss']:.4f}"]
+        for caution, row in found.iterrows()
+    ]  # fmt: skip
+
+
+def main(folder: str, splits: int, out: Path | None) -> None:
     "Print, for each caution, how far the temperature goes."
     logits, y, groups = predictions(folder)
     rows = []
@@ -61,7 +75,12 @@ def main(folder: str, splits: int = 100) -> None:
     found = table.groupby("caution").mean()
     found["root mean square"] = np.sqrt(found.pop("square"))
     print(found.round(4).to_string())
+    write_table(out, "temperature", HEAD, cells(found, splits))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="of classes of plankton")
+    parser.add_argument("splits", nargs="?", type=int, default=100)
+    parser.add_argument("--out", type=Path, help="folder for the table")
+    main(**vars(parser.parse_args()))

@@ -12,5 +12,6 @@ glossary    terms and citations, with their anchors
 generated   lesson cards, library overview
 site        all of it, Sphinx, and the exchange of the old site for the new one
 results     the commands of the pages of results: listed, and run
+tables      the tables of these pages: how new ones differ, and their exchange
 theme/      Sphinx's configuration, a small extension, one style sheet, one script
 """

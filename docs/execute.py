@@ -50,7 +50,7 @@ PACKAGES = (
 SIMULATOR = re.compile(r"^(clfnb\.simulate\.[\w.]+):\w+$")  # as the registry names it
 READS_LESSONS = "runs.plan"  # a module that reads the lessons themselves
 READS_WEIGHTS = "models.shipped"  # a module that finds the weights that come with clfnb
-BESIDE = re.compile(r"\"([\w-]+\.ipynb)\"")  # a notebook beside this one that its code names
+BESIDE = re.compile(r"\"([\w/-]+\.(?:ipynb|csv))\"")  # a notebook or table that its code names
 
 
 class CellError(RuntimeError):
@@ -128,6 +128,7 @@ def dependencies(path: Path) -> list[Path]:
     lessons = sorted((NBS / "lessons").glob("*.ipynb")) if READS_LESSONS in modules else []
     weights = sorted((LIB / "weights").glob("*/*")) if READS_WEIGHTS in modules else []
     named = {path.parent / name for source in sources for name in BESIDE.findall(source)}
+    named |= {file.with_name("about.json") for file in named if file.suffix == ".csv"}
     read = [*weights, *lessons, *sorted(file for file in named if file.is_file())]
     modules_read = [module_path(name) for name in sorted(modules)]
     return modules_read + [file for file in read if file != path]
@@ -295,11 +296,9 @@ def execute_cells(path: Path):
 def execute_in_kernel(path: Path):
     "The same in a Jupyter kernel of its own, where figures, progress and errors look as they do to a reader."
     import nbformat
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    from clfnb.runs.engine import CurrentInterpreter
+    from clfnb.runs.engine import OwnKernelClient
 
     raw = nbformat.read(path, as_version=4)
     for cell, known in zip(raw.cells, read_notebook(path, path.name).cells, strict=True):
@@ -310,15 +309,7 @@ def execute_in_kernel(path: Path):
         [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
 
-    class Client(NotebookClient):
-        "A client that owns its kernel, and therefore ends it: one of this interpreter."
-
-        def create_kernel_manager(self):
-            self.km = AsyncKernelManager(kernel_spec_manager=CurrentInterpreter())
-            self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
-            return self.km
-
-    client = Client(raw, timeout=None, startup_timeout=120)
+    client = OwnKernelClient(raw, timeout=None)
     watch, running = None, None
 
     def begin(cell, cell_index):

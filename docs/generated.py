@@ -21,7 +21,7 @@ CARD_KEYS = ("level", "time")
 TAKEN_ALONG = ("lessons/", "exercises/", "solutions/")  # pages with links to open and to download
 COLAB = "colab"  # branch, and folder of the site, of the copies that Colab opens
 INSTALL = """# On Colab: the release of clfnb that this notebook belongs to, in a minute or two
-%pip install -q "clfnb=={version}\"
+%pip install -q "clfnb[sweep]=={version}\"
 """
 PLACE = r"<!-- {name}\b.*?-->\n(?:.*?)<!-- /{name} -->"
 

@@ -345,10 +345,15 @@ def as_markdown(notebook: Notebook, site: Site) -> str:
             text = rewrite_links(cell.source, cell.number, notebook.name, site)
             parts.append(re.sub(r"(\]\((?![a-z]+:)[^)\s#]+)\.ipynb(?=[)#])", r"\1.html.md", text))
         elif cell.kind == "code" and not cell.hidden and cell.source.strip():
-            parts.append(f"```python\n{cell.source}\n```")
+            shown = cell.directives.get("echo") != "false"
+            parts += [f"```python\n{cell.source}\n```"] if shown else []
             for output in filter(None, map(clean_output, cell.outputs)):
-                text = output.get("text") or output.get("data", {}).get("text/plain", "")
-                parts += [f"```text\n{text.rstrip()}\n```"] if text.strip() else []
+                data = output.get("data", {})
+                text = output.get("text") or data.get("text/plain", "")
+                if "text/markdown" in data:
+                    parts.append(data["text/markdown"].rstrip())
+                else:
+                    parts += [f"```text\n{text.rstrip()}\n```"] if text.strip() else []
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,5 +1,6 @@
-"What the pages of results and the cards claim can be held to: commands that exist, weights that are the ones described."
+"What the pages of results and the cards claim can be held to: commands that exist, tables that they write, weights that are the ones described."
 
+import ast
 import json
 import re
 import shlex
@@ -15,10 +16,11 @@ from clfnb.runs.parameters import read_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from docs import results  # noqa: E402
+from docs import results, tables  # noqa: E402
 
 REFERENCE = ROOT / "nbs" / "reference"
 COMMANDS = [command for page in results.PAGES for command in results.commands(page)]
+TABLES = [table for page in results.PAGES for table in results.tables(page)]
 
 
 def options(script):
@@ -103,6 +105,156 @@ def test_output_is_kept(tmp_path, monkeypatch, capsys):
     assert kept.read_text("utf-8").splitlines() == ["$ " + command.text, "42"]
 
 
+# The tables
+
+
+def markdown(page):
+    cells = json.loads((REFERENCE / f"{page}.ipynb").read_text("utf-8"))["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+def test_every_table_of_the_results_is_a_file_that_a_page_shows():
+    for page in results.PAGES:
+        assert not re.search(r"^\|", markdown(page), flags=re.M), f"{page}: a table in Markdown"
+    shown = [table.file for table in TABLES]
+    assert len(shown) > 30 and len(set(shown)) == len(shown)
+    assert set(shown) == set((REFERENCE / "results").glob("*/*.csv"))
+    described = {
+        about.with_name(f"{name}.csv")
+        for about in (REFERENCE / "results").glob("*/about.json")
+        for name in json.loads(about.read_text("utf-8"))
+    }
+    assert described == set(shown)
+
+
+def pattern(cell):
+    "What a cell of a list in a script may hold: any text stands for what is computed."
+    if isinstance(cell, ast.JoinedStr):
+        return "".join(map(pattern, cell.values))
+    if isinstance(cell, ast.Constant):
+        return re.escape(str(cell.value))
+    return ".+" if isinstance(cell, ast.Starred) else "[^|]+"
+
+
+def writes(script, head):
+    "Whether a script has a list that could be this head of a table."
+    lists = [n for n in ast.walk(ast.parse(script.read_text("utf-8"))) if isinstance(n, ast.List)]
+    heads = [n.elts for n in lists if n.elts and isinstance(n.elts[0], (ast.Constant, ast.JoinedStr))]  # fmt: skip
+    return any(re.fullmatch(r"\|".join(map(pattern, cells)), "|".join(head)) for cells in heads)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_a_table_can_be_shown_and_written_again_unless_it_says_why_not(table):
+    about, head = table.about, tables.read_rows(table.file)[0]
+    assert measured(table.file).count("\n") > 3
+    assert len({row[0] for row in tables.read_rows(table.file)}) == len(
+        tables.read_rows(table.file)
+    )
+    assert set(about.get("kept", [])) < set(head)
+    if records := about.get("records"):
+        listed = table.file.with_name(records).read_text("utf-8").split("\n")
+        assert len(listed) > 1 and not any(line.startswith(("/", "~")) for line in listed)
+    told = {command.text for command in COMMANDS if command.section == table.section}
+    assert about.get("command") in {None, *told}
+    if not about.get("mark"):
+        script = re.search(r"python (benchmarks/\w+\.py) ", about["command"])[1]
+        assert about["command"].endswith(f"--out build/results/{table.folder}")
+        assert f'"{table.file.stem}"' in (ROOT / script).read_text("utf-8")
+        written = [name for name in head if name not in about.get("kept", [])]
+        assert writes(ROOT / script, written) and not writes(
+            ROOT / script, ["neither", *written[1:]]
+        )
+
+
+OLD = [["set", "n", "read", "ms"], ["upca", "1,021", "55 (0.93–1.00)", "8.7"], ["ean", "34", "34", "9.3"]]  # fmt: skip
+
+
+def test_differences_name_the_cell_and_by_how_much():
+    assert tables.differences(OLD, OLD) == []
+    new = [["set", "read", "n"], ["upca", "53 (0.90–0.99)", "1,000"], ["qr", "3", "4"]]
+    assert tables.differences(OLD, new, kept=["ms"]) == [
+        "upca · n: 1,021 → 1,000 (-21)",
+        "upca · read: 55 (0.93–1.00) → 53 (0.90–0.99) (-2, -0.03, -0.01)",
+        "ean · n: 34 → (none)",
+        "ean · read: 34 → (none)",
+        "qr · read: (none) → 3",
+        "qr · n: (none) → 4",
+    ]
+    assert tables.change(".957", "−.5") == " (-1.457)" and tables.change("a", "b") == ""
+
+
+PAGE = """## Sums
+
+    python write.py --out build/results/sums
+
+## Others
+
+No command writes this one.
+"""
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    "A page with two tables and a script that writes one of them."
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr(results, "PAGES", ("toy",))
+    first, second = PAGE.split("## Others")
+    cells = [
+        ("markdown", first),
+        ("code", '#| echo: false\nMarkdown(measured("results/sums/a.csv"))'),
+    ]
+    cells += [("markdown", f"## Others{second}"), ("code", 'measured("results/others/b.csv")')]
+    (tmp_path / "nbs" / "reference").mkdir(parents=True)
+    book = {"cells": [{"cell_type": kind, "source": [text]} for kind, text in cells]}
+    (tmp_path / "nbs" / "reference" / "toy.ipynb").write_text(json.dumps(book))
+    said = {"caption": "Sums", "n": "2", "date": "2026-01-31"}
+    for name, more in (
+        ("sums/a", {"command": "python write.py --out build/results/sums", "kept": ["then"], "records": "records.txt"}),
+        ("others/b", {"mark": "an earlier one."}),
+    ):  # fmt: skip
+        file = tmp_path / "nbs" / "reference" / "results" / f"{name}.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text("of,sum,then\n1 + 1,2.5,1\n", encoding="utf-8")
+        file.with_name("about.json").write_text(json.dumps({file.stem: said | more}))
+    script = "from pathlib import Path\nplace = Path('build/results/sums')\nplace.mkdir()\n"
+    script += "(place / 'a.csv').write_text('of,sum\\n1 + 1,2\\n')\n(place / 'records.txt').write_text('x\\n')"
+    (tmp_path / "write.py").write_text(script)
+    return tmp_path / "nbs" / "reference" / "results"
+
+
+def test_a_section_is_run_compared_and_written(page, capsys):
+    assert results.main(["neither"]) == 1 and "'neither'" in capsys.readouterr().err
+    assert results.main(["--compare"]) == 0
+    said = capsys.readouterr().out
+    assert "sums/a: no new table: its command has not written one" in said
+    assert "others/b: kept: an earlier one." in said
+    assert results.main(["sums"]) == 0
+    said = capsys.readouterr().out
+    assert "sums/a: 1 of 1 cells differ\n    1 + 1 · sum: 2.5 → 2 (-0.5)" in said
+    assert tables.read_rows(page / "sums" / "a.csv")[1] == ["1 + 1", "2.5", "1"]
+    assert results.main(["sums", "--compare", "--write"]) == 0
+    assert tables.read_rows(page / "sums" / "a.csv") == [["of", "sum", "then"], ["1 + 1", "2", "1"]]
+    assert (page / "sums" / "records.txt").read_text() == "x\n"
+    about = json.loads((page / "sums" / "about.json").read_text())["a"]
+    assert about["date"] > "2026-01-31" and about["caption"] == "Sums"
+    capsys.readouterr()
+    assert results.main(["sums", "--compare"]) == 0
+    assert "sums/a: all 1 cells are equal" in capsys.readouterr().out
+    assert results.main(["sums", "--wirte"]) == 2
+
+
+def test_a_table_of_yesterday_does_not_pass_for_a_new_one(page, capsys):
+    old = page.parents[2] / "build" / "results" / "sums" / "a.csv"
+    old.parent.mkdir(parents=True)
+    old.write_text("of,sum\n1 + 1,2.5\n")
+    (page.parents[2] / "write.py").write_text("raise SystemExit(1)")
+    assert results.main(["sums"]) == 1
+    assert "no new table" in capsys.readouterr().out and not old.exists()
+
+
+# The cards
+
+
 def code(page):
     cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
@@ -123,7 +275,9 @@ def test_weights_are_those_that_their_config_names(folder):
     assert (folder / "README.md").is_file() and "SHA-256" in model_card(folder)
 
 
-@pytest.mark.parametrize("page", sorted(REFERENCE.glob("model_*.ipynb")), ids=lambda p: p.stem)
-def test_a_card_shows_a_table_of_the_results(page):
-    for source, name in re.findall(r"measured\(\"(.+?)\", \"(.+?)\"\)", code(page)):
-        assert len(measured(REFERENCE / source, name).splitlines()) > 3
+@pytest.mark.parametrize("name", ["model_ecg", "model_barcode_lines"])
+def test_a_card_shows_a_table_of_the_results(name):
+    shown = re.findall(r"measured\(\"(.+?)\"\)", code(REFERENCE / f"{name}.ipynb"))
+    assert shown and {REFERENCE / file for file in shown} <= {table.file for table in TABLES}
+    for file in shown:
+        assert len(measured(REFERENCE / file).splitlines()) > 3

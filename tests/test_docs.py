@@ -177,7 +177,14 @@ def test_a_notebook_depends_on_the_modules_that_it_leads_to():
     assert execute.dependencies(reference / "glossary.ipynb") == []
     card = execute.dependencies(reference / "model_ecg.ipynb")
     weights = ROOT / "clfnb" / "weights" / "ecg" / "model.safetensors"
-    assert {weights, reference / "results.ipynb"} <= set(card)
+    tables = reference / "results" / "ecg"
+    assert {weights, tables / "best_of_two_per_beat.csv", tables / "about.json"} <= set(card)
+    shown = execute.dependencies(reference / "results.ipynb")
+    assert {
+        file
+        for file in (reference / "results").glob("*/*.csv")
+        if file.parent.name != "calibration"
+    } <= set(shown)
     assert LESSONS[0] in execute.dependencies(ROOT / "nbs" / "lib" / "cli.ipynb")
 
 
@@ -387,7 +394,7 @@ def test_the_copy_for_colab_installs_its_release_first(path):
     lesson = json.loads(path.read_text("utf-8"))
     copy = generated.colab_copy(lesson, version())
     nbformat.validate(copy)
-    assert f'%pip install -q "clfnb=={version()}"' in "".join(copy["cells"][0]["source"])
+    assert f'%pip install -q "clfnb[sweep]=={version()}"' in "".join(copy["cells"][0]["source"])
     assert copy["cells"][1:] == [cell for cell in lesson["cells"] if cell["cell_type"] != "raw"]
     assert lesson["cells"][0]["cell_type"] == "raw"  # the lesson itself stays as it was
 
@@ -459,6 +466,7 @@ def test_each_entry_can_be_found():
         "Mani",
         "Jordan",
         "Okabe",
+        "Seshadri",
     }
     assert {
         name for name, _, _, text in entries if not re.search(r"doi 10\.|arXiv \d", text)

@@ -14,6 +14,7 @@ import pytest
 import wfdb
 from click.testing import CliRunner
 
+from clfnb.cli import main
 from clfnb.settings import load_settings
 from clfnb.simulate.ecg.records import simulate
 from clfnb.tracks.ecg.predict import command
@@ -295,3 +296,119 @@ def test_two_outputs_of_one_name(predict, tmp_path):
         with pytest.raises(FileExistsError, match="named for two outputs"):
             predict(path, *words)
     assert not list(tmp_path.glob("*.clf"))
+
+
+@pytest.mark.parametrize(("rate", "fine"), [(250, True), (500, False)])
+def test_a_rate_that_a_file_states_is_not_replaced(predict, tmp_path, rate, fine):
+    """`--fs` of a file that states its own rate must agree with it."""
+    pydicom = pytest.importorskip("pydicom.data")
+    clinic = tmp_path / "clinic.dcm"
+    clinic.write_bytes(Path(pydicom.get_testdata_file("waveform_ecg.dcm")).read_bytes())
+    paths = put(tmp_path, "r", heart(10)[0]), night(tmp_path / "night.edf")
+    for path in paths:
+        code, said = predict(path, "--fs", rate)
+        assert (code == 0) is fine
+        assert fine or "the file says 250 Hz, --fs says 500 Hz; leave out --fs" in said
+    code, said = predict(clinic, "--fs", rate)
+    assert code == 1 and f"the file says 1000 Hz, --fs says {rate} Hz" in said
+
+
+def test_samples_that_a_header_does_not_mention(predict, tmp_path):
+    """A file that goes on beyond its header is read as far as the header says, and the rest is named."""
+    leads, _ = heart(30)
+    path = put(tmp_path, "half", leads, samples=3750)
+    code, said = predict(path, "--json", tmp_path / "s.json")
+    note = "half.hea states 3750 samples, half.dat holds 7500; the rest is not read"
+    assert code == 0 and said.count(note) == 1 and f"note: leads I, II: {note}" in said
+    summary = json.loads((tmp_path / "s.json").read_text())["records"][0]
+    assert summary["seconds"] == 15 and summary["notes"] == {"I": note, "II": note}
+    put(tmp_path, "padded", leads, samples=7400)  # some files end with a block of zeros
+    assert "states" not in predict(tmp_path / "padded")[1]
+    (tmp_path / "m.hea").write_text("m/2 2 250 3850\nhalf 3750\nhalf 100\n")
+    code, said = predict(tmp_path / "m")
+    assert code == 1 and "segment half: expected 100 frames as in the record, found 3750" in said
+    (tmp_path / "gain.hea").write_text("gain 2 250 7500\nhalf.dat 16\nhalf.dat 16 0/mV\n")
+    assert "signal 0, signal 1: its header gives no gain" in predict(tmp_path / "gain")[1]
+
+
+def test_a_list_of_records_stands_for_its_folder(predict, tmp_path):
+    put(tmp_path / "a", "one", heart(10)[0])
+    put(tmp_path / "b", "one", heart(10)[0])
+    (tmp_path / "RECORDS").write_bytes(b"\xef\xbb\xbfa/one\r\nb/one\r\n")
+    code, said = predict(tmp_path / "RECORDS", "--csv", tmp_path / "beats.csv")
+    assert code == 0 and "2 of 2 records annotated" in said
+    assert sorted(set(pd.read_csv(tmp_path / "beats.csv").record)) == ["a/one", "b/one"]
+    assert (tmp_path / "a" / "one.clf").is_file() and (tmp_path / "b" / "one.clf").is_file()
+    (tmp_path / "RECORDS").write_text("\n")
+    with pytest.raises(FileNotFoundError, match="RECORDS: expected a list of records"):
+        predict(tmp_path / "RECORDS")
+
+
+def test_slips_on_the_command_line(tmp_path, capfd):
+    """An option or nothing in place of a value, and values that select nothing: no file is written."""
+    path = put(tmp_path, "r", heart(10)[0])
+    before = sorted(tmp_path.iterdir())
+    for words, message in (
+        (["--csv", "--json"], "Option '--csv' requires a value, found '--json'"),
+        (["--annotator", "--json", "x"], "Option '--annotator' requires a value"),
+        (["--csv="], "Option '--csv' requires a value, found ''"),
+        (["--out", ""], "Option '--out' requires a value, found ''"),
+        (["--pdf", "-"], "Option '--pdf' requires a value, found '-'"),
+        (["--leads", " , "], "leads: expected names such as I,II,V5, found ' , '"),
+        (["--annotator", "-v"], "annotator: expected letters and digits"),
+        (["--annotator", "x" * 300], "annotator: expected letters and digits"),
+        (["--fs", "nan"], "nan is no finite number"),
+        ([""], "An argument is empty"),
+    ):
+        assert main(["predict", "ecg", str(path), *words]) in (1, 2)
+        assert message in capfd.readouterr().err
+    assert main(["predict", "barcodes", str(tmp_path), "--answer", "--csv"]) == 2
+    assert "Option '--answer' requires a value, found '--csv'" in capfd.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def night(path, signals=1, seconds=10):
+    "An EDF or BDF file of one lead and some respiration."
+    edf = pytest.importorskip("pyedflib")
+    leads, _ = heart(seconds)
+    with edf.EdfWriter(str(path), signals) as file:
+        for number, name in enumerate(("ECG", "Resp")[:signals]):
+            top = 2**23 - 1 if path.suffix == ".bdf" else 2**15 - 1
+            limits = dict(physical_min=-5, physical_max=5, digital_min=-top - 1, digital_max=top)
+            head = dict(label=name, dimension="mV", sample_frequency=250)
+            file.setSignalHeader(number, head | limits | dict(transducer="", prefilter=""))
+        if signals:
+            file.writeSamples([leads["I"], np.sin(np.arange(250 * seconds) / 300)][:signals])
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".edf", ".bdf"])
+def test_broken_edf_is_one_line(tmp_path, suffix):
+    """Also on the terminal itself, where the library that reads EDF prints on its own."""
+    whole = night(tmp_path / f"whole{suffix}", 2).read_bytes()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    size = int(whole[184:192])
+    notes = whole[:8] + night(tmp_path / f"none{suffix}", 0).read_bytes()[8:]
+    block = notes[int(notes[184:192]) :]
+    broken = (
+        ("a_empty", b"", "expected a header of 256 bytes or more, found an empty file"),
+        ("b_start", whole[:100], "expected a header of 256 bytes or more, found 100 bytes"),
+        ("c_head", whole[:700], "expected a header of 1024 bytes for 3 signals, found 700 bytes"),
+        ("d_only", whole[:size], "expected 10 data records of 1 s, found 0"),
+        ("e_half", whole[: len(whole) // 2], "expected 10 data records of 1 s, found 4"),
+        ("f_open", whole[:236] + b"-1".ljust(8) + whole[244:], "the recording was not closed"),
+        ("g_text", b"x" * 5000, "not a readable EDF or BDF file"),
+        ("h_notes", notes + block, "expected a lead of an ECG, found none (no signals)"),
+    )
+    for name, content, _ in broken:
+        (folder / f"{name}{suffix}").write_bytes(content)
+    (folder / f"i_more{suffix}").write_bytes(whole + whole[size:])
+    words = [sys.executable, "-m", "clfnb", "predict", "ecg", str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1 and "1 of 9 records annotated" in done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("left out: ")]
+    for (name, _, message), line in zip(broken, lines, strict=True):
+        assert f"{name}{suffix}: " in line and message in line
+    assert len(done.stderr.splitlines()) == len(broken) + 2  # and two lines on the last file
+    assert "lead ECG: its header states 10 s, the file holds 20 s" in done.stderr

@@ -3,6 +3,7 @@ of unknown origin. Small ones of each kind are made here; those of `cases/runs` 
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from clfnb.cli import main
 from clfnb.data.images.cache import load_images
 from clfnb.data.images.decode import decode
 from clfnb.data.images.files import class_table
+from clfnb.models.shipped import shipped_weights
+from clfnb.registry import track
 from clfnb.runs.record import open_run, update_record
 from clfnb.runs.report import write_report
 from clfnb.settings import SettingsError, load_settings
@@ -30,6 +33,7 @@ from clfnb.tracks.ecg.examples import read_signal
 from clfnb.tracks.ecg.wfdb_files import parse_header
 from clfnb.tracks.plankton.network import Predictor, build_model
 from clfnb.training.checkpoints import save_model
+from clfnb.training.digests import stamp
 from clfnb.vision.predictor import classify_images
 
 CASES = Path(os.environ.get("CLFNB_DATA", ".")).parent / "cases" / "runs"
@@ -96,8 +100,13 @@ def change_weights(folder, change):
     state = load_file(folder / "model.safetensors")
     change(state)
     save_file(state, folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("weights_sha256", None)
+    change_config(folder, weights_sha256=..., config_sha256=...)
+
+
+def change_config(folder, **changes):
+    "Edit a description as a text editor would; the entries that are `...` are removed."
+    config = json.loads((folder / "config.json").read_text()) | changes
+    config = {name: value for name, value in config.items() if value is not ...}
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -131,6 +140,11 @@ def test_weights_that_are_none(model, tmp_path, clfnb, change, said):
         ({"temperature": float("nan")}, "temperature: expected a number above 0"),
         ({"temperature": None}, "temperature: expected a number above 0"),
         ({"temperature": "1"}, "temperature: expected a number above 0"),
+        ({"temperature": 1e9}, "temperature: expected a number from 0.0005 to 2000, found 1"),
+        ({"temperature": 1e-9}, "temperature: expected a number from 0.0005 to 2000, found 1e-09"),
+        ({"prior": [0.0, 0.0]}, "prior: expected a number for each class, found [0.0, 0.0]"),
+        ({"classes": ["a", "b"]}, "config.json asks for [2"),
+        ({"classes": ["a", "b", "c", "d"]}, "config.json asks for [4"),
         ({"energy": []}, "energy: expected rising numbers, found []"),
         ({"energy": [1, 0]}, "energy: expected rising numbers"),
         ({"energy": "x"}, "energy: expected rising numbers"),
@@ -149,10 +163,11 @@ def test_weights_that_are_none(model, tmp_path, clfnb, change, said):
         ({"arguments": []}, "arguments: expected a mapping"),
     ],
 )
-def test_descriptions_that_no_model_has(model, tmp_path, clfnb, entries, said):
-    config = json.loads((model / "config.json").read_text()) | entries
-    config = {name: value for name, value in config.items() if value is not ...}
-    (model / "config.json").write_text(json.dumps(config))
+@pytest.mark.parametrize("stamped", [False, True])
+def test_descriptions_that_no_model_has(model, tmp_path, clfnb, entries, said, stamped):
+    change_config(model, **entries)
+    if stamped and not any(value != value for value in entries.values()):  # NaN is no JSON
+        stamp(model)  # a digest does not make them right
     code, out, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
     assert code == 1 and out == "" and said in one_line(error)
     assert str(model / "config.json") in error or str(model / "model.safetensors") in error
@@ -174,11 +189,105 @@ def test_weights_of_another_training(model, tmp_path, clfnb):
     assert code == 1 and "expected weights of SHA-256" in one_line(error)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": ["c", "b", "a"]},
+        {"size": 7},
+        {"temperature": 30.0},
+        {"energy": [0.0, 0.1, 0.2]},
+        {"prior": [0.0, 1.0, 2.0]},
+        {"config_sha256": "0" * 64},
+        {"weights_sha256": ...},
+        {"more": 1},
+    ],
+)
+def test_an_edited_description_is_refused_until_it_is_stamped(model, tmp_path, clfnb, changes):
+    "Class names in another order fit the weights, and every answer would be wrong with confidence."
+    words = ["predict", "plankton", image_folder(tmp_path / "new"), "--run", model]
+    change_config(model, **changes)
+    code, out, error = clfnb(*words)
+    assert code == 1 and out == ""
+    assert f"{model / 'config.json'}: changed since the model was saved" in one_line(error)
+    call = error[error.index("from clfnb") : error.rindex('"')]
+    assert call == f"from clfnb.training.digests import stamp; stamp({str(model)!r})"
+    exec(call)
+    code, out, error = clfnb(*words)
+    assert (code, error) == (0, "") and len(out.splitlines()) == 4
+
+
+def test_form_is_no_change(model, tmp_path, clfnb):
+    "Git may convert line ends, an editor may indent: the values count."
+    words = ["predict", "plankton", image_folder(tmp_path / "new"), "--run", model]
+    before = clfnb(*words)
+    values = json.loads((model / "config.json").read_text())
+    text = json.dumps(dict(reversed(values.items())), indent=8).replace("\n", "\r\n")
+    (model / "config.json").write_bytes(text.encode())
+    assert clfnb(*words) == before
+
+
+@pytest.mark.parametrize(
+    "name, owner", [("barcode_lines", "barcodes"), ("chest_xray", "chest_xray"), ("ecg", "ecg")]
+)
+def test_shipped_weights_are_checked(name, owner, tmp_path, monkeypatch):
+    "The package's own folders too, also by the barcode reader, which reads them without torch."
+    folder = shutil.copytree(shipped_weights(name), tmp_path / "weights" / name)
+    monkeypatch.setattr("clfnb.__file__", str(tmp_path / "__init__.py"))
+    predictor = track(owner).part("predictor")
+    predictor.load()
+    change_config(folder, notes="edited")
+    with pytest.raises(ValueError, match="config.json: changed since the model was saved"):
+        predictor.load()
+    change_config(folder, notes=..., weights_sha256="0")
+    with pytest.raises(ValueError, match="model.safetensors: expected weights of SHA-256 0, found"):
+        predictor.load()
+
+
+def test_a_chest_model_has_two_classes(tmp_path):
+    folder = shutil.copytree(shipped_weights("chest_xray"), tmp_path / "model")
+    for names in (["NORMAL"], ["NORMAL", "BACTERIA", "VIRUS"]):
+        change_config(folder, classes=names)
+        stamp(folder)
+        with pytest.raises(ValueError, match="config.json: .*expected two classes, found"):
+            track("chest_xray").part("predictor").load(folder)
+    change_config(folder, classes=["PNEUMONIA", "NORMAL"])
+    with pytest.raises(ValueError, match="changed since the model was saved"):
+        track("chest_xray").part("predictor").load(folder)
+
+
+def test_a_volleyball_model_of_another_edition(tmp_path):
+    from clfnb.tracks.volleyball.players import PlayersModel
+    from clfnb.tracks.volleyball.predictor import Predictor, VolleyballModel, save_volleyball
+
+    boxes = PlayersModel(False, 1, model={"width": 8, "layers": 1, "heads": 2})
+    folder = save_volleyball(tmp_path / "model", VolleyballModel(boxes=boxes), "# Boxes")
+    assert Predictor.load(folder).model.boxes
+    parts = json.loads((folder / "config.json").read_text())["parts"]
+    older = {name: value for name, value in parts["boxes"].items() if name != "tree_share"}
+    change_config(folder, parts={"boxes": older | {"share": 0.25}}, config_sha256=...)
+    with pytest.raises(ValueError) as bad:
+        Predictor.load(folder)
+    said = "saved by another edition of clfnb: PlayersModel.__init__() got an unexpected keyword"
+    assert f"{folder / 'config.json'}: " in str(bad.value) and said in str(bad.value)
+    assert "train it again: clfnb run volleyball_activity -p data=FOLDER" in str(bad.value)
+    change_weights(folder, lambda state: state.update(more=torch.zeros(1)))
+    change_config(folder, parts=parts)
+    with pytest.raises(ValueError, match="a model of another edition must be trained again"):
+        Predictor.load(folder)
+    change_config(folder, classes=["l_set"])
+    with pytest.raises(ValueError, match="expected the classes"):
+        Predictor.load(folder)
+
+
 def test_a_good_model_answers(model, tmp_path, clfnb):
     code, out, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
     assert code == 0 and error == "" and len(out.splitlines()) == 4
-    change_weights(model, lambda state: None)  # one from before the digest
-    assert clfnb("predict", "plankton", tmp_path / "new", "--run", model)[1] == out
+    change_weights(model, lambda state: None)  # one from before the digests
+    code, again, note = clfnb("predict", "plankton", tmp_path / "new", "--run", model)
+    assert (code, again) == (0, out)
+    assert f"note: {model / 'config.json'}: has no digest of its values" in one_line(note)
+    stamp(model)
+    assert clfnb("predict", "plankton", tmp_path / "new", "--run", model) == (0, out, "")
 
 
 def test_an_ecg_model_is_checked_too(tmp_path):

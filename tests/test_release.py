@@ -1,12 +1,16 @@
 "What an installer meets: the sdist and the wheel in a fresh environment, without the repository; and commands that start without PyTorch."
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -72,14 +76,14 @@ def installed(wheel, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fresh(wheel, tmp_path_factory):
-    "The same in an environment that has the wheel and what it asks the package index for, and nothing else."
+    "The same in an environment that has the wheel with the extra `lab` and what they ask the package index for, and nothing else."
     beside = Path(sys.executable).with_name("uv")
     uv = beside if beside.exists() else shutil.which("uv")
     if not uv or os.name == "nt":
         pytest.skip("needs uv, and is written for environments with bin/python")
     place = tmp_path_factory.mktemp("fresh")
     python = place / "venv" / "bin" / "python"
-    install = ["pip", "install", "-q", "--python", python, "-c", house.ROOT / "constraints.txt", wheel]  # fmt: skip
+    install = ["pip", "install", "-q", "--python", python, "-c", house.ROOT / "constraints.txt", f"clfnb[lab] @ {wheel.as_uri()}"]  # fmt: skip
     for words in (["venv", "-q", "--python", sys.executable, place / "venv"], install):
         done = subprocess.run([uv, *words], capture_output=True, text=True, cwd=place)
         if "Failed to fetch" in done.stderr or "error sending request" in done.stderr:
@@ -96,6 +100,40 @@ def test_the_wheel_has_notebooks_and_weights(wheel):
     weights = {p.relative_to(house.ROOT).as_posix() for p in (house.LIB / "weights").rglob("*.*")}
     assert weights and weights <= set(names)
     assert not [n for n in names if n.startswith(("tests", "docs", "nbs"))]
+
+
+def test_the_wheel_is_as_large_as_the_page_says(wheel):
+    text = (house.NBS / "guides" / "installation.ipynb").read_text("utf-8")
+    packed, unpacked = re.search(
+        r"\| the wheel of clfnb .*? \| (\d+) MB \| (\d+) MB \|", text
+    ).groups()
+    sizes = [item.file_size for item in zipfile.ZipFile(wheel).infolist()]
+    assert abs(wheel.stat().st_size / 1e6 - int(packed)) <= 1
+    assert abs(sum(sizes) / 1e6 - int(unpacked)) <= 1
+
+
+def test_lab_is_all_that_a_learner_needs():
+    "What lessons and exercises import, and what the commands in them import, comes with the extra of the quick start."
+    project = tomllib.loads((house.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert "clfnb[sweep]" in extras["lab"], "lesson 7 sweeps"
+    brought = project["dependencies"] + extras["lab"] + extras["sweep"]
+    have = {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in brought}
+    have |= {"ipython", "nbformat"}  # of ipykernel and nbconvert
+    packages = packages_distributions()
+    for path in (path for kind in KINDS for path in house.notebooks(kind)):
+        for _, source in house.cells(path):
+            for name in imported(source) - {"clfnb", *sys.stdlib_module_names}:
+                names = {one.lower().replace("_", "-") for one in packages.get(name, [name])}
+                assert names & have, (path.name, name)
+
+
+def imported(source):
+    "The first words of the modules that a cell imports."
+    nodes = list(ast.walk(ast.parse(re.sub(r"^[%!].*", "", source, flags=re.M))))
+    names = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
+    names += [n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level]
+    return {name.partition(".")[0] for name in names}
 
 
 def test_an_installed_clfnb_teaches_in_an_empty_folder(installed):
@@ -128,13 +166,14 @@ def test_an_installed_clfnb_runs_a_lesson(installed):
 
 @pytest.mark.slow
 def test_a_wheel_names_all_that_it_needs(fresh):
-    "Data are simulated and read, and a lesson runs."
+    "Data are simulated and read, and lessons run; lesson 7 sweeps."
     found = fresh("-c", "import sys, clfnb; print(clfnb.__file__, *sys.path, sep='\\n')")
     assert str(house.ROOT) not in found and sysconfig.get_path("purelib") not in found
     assert "ecg_delineation" in fresh("-m", "clfnb", "lessons")
     folder = fresh("-m", "clfnb", "data", "simulate", "barcodes", "--images", "2").strip()
     assert "of 2 images" in fresh("-m", "clfnb", "predict", "barcodes", folder)
-    assert "accuracy" in fresh("-m", "clfnb", "run", "calibration")
+    for lesson in ("calibration", "many_runs"):
+        assert "accuracy" in fresh("-m", "clfnb", "run", lesson)
 
 
 LIGHT = (["lessons"], ["runs"], ["data", "list"], ["predict", "--help"], ["start", "{}", "--no-lab"], ["progress", "{}"], ["update", "{}"])  # fmt: skip

@@ -59,11 +59,42 @@ def test_the_image_installs_extras_that_there_are_and_runs_commands_that_there_a
 
 
 CONDA_NAMES = {
+    "lightning-fabric": "pytorch-lightning",
     "matplotlib": "matplotlib-base",
     "opencv-python-headless": "py-opencv",
     "torch": "pytorch",
     "xgboost-cpu": "py-xgboost",
 }
+
+
+def test_the_image_takes_all_packages_in_the_versions_that_were_tested():
+    "A build of PyTorch that is newer than the one in constraints.txt would be replaced by the next line."
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    installs = re.findall(r"pip install [^;&]+", text)
+    assert len(installs) == 3 and all("-c constraints.txt" in line for line in installs)
+
+
+def bootstrapped(text):
+    "Name of a target of the Makefile → the extras that its environment has."
+    made = dict(re.findall(r"^(\.venv/\S+): EXTRA = (\S+)$", text, re.M))
+    return {n: made[p] for n, p in re.findall(r"^([a-z-]+): (\.venv/\S+)  ##", text, re.M)}
+
+
+def test_workflows_install_what_the_makefile_installs():
+    "A step that does what a target does needs the same extras: building the site executes notebooks of all extras."
+    makefile, seen = (ROOT / "Makefile").read_text(encoding="utf-8"), set()
+    extras = bootstrapped(makefile)
+    does = {"test": "python tests/check.py", "docs": "python -m docs"}
+    for target, command in does.items():
+        assert re.search(rf"^{target}:.*\n\t@\$\(BIN\)/{re.escape(command)} ", makefile, re.M)
+    for file in sorted(ROOT.glob(".github/workflows/*.yml")):
+        for name, job in yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].items():
+            steps = [step.get("run", "").strip() for step in job["steps"]]
+            installed = re.findall(r'-e "\.\[(.+)\]"', "\n".join(steps))
+            for target in (t for t, command in does.items() if command in steps):
+                assert installed == [extras[target]], (file.name, name)
+                seen.add((file.stem, target))
+    assert seen == {("ci", "test"), ("docs", "docs"), ("release", "test")}
 
 
 def test_the_conda_recipe_asks_for_what_the_package_asks_for():

@@ -197,7 +197,15 @@ def test_told_to_stop(lesson, tmp_path, name):
     "The run is recorded as interrupted, can be resumed, and the exit code names the signal."
     number = getattr(signal, name)
     words = [sys.executable, "-m", "clfnb", "run", "tiny", "-p", "do=sleep"]
-    job = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        words,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            number, signal.SIG_DFL
+        ),  # else SIGHUP is ignored under nohup
+    )
     runs = tmp_path / "runs"
     pids = wait_for(lambda: "".join(f.read_text() for f in runs.glob("*/*/kernel.pid")))
     job.send_signal(number)

@@ -241,6 +241,30 @@ def test_a_wide_figure_scrolls_on_a_phone(address, context):
     assert box.evaluate("box => box.scrollWidth > box.clientWidth && box.tabIndex === 0")
 
 
+CARDS = ["data_qtdb", "data_chest_xray", "data_zxing", "model_ecg", "model_barcode_lines"]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_fits_a_phone(address, context, name):
+    page = context.new_page()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{address}reference/{name}.html")
+    card = page.locator(".table-wrapper").first
+    assert card.locator("thead").evaluate("head => getComputedStyle(head).display") == "none"
+    assert card.evaluate("box => [box.scrollWidth - box.clientWidth, box.parentElement.scrollWidth - box.parentElement.clientWidth]") == [0, 0]  # fmt: skip
+    assert card.evaluate("box => box.getBoundingClientRect().right") <= 390
+
+
+def test_a_wide_table_scrolls_on_a_phone_beside_its_first_column(address, context):
+    page = context.new_page()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{address}reference/model_ecg.html")
+    table = page.locator(".table-wrapper").nth(1)
+    left = table.locator("td").first.bounding_box()["x"]
+    assert table.evaluate("box => { box.scrollLeft = 200; return box.scrollLeft; }") == 200
+    assert abs(table.locator("td").first.bounding_box()["x"] - left) < 8
+
+
 def test_the_contents_of_a_page_are_seen_at_1280_pixels(address, context):
     page = context.new_page()
     page.goto(address + LIBRARY)
@@ -292,13 +316,19 @@ def test_accessible(address, chromium, axe, name, theme):
 
 
 @pytest.mark.slow
-def test_every_page_is_accessible(site, address, context, axe):
+@pytest.mark.parametrize("theme, width", [("light", 1280), ("dark", 390)])
+def test_every_page_is_accessible(site, address, chromium, axe, theme, width):
+    context = chromium.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+    )
+    context.set_default_timeout(60_000)
     page, found = context.new_page(), {}
     for path in browser.html_files(site):
         name = path.relative_to(site).as_posix()
         page.goto(address + name)
         if offences := violations(page, axe):
             found[name] = offences
+    context.close()
     assert found == {}
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import house
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 sys.path.insert(0, str(house.ROOT))
 
+from clfnb.runs.engine import OwnKernelClient  # noqa: E402
 from docs import contents, execute, pages, stable  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -34,13 +34,8 @@ def twice(notebook):
     return notebook_of(notebook, [cell for one in notebook.cells for cell in (one, one)])
 
 
-def whole_twice(notebook):
-    "All cells from top to bottom, and then all of them again in the same kernel."
-    return notebook_of(notebook, [*notebook.cells, *notebook.cells])
-
-
 def from_every_heading(notebook):
-    "From the last heading to the first, in the same kernel: run all above, then the section."
+    "All cells; then from the last heading to the first, in the same kernel: run all above, then the section."
     cells = notebook.cells
     starts = [n for n, cell in enumerate(cells) if re.search(r"^## ", cell.source, re.M)]
     ends = [*starts[1:], len(cells)]
@@ -49,17 +44,22 @@ def from_every_heading(notebook):
         for start, end in zip(starts, ends, strict=True)
         if any(cell.cell_type == "code" for cell in cells[start:end])
     ]
-    return notebook_of(notebook, [c for _, end in reversed(sections) for c in cells[:end]])
+    passes = [cells, *(cells[:end] for _, end in reversed(sections))]
+    return notebook_of(notebook, [cell for run in passes for cell in run])
 
 
-@pytest.mark.parametrize("order", [twice, whole_twice, from_every_heading])
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+AGAIN = [(path, twice) for path in NOTEBOOKS]  # enough for exercises
+AGAIN += [(path, from_every_heading) for path in house.notebooks("lessons")]
+
+
+@pytest.mark.parametrize(
+    "path, order", AGAIN, ids=[f"{p.parent.name}-{p.stem}-{o.__name__}" for p, o in AGAIN]
+)
 def test_running_a_cell_again_is_safe(path, order, tmp_path, monkeypatch):
-    if order is not twice and path.parent.name != "lessons":
-        pytest.skip("the cells one by one are enough for exercises")
     monkeypatch.setenv("CLFNB_RUNS", str(tmp_path / "runs"))
     notebook = order(nbformat.read(path, 4))
-    client = NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})  # fmt: skip
+    place = {"metadata": {"path": str(path.parent)}}
+    client = OwnKernelClient(notebook, timeout=1200, resources=place)
     try:
         client.execute()
     except CellExecutionError as error:
@@ -68,7 +68,7 @@ def test_running_a_cell_again_is_safe(path, order, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "order, expected",
-    [(twice, "aabbcc"), (whole_twice, "abcabc"), (from_every_heading, "abcab")],
+    [(twice, "aabbcc"), (from_every_heading, "abcabcab")],
 )
 def test_the_orders_run_everything_again(order, expected):
     code, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell

@@ -106,7 +106,7 @@ def _column(values, examples, n, what):
     missing = np.flatnonzero(pd.isna(values))
     if len(missing):
         raise ValueError(
-            f"{what}: {len(missing)} missing values, the first in row {missing[0]}; give each example a value or leave it out"
+            f"{what}: {len(missing)} missing values, the first in row {missing[0] + 1}; give each example a value or leave it out"
         )
     return np.unique(values.astype(str), return_inverse=True)
 
@@ -175,7 +175,7 @@ def _refuse_leaks(keys, split, what, say=str, max_shown=5):
     if leaks:
         shown = []
         for key, first in leaks[:max_shown]:
-            places = " and ".join(f"{name} (example {row})" for name, row in first.items())
+            places = " and ".join(f"{name} (example {row + 1})" for name, row in first.items())
             shown.append(f"{say(key, first)} in {places}")
         raise LeakError(
             f"{len(leaks)} {what} in two splits: {'; '.join(shown)}{'; ...' if len(leaks) > max_shown else ''}"
@@ -193,7 +193,7 @@ def content_keys(
     sizes = []
     for row, path in enumerate(paths):
         if not path.is_file():
-            raise FileNotFoundError(f"example {row}: no file {path}")
+            raise FileNotFoundError(f"example {row + 1}: no file {path}")
         sizes.append(path.stat().st_size)
         same_size[sizes[-1]].add(path)
     digest = {}

@@ -6,9 +6,10 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/engine.html.md"""
 
 # %% auto #0
 __all__ = ['CurrentInterpreter', 'cell_title', 'CellError', 'TimeLimit', 'KernelDied', 'CellFailed', 'cell_failure',
-           'LineThrottle', 'Client', 'kill_kernel', 'time_limit', 'kernel_death', 'LimitedEngine']
+           'LineThrottle', 'OwnKernelClient', 'Client', 'kill_kernel', 'time_limit', 'kernel_death', 'LimitedEngine']
 
 # %% ../../nbs/lib/runs/engine.ipynb #bf70f1b6
+import atexit
 import logging
 import os
 import re
@@ -26,9 +27,13 @@ from typing import Any
 from fastcore.basics import patch
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
+
+from ..settings import load_settings
 
 # %% ../../nbs/lib/runs/engine.ipynb #d3229f8f
 class CurrentInterpreter(KernelSpecManager):
@@ -146,13 +151,21 @@ class LineThrottle:
                 self.write(line)
 
 # %% ../../nbs/lib/runs/engine.ipynb #ab40de4b
-class _ThisKernelClient(PapermillNotebookClient):
-    "papermill's client on this interpreter."
+class OwnKernelClient(NotebookClient):
+    "nbclient's client on a kernel of the running interpreter, which it starts and ends itself."
 
     warm = False  # whether the kernel is forked
 
-    def create_kernel_manager(self):
-        "A kernel of the running interpreter."
+    def __init__(
+        self,
+        *args,  # for nbclient's client
+        **kw,  # the same
+    ):
+        "Raises `SettingsError` for settings that cannot be."
+        super().__init__(*args, **{"startup_timeout": load_settings().start_timeout} | kw)
+
+    def create_kernel_manager(self) -> AsyncKernelManager:
+        "A manager of a kernel of the running interpreter."
         python = CurrentInterpreter()
         if self.warm:
             from clfnb.runs.provisioner import PROVISIONER  # from here on Jupyter knows it
@@ -162,8 +175,43 @@ class _ThisKernelClient(PapermillNotebookClient):
         self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         return self.km
 
-# %% ../../nbs/lib/runs/engine.ipynb #934e6f28
-class Client(_ThisKernelClient):
+# %% ../../nbs/lib/runs/engine.ipynb #5d8305a4
+@patch
+async def async_start_new_kernel(
+    self: OwnKernelClient,
+    **kwargs,  # of `subprocess.Popen`
+) -> None:
+    "Start the kernel, and remember how."
+    self.popen = kwargs
+    await NotebookClient.async_start_new_kernel(self, **kwargs)
+
+
+@patch
+async def async_start_new_kernel_client(self: OwnKernelClient) -> Any:
+    "Wait for the kernel to answer; once, start another instead. Raises `RuntimeError`."
+    connect = NotebookClient.async_start_new_kernel_client
+    try:
+        return await connect(self)
+    except RuntimeError as error:
+        if getattr(self, "expired", False) or hasattr(self, "_async_cleanup_kernel_future"):
+            raise  # it was killed on purpose
+        self.log.warning("%s: another one starts", error)
+    self.warm = False
+    self.create_kernel_manager()
+    await self.async_start_new_kernel(**self.popen)
+    try:
+        return await connect(self)
+    except RuntimeError as error:
+        atexit.unregister(self._cleanup_kernel)  # nbclient's, for a kernel that there is not
+        limit = f"start_timeout, {self.startup_timeout} s, can be set in CLFNB_START_TIMEOUT"
+        raise RuntimeError(f"the kernel did not start, twice: {error} ({limit})") from error
+
+
+OwnKernelClient.start_new_kernel = run_sync(OwnKernelClient.async_start_new_kernel)
+OwnKernelClient.start_new_kernel_client = run_sync(OwnKernelClient.async_start_new_kernel_client)
+
+# %% ../../nbs/lib/runs/engine.ipynb #0016bad6
+class Client(OwnKernelClient, PapermillNotebookClient):
     "papermill's client on this interpreter, with a progress line per cell."
 
     def __init__(
@@ -334,10 +382,10 @@ class LimitedEngine(NBClientEngine):
         **kwargs,  # not used
     ):
         "Execute the notebook. Raises `TimeLimit`, `KernelDied` and `CellFailed`."
-        limits = {"timeout": execution_timeout, "startup_timeout": 120}
         known = {"kernel_name": kernel_name, "log": logging.getLogger("clfnb.kernel")}
+        known["timeout"] = execution_timeout
         crash = {"extra_arguments": _crash_log(log)}
-        client = Client(nb_man, report, started, line, **limits, **known, **crash)
+        client = Client(nb_man, report, started, line, **known, **crash)
         client.warm = warm
         try:
             with open(log or os.devnull, "ab") as output, time_limit(client, limit):

@@ -111,6 +111,7 @@ class ImagePredictor:
         """
 
         def build(config):
+            _ = [config[name] for name in ("size", "temperature", "energy")]  # are they there?
             return cls.build_model(len(config["classes"]), **config["arguments"])
 
         model, config = restore_model(model_folder(run, cls.track), build, track=cls.track)

@@ -32,7 +32,7 @@ from .verdict import NOT_WEIGHED, twin_quads, wide_quads
 READERS = ("cascade", "network", "zxing")
 ZXING_CONFIDENCE = 0.93  # share of its answers on trials that were right before the verdict
 SMALLEST = 8  # minimum width and height of a readable image, pixels
-ECHOED = 0.98  # confidence of a code that only zxing-cpp reads, in an image and both its twins
+ECHOED = 0.98  # confidence of a code that only zxing-cpp reads, in an image and three twins
 
 
 class MissingReader(ImportError, ValueError):
@@ -233,20 +233,33 @@ def _judged(self: Predictor, image, quick):
             found.append(replace(answer, reader="zxing"))
         elif answer and self.reader == "cascade":
             found.append(answer)
-        elif not answer and (reading is None or misfit(reading.line, one.code)[3] < 0.2):
+        elif not answer and not _contradicted(reading, one.code):
             alone = len({other.code for other in quick}) == 1
             found += _echoed(image, one) if alone and self.threshold <= ECHOED else []
     return _merged(found, [])
 
 
+def _contradicted(reading, code):
+    "Whether the networks see a straight code and refuse it, or another pattern fits far better."
+    if reading is None:
+        return False
+    straight = reading.strain < 0.01 and reading.evidence[2] > 4
+    return straight or misfit(reading.line, code)[3] >= 0.2
+
+
 def _echoed(image, one):
-    "A code that zxing-cpp reads again, and alone, in an enlarged and a softened image."
-    twins = (
-        cv2.resize(image, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC),
-        cv2.GaussianBlur(image, (0, 0), 0.7),
-    )
-    again = all({other.code for other in read_zxing(twin)} == {one.code} for twin in twins)
-    return [replace(one, confidence=ECHOED)] if again else []
+    "A code that zxing-cpp reads again, and alone, in three enlargements of its surroundings."
+    low, high = one.corners.min(0), one.corners.max(0)
+    room = 0.3 * (high - low).max()
+    left, top = np.maximum(low - room, 0).astype(int)
+    right, bottom = (high + room).astype(int) + 1
+    part = image[top:bottom, left:right]
+    size = min(1.0, 1000 / max(part.shape))
+    for scale in (1.5 * size, 2 * size, 3 * size):
+        twin = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        if {other.code for other in read_zxing(twin)} != {one.code}:
+            return []
+    return [replace(one, confidence=ECHOED)]
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a70acb88
 @patch

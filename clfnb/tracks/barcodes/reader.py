@@ -10,19 +10,19 @@ __all__ = ['fit_places', 'rising', 'join', 'Reading', 'strain_of', 'evidence_of'
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #666acf3c
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 from fastcore.basics import patch
 
-from ...files import InputError, read_json
+from ...files import read_json
 from ...models.scanline.arrays import CENTRES, ArrayFinder, ArrayReader, array_networks
 from ...models.shipped import shipped_weights
 from ...preprocessing.barcodes.ean13 import LEFT, PARITY, RIGHT, log_total, scores, search
 from ...preprocessing.barcodes.crop import scan_lines, straighten
 from .verdict import Verdict, verdict_of
+from ...training.digests import check_config, check_weights
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #4dbb06b8
 def _median(values):
@@ -213,11 +213,8 @@ def _shipped():
     "Weights and configuration of the shipped model."
     file = shipped_weights("barcode_lines") / "model.safetensors"
     content, config = file.read_bytes(), read_json(file.with_name("config.json"))
-    digest = sha256(content).hexdigest()
-    if digest != config["weights_sha256"]:
-        raise InputError(
-            f"{file}: expected weights of SHA-256 {config['weights_sha256']}, found {digest}"
-        )
+    check_weights(file.parent, config, content)
+    check_config(file.parent, config)
     return safetensors.numpy.load(content), config
 
 

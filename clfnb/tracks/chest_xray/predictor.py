@@ -102,6 +102,9 @@ class Predictor:
         "The predictor of a run. Raises `FileNotFoundError` if there is no model, `ValueError` if it is another track's."
 
         def build(config):
+            _ = [config[name] for name in ("size", "temperature", "threshold")]  # are they there?
+            if len(config["classes"]) != 2:
+                raise ValueError(f"expected two classes, found {config['classes']}")
             members = [build_model(**config["arguments"]) for _ in range(config["members"])]
             ensemble = Ensemble(members)
             features = sum(member.features for member in members)

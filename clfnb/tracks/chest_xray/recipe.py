@@ -240,7 +240,7 @@ def fit_decision(
     codes: Any,  # (n,) 0 or 1
     logits: Any,  # (n,) cross-fitted
     groups: Any = None,  # (n,) patients
-    sensitivity: float = 0.96,  # required
+    sensitivity: float = 0.95,  # required
     seed: int = 0,  # of the bootstrap
 ) -> dict:  # temperature; threshold (a probability), its low and high; sensitivity and specificity
     "Temperature and threshold from cross-fitted logits. Raises `ValueError` unless both classes occur."

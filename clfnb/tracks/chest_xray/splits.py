@@ -1,4 +1,4 @@
-"""Validation by patient and by blocks of running numbers, and the originals of 28-pixel images
+"""Validation by patient and by blocks of serial numbers, and the originals of 28-pixel images
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/chest_xray/splits.html.md"""
 
@@ -52,13 +52,13 @@ def block_folds(
     table: pd.DataFrame,  # from `load`; needs series and number
     k: int = 5,  # blocks per series
 ) -> np.ndarray:  # (n,) 0..k-1, block 0 has the lowest numbers
-    "Blocks of running numbers within each series; patients stay whole. Raises `ValueError` where the names have no numbers."
+    "Blocks of serial numbers within each series; patients stay whole. Raises `ValueError` where the names have no numbers."
     if k < 2:
         raise ValueError(f"expected at least 2 blocks, found k={k}")
     unknown = int((table.number < 0).sum())
     if unknown > 0.1 * len(table):
         raise ValueError(
-            f"blocks need running numbers, but {unknown} of {len(table)} images have none; match them by thumbnails or use patients"
+            f"blocks need serial numbers, but {unknown} of {len(table)} images have none; match them by thumbnails or use patients"
         )
     block = np.zeros(len(table), int)
     for _, rows in table.assign(position=np.arange(len(table))).groupby("series"):

@@ -69,11 +69,17 @@ def run_job(
             delineation = delineate_recording(predictor, recording, progress=progress)
             return _finish(job, recording, delineation)
     except Exception as error:  # the other recordings continue
-        message = " ".join(printable(error).split()) or type(error).__name__
-        if not isinstance(error, (ValueError, OSError)):
-            message = f"{type(error).__name__}: {message}"
-        named = str(job.record) in message
-        return Outcome(job, message if named else f"{job.record}: {message}")
+        return Outcome(job, _one_line(job, error))
+
+
+def _one_line(job, error):
+    "An error as one line that names the recording; one of the operating system without its number."
+    message = " ".join(printable(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        message = f"{error.filename}: {error.strerror}"
+    elif not isinstance(error, (ValueError, OSError)):
+        message = f"{type(error).__name__}: {message}"
+    return message if str(job.record) in message else f"{job.record}: {message}"
 
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #46321f57
 def _finish(job, recording, delineation: Delineation):

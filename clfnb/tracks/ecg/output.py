@@ -9,6 +9,7 @@ __all__ = ['SYMBOLS', 'NUMBERS', 'POINT_COLUMNS', 'CODES', 'points_table', 'enco
            'check_annotator']
 
 # %% ../../../nbs/lib/tracks/ecg/output.ipynb #41e95e70
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,10 +104,11 @@ def check_annotator(
     annotator: str,  # suffix of an annotation file
 ) -> str:  # the same
     "Check a suffix. Raises `ValueError` unless it is a plain word that no file of a record uses."
-    plain = annotator.isascii() and annotator.replace("_", "").replace("-", "").isalnum()
+    plain = re.fullmatch(r"[A-Za-z0-9][-\w]{0,19}", annotator, re.ASCII)
     taken = ("hea", "dat", "mat", "edf", "bdf", "dcm", "csv", "tsv", "atr", "q1c")
     if not plain or annotator.lower() in taken:
         raise ValueError(
-            f"annotator: expected letters and digits, and none of {', '.join(taken)}, found {annotator!r}"
+            f"annotator: expected letters and digits, at most 20, and none of {', '.join(taken)}, "
+            f"found {annotator!r}"
         )
     return annotator

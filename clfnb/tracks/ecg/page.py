@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files import write_atomic, write_file
+from ...files import InputError, write_atomic, write_file
 from ...preprocessing.ecg.beats import WAVE_POINTS
 from ...preprocessing.ecg.quality import PLAUSIBLE_MV
 from ...text import figure_text, html_text
@@ -45,9 +45,14 @@ def make_page(
     summary: dict,  # of `intervals.summarise`
     at: float = 0,  # second of a long recording at which the page starts
 ) -> Page:
-    "The part of a recording that one page shows. Raises `InputError` if it cannot be read."
+    "The part of a recording that one page shows. Raises `InputError` for a second beyond its end."
     long, fs = recording.seconds > 1.2 * ROW_S, recording.fs
-    begin = min(max(at, 0), max(0, recording.seconds - ROW_S)) if long else 0
+    if at >= recording.seconds:
+        raise InputError(
+            f"{recording.path}: --at {at:g}: expected a second of the recording, which lasts "
+            f"{recording.seconds:g} s"
+        )
+    begin = min(at, max(0, recording.seconds - ROW_S)) if long else 0
     first = int(begin * fs)
     signal = recording.read(first, first + int((ROWS if long else 1) * ROW_S * fs))
     used = delineation.leads[delineation.leads.used]

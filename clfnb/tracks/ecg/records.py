@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/records.html.md"""
 
 # %% auto #0
 __all__ = ['OTHER_FORMATS', 'TABLES', 'is_other_format', 'record_path', 'record_name', 'segment_names', 'listed_records',
-           'find_records', 'records_in', 'output_paths']
+           'find_records', 'records_folder', 'records_in', 'output_paths']
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #f5537293
 import os
@@ -71,7 +71,7 @@ def listed_records(
 ) -> list[Path]:  # in the order of the list, including missing ones
     "The records that `RECORDS` lists. Raises `OSError` or `ValueError` if the list cannot be read."
     listing = regular_file(folder / "RECORDS", MAX_TEXT_BYTES)
-    text = listing.read_text("utf-8", errors="surrogateescape")
+    text = listing.read_text("utf-8-sig", errors="surrogateescape")
     records = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         path = folder / line
@@ -109,15 +109,27 @@ def find_records(
     return sorted(path for path in records if path not in segments)
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #0ea0cbac
+def records_folder(
+    path: str | Path,  # as typed
+) -> Path:  # the folder of a file RECORDS; any other path as it is
+    "The folder that a list of records stands for. Raises `ValueError` for an empty path."
+    if not str(path).strip():
+        raise ValueError("expected a record, a file or a folder, found an empty name")
+    path = Path(path)
+    return path.parent if path.name == "RECORDS" and path.is_file() else path
+
+# %% ../../../nbs/lib/tracks/ecg/records.ipynb #1f4e03ea
 def records_in(
     path: str | Path,  # a record (with or without suffix), a file of another format, or a folder
     tables: bool = False,  # include tables in a folder
 ) -> list[Path]:  # record paths, in the order of RECORDS, else sorted
     "The recordings of a path. Raises `FileNotFoundError` if there is none."
-    path = Path(path)
+    path = records_folder(path)
     if path.is_dir():
         listed = (path / "RECORDS").exists()
         records = listed_records(path) if listed else find_records(path, tables)
+        if not records and listed:
+            raise FileNotFoundError(f"{path / 'RECORDS'}: expected a list of records, found none")
         if not records:
             raise FileNotFoundError(
                 f"{path}: no WFDB records (.hea files), EDF, BDF or DICOM files in this folder"

@@ -127,6 +127,21 @@ def activity_table(
     )
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #d0e5f47b
+def _build(config):
+    "The networks that a description asks for. Raises `ValueError` for one of another edition."
+    if config["classes"] != list(ACTIVITIES):
+        raise ValueError(f"expected the classes {list(ACTIVITIES)}, found {config['classes']}")
+    parts = config["parts"]
+    options = {k: v for k, v in parts.get("frame", {}).items() if k != "height"}
+    try:
+        players = {k: PlayersModel(**parts[k]) for k in ("actions", "boxes") if k in parts}
+        frame = FrameNet(**options | {"weights": ""}) if "frame" in parts else None
+    except TypeError as error:
+        again = "train it again: clfnb run volleyball_activity -p data=FOLDER"
+        raise ValueError(f"saved by another edition of clfnb: {error}; {again}") from error
+    return VolleyballModel(**players, frame=frame)
+
+
 @dataclass
 class Predictor:
     "A trained model with everything needed to predict activities."
@@ -143,17 +158,9 @@ class Predictor:
     ) -> "Predictor":
         """The predictor of a run.
 
-        Raises `FileNotFoundError` with the command that trains one if none is named, `ValueError` for another track's.
+        Raises `FileNotFoundError` with the command that trains one if none is named, `ValueError` for another track's, or one of another edition.
         """
-
-        def build(config):
-            parts = config["parts"]
-            players = {k: PlayersModel(**parts[k]) for k in ("actions", "boxes") if k in parts}
-            options = {k: v for k, v in parts.get("frame", {}).items() if k != "height"}
-            frame = FrameNet(**options | {"weights": ""}) if "frame" in parts else None
-            return VolleyballModel(**players, frame=frame)
-
-        model, config = restore_model(model_folder(run, "volleyball"), build, track="volleyball")
+        model, config = restore_model(model_folder(run, "volleyball"), _build, track="volleyball")
         height = config["parts"].get("frame", {}).get("height", 256)
         return cls(model, height, device)
 
