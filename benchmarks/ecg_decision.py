@@ -43,7 +43,9 @@ def candidates(predictor, pieces, heart):
 def fold_candidates(folder, rows, hearts, number):
     "The candidates of one fold."
     predictor = Predictor.load(folder)
-    found = [candidates(predictor, recipe.record_pieces(row), row.record) for row in rows.itertuples()]
+    found = [
+        candidates(predictor, recipe.record_pieces(row), row.record) for row in rows.itertuples()
+    ]
     for heart, (pieces,) in enumerate(recipe.simulated_pool(hearts, 30, seed=300 + number)):
         found.append(candidates(predictor, pieces, f"simulated {number} {heart}"))
     return pd.concat(found).assign(fold=number)

@@ -1,6 +1,6 @@
 """P waves at fast rates, on simulated hearts and on records that the folds have not seen.
 
-    python benchmarks/ecg_fast.py --data FOLDER --models FOLD0 FOLD1 ... [--out TABLE.md]
+    python benchmarks/ecg_fast.py --data FOLDER --models FOLD0 FOLD1 ... [--out FOLDER]
 
 Models as for `ecg_tables.py`. Simulated: hearts with a P wave before each beat, and hearts without, other hearts for each model, 20 s each.
 Records: the annotated beats of each held-out record with 15 s around them, played faster by a factor (all waves shrink), or with diastole, QT
@@ -11,10 +11,14 @@ the QRS before; in records: found P waves that nobody marked. Intervals: 95 %, b
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tables import write_table
 
 from clfnb.preprocessing.ecg.beats import annotated_spans, read_beats
 from clfnb.preprocessing.ecg.labels import UNKNOWN, targets_from_beats
@@ -23,7 +27,11 @@ from clfnb.tracks.ecg import examples
 from clfnb.tracks.ecg.delineator import Predictor
 from clfnb.tracks.ecg.recipe import UNMARKED, Piece, quicken
 
-RATES, FACTORS, QUICK = (109, 133, 150, 167, 182, 200, 222), (1.0, 1.3, 1.6, 2.0), (110, 140, 170, 200)
+RATES, FACTORS, QUICK = (
+    (109, 133, 150, 167, 182, 200, 222),
+    (1.0, 1.3, 1.6, 2.0),
+    (110, 140, 170, 200),
+)
 COUNTS = ["P", "P found", "P marked", "P wrong", "QRS", "QRS found", "T", "T found"]
 
 
@@ -86,7 +94,11 @@ def records(predictor, rows):
                 if quick is not piece:
                     found, known = predictor.delineate(quick.signal, fs), quick.targets != UNKNOWN
                     own = count(found, quick.beats, fs, known)
-                    yield {"group": f"records, shorter pauses, {rate}/min", "heart": row.record, **own}
+                    yield {
+                        "group": f"records, shorter pauses, {rate}/min",
+                        "heart": row.record,
+                        **own,
+                    }
 
 
 def table(rows, replicates=1000):
@@ -97,20 +109,17 @@ def table(rows, replicates=1000):
     for group, own in pd.DataFrame(rows).groupby("group", sort=False):
         hearts = own.groupby("heart")[COUNTS].sum()
         drawn = hearts.to_numpy()[rng.integers(len(hearts), size=(replicates, len(hearts)))].sum(1)
-        drawn, line = pd.DataFrame(drawn, columns=COUNTS), {"hearts": len(hearts), "P": hearts.P.sum()}
+        drawn, line = (
+            pd.DataFrame(drawn, columns=COUNTS),
+            {"n": len(hearts), "P waves": hearts.P.sum()},
+        )
         for name, (part, whole) in pairs.items():
             share = 100 * drawn[part] / drawn[whole].clip(lower=1)
             low, high = share.quantile([0.025, 0.975])
             value = 100 * hearts[part].sum() / max(hearts[whole].sum(), 1)
             line[name] = f"{value:.1f} ({low:.1f}–{high:.1f})"
-        lines.append({"": group} | line)
+        lines.append({"hearts or records": group} | line)
     return pd.DataFrame(lines)
-
-
-def markdown(lines):
-    "A table in Markdown."
-    rows = [list(lines.columns), ["---"] * len(lines.columns), *lines.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def main():
@@ -118,7 +127,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="folder of annotated records")
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
     parser.add_argument("--hearts", type=int, default=6, help="simulated hearts per model and rate")
-    parser.add_argument("--out", type=Path, help="file for the table; without it, it is printed")
+    parser.add_argument("--out", type=Path, help="folder for the table; it is printed too")
     options = parser.parse_args()
     examples_table, rows, seen = examples.load(options.data, exclude=()), [], set()
     for number, folder in enumerate(options.models):
@@ -127,8 +136,9 @@ def main():
         seen |= set(own.record)
         predictor = Predictor.load(folder)
         rows += [*simulated(predictor, number, options.hearts), *records(predictor, own)]
-    text = markdown(table(rows))
-    options.out.write_text(text + "\n") if options.out else print(text)
+    lines = table(rows)
+    print(lines.to_string(index=False))
+    write_table(options.out, "fast_rates", list(lines.columns), lines.to_numpy().tolist())
 
 
 if __name__ == "__main__":
