@@ -18,7 +18,7 @@ import re
 import stat
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile, gettempdir
@@ -170,18 +170,20 @@ def check_outputs(
 
 
 def check_paths(
-    path: str | Path,  # to be read
-    what: str,  # its name in messages, such as "file or folder"
+    path: str | Path | Iterable[str | Path],  # to be read, one or several
+    what: str,  # their name in messages, such as "file or folder"
     *files,  # paths to be written; None and "" are ignored
 ) -> None:
     """Check inputs and outputs before a command computes.
 
-    Raises `FileNotFoundError` if `path` is not there, `FileExistsError` for an output that would
+    Raises `FileNotFoundError` for a path that is not there, `FileExistsError` for an output that would
     replace an input, `OSError` for a file that cannot be written.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: no such {what}")
-    check_outputs(*files, inputs=[path])
+    inputs = [path] if isinstance(path, (str, Path)) else list(path)
+    for one in inputs:
+        if not Path(one).exists():
+            raise FileNotFoundError(f"{one}: no such {what}")
+    check_outputs(*files, inputs=inputs)
 
 # %% ../nbs/lib/files.ipynb #582e246f
 MAX_TEXT_BYTES = 2**26  # more than any text file written by hand

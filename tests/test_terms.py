@@ -30,7 +30,6 @@ HOW = {
 EXCEPTIONS = {
     "nbs/guides/contributing.ipynb": {"*": "the list itself"},
     "clfnb/course/many_runs.py": {"place": "a folder of runs, within a check"},
-    "clfnb/tracks/barcodes/predict.py": {"place": "the argument PLACE"},
 }
 
 

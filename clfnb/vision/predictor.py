@@ -179,7 +179,7 @@ def table(
 @patch
 def predict(
     self: ImagePredictor,
-    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder of images, searched to any depth, an image, or a list of these
     **options,  # of `classify_images`
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
@@ -226,13 +226,15 @@ def _too_small(path, shape):
 
 def classify_images(
     predictor: ImagePredictor,  # ready to use
-    paths: Any,  # a folder of images, searched to any depth, an image, or a list of images
+    paths: Any,  # a folder of images, searched to any depth, an image, or a list of these
     probs: bool = False,  # add a column for every class
     on_error: str = "skip",  # a broken or tiny image: "skip" or "raise"
     chunk: int = 512,  # images held in memory at a time
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
     paths = find_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
+    found = (find_images(path) if path.is_dir() else [path] for path in paths)
+    paths = list(dict.fromkeys(image for part in found for image in part))
     tables = [predictor.table(np.zeros((0, len(predictor.classes))), [], probs)]
     errors = []
     for start in range(0, len(paths), chunk):

@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/predict.html.md"""
 __all__ = ['write_tables', 'show', 'command', 'read_barcodes']
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #617b0ca6
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def show(
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #58559f72
 @click.command("barcodes")
-@click.argument("place", metavar="IMAGE|FOLDER", type=click.Path())
+@click.argument("places", metavar="IMAGE|FOLDER", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--answer",
     type=click.Path(dir_okay=False),
@@ -68,7 +69,7 @@ def show(
 )
 @predict_options(required=False)
 def command(
-    **options,  # place, answer, reader, threshold, run, device, csv
+    **options,  # places, answer, reader, threshold, run, device, csv
 ) -> int:
     """Read the EAN-13 and UPC-A codes of photographs, blurred ones too.
 
@@ -78,7 +79,7 @@ def command(
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #2d9cad06
 def read_barcodes(
-    place: str,  # what to read
+    places: Sequence[str],  # images and folders
     reader: str = "cascade",  # which reader
     threshold: float = 0.98,  # minimum confidence
     run: str | None = None,  # which model
@@ -87,14 +88,14 @@ def read_barcodes(
     answer: str | None = None,  # file in the study's layout
 ) -> int:  # exit code: 1 if a file was left out
     "The command's work. Raises `OSError` or `ValueError` before the first image is read."
-    check_paths(place, "file or folder", csv, answer)
+    check_paths(places, "file or folder", csv, answer)
     from clfnb.runs.record import find_model
 
     folder = None if run is None else find_model(run, "barcodes")
     from clfnb.tracks.barcodes.predictor import Predictor, images_in
 
-    paths = images_in(place)
-    base = place if Path(place).is_dir() else ""
+    paths = list(dict.fromkeys(path for place in places for path in images_in(place)))
+    base = places[0] if len(places) == 1 and Path(places[0]).is_dir() else ""
     table, failed = Predictor.load(folder, reader=reader, threshold=threshold).predict(
         paths, base, show
     )

@@ -15,10 +15,10 @@ from ...files import check_paths
 
 # %% ../../../nbs/lib/tracks/chest_xray/predict.ipynb #0bc64b82
 @click.command("chest_xray")
-@click.argument("path", metavar="FOLDER|IMAGE|NPZ", type=click.Path())
+@click.argument("paths", metavar="FOLDER|IMAGE|NPZ", nargs=-1, required=True, type=click.Path())
 @predict_options(required=False)
 def command(
-    path: str,  # what to classify
+    paths: tuple[str, ...],  # what to classify
     run: str | None,  # run or model folder; None: the shipped weights
     device: str,  # where to compute
     csv: str | None,  # file of the table
@@ -27,13 +27,13 @@ def command(
 
     Not a medical device: for teaching and measuring, never for a decision about a patient.
     """
-    check_paths(path, "folder or file", csv)
+    check_paths(paths, "folder or file", csv)
     from clfnb.runs.record import find_model
 
     folder = None if run is None else find_model(run, "chest_xray")
     from clfnb.tracks.chest_xray.predictor import DISCLAIMER, Predictor
 
-    predictions, errors = Predictor.load(folder, device).predict(path)
+    predictions, errors = Predictor.load(folder, device).predict(paths)
     code = finish_prediction(predictions, errors, csv, "images classified", float_format="%.6g")
     click.echo(DISCLAIMER, err=True)
     return code

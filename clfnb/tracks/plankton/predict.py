@@ -18,7 +18,7 @@ from ...text import say
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #8ecf82c7
 @click.command("plankton")
-@click.argument("path", metavar="FOLDER|IMAGE", type=click.Path())
+@click.argument("paths", metavar="FOLDER|IMAGE", nargs=-1, required=True, type=click.Path())
 @click.option("--probs", is_flag=True, help="One more column per class, with its probability.")
 @click.option(
     "--tau",
@@ -30,7 +30,7 @@ from ...text import say
 )
 @predict_options(required=True)
 def command(
-    path: str,  # folder or image to name
+    paths: tuple[str, ...],  # folders and images to name
     probs: bool,  # more columns
     tau: str,  # which question is answered
     run: str,  # which model
@@ -40,7 +40,7 @@ def command(
     """Name the images of a folder, searched to any depth: class, calibrated probability,
     runners-up, unknown_score.
     """
-    check_paths(path, "folder or image", csv)
+    check_paths(paths, "folder or image", csv)
     fraction = parse_tau(tau)
     from clfnb.runs.record import find_model
 
@@ -48,7 +48,7 @@ def command(
     from clfnb.tracks.plankton.network import Predictor
 
     predictor = Predictor.load(folder, device).set_tau(fraction)
-    answers, errors = predictor.predict(path, probs=probs)
+    answers, errors = predictor.predict(paths, probs=probs)
     if predictor.balanced_tau is not None:
         say(describe_use(predictor), err=True)
     return finish_prediction(answers, errors, csv, "images named", float_format="%.6g")

@@ -33,8 +33,7 @@ def command(
     """Name the group activity of volleyball frames, from the players' boxes where an annotation
     file has them. Its activity column is never read.
     """
-    for path in paths:
-        check_paths(path, "folder or image", csv)
+    check_paths(paths, "folder or image", csv)
     if run is None:
         raise click.UsageError(
             f"--run: no weights of volleyball come with clfnb; train them with\n    {TRAIN}\nand name that run, as in --run last"
