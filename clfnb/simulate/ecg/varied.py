@@ -171,7 +171,7 @@ def _sum_waves(timing, waves, scale, samples, fs, rng):
     bells += trace(atria, atrial, ones, ones + rng.normal(0, 0.06, len(atria)), samples, fs)
     return leak(bells, fs)
 
-
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #7d9579a7
 def _in_order(table):
     "Marks that do not overlap: a P wave on a T wave ends it; one before its peak is not marked."
     p, qrs, t = (list(names) for names in WAVE_POINTS.values())
@@ -189,7 +189,7 @@ def _in_order(table):
     table["p_on"] = table.p_on.mask(early, border.shift(1))
     return table
 
-
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #a44a9729
 def _true_points(timing, waves, scale, fs, samples):
     "The beats of the simulation, and its P waves without a beat."
     normal, wide, atrial = (wave_points(events[events.wave != "u"]) for events in waves)

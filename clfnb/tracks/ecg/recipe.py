@@ -177,7 +177,7 @@ def _complete(piece):
     beats["has_p"] = (beats.p_on >= 0) & labelled
     return beats
 
-
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #c8241b6b
 def _new_times(beats, factor):
     "New samples of QRS onset, QRS end, T end and the next QRS onset, and the old ones: anchors."
     old, new, at = [], [], float(beats.qrs_on.iloc[0])
@@ -198,7 +198,7 @@ def _new_times(beats, factor):
         at += length
     return np.array(old, float), np.array(new), pr
 
-# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #c8241b6b
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #0dd7accb
 def _mark_p(targets, marks, t_peak):
     "Label a P wave that may lie on a T wave; the new P onset, or None if it cannot be marked."
     on, peak, end = marks
@@ -229,7 +229,7 @@ def _add_p(piece, lifted, places, beats):
             if before is not None and piece.beats.t_end[before] > border:
                 piece.beats.loc[before, "t_end"] = border
 
-
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #f17ab58b
 def quicken(
     piece: Piece,  # not changed
     rate: float,  # beats per minute
@@ -264,7 +264,7 @@ def quicken(
     _add_p(quick, lifted, starts - away * pr, beats)
     return quick
 
-
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #7199339a
 def fast_piece(
     piece: Piece,  # not changed
     rate: float,  # beats per minute
