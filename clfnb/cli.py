@@ -48,7 +48,7 @@ from clfnb.console import (
     with_options,
 )
 from .course.commands import COMMANDS
-from .files import write_file
+from .files import check_outputs, write_file
 from .registry import Track
 from .settings import load_settings
 from .text import printable, say, tolerate_closed_pipe
@@ -115,7 +115,10 @@ def completion(
 def lessons_command(
     as_json: bool,  # for programs
 ) -> int:
-    "List the lessons: name, title, time and needs."
+    """List the lessons: name, title, time and needs.
+
+    In a pipe or a file the rows are whole; COLUMNS=80 cuts them to that width.
+    """
     from clfnb.runs.plan import find_lessons
 
     header = ("name", "title", "time", "needs")
@@ -506,11 +509,17 @@ def doctor_command(
     as_json: bool,  # for programs
     report: str | None,  # file to write
 ) -> int:
-    "Check versions, devices, data and disk; list what is missing and the command that fixes it."
+    """Check versions, extras, devices, data and disk; list what is missing and the command that
+    fixes it.
+    """
     from clfnb.doctor import problem_report, run_checks
 
     if report and not (folder := Path(report).absolute().parent).is_dir():
         raise UsageError(f"--report {report}: no such folder: {folder}")
+    try:
+        check_outputs(report)
+    except OSError as error:
+        raise UsageError(f"--report {report}: {error.strerror or error}") from error
     checks = run_checks()
     statuses = {True: "ok", False: "MISSING", None: "note"}
     rows = [(statuses[check.ok], check.name, check.detail, check.fix) for check in checks]

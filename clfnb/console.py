@@ -427,7 +427,7 @@ def finish_prediction(
     "Write or print the predictions, report what was left out, and print both counts."
     for error in errors:
         say(f"left out: {printable(error)}", err=True)
-    text = csv_text(table, **to_csv)
+    text = csv_text(table, lines=bool(csv), **to_csv)  # in a terminal, a row is a line
     if csv:
         write_file(Path(csv), text)
     counts = f"{len(table)} {noun}, {len(errors)} left out"

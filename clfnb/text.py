@@ -74,25 +74,26 @@ def html_text(
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def _cell(value):
+def _cell(value, lines=True):
     "A cell of a table for spreadsheets."
     if not isinstance(value, str):
         return value
-    text = printable(value, lines=True)
+    text = printable(value, lines)
     return f"'{text}" if text[:1] in tuple("=+-@\t") and not _NUMBER.fullmatch(text) else text
 
 
 def csv_text(
     table: Any,  # a pandas table
+    lines: bool = True,  # whether line breaks and tabs stay in a cell, within quotes
     **options,  # of pandas, such as float_format
 ) -> str:
     "A table as CSV whose cells a spreadsheet does not evaluate."
     safe = table.copy()
     for column, kind in enumerate(table.dtypes):
         if str(kind) in ("object", "string", "str", "category"):
-            cells = [_cell(value) for value in table.iloc[:, column]]
+            cells = [_cell(value, lines) for value in table.iloc[:, column]]
             safe.isetitem(column, cells)
-    safe.columns = [_cell(name) for name in table.columns]
+    safe.columns = [_cell(name, lines) for name in table.columns]
     return safe.to_csv(index=False, **options)
 
 # %% ../nbs/lib/text.ipynb #36b83c85

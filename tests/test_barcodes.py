@@ -129,7 +129,7 @@ MISREAD = [("illegal", 10018), ("check", 10130), ("focus, large", 10195), ("beyo
            ("check", 10577), ("check", 400220), ("hard", 400131), ("hard", 10249), ("focus", 400207),
            ("small", 20107), ("check", 20133), ("check", 20454), ("negative", 40025), ("focus", 43043),
            ("illegal", 10342), ("focus", 170), ("focus, large", 60061), ("illegal", 60064), ("check", 60697),
-           ("illegal", 80274), ("illegal", 81124), ("illegal", 81883)]  # fmt: skip
+           ("illegal", 80274), ("illegal", 81124), ("illegal", 81883), ("small", 91030)]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind, number", MISREAD)

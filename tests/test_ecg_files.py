@@ -231,7 +231,7 @@ def test_pieces_give_what_the_whole_gives(predictor):
         assert len(mine) == len(theirs) and np.abs(mine - theirs).max() <= 1
 
 
-def test_workers_give_the_same_tables_and_a_stop_leaves_no_half_file(tmp_path):
+def test_workers_give_the_same_tables(tmp_path):
     for seed in range(3):
         put(tmp_path / "in", f"r{seed}", heart(20, seed=seed)[0])
     words = [sys.executable, "-m", "clfnb", "predict", "ecg", str(tmp_path / "in")]
@@ -239,20 +239,27 @@ def test_workers_give_the_same_tables_and_a_stop_leaves_no_half_file(tmp_path):
         table = ["--csv", str(tmp_path / f"{workers}.csv"), "--out", str(tmp_path / workers)]
         subprocess.run([*words, *table, "--workers", workers], check=True, capture_output=True)
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
-    day = {"I": np.tile(heart(20)[0]["I"], 1000)}
-    put(tmp_path / "long", "day", day)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_leaves_no_half_file(tmp_path, number, code):
+    put(tmp_path, "day", {"I": np.tile(heart(20)[0]["I"], 1000)})
     out = tmp_path / "out"
-    words[-1] = str(tmp_path / "long")
+    words = [sys.executable, "-m", "clfnb", "predict", "ecg", str(tmp_path / "day")]
+    table = tmp_path / "beats.csv"
     job = subprocess.Popen(
-        [*words, "--out", str(out)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [*words, "--out", str(out), "--csv", str(table)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 600
     while not out.is_dir() and time.monotonic() < limit:
         time.sleep(0.1)
     time.sleep(1)
-    os.kill(job.pid, signal.SIGINT)
-    assert job.wait(120) == 130
+    os.kill(job.pid, number)
+    assert job.wait(300) == code
     assert list(out.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["day.dat", "day.hea", "out"]
 
 
 def test_edf_of_the_same_heart(predict, tmp_path):
@@ -412,3 +419,14 @@ def test_broken_edf_is_one_line(tmp_path, suffix):
         assert f"{name}{suffix}: " in line and message in line
     assert len(done.stderr.splitlines()) == len(broken) + 2  # and two lines on the last file
     assert "lead ECG: its header states 10 s, the file holds 20 s" in done.stderr
+
+
+def test_a_page_begins_within_the_recording(predict, tmp_path):
+    path = put(tmp_path, "r", heart(30)[0])
+    words = ["--pdf", tmp_path / "r.pdf", "--csv", tmp_path / "r.csv"]
+    code, said = predict(path, "--at", 30, *words)
+    assert code == 1 and "--at 30: expected a second of the recording, which lasts 30 s" in said
+    assert not (tmp_path / "r.clf").exists() and not (tmp_path / "r.pdf").exists()
+    assert (tmp_path / "r.csv").read_text() == "record\n"
+    assert predict(path, "--at", 29, *words)[0] == 0 and len(pd.read_csv(tmp_path / "r.csv")) > 25
+    assert predict(path, "--at", 1000)[0] == 0  # without a page

@@ -7,8 +7,10 @@ import shutil
 import stat
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
+import cv2
 import nbformat
 import numpy as np
 import pytest
@@ -552,3 +554,140 @@ def test_names_in_figures(tmp_path):
     run = open_run("lesson", tmp_path / "one", {})
     assert run.save_figure(ax.figure, "confusion").stat().st_size > 1000
     assert ax.figure._repr_png_()
+
+
+def animated(path, frames=3, mode="L"):
+    "A file of several images: the first is white, the others are not."
+    images = [Image.new(mode, (40, 30), 255 - 60 * number) for number in range(frames)]
+    images[0].save(path, save_all=True, append_images=images[1:])
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
+def test_files_of_several_images_are_refused(name, model, tmp_path, clfnb):
+    "The first frame alone would be an answer about a part of the file."
+    from clfnb.preprocessing.radiographs import UnreadableRadiograph, read_radiograph
+    from clfnb.tracks.volleyball.crops import crop_players
+    from clfnb.tracks.volleyball.frames import read_frame
+
+    new = image_folder(tmp_path / "new")
+    path = animated(new / name)
+    code, out, error = clfnb("predict", "plankton", new, "--run", model)
+    assert code == 1 and len(out.splitlines()) == 4
+    assert f"left out: {path}: 3 frames or pages, expected a single image" in error
+    with pytest.raises(UnreadableRadiograph, match=f"{name}: 3 frames, expected a single image"):
+        read_radiograph(path)
+    for read in (read_frame, lambda path: crop_players(path, np.zeros((0, 4)))):
+        with pytest.raises(ValueError, match=f"{name}: 3 frames or pages, expected a single"):
+            read(path)
+
+
+def test_previews_are_no_further_images(tmp_path):
+    "A telephone's JPEG with a second picture, and a TIFF whose first page is a thumbnail."
+    from PIL import TiffImagePlugin
+
+    from clfnb.preprocessing.images import read_image
+    from clfnb.preprocessing.radiographs import read_radiograph
+
+    large, small = (np.full(shape, 99, np.uint8) for shape in ((60, 80), (30, 40)))
+    with TiffImagePlugin.AppendingTiffWriter(str(tmp_path / "a.tif"), True) as file:
+        for pixels, kind in ((small, 1), (large, 0)):
+            Image.fromarray(pixels).save(file, format="TIFF", tiffinfo={254: kind})
+            file.newFrame()
+    first, second = (Image.fromarray(pixels).convert("RGB") for pixels in (large, small))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+    for name in ("a.tif", "a.jpg"):
+        assert read_image(tmp_path / name).shape == (60, 80)
+        assert read_radiograph(tmp_path / name, 0).shape == (60, 80)
+
+
+def test_pages_of_barcodes_are_read_one_by_one(tmp_path, clfnb):
+    from clfnb.preprocessing.barcodes.ean13 import encode
+
+    codes = ["4006381333931", "9780201379624", None]
+    pages = []
+    for code in codes:
+        page = np.full((200, 320), 255, np.uint8)
+        if code:
+            page[60:140, 60:250] = np.repeat(255 * (1 - encode(code)), 2)[None]
+        pages.append(Image.fromarray(page))
+    new = tmp_path / "new"
+    new.mkdir()
+    pages[0].save(new / "scan.tif", save_all=True, append_images=pages[1:])
+    animated(new / "moving.gif")
+    words = ["predict", "barcodes", new, "--reader", "network", "--csv", tmp_path / "all.csv"]
+    code, out, error = clfnb(*words)
+    assert code == 1 and "2 codes in 2 of 4 images, 1 left out" in out
+    assert "moving.gif: 3 frames or pages, expected a single image" in one_line(error)
+    rows = [line.split(",")[:2] for line in (tmp_path / "all.csv").read_text().splitlines()[1:]]
+    names = [f"scan.tif#{number}" for number in (1, 2, 3)]
+    assert rows == [[name, code or ""] for name, code in zip(names, codes, strict=True)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of Unix")
+def test_names_with_line_breaks(model, tmp_path, clfnb):
+    "A row is a line in the terminal; in a CSV file the name stands in quotes and stays whole."
+    import pandas as pd
+
+    new = image_folder(tmp_path / "new", 1)
+    name = 'a\nb "c", 4006381333931\x1b[2J.png'
+    (new / "0.png").rename(new / name)
+    (new / "broken\nb.png").write_bytes(b"no image")
+    code, out, error = clfnb("predict", "plankton", new, "--run", model)
+    assert code == 1 and len(out.splitlines()) == 2 and "\x1b" not in out + error
+    assert r"a\x0ab" in out and r"broken\x0ab.png" in error
+    clfnb("predict", "plankton", new, "--run", model, "--csv", tmp_path / "all.csv")
+    table = pd.read_csv(tmp_path / "all.csv")
+    assert table.path.tolist() == [str(new / name).replace("\x1b", r"\x1b")]
+    code, out, error = clfnb("predict", "barcodes", new, "--reader", "network")
+    assert len(out.splitlines()) == 2 and r"a\x0ab" in out and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("step", [1, 256, 257])
+def test_eight_bits_in_sixteen_are_the_same_x_ray(step, suffix, tmp_path):
+    "A dark image, too, which a stretched range would brighten: the same pixels, the same answer."
+    from clfnb.preprocessing.radiographs import read_radiograph
+
+    rng = np.random.default_rng(0)
+    grey = cv2.resize(rng.integers(10, 150, (9, 12), dtype=np.uint8), (300, 200))
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    Image.fromarray(grey.astype(np.uint16) * step).save(tmp_path / f"deep.{suffix}")
+    assert (
+        read_radiograph(tmp_path / f"deep.{suffix}") == read_radiograph(tmp_path / "a.png")
+    ).all()
+
+
+def test_a_fine_x_ray_answers_as_its_coarse_copy(tmp_path):
+    "Sixteen bits that were scaled for display, beside the same image rounded to eight."
+    from clfnb.tracks.chest_xray.predictor import Predictor
+
+    fine = cv2.resize(np.random.default_rng(0).random((7, 7)), (300, 280)) ** 1.5
+    fine = (fine - fine.min()) / np.ptp(fine)
+    Image.fromarray(np.rint(fine * 65535).astype(np.uint16)).save(tmp_path / "fine.png")
+    Image.fromarray(np.rint(fine * 255).astype(np.uint8)).save(tmp_path / "coarse.png")
+    table, errors = Predictor.load().predict(tmp_path)
+    assert not errors and abs(np.diff(table.probability)[0]) <= 0.001
+
+
+def test_reports_of_the_doctor(tmp_path, clfnb):
+    "The name of the wanted file, also where nothing can be written; and the extras, each with its line."
+    target = Path("/proc/x.md") if sys.platform == "linux" else tmp_path / "none" / "x.md"
+    code, out, error = clfnb("doctor", "--report", target)
+    assert code == 2 and out == "" and f"--report {target}: " in one_line(error)
+    code, out, _ = clfnb("doctor")
+    for extra in metadata("clfnb").get_all("Provides-Extra"):
+        assert f"[{extra}]" in out
+        assert f"[{extra}]: pip install 'clfnb[{extra}]'" in out or "installed" in out
+
+
+def test_garbage_without_a_folder_of_runs(tmp_path, monkeypatch, clfnb):
+    "A mistyped CLFNB_RUNS must not make all simulated data garbage."
+    cache = tmp_path / "CLFNB_CACHE" / "simulated" / "ecg-0123456789ab"
+    cache.mkdir(parents=True)
+    (cache / "x.dat").write_bytes(b"x" * 1000)
+    code, out, error = clfnb("gc", "--yes")
+    assert code == 0 and cache.is_dir() and "removed: 0 items" in out
+    assert f"{tmp_path / 'CLFNB_RUNS'}: no such folder of runs" in one_line(error)
+    (tmp_path / "CLFNB_RUNS").mkdir()
+    assert clfnb("gc", "--yes")[0] == 0 and not cache.exists()

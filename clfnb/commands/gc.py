@@ -93,6 +93,11 @@ def gc_command(
     settings = load_settings(runs_dir=runs_dir)
     garbage = find_garbage(settings.runs_dir, settings.cache_dir, older, int(larger))
     garbage = [one for one in garbage if not kinds or one.kind in kinds]
+    if not settings.runs_dir.is_dir():
+        said = (
+            "no such folder of runs (CLFNB_RUNS, runs_dir), so nobody knows which data are in use"
+        )
+        say(f"note: {settings.runs_dir}: {said}; simulated data are not listed", err=True)
     removed, problems = [], []
     for one in garbage if yes else ():
         try:

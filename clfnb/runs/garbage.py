@@ -100,8 +100,10 @@ def simulated_data(
     runs_dir: str | Path,  # folder of all runs
     cache_dir: str | Path,  # with the folder "simulated"
 ) -> Iterator[Garbage]:
-    "Simulated data that no run names."
+    "Simulated data that no run names; none where there is no folder of runs, which may be elsewhere."
     used, now = set(), time.time()
+    if not Path(runs_dir).is_dir():
+        return
     for file in Path(runs_dir).glob("*/*/run.json"):
         if in_use(file.parent):
             return

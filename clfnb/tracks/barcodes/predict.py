@@ -16,7 +16,7 @@ import click
 
 from ...console import predict_options
 from ...files import as_stream, check_paths, write_file
-from ...text import csv_text, say
+from ...text import csv_text, printable, say
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #f8ed5e5f
 def write_tables(
@@ -39,11 +39,11 @@ def show(
 ) -> None:
     "Print the codes of one image; an unreadable file is reported on the error stream."
     if isinstance(answer, Exception):
-        say(f"left out: {answer}", err=True)
+        say(f"left out: {printable(answer)}", err=True)
     for reading in [] if isinstance(answer, Exception) else answer:
-        say(f"{path}  {reading.code}  {reading.confidence:.3f}  {reading.reader}")
+        say(f"{printable(path)}  {reading.code}  {reading.confidence:.3f}  {reading.reader}")
     if answer == []:
-        say(f"{path}  none found")
+        say(f"{printable(path)}  none found")
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #58559f72
 @click.command("barcodes")
@@ -73,7 +73,8 @@ def command(
 ) -> int:
     """Read the EAN-13 and UPC-A codes of photographs, blurred ones too.
 
-    A code with a wrong check digit is never printed.
+    A code with a wrong check digit is never printed. The pages of a TIFF are read one by one, as
+    FILE#1, FILE#2 and so on.
     """
     return read_barcodes(**options)
 
@@ -101,7 +102,7 @@ def read_barcodes(
     )
     write_tables(table, csv, answer)
     codes = table.dropna(subset="code")
-    read = codes["path"].nunique()
-    said = f"{len(codes)} codes in {read} of {len(paths)} images, {len(failed)} left out"
+    read, images = codes["path"].nunique(), table["path"].nunique() + len(failed)
+    said = f"{len(codes)} codes in {read} of {images} images, {len(failed)} left out"
     say(said, err=as_stream(csv or "") == 1)
     return 1 if failed else 0

@@ -24,7 +24,7 @@ from ...preprocessing.barcodes.ean13 import is_valid
 from ...preprocessing.barcodes.explain import misfit
 from ...preprocessing.barcodes.locate import find_bars, gradient_cells, quad_iou
 from ...preprocessing.barcodes.markup import CORNERS
-from .examples import images_in, read_photograph
+from .examples import images_in, pages_of, read_photograph
 from .reader import LineReading, Reading
 from .verdict import NOT_WEIGHED, twin_quads, wide_quads
 
@@ -364,14 +364,17 @@ def predict(
     base: str | Path = "",  # folder to which the paths in the table are relative; "": as they are
     report: Callable | None = None,  # called with (path, readings or error) after each image
 ) -> tuple[pd.DataFrame, list[str]]:  # path, code, confidence, x1 … y4, reader; the error messages
-    "Read many images. A file that is not an image is reported and left out."
+    """Read many images, each page of a TIFF as one, named FILE#PAGE. A file that is not an image
+    is reported and left out.
+    """
     paths = images_in(paths) if isinstance(paths, (str, Path)) else paths
     rows, failed = [], []
-    for path in map(Path, paths):
+    for path, page in [(Path(one), page) for one in paths for page in pages_of(one)]:
         inside = base and path.is_relative_to(base)
-        name = path.relative_to(base).as_posix() if inside else str(path)
+        tail = f"#{page}" if page else ""
+        name = (path.relative_to(base).as_posix() if inside else str(path)) + tail
         try:
-            image, factor = read_photograph(path, 10000)
+            image, factor = read_photograph(path, 10000, page)
             answer = self._read_large(image)
             rows += [_row(name, reading, factor) for reading in answer]
             rows += [] if answer else [[name, None, *[np.nan] * 9, ""]]
@@ -379,7 +382,7 @@ def predict(
             failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             answer = error
         if report:
-            report(path, answer)
+            report(path.with_name(path.name + tail), answer)
     return pd.DataFrame(rows, columns=TABLE), failed
 
 

@@ -90,8 +90,8 @@ def check_data_records(
         )
     if present == records:
         return ""
-    stated, held = f"{records * seconds:g} s", f"{present * seconds:g} s"
-    return f"its header states {stated}, the file holds {held}; the rest is not read"
+    expected, held = f"{records * seconds:g} s", f"{present * seconds:g} s"
+    return f"its header states {expected}, the file holds {held}; the rest is not read"
 
 
 def _edf_width(path):

@@ -23,7 +23,7 @@ from ...files import InputError
 from ...text import printable
 from .intervals import beats_table, summarise
 from .output import points_table, write_annotations
-from .page import Page, make_page
+from .page import Page, check_start, make_page
 from .readers import open_recording
 from .streams import Delineation, delineate_recording
 
@@ -64,6 +64,8 @@ def run_job(
         with open_recording(
             job.record, job.fs, list(job.leads) if job.leads else None
         ) as recording:
+            if "page" in job.tables:
+                check_start(recording, job.at)
             if total:
                 total(recording.seconds)
             delineation = delineate_recording(predictor, recording, progress=progress)

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/page.html.md"""
 
 # %% auto #0
 __all__ = ['ROW_S', 'ROWS', 'MM_PER_S', 'MM_PER_MV', 'WIDTH', 'HEIGHT', 'LEFT', 'BOTTOM', 'PAPER', 'COLOURS', 'HTML', 'Page',
-           'make_page', 'draw_page', 'summary_line', 'write_pdf', 'page_svg', 'write_html']
+           'make_page', 'check_start', 'draw_page', 'summary_line', 'write_pdf', 'page_svg', 'write_html']
 
 # %% ../../../nbs/lib/tracks/ecg/page.ipynb #7c27aae8
 import io
@@ -47,11 +47,7 @@ def make_page(
 ) -> Page:
     "The part of a recording that one page shows. Raises `InputError` for a second beyond its end."
     long, fs = recording.seconds > 1.2 * ROW_S, recording.fs
-    if at >= recording.seconds:
-        raise InputError(
-            f"{recording.path}: --at {at:g}: expected a second of the recording, which lasts "
-            f"{recording.seconds:g} s"
-        )
+    check_start(recording, at)
     begin = min(at, max(0, recording.seconds - ROW_S)) if long else 0
     first = int(begin * fs)
     signal = recording.read(first, first + int((ROWS if long else 1) * ROW_S * fs))
@@ -71,6 +67,18 @@ def make_page(
     plausible = PLAUSIBLE_MV[0] <= amplitude <= 8
     gain = MM_PER_MV if plausible else 10 / max(amplitude, 1e-9)
     return Page(str(delineation.path), fs, rows, points, summary, gain)
+
+
+def check_start(
+    recording: Recording,  # open
+    at: float,  # second at which its page starts
+) -> None:
+    "Raises `InputError` for a second at which the recording has ended."
+    if at >= recording.seconds:
+        raise InputError(
+            f"{recording.path}: --at {at:g}: expected a second of the recording, which lasts "
+            f"{recording.seconds:g} s"
+        )
 
 
 def _touching(points, first, last):

@@ -91,7 +91,7 @@ def confirm_rate(
     "Check `--fs` of a file that states its rate. Raises `InputError` for another rate."
     if given is None or any(abs(given / rate - 1) <= HEADER_TOLERANCE for rate in own if rate > 0):
         return
-    stated = " and ".join(f"{rate:.6g}" for rate in dict.fromkeys(own))
+    rates = " and ".join(f"{rate:.6g}" for rate in dict.fromkeys(own))
     raise InputError(
-        f"{path}: the file says {stated} Hz, --fs says {given:g} Hz; leave out --fs, or correct the file"
+        f"{path}: the file says {rates} Hz, --fs says {given:g} Hz; leave out --fs, or correct the file"
     )

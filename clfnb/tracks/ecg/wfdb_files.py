@@ -280,9 +280,9 @@ def notes(
         if held < self.frames:
             parts.append(f"ends at {held / self.header.fs:.1f} s")
         elif held - self.frames > self.header.fs:
-            stated = f"{self.header.path.name}.hea states {self.frames * signal['frame']} samples"
+            told = f"{self.header.path.name}.hea states {self.frames * signal['frame']} samples"
             there = f"{signal['file']} holds {held * signal['frame']}"
-            parts.append(f"{stated}, {there}; the rest is not read")
+            parts.append(f"{told}, {there}; the rest is not read")
         if not signal["calibrated"] and signal["format"] != "0":
             parts.append("its header gives no gain, so 200 per unit is assumed")
         found.append("; ".join(parts))

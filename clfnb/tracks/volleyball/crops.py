@@ -18,7 +18,7 @@ from torch import nn
 
 from ...data.images.datasets import loader
 from ...files import regular_file
-from ...preprocessing.images import UnreadableImage
+from ...preprocessing.images import UnreadableImage, single_frame
 from ...preprocessing.volleyball.players import find_net
 from .frames import class_weights
 from .players import encode_labels
@@ -37,7 +37,10 @@ def crop_players(
 
     try:
         with Image.open(regular_file(path)) as image:
+            single_frame(image, path)
             frame = np.asarray(image.convert("RGB"))
+    except UnreadableImage:
+        raise
     except Exception as error:  # decoders raise exceptions of many types
         raise UnreadableImage(f"{path}: not a readable frame: {error}") from error
     crops = []

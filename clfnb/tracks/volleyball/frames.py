@@ -24,7 +24,7 @@ from torch.nn import functional
 from ...data.images.datasets import loader
 from ...files import regular_file, write_atomic
 from ...models.pretrained import load_body_weights, make_body
-from ...preprocessing.images import UnreadableImage
+from ...preprocessing.images import UnreadableImage, single_frame
 from ...preprocessing.volleyball.annotations import ACTIVITIES, mirror_label
 from ...training.inference import infer
 from ...training.trainer import Trainer
@@ -47,12 +47,15 @@ def read_frame(
     high, wide = frame_shape(height)
     try:
         with Image.open(regular_file(path)) as image:
+            single_frame(image, path)
             image.draft("RGB", (wide, high))
             return np.asarray(
                 image.convert("RGB").resize(
                     (wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0
                 )
             )
+    except UnreadableImage:
+        raise
     except Exception as error:  # decoders raise exceptions of many types
         raise UnreadableImage(f"{path}: not a readable frame: {error}") from error
 
