@@ -1,6 +1,6 @@
 """How often a point is right, by its confidence, on records that its fold has not seen.
 
-    python benchmarks/ecg_confidence.py --data FOLDER --models FOLD0 FOLD1 ... [--threshold 0.2]
+    python benchmarks/ecg_confidence.py --data FOLDER --models FOLD0 FOLD1 ... [--threshold 0.7]
 
 Models as for `ecg_tables.py`. A point is right if the expert marked one of its kind within 150 ms. The leads are taken together (joint), and
 the threshold of the decision on P waves is that of the shipped weights. Intervals: 95 %, bootstrap over records.
@@ -45,7 +45,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of annotated records")
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
-    parser.add_argument("--threshold", type=float, default=0.2, help="of the decision on P waves")
+    parser.add_argument("--threshold", type=float, default=0.7, help="of the decision on P waves")
     options = parser.parse_args()
     table, entries, seen = examples.load(options.data, exclude=()), [], set()
     for folder in options.models:

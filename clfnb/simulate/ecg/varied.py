@@ -142,14 +142,26 @@ def _draw_waves(rng):
     waves[0]["wave"] = waves[0].wave.mask(late, "u")
     return waves
 
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #c5c27ec0
+def _t_scale(timing, waves, regular):
+    "The factor on delay and width of each beat's T wave."
+    times, p = timing["beats"].time.to_numpy(), timing["beats"].p.to_numpy()
+    before = np.diff(times, prepend=times[0] - np.median(np.diff(times)))
+    scale = np.sqrt(before.clip(0.25, 1.6))
+    if regular:
+        points = wave_points(waves[0][waves[0].wave != "u"])
+        scale = np.minimum(scale, 0.75 * np.diff(times).min() / points["t_end"])
+        if np.isfinite(p).all():
+            room = (p[1:] - times[:-1]).min() - 0.03
+            scale = np.minimum(scale, room / points["t_peak"])
+    return scale
 
-def _sum_waves(timing, waves, samples, fs, rng):
-    "The signal of all waves without noise, and the factor on each beat's T wave."
+
+def _sum_waves(timing, waves, scale, samples, fs, rng):
+    "The signal of all waves without noise."
     normal, wide, atrial = waves
     times, p_times = timing["beats"].time.to_numpy(), timing["beats"].p.dropna().to_numpy()
     ventricular = (timing["beats"].symbol == "V").to_numpy()
-    before = np.diff(times, prepend=times[0] - np.median(np.diff(times)))
-    scale = np.sqrt(before.clip(0.25, 1.6))
     height = 1 + 0.05 * np.sin(1.57 * times + rng.uniform(0, 6)) + rng.normal(0, 0.02, len(times))
     bells = np.zeros((samples, 2))
     for events, chosen in ((normal, ~ventricular), (wide, ventricular)):
@@ -157,15 +169,33 @@ def _sum_waves(timing, waves, samples, fs, rng):
     atria = np.r_[p_times, timing["unconducted"], timing["hidden"]]
     ones = np.ones(len(atria))
     bells += trace(atria, atrial, ones, ones + rng.normal(0, 0.06, len(atria)), samples, fs)
-    return leak(bells, fs), scale
+    return leak(bells, fs)
 
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #7d9579a7
+def _in_order(table):
+    "Marks that do not overlap: a P wave on a T wave ends it; one before its peak is not marked."
+    p, qrs, t = (list(names) for names in WAVE_POINTS.values())
+    table["t_on"] = np.maximum(table.t_on, table.qrs_end)
+    following = table.shift(-1)
+    hidden = (following.p_peak <= table.t_peak).shift(1, fill_value=False)
+    table.loc[hidden, p] = np.nan
+    table.loc[following.qrs_on <= table.t_peak, t] = np.nan
+    onset = table.p_on.fillna(table.qrs_on).shift(-1)
+    middle = (table.t_peak + table.p_peak.shift(-1)) / 2
+    border = onset.where(onset > table.t_peak, middle)
+    late = table.t_end > border
+    table["t_end"] = table.t_end.mask(late, border)
+    early = (late & (onset <= table.t_peak)).shift(1, fill_value=False)
+    table["p_on"] = table.p_on.mask(early, border.shift(1))
+    return table
 
+# %% ../../../nbs/lib/simulate/ecg/varied.ipynb #a44a9729
 def _true_points(timing, waves, scale, fs, samples):
     "The beats of the simulation, and its P waves without a beat."
     normal, wide, atrial = (wave_points(events[events.wave != "u"]) for events in waves)
     beats = timing["beats"]
     shares = [wide if symbol == "V" else normal for symbol in beats.symbol]
-    seconds = _beat_table(beats.time, scale, shares, beats.p, atrial)
+    seconds = _in_order(_beat_table(beats.time, scale, shares, beats.p, atrial))
     alone = pd.DataFrame({n: timing["unconducted"] + d for n, d in atrial.items()}, columns=POINTS)
     table = _on_samples(seconds, fs, samples).assign(symbol=beats.symbol)
     unconducted = _on_samples(alone, fs, samples)[list(WAVE_POINTS["p"])]
@@ -178,17 +208,19 @@ def simulate_rhythm(
     fs: float = 250,  # sampling rate in Hz
     seed: int | list = 0,  # of everything; a list of integers is one seed
     level: float = 1.0,  # factor on the noise
+    rate: float | None = None,  # mean beats per minute of a regular rhythm; None: drawn
 ) -> tuple[
     np.ndarray, pd.DataFrame, pd.DataFrame
 ]:  # (samples, 2) float32 mV; POINTS and symbol per beat; p_on, p_peak, p_end
     """A two-lead ECG of a new patient in a given or random rhythm, and its true points.
 
-    Raises `ValueError` for an unknown rhythm.
+    Raises what `rhythm` raises.
     """
     rng = np.random.default_rng(seed)
     kind = kind or str(rng.choice(list(RHYTHMS), p=list(RHYTHMS.values())))
-    timing, waves, samples = rhythm(kind, seconds, rng), _draw_waves(rng), round(seconds * fs)
-    signal, scale = _sum_waves(timing, waves, samples, fs, rng)
+    timing, waves, samples = rhythm(kind, seconds, rng, rate), _draw_waves(rng), round(seconds * fs)
+    scale = _t_scale(timing, waves, kind in ("tachycardia", "junctional"))
+    signal = _sum_waves(timing, waves, scale, samples, fs, rng)
     beats, unconducted = _true_points(timing, waves, scale, fs, samples)
     if kind in ("fibrillation", "flutter"):
         signal += atrial_waves(samples, fs, rng, timing["period"])
