@@ -234,7 +234,7 @@ def classify_images(
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
     paths = find_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
     found = (find_images(path) if path.is_dir() else [path] for path in paths)
-    paths = list(dict.fromkeys(image for part in found for image in part))
+    paths = [image for part in found for image in part]
     tables = [predictor.table(np.zeros((0, len(predictor.classes))), [], probs)]
     errors = []
     for start in range(0, len(paths), chunk):
