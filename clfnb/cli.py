@@ -7,8 +7,8 @@ Docs: https://clfnb.github.io/clfnb/lib/cli.html.md"""
 # %% auto #0
 __all__ = ['COMPLETION_SETUP', 'FOLDER', 'SECONDS', 'RUN_OPTIONS', 'cli', 'main', 'completion', 'lessons_command', 'print_report',
            'execute_run', 'run_command', 'start_run', 'resume_named', 'runs_command', 'show_command', 'report_command',
-           'data', 'data_list', 'data_get', 'data_verify', 'simulate_command', 'data_simulate', 'predict',
-           'doctor_command']
+           'data', 'data_list', 'data_get', 'data_verify', 'simulate_command', 'data_simulate', 'Predictions',
+           'predict', 'doctor_command']
 
 # %% ../nbs/lib/cli.ipynb #0e9a5bd6
 import io
@@ -491,7 +491,25 @@ def data_simulate() -> None:
     "Write simulated data of a track into the cache and print the folder."
 
 # %% ../nbs/lib/cli.ipynb #2b5253e9
-@cli.group(cls=TrackCommands, part="command")
+class Predictions(TrackCommands):
+    "The commands of the tracks, which signals of the system end as an interrupt does."
+
+    def invoke(
+        self,
+        ctx: click.Context,  # click's own record of what was typed
+    ) -> int | None:  # the exit code that the command returned
+        "Run the command. Raises `KeyboardInterrupt`, with its number, on a signal."
+        from clfnb.runs.process import Interruptible
+
+        with Interruptible() as signals:
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt as error:
+                error.signal = signals.received  # type: ignore[attr-defined]
+                raise
+
+
+@cli.group(cls=Predictions, part="command")
 def predict() -> None:
     "Apply a trained model to new data."
 

@@ -378,7 +378,8 @@ def night(path, signals=1, seconds=10):
     "An EDF or BDF file of one lead and some respiration."
     edf = pytest.importorskip("pyedflib")
     leads, _ = heart(seconds)
-    with edf.EdfWriter(str(path), signals) as file:
+    kind = edf.FILETYPE_BDFPLUS if path.suffix == ".bdf" else edf.FILETYPE_EDFPLUS
+    with edf.EdfWriter(str(path), signals, file_type=kind) as file:
         for number, name in enumerate(("ECG", "Resp")[:signals]):
             top = 2**23 - 1 if path.suffix == ".bdf" else 2**15 - 1
             limits = dict(physical_min=-5, physical_max=5, digital_min=-top - 1, digital_max=top)
@@ -406,7 +407,11 @@ def test_broken_edf_is_one_line(tmp_path, suffix):
         ("e_half", whole[: len(whole) // 2], "expected 10 data records of 1 s, found 4"),
         ("f_open", whole[:236] + b"-1".ljust(8) + whole[244:], "the recording was not closed"),
         ("g_text", b"x" * 5000, "not a readable EDF or BDF file"),
-        ("h_notes", notes + block, "expected a lead of an ECG, found none (no signals)"),
+        (
+            "h_notes",
+            notes[:236] + b"1".ljust(8) + notes[244:] + block,
+            "expected a lead of an ECG, found none (no signals)",
+        ),
     )
     for name, content, _ in broken:
         (folder / f"{name}{suffix}").write_bytes(content)
