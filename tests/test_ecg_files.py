@@ -399,7 +399,8 @@ def test_broken_edf_is_one_line(tmp_path, suffix):
     size = int(whole[184:192])
     notes = whole[:8] + night(tmp_path / f"none{suffix}", 0).read_bytes()[8:]
     notes = notes[:236] + b"1".ljust(8) + notes[244:]
-    block = bytes(int(notes[472:480]) * (3 if suffix == ".bdf" else 2))  # a record without a note
+    size_of_notes = int(notes[472:480]) * (3 if suffix == ".bdf" else 2)
+    block = b"+0\x14\x14".ljust(size_of_notes, b"\0")  # the time of the record, and no note
     broken = (
         ("a_empty", b"", "expected a header of 256 bytes or more, found an empty file"),
         ("b_start", whole[:100], "expected a header of 256 bytes or more, found 100 bytes"),
