@@ -76,6 +76,67 @@ def header_lines(
     lines = [line.strip() for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #bf425e2a
+def _rate(words, file):
+    "Frames per second. Raises `InputError` where wfdb would silently use its default."
+    if len(words) < 3:
+        return 250.0  # the standard's default
+    number = re.fullmatch(r"(\d+\.?\d*)(/.*)?", words[2])
+    if not number or not 0 < float(number[1]) <= RATE_LIMITS_HZ[1]:
+        raise InputError(
+            f"{file}: expected a sampling rate of {RATE_LIMITS_HZ[0]} to {RATE_LIMITS_HZ[1]} Hz, found {words[2]!r}"
+        )
+    return float(number[1])
+
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #d5d254b7
+def _add_signal(header, line):
+    "Add the signal of a line, with the standard's defaults."
+    fields = _SIGNAL.match(line)
+    if not fields:
+        raise InputError(
+            f"{header.path}.hea: expected a signal 'FILE FORMAT GAIN/UNIT …', found {line[:60]!r}"
+        )
+    parts = fields.groupdict()
+    if parts["format"] not in FORMATS:
+        raise InputError(
+            f"{header.path}.hea: expected a format of {', '.join(FORMATS)}, found {parts['format']}"
+        )
+    number = len(header.signals)
+    name = (parts["name"] or "").strip() or f"signal {number}"
+    header.signals.append(
+        dict(
+            file=parts["file"],
+            format=parts["format"],
+            frame=int(parts["frame"] or 1),
+            offset=int(parts["offset"] or 0),
+            unit=parts["unit"] or "mV",  # the standard's default
+            calibrated=bool(re.search("[1-9]", parts["gain"] or "")),
+            name=name,
+            line=line,
+        )
+    )
+
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #5da36e74
+def _add_segment(header, line):
+    "A segment's name and length."
+    words = line.split()
+    if len(words) != 2 or not words[1].isdigit():
+        raise InputError(
+            f"{header.path}.hea: expected a segment 'NAME LENGTH', found {line[:60]!r}"
+        )
+    header.segments.append((words[0], int(words[1])))
+
+
+def _check_extent(header, file):
+    "Refuse rates and durations that no ECG has."
+    rate = header.fs * max((signal["frame"] for signal in header.signals), default=1)
+    low, high = RATE_LIMITS_HZ
+    if header.signals and not low <= rate <= high:
+        raise InputError(f"{file}: expected a sampling rate of {low} to {high} Hz, found {rate:g}")
+    days = header.frames / header.fs / 86400
+    if days > MAX_DAYS:
+        raise InputError(f"{file}: expected at most {MAX_DAYS} days, found {days:.0f}")
+
 # %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #1d8d7f2d
 def parse_header(
     path: str | Path,  # record without suffix
@@ -105,67 +166,6 @@ def parse_header(
         _add_segment(header, line) if count else _add_signal(header, line)
     _check_extent(header, file)
     return header
-
-# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #4d10d683
-def _rate(words, file):
-    "Frames per second. Raises `InputError` where wfdb would silently use its default."
-    if len(words) < 3:
-        return 250.0  # the standard's default
-    number = re.fullmatch(r"(\d+\.?\d*)(/.*)?", words[2])
-    if not number or not 0 < float(number[1]) <= RATE_LIMITS_HZ[1]:
-        raise InputError(
-            f"{file}: expected a sampling rate of {RATE_LIMITS_HZ[0]} to {RATE_LIMITS_HZ[1]} Hz, found {words[2]!r}"
-        )
-    return float(number[1])
-
-
-def _check_extent(header, file):
-    "Refuse rates and durations that no ECG has."
-    rate = header.fs * max((signal["frame"] for signal in header.signals), default=1)
-    low, high = RATE_LIMITS_HZ
-    if header.signals and not low <= rate <= high:
-        raise InputError(f"{file}: expected a sampling rate of {low} to {high} Hz, found {rate:g}")
-    days = header.frames / header.fs / 86400
-    if days > MAX_DAYS:
-        raise InputError(f"{file}: expected at most {MAX_DAYS} days, found {days:.0f}")
-
-
-def _add_segment(header, line):
-    "A segment's name and length."
-    words = line.split()
-    if len(words) != 2 or not words[1].isdigit():
-        raise InputError(
-            f"{header.path}.hea: expected a segment 'NAME LENGTH', found {line[:60]!r}"
-        )
-    header.segments.append((words[0], int(words[1])))
-
-
-def _add_signal(header, line):
-    "Add the signal of a line, with the standard's defaults."
-    fields = _SIGNAL.match(line)
-    if not fields:
-        raise InputError(
-            f"{header.path}.hea: expected a signal 'FILE FORMAT GAIN/UNIT …', found {line[:60]!r}"
-        )
-    parts = fields.groupdict()
-    if parts["format"] not in FORMATS:
-        raise InputError(
-            f"{header.path}.hea: expected a format of {', '.join(FORMATS)}, found {parts['format']}"
-        )
-    number = len(header.signals)
-    name = (parts["name"] or "").strip() or f"signal {number}"
-    header.signals.append(
-        dict(
-            file=parts["file"],
-            format=parts["format"],
-            frame=int(parts["frame"] or 1),
-            offset=int(parts["offset"] or 0),
-            unit=parts["unit"] or "mV",  # the standard's default
-            calibrated=bool(re.search("[1-9]", parts["gain"] or "")),
-            name=name,
-            line=line,
-        )
-    )
 
 # %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #12f6c079
 def frames_in_files(
@@ -360,7 +360,7 @@ def upsample(
     positions = np.arange(len(values) // old * new) * (old / new)
     return np.interp(positions, np.arange(len(values)), values).astype(np.float32)
 
-
+# %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #1e118f7d
 @patch
 def _segment(self: WfdbRecord, number):
     "Open segment `number`, the only open one; None for a gap."
