@@ -99,7 +99,8 @@ def _separator(path):
     text = lines[-1]
     blank = r"\s+" if len(text.split()) > 1 and "," not in text else ","
     separator = next((mark for mark in "\t;" if mark in text), blank)
-    words = lines[0].replace(";", ",").replace("\t", ",").split(",")
+    marked = lines[0].replace(";", ",").replace("\t", ",")
+    words = lines[0].split() if separator == r"\s+" else marked.split(",")
     return separator, None if all(_is_number(word) for word in words) else 0
 
 

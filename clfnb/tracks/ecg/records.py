@@ -90,12 +90,12 @@ def find_records(
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #8a5ed0cf
 def listed_records(
     folder: Path,  # with a file RECORDS
-    seen: frozenset = frozenset(),  # parent folders, to end a list that names itself
+    seen: frozenset = frozenset(),  # folders above, to end a list that names one of them
 ) -> list[Path]:  # in the order of the list, including missing ones
     "The records that `RECORDS` lists. Raises `OSError` or `ValueError` if the list cannot be read."
     listing = regular_file(folder / "RECORDS", MAX_TEXT_BYTES)
     text = listing.read_text("utf-8-sig", errors="surrogateescape")
-    records = []
+    records, seen = [], seen | {folder.resolve()}
     for line in filter(None, (line.strip() for line in text.splitlines())):
         path = folder / line
         if line.endswith("/") or (path.is_dir() and (path / "RECORDS").exists()):
@@ -103,7 +103,7 @@ def listed_records(
             if not (path / "RECORDS").exists():
                 records += find_records(path)
             elif real not in seen:
-                records += listed_records(path, seen | {real})
+                records += listed_records(path, seen)
         else:
             records.append(record_path(path))
     return list(dict.fromkeys(records))
@@ -140,7 +140,11 @@ def records_in(
     file = path if is_other_format(path) else record.with_name(record.name + ".hea")
     if not file.is_file():
         kind = "a recording" if is_other_format(path) else "a WFDB record or a folder of records"
-        raise FileNotFoundError(f"{printable(file)}: no such file: expected {kind}")
+        other = f"; {path.name} is no format that is read: {', '.join(OTHER_FORMATS)}"
+        known = other if path.is_file() and path.suffix not in (".dat", ".hea") else ""
+        raise FileNotFoundError(
+            f"{printable(file)}: no such file: expected {kind}{printable(known)}"
+        )
     return [record]
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #1d405318
