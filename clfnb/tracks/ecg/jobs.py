@@ -52,28 +52,7 @@ class Outcome:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     page: Page | None = None
 
-# %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #0982b8d6
-def run_job(
-    predictor: Any,  # of `clfnb.tracks.ecg.delineator`
-    job: Job,  # recording and outputs
-    progress: Callable[[float], object] | None = None,  # as of `delineate_recording`
-    total: Callable[[float], object] | None = None,  # called with the seconds of the recording
-) -> Outcome:  # with an error if the recording could not be delineated
-    "Delineate one recording; any failure becomes an error in one line."
-    try:
-        with open_recording(
-            job.record, job.fs, list(job.leads) if job.leads else None
-        ) as recording:
-            if "page" in job.tables:
-                check_start(recording, job.at)
-            if total:
-                total(recording.seconds)
-            delineation = delineate_recording(predictor, recording, progress=progress)
-            return _finish(job, recording, delineation)
-    except Exception as error:  # the other recordings continue
-        return Outcome(job, _one_line(job, error))
-
-
+# %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #581e4a31
 def _one_line(job, error):
     "An error as one line that names the recording; one of the operating system without its number."
     message = " ".join(printable(error).split()) or type(error).__name__
@@ -106,6 +85,27 @@ def _finish(job, recording, delineation: Delineation):
         table.insert(0, "record", job.name)
     page = make_page(recording, delineation, summary, job.at) if "page" in job.tables else None
     return Outcome(job, summary=summary, tables=made, page=page)
+
+# %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #212453b2
+def run_job(
+    predictor: Any,  # of `clfnb.tracks.ecg.delineator`
+    job: Job,  # recording and outputs
+    progress: Callable[[float], object] | None = None,  # as of `delineate_recording`
+    total: Callable[[float], object] | None = None,  # called with the seconds of the recording
+) -> Outcome:  # with an error if the recording could not be delineated
+    "Delineate one recording; any failure becomes an error in one line."
+    try:
+        with open_recording(
+            job.record, job.fs, list(job.leads) if job.leads else None
+        ) as recording:
+            if "page" in job.tables:
+                check_start(recording, job.at)
+            if total:
+                total(recording.seconds)
+            delineation = delineate_recording(predictor, recording, progress=progress)
+            return _finish(job, recording, delineation)
+    except Exception as error:  # the other recordings continue
+        return Outcome(job, _one_line(job, error))
 
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #4c5555a9
 _PREDICTOR = None  # of a worker process

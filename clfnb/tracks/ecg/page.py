@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/page.html.md"""
 
 # %% auto #0
 __all__ = ['ROW_S', 'ROWS', 'MM_PER_S', 'MM_PER_MV', 'WIDTH', 'HEIGHT', 'LEFT', 'BOTTOM', 'PAPER', 'COLOURS', 'HTML', 'Page',
-           'make_page', 'check_start', 'draw_page', 'summary_line', 'write_pdf', 'page_svg', 'write_html']
+           'check_start', 'make_page', 'draw_page', 'summary_line', 'write_pdf', 'page_svg', 'write_html']
 
 # %% ../../../nbs/lib/tracks/ecg/page.ipynb #7c27aae8
 import io
@@ -38,7 +38,29 @@ class Page:
     summary: dict  # of `intervals.summarise`
     gain: float  # mm per mV
 
-# %% ../../../nbs/lib/tracks/ecg/page.ipynb #b35e47d1
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #6ed3e4a7
+def check_start(
+    recording: Recording,  # open
+    at: float,  # second at which its page starts
+) -> None:
+    "Raises `InputError` for a second at which the recording has ended."
+    if at >= recording.seconds:
+        raise InputError(
+            f"{recording.path}: --at {at:g}: expected a second of the recording, which lasts "
+            f"{recording.seconds:g} s"
+        )
+
+
+def _touching(points, first, last):
+    "The waves with a point between two samples."
+    kept = {}
+    for names in WAVE_POINTS.values():
+        present = [name for name in names if name in points]
+        inside = [(points[name] >= first) & (points[name] < last) for name in present]
+        kept |= {name: points[name][np.any(inside, axis=0)] for name in present}
+    return kept
+
+# %% ../../../nbs/lib/tracks/ecg/page.ipynb #f211fc1d
 def make_page(
     recording: Recording,  # open
     delineation: Delineation,  # of the same recording
@@ -67,28 +89,6 @@ def make_page(
     plausible = PLAUSIBLE_MV[0] <= amplitude <= 8
     gain = MM_PER_MV if plausible else 10 / max(amplitude, 1e-9)
     return Page(str(delineation.path), fs, rows, points, summary, gain)
-
-
-def check_start(
-    recording: Recording,  # open
-    at: float,  # second at which its page starts
-) -> None:
-    "Raises `InputError` for a second at which the recording has ended."
-    if at >= recording.seconds:
-        raise InputError(
-            f"{recording.path}: --at {at:g}: expected a second of the recording, which lasts "
-            f"{recording.seconds:g} s"
-        )
-
-
-def _touching(points, first, last):
-    "The waves with a point between two samples."
-    kept = {}
-    for names in WAVE_POINTS.values():
-        present = [name for name in names if name in points]
-        inside = [(points[name] >= first) & (points[name] < last) for name in present]
-        kept |= {name: points[name][np.any(inside, axis=0)] for name in present}
-    return kept
 
 # %% ../../../nbs/lib/tracks/ecg/page.ipynb #691081ce
 COLOURS = {"p": "#1565c0", "qrs": "#c62828", "t": "#2e7d32"}

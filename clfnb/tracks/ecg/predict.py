@@ -46,7 +46,7 @@ def lead_names(
         raise ValueError(f"leads: expected names such as I,II,V5, found {leads!r}")
     return names or None
 
-# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #34c7c9d2
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #a7e9fc21
 OPTIONS = [
     click.option(
         "--out",
@@ -65,6 +65,10 @@ OPTIONS = [
     click.option(
         "--leads", help="Names of the leads to read, such as I,II,V5; all others are left out."
     ),
+]
+
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #31e43c21
+OPTIONS += [
     _file("--points", "File for a table of all points."),
     _file(
         "--lead-table",
@@ -122,6 +126,24 @@ def _name(record, path):
     "The name of a recording in tables: its path relative to the folder."
     return record.relative_to(path).as_posix() if Path(path).is_dir() else record.name
 
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #8ca17a59
+ROWS_AT_ONCE = 20_000  # of a table, as text in memory
+
+
+def _write_table(file, tables):
+    "Write tables as one CSV file, some thousand rows at a time: a day has 100,000 beats."
+    import pandas as pd
+
+    table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+
+    def write(scratch):
+        with open(scratch, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            for first in range(0, max(len(table), 1), ROWS_AT_ONCE):
+                rows = table.iloc[first : first + ROWS_AT_ONCE]
+                stream.write(csv_text(rows, header=first == 0))
+
+    write_atomic(file, write)
+
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #d27ca72d
 def write_results(
     outcomes: list,  # of `clfnb.tracks.ecg.jobs.Outcome`
@@ -149,24 +171,6 @@ def write_results(
         for kind, write_pages in (("pdf", write_pdf), ("html", write_html)):
             if files.get(kind):
                 write_pages(files[kind], pages)
-
-# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #8ca17a59
-ROWS_AT_ONCE = 20_000  # of a table, as text in memory
-
-
-def _write_table(file, tables):
-    "Write tables as one CSV file, some thousand rows at a time: a day has 100,000 beats."
-    import pandas as pd
-
-    table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
-
-    def write(scratch):
-        with open(scratch, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            for first in range(0, max(len(table), 1), ROWS_AT_ONCE):
-                rows = table.iloc[first : first + ROWS_AT_ONCE]
-                stream.write(csv_text(rows, header=first == 0))
-
-    write_atomic(file, write)
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #da9cb553
 def report_outcome(
@@ -208,7 +212,18 @@ def run_with_progress(
                 report_outcome(outcome)
     return outcomes
 
-# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #eab99afe
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #ad66d9c3
+def _last_line(outcomes, where, files):
+    "Report how many records have a result; the exit code."
+    good = [outcome for outcome in outcomes if not outcome.error]
+    beats = sum(outcome.summary["beats"] for outcome in good)
+    streamed = any(as_stream(file) == 1 for file in files.values() if file)
+    say(
+        f"{len(good)} of {len(outcomes)} records annotated, {beats} beats, in {where}", err=streamed
+    )
+    return 0 if len(good) == len(outcomes) else 1
+
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #e34885f1
 @click.command("ecg")
 @click.argument("path", metavar="RECORD|FILE|FOLDER", type=click.Path())
 @with_options(OPTIONS)
@@ -246,10 +261,6 @@ def command(
 
     outcomes = run_with_progress(Predictor.load, (model, device), jobs, workers)
     write_results(outcomes, files)
-    good = [outcome for outcome in outcomes if not outcome.error]
-    beats = sum(outcome.summary["beats"] for outcome in good)
     path = records_folder(path)
     where = out or (path if Path(path).is_dir() else jobs[0].result.parent)
-    streamed = any(as_stream(file) == 1 for file in files.values() if file)
-    say(f"{len(good)} of {len(jobs)} records annotated, {beats} beats, in {where}", err=streamed)
-    return 0 if len(good) == len(jobs) else 1
+    return _last_line(outcomes, where, files)

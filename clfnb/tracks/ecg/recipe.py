@@ -210,7 +210,7 @@ def _mark_p(targets, marks, t_peak):
     targets[border:peak], targets[peak:end] = 1, 2
     return border
 
-
+# %% ../../../nbs/lib/tracks/ecg/recipe.ipynb #4ab1a0aa
 def _add_p(piece, lifted, places, beats):
     "Add the P waves to a warped piece, in place, and write their marks into its beats."
     last = len(piece.targets) - 1
