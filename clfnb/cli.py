@@ -15,6 +15,7 @@ import io
 import os
 import re
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,17 @@ def cli(
     """
 
 # %% ../nbs/lib/cli.ipynb #f3ccf729
+def _silence_decoders():
+    "Keep what OpenCV and Pillow print on a broken image from the terminal: a command says it by itself."
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when OpenCV is imported
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+
+
 def main(
     args: list[str] | None = None,  # the words after `clfnb`; None for those of this process
 ) -> int:  # the exit code: 0, 1, 2, or 128 and the number of the signal that ended it
     "The `clfnb` command. An interrupt ends with 130, as it does in a shell."
+    _silence_decoders()
     with tolerate_closed_pipe():
         try:
             return int(cli.main(args=args, prog_name="clfnb", standalone_mode=False) or 0)

@@ -693,3 +693,17 @@ def test_garbage_without_a_folder_of_runs(tmp_path, monkeypatch, clfnb):
     assert f"{tmp_path / 'CLFNB_RUNS'}: no such folder of runs" in one_line(error)
     (tmp_path / "CLFNB_RUNS").mkdir()
     assert clfnb("gc", "--yes")[0] == 0 and not cache.exists()
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif", "jpg"])
+def test_decoders_do_not_print(tmp_path, suffix):
+    "A broken image is one line on the terminal, without those of OpenCV and Pillow."
+    Image.fromarray(np.arange(4000, dtype=np.uint32).astype(np.uint8).reshape(50, 80)).save(
+        tmp_path / f"whole.{suffix}"
+    )
+    whole = (tmp_path / f"whole.{suffix}").read_bytes()
+    (tmp_path / f"cut.{suffix}").write_bytes(whole[: len(whole) * 2 // 3])
+    words = [sys.executable, "-m", "clfnb", "predict", "barcodes", str(tmp_path / f"cut.{suffix}")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["left out"]
