@@ -74,8 +74,8 @@ def _check_parents(table, ranks, path):
     "Check that every name of a rank has one parent, the nearest known rank above."
     for depth, rank in enumerate(ranks):
         parents = (
-            table[ranks[:depth]].replace("", np.nan).ffill(axis=1).iloc[:, -1].fillna("")
-            if depth
+            table[ranks[:depth]].apply(lambda row: next(filter(None, row[::-1]), ""), axis=1)
+            if depth and len(table)
             else pd.Series("", table.index)
         )
         for name, above in parents.groupby(table[rank]):

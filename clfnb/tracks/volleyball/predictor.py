@@ -182,7 +182,8 @@ def predict(
         predicted, broken = self._from_images(images)
         tables.append(predicted)
         errors += broken
-    return pd.concat(tables, ignore_index=True), errors
+    filled = [part for part in tables if len(part)] or tables[:1]
+    return pd.concat(filled, ignore_index=True), errors
 
 
 @patch
