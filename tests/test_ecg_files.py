@@ -257,7 +257,7 @@ def test_a_stop_leaves_no_half_file(tmp_path, number, code):
         time.sleep(0.1)
     time.sleep(1)
     os.kill(job.pid, number)
-    assert job.wait(300) == code
+    assert job.wait(300) in (code, -number)  # a shell shows both as the first
     assert list(out.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["day.dat", "day.hea", "out"]
 
