@@ -83,8 +83,8 @@ def main(
     with tolerate_closed_pipe():
         try:
             return int(cli.main(args=args, prog_name="clfnb", standalone_mode=False) or 0)
-        except (click.Abort, KeyboardInterrupt) as error:
-            number = getattr(error.__cause__ or error, "signal", None) or signal.SIGINT
+        except click.Abort as error:
+            number = getattr(error.__cause__, "signal", None) or signal.SIGINT
             say("Interrupted." if number == signal.SIGINT else "Stopped.", err=True)
             return 128 + int(number)
         except click.ClickException as error:

@@ -333,9 +333,7 @@ def test_rates_that_cannot_be(tmp_path, rate):
     for read in (parse_header, read_signal):
         with pytest.raises(ValueError, match="expected a sampling rate of 10 to 100000 Hz") as bad:
             read(path)
-        assert f"{path}.hea" in str(bad.value) and f"found {rate}" in str(bad.value).replace(
-            "'", ""
-        )
+        assert f"{path}.hea" in str(bad.value) and repr(rate) in str(bad.value)
 
 
 @pytest.mark.parametrize("rate", ["250", "360.5", "500/1000(0)", "250/0.5"])

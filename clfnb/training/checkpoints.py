@@ -230,11 +230,11 @@ def _check_description(config, weights):
     sizes = [size for value in weights.values() for size in value.shape]
     limit = max([4096, len(weights), *sizes])
     names, energy = config.get("classes", ["a"]), config.get("energy", [0])
-    low, high = TEMPERATURES
+    (low, high), span = TEMPERATURES, "a number from {} to {}".format(*TEMPERATURES)
+    positive = _number(t := config.get("temperature", 1)) and t > 0
     nested = [config.get(name, {}) for name in ("arguments", "members", "parts")]
     rules = {
-        "temperature": (_number(t := config.get("temperature", 1)) and t > 0, "a number above 0"),
-        "temperature ": (_number(t) and low <= t <= high, f"a number from {low} to {high}"),
+        "temperature": (positive and low <= t <= high, span if positive else "a number above 0"),
         "threshold": (_number(t := config.get("threshold", 0)) and 0 <= t <= 1, "a number in 0..1"),
         "arguments": (isinstance(config.get("arguments", {}), dict), "a mapping"),
         "arguments ": (_largest(nested) <= limit, f"no number above {limit}"),

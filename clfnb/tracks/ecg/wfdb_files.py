@@ -132,7 +132,9 @@ def _check_extent(header, file):
     rate = header.fs * max((signal["frame"] for signal in header.signals), default=1)
     low, high = RATE_LIMITS_HZ
     if header.signals and not low <= rate <= high:
-        raise InputError(f"{file}: expected a sampling rate of {low} to {high} Hz, found {rate:g}")
+        raise InputError(
+            f"{file}: expected a sampling rate of {low} to {high} Hz, found '{rate:g}'"
+        )
     days = header.frames / header.fs / 86400
     if days > MAX_DAYS:
         raise InputError(f"{file}: expected at most {MAX_DAYS} days, found {days:.0f}")
