@@ -231,6 +231,45 @@ def test_pieces_give_what_the_whole_gives(predictor):
         assert len(mine) == len(theirs) and np.abs(mine - theirs).max() <= 1
 
 
+def skewed(place, name, leads, skews):
+    "A WFDB record whose leads were stored late, by a number of samples that its header states."
+    late = {
+        lead: np.r_[np.full(skew, values[0]), values[: len(values) - skew]]
+        for (lead, values), skew in zip(leads.items(), skews, strict=True)
+    }
+    path = put(place, name, late)
+    header = path.with_suffix(".hea")
+    first, *lines = header.read_text().splitlines()
+    lines = [
+        line.replace(" 16 1000", f" 16:{k} 1000") for line, k in zip(lines, skews, strict=True)
+    ]
+    header.write_text("\n".join([first, *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("skews", [(0, 10), (25, 0), (3, 10)])
+def test_skewed_leads_are_delineated_as_if_they_were_not(predictor, tmp_path, skews):
+    leads, r = heart(90)
+    plain = put(tmp_path, "plain", leads)
+    late = skewed(tmp_path, "late", leads, skews)
+    if 0 in skews:  # wfdb reads these itself
+        theirs = wfdb.rdrecord(str(late)).p_signal
+        with open_recording(late) as recording:
+            ours = recording.read(0, recording.samples)
+        assert np.array_equal(np.isfinite(ours), np.isfinite(theirs))
+        assert np.allclose(ours, theirs, atol=1e-6, equal_nan=True)
+    found = []
+    for path, piece_s in ((plain, None), (late, None), (late, 20), (late, 31)):
+        with open_recording(path) as recording:
+            found.append(delineate_recording(predictor, recording, piece_s=piece_s).points)
+    assert len(r) <= len(found[0]["r_peak"]) <= len(r) + 1
+    for other in found[1:]:
+        for name, at in found[0].items():
+            inside = at < 89 * 250  # the last samples of a late lead were never stored
+            near = other[name][other[name] < 89 * 250]
+            assert len(near) == inside.sum() and abs(near - at[inside]).max() <= 1, name
+
+
 def test_workers_give_the_same_tables(tmp_path):
     for seed in range(3):
         put(tmp_path / "in", f"r{seed}", heart(20, seed=seed)[0])
