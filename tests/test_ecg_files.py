@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from clfnb.cli import main
 from clfnb.settings import load_settings
 from clfnb.simulate.ecg.records import simulate
+from clfnb.tracks.ecg.intervals import beats_table
 from clfnb.tracks.ecg.predict import command
 from clfnb.tracks.ecg.readers import ArrayRecord, Recording, open_recording
 from clfnb.tracks.ecg.streams import delineate_recording
@@ -229,6 +231,27 @@ def test_pieces_give_what_the_whole_gives(predictor):
             at[(at > cut + far)] for at in (whole.points[name], later.points[name] + cut)
         )
         assert len(mine) == len(theirs) and np.abs(mine - theirs).max() <= 1
+
+
+def test_confidences_are_probabilities_and_decide_nothing(predict, predictor, tmp_path):
+    path = put(tmp_path, "r", heart(30)[0])
+    summary = tmp_path / "s.json"
+    assert predict(path, "--csv", tmp_path / "b.csv", "--json", summary)[0] == 0
+    mine = pd.read_csv(tmp_path / "b.csv")
+    with open_recording(path) as recording:
+        plain = replace(predictor, confidence_map=None)
+        score = beats_table(delineate_recording(plain, recording)).reset_index(drop=True)
+    shown = ["confidence_p", "confidence_qrs", "confidence_t", "confidence"]
+    same = [name for name in score if name not in shown]
+    assert np.allclose(mine[same], score[same].astype(float), equal_nan=True)
+    for name in shown[:3]:
+        known = mine[name].notna()
+        assert known.equals(score[name].notna()) and known.any()
+        assert (mine[name] > score[name])[known].all() and mine[name].max() < 1
+    assert mine.confidence_qrs.min() > 0.97 > score.confidence_qrs.max()
+    assert np.allclose(mine.confidence, mine[shown[:3]].min(axis=1))
+    told = json.loads(summary.read_text())["records"][0]["confidence"]
+    assert told == pytest.approx(mine.confidence.median(), abs=1e-3)
 
 
 def skewed(place, name, leads, skews):

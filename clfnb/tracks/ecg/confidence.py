@@ -65,9 +65,10 @@ def confidence_map(
     entry: Any = config.get("confidence")
     if entry is None:
         return None
-    lines = {}
+    lines: dict[str, tuple[float, float]] = {}
     for wave, line in entry.items() if isinstance(entry, dict) else [("confidence", entry)]:
-        given = [line.get(name) for name in ("slope", "shift")] if isinstance(line, dict) else []
+        fields: Any = line if isinstance(line, dict) else {}
+        given: Any = [fields[name] for name in ("slope", "shift") if name in fields]
         known = wave in WAVE_POINTS and len(given) == 2
         if not known or not all(type(v) in (int, float) and np.isfinite(v) for v in given):
             waves = ", ".join(WAVE_POINTS)
