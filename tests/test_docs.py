@@ -230,6 +230,22 @@ def test_publishing_replaces_the_whole_folder(tmp_path):
     ]
 
 
+def test_style_sheets_lose_comments_and_keep_their_rules(tmp_path):
+    from docs.site import slim_styles
+
+    path = tmp_path / "a" / "b.css"
+    path.parent.mkdir()
+    path.write_text(
+        '/*! MIT */\n/* many\n words */\n\np {\n  margin: 0; /* "none" */\n}\nq::after { content: "/* é */"; }\n',
+        encoding="utf-8",
+    )
+    slim_styles(tmp_path)
+    slim = '/*! MIT */\np {\nmargin: 0;\n}\nq::after { content: "/* é */"; }\n'
+    assert path.read_text(encoding="utf-8") == slim
+    slim_styles(tmp_path)
+    assert path.read_text(encoding="utf-8") == slim
+
+
 def test_the_longest_notebooks_are_named():
     from docs import site
 
