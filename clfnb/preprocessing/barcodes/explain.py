@@ -123,10 +123,11 @@ def misfit(
     line: np.ndarray,  # (4 * 111,) brightness in any unit, four samples a module, 8 modules of margin
     code: str,  # 13 digits, valid
     ridge: float = 2e-4,  # on the weights of the blur, as a share of the samples
-) -> tuple[float, float, float, float]:  # residual, worst, ratio, gain
+) -> tuple[float, float, float, float, float]:  # residual, worst, ratio, gain, roughness
     """How badly a code explains a line: the residual as a share of the line's variance; the largest
     mean square residual of one digit as a share of that variance, and its ratio to the median
-    over digits; and the share of the residual that another pattern in one place removes.
+    over digits; the share of the residual that another pattern in one place removes; and the
+    roughness of the blur.
 
     Raises `ValueError` for a line of another length.
     """
@@ -136,4 +137,6 @@ def misfit(
     variance = max(float(np.var(y)), 1e-12)
     worst, usual = float(digits.max()), max(float(np.median(digits)), 1e-12)
     gain = _gain(left, weights, code) / max(float(rest.sum()), 1e-12)
-    return float(rest.mean()) / variance, worst / variance, worst / usual, gain
+    blur = weights[:_TAPS]
+    rough = float(np.square(np.diff(blur, 2)).sum() / max(np.square(blur).sum(), 1e-12))
+    return float(rest.mean()) / variance, worst / variance, worst / usual, gain, rough

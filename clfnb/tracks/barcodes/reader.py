@@ -116,7 +116,7 @@ class Reading:
     patterns: tuple = ()  # log-probabilities (6, 20) and (6, 10) of the twelve patterns
     pairs: dict | None = None  # the network's output for each pair of lines, from top to bottom
     strain: float = 0.0  # how unevenly straightening stretched the digits
-    grounds: tuple = ()  # the evidence for the verdict, once computed
+    features: tuple = ()  # what the verdict weighs, once computed
     refused: bool = False  # whether the verdict refused it on the evidence of its twins
 
     @property
