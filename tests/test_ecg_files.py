@@ -353,6 +353,48 @@ def test_a_list_of_records_stands_for_its_folder(predict, tmp_path):
         predict(tmp_path / "RECORDS")
 
 
+def test_several_paths_are_one_folder(predict, tmp_path):
+    """What a shell makes of `ward/*`: each recording once, with the tables and annotations of the folder."""
+    ward = tmp_path / "Station Süd"
+    put(ward, "b", heart(10)[0])
+    put(ward, "a", heart(10)[0])
+    put(ward / "holter", "a", heart(10)[0])
+
+    def outputs(name):
+        tables = [(f"--{kind}", tmp_path / f"{name}.{kind}") for kind in ("csv", "json", "points")]
+        return ["--out", tmp_path / name, *(word for pair in tables for word in pair)]
+
+    code, said = predict(ward, *outputs("whole"))
+    assert code == 0 and "3 of 3 records annotated" in said
+    (ward / "a.atr").touch()
+    code, said = predict(*sorted(ward.iterdir()), ward / "b", ward, *outputs("parts"))
+    assert code == 0 and "3 of 3 records annotated" in said
+    for kind in ("csv", "json", "points"):
+        parts = (tmp_path / f"parts.{kind}").read_bytes()
+        assert parts == (tmp_path / f"whole.{kind}").read_bytes()
+    for name in ("a.clf", "b.clf", "holter/a.clf"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    code, said = predict(
+        ward / "b.hea", ward / "a.dat", ward / "b", "--json", tmp_path / "two.json"
+    )
+    names = [one["record"] for one in json.loads((tmp_path / "two.json").read_text())["records"]]
+    assert names == ["b", "a"] and said.endswith(f"in {ward}\n")
+
+
+def test_one_of_several_paths_is_no_recording(predict, tmp_path):
+    """A missing path stops all before anything is read; a file of another kind is left out with a reason."""
+    put(tmp_path, "a", heart(10)[0])
+    put(tmp_path, "b", heart(10)[0])
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear colleague")
+    code, said = predict(tmp_path / "a", letter, tmp_path / "b", "--json", tmp_path / "s.json")
+    assert code == 1 and "2 of 3 records annotated" in said and f"left out: {letter}" in said
+    assert list(json.loads((tmp_path / "s.json").read_text())["left_out"]) == ["letter.txt"]
+    with pytest.raises(FileNotFoundError, match="c.hea: no such file"):
+        predict(tmp_path / "a.hea", tmp_path / "c.hea", "--annotator", "x")
+    assert not list(tmp_path.glob("*.x"))
+
+
 def test_slips_on_the_command_line(tmp_path, capfd):
     """An option or nothing in place of a value, and values that select nothing: no file is written."""
     path = put(tmp_path, "r", heart(10)[0])
