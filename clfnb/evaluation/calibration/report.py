@@ -155,8 +155,9 @@ def calibrate(
     tables = {name: calibration_table(p, y[evaluated], **options) for name, p in both.items()}
     notes = [*predictions.notes, *notes, *_defaults(predictions, given, fit, tables)]
     table = pd.concat(tables, names=["probabilities", "measure"]).reset_index()
-    names, warnings = predictions.names, list(filter(None, [repeated_ids(predictions)]))
-    return Calibrated(*verdicts, table, fit, both, evaluated, names, notes, warnings)
+    doubts = list(filter(None, [repeated_ids(predictions)]))
+    said = predictions.names, notes, doubts
+    return Calibrated(verdicts[0], verdicts[1], table, fit, both, evaluated, *said)
 
 # %% ../../../nbs/lib/evaluation/calibration/report.ipynb #e42ecda2
 def _check_classes(predictions):
@@ -206,33 +207,37 @@ def write_calibration(
     seed: int = 0,  # of all draws
     replace: bool = False,  # files of an earlier calibration may be replaced
 ) -> list[Path]:  # the files
-    """Write diagram, table, temperature and recalibrated probabilities.
+    """Write diagram, table, temperature and recalibrated probabilities, all of them or none.
 
     Raises `FileExistsError` as `check_folder` does, `OSError` naming a file that cannot be written.
     """
-    folder, table = check_folder(folder, replace), predictions.table
-    probs = result.temperature.transform(predictions.logits)
-    kept = [name for name in table if not str(name).startswith(("p_", "logit_"))]
-    names = predictions.names[1:] if probs.ndim == 1 else predictions.names
-    columns = pd.DataFrame(probs.reshape(len(probs), -1), columns=[f"p_{name}" for name in names])
-    recalibrated = pd.concat([table[kept].reset_index(drop=True), columns], axis=1)
-    fit = result.temperature
+    folder, fit = check_folder(folder, replace), result.temperature
     log_error = fit.log_error if np.isfinite(fit.log_error) else None
     learned = fit.config() | {"log_error": log_error, "caution": fit.caution}
     figure: Any = diagram_of(result, predictions, draws, seed).figure
-    diagram, measures, temperature, rows = (folder / name for name in FILES)
-    new = [path for path in (diagram, measures, temperature, rows) if not path.exists()]
+    rows = _recalibrated(result, predictions).to_csv(index=False, float_format="%.9g")
+    diagram, measures, temperature, all_rows = (folder / name for name in FILES)
+    new = [folder / name for name in FILES if not (folder / name).exists()]
     try:
         return [
             write_atomic(diagram, lambda path: figure.savefig(path, dpi=150, format="png")),
             write_file(measures, csv_text(result.table, float_format="%.6g")),
             write_json(temperature, learned),
-            write_file(rows, recalibrated.to_csv(index=False, float_format="%.9g")),
+            write_file(all_rows, rows),
         ]
-    except OSError:  # half a calibration would only be in the way of the next try
+    except OSError:
         for path in new:
             path.unlink(missing_ok=True)
         raise
+
+# %% ../../../nbs/lib/evaluation/calibration/report.ipynb #227b7a35
+def _recalibrated(result, predictions):
+    "The table as read, with the probabilities of every row after the temperature."
+    probs, table = result.temperature.transform(predictions.logits), predictions.table
+    kept = [name for name in table if not str(name).startswith(("p_", "logit_"))]
+    names = predictions.names[1:] if probs.ndim == 1 else predictions.names
+    columns = pd.DataFrame(probs.reshape(len(probs), -1), columns=[f"p_{name}" for name in names])
+    return pd.concat([table[kept].reset_index(drop=True), columns], axis=1)
 
 
 def diagram_of(
