@@ -137,8 +137,8 @@ def calibrate(
     seed: int = 0,  # of the folds and all draws
 ) -> Calibrated:
     "Evaluate predictions before and after temperature scaling. Raises `ValueError` naming the table."
-    pairs, notes = fit_eval_pairs(predictions, seed)
-    notes += _check_classes(predictions)
+    pairs, assumed = fit_eval_pairs(predictions, seed)
+    assumed += _check_classes(predictions)
     probs, logits, y = predictions.probs, predictions.logits, predictions.y
     given = {"groups": example_groups(predictions), "weights": predictions.weights}
     of = lambda rows: {k: v if v is None else v[rows] for k, v in given.items()}  # noqa: E731
@@ -153,10 +153,9 @@ def calibrate(
     options: dict = dict(of(evaluated), n_bins=n_bins, draws=draws, seed=seed)
     verdicts: Any = [verdict(p, y[evaluated], **options) for p in both.values()]
     tables = {name: calibration_table(p, y[evaluated], **options) for name, p in both.items()}
-    notes = [*predictions.notes, *notes, *_defaults(predictions, given, fit, tables)]
+    notes = [*predictions.notes, *assumed, *_defaults(predictions, given, fit, tables)]
     table = pd.concat(tables, names=["probabilities", "measure"]).reset_index()
-    doubts = list(filter(None, [repeated_ids(predictions)]))
-    said = predictions.names, notes, doubts
+    said = predictions.names, notes, list(filter(None, [repeated_ids(predictions)]))
     return Calibrated(verdicts[0], verdicts[1], table, fit, both, evaluated, *said)
 
 # %% ../../../nbs/lib/evaluation/calibration/report.ipynb #e42ecda2
