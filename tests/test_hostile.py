@@ -693,7 +693,7 @@ def test_garbage_without_a_folder_of_runs(tmp_path, monkeypatch, clfnb):
     assert clfnb("gc", "--yes")[0] == 0 and not cache.exists()
 
 
-@pytest.mark.parametrize("suffix", ["gif", "tif", "jpg"])
+@pytest.mark.parametrize("suffix", ["gif", "tif", "jpg", "png"])
 def test_decoders_do_not_print(tmp_path, suffix):
     "A broken image is one line on the terminal, without those of OpenCV and Pillow."
     Image.fromarray(np.arange(4000, dtype=np.uint32).astype(np.uint8).reshape(50, 80)).save(
