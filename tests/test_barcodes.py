@@ -129,7 +129,8 @@ MISREAD = [("illegal", 10018), ("check", 10130), ("focus, large", 10195), ("beyo
            ("check", 10577), ("check", 400220), ("hard", 400131), ("hard", 10249), ("focus", 400207),
            ("small", 20107), ("check", 20133), ("check", 20454), ("negative", 40025), ("focus", 43043),
            ("illegal", 10342), ("focus", 170), ("focus, large", 60061), ("illegal", 60064), ("check", 60697),
-           ("illegal", 80274), ("illegal", 81124), ("illegal", 81883), ("small", 91030)]  # fmt: skip
+           ("illegal", 80274), ("illegal", 81124), ("illegal", 81883), ("small", 91030),
+           ("focus, large", 110473), ("check", 110551), ("illegal", 80839), ("illegal", 111319)]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind, number", MISREAD)
@@ -199,9 +200,9 @@ def test_model_folders_of_barcodes(tmp_path):
 
     refused("config.json asks for .15, 64., found .15, 128.", arguments={"width": 64})
     refused("expected a model of the kind LineNetworks", architecture="UNet")
-    refused("verdict: expected weights of 6 numbers", verdict={"weights": [1.0]})
-    older = config["verdict"] | {"twins": [0.7, -1.2, -2.3, -0.3, -6.2]}
-    refused("verdict: expected twins of 6 numbers, found .* train_barcode_reader", verdict=older)
+    refused("verdict: expected weights of 7 numbers", verdict={"weights": [1.0]})
+    older = config["verdict"] | {"twins": [0.4, -0.7, -0.7, -1.5, -2.3, -2.9]}
+    refused("verdict: expected twins of 7 numbers, found .* train_barcode_reader", verdict=older)
     refused("expected a confidence of 6 weights", confidence=None)
     name = next(iter(weights))
     refused("NaN or infinity", weights | {name: weights[name] * float("nan")})

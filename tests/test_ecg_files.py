@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from clfnb.cli import main
 from clfnb.settings import load_settings
 from clfnb.simulate.ecg.records import simulate
+from clfnb.tracks.ecg.intervals import beats_table
 from clfnb.tracks.ecg.predict import command
 from clfnb.tracks.ecg.readers import ArrayRecord, Recording, open_recording
 from clfnb.tracks.ecg.streams import delineate_recording
@@ -230,6 +232,66 @@ def test_pieces_give_what_the_whole_gives(predictor):
             at[(at > cut + far)] for at in (whole.points[name], later.points[name] + cut)
         )
         assert len(mine) == len(theirs) and np.abs(mine - theirs).max() <= 1
+
+
+def test_confidences_are_probabilities_and_decide_nothing(predict, predictor, tmp_path):
+    path = put(tmp_path, "r", heart(30)[0])
+    summary = tmp_path / "s.json"
+    assert predict(path, "--csv", tmp_path / "b.csv", "--json", summary)[0] == 0
+    mine = pd.read_csv(tmp_path / "b.csv")
+    with open_recording(path) as recording:
+        plain = replace(predictor, confidence_map=None)
+        score = beats_table(delineate_recording(plain, recording)).reset_index(drop=True)
+    shown = ["confidence_p", "confidence_qrs", "confidence_t", "confidence"]
+    same = [name for name in score if name not in shown]
+    assert np.allclose(mine[same], score[same].astype(float), equal_nan=True)
+    for name in shown[:3]:
+        known = mine[name].notna()
+        assert known.equals(score[name].notna()) and known.any()
+        assert (mine[name] > score[name])[known].all() and mine[name].max() < 1
+    assert mine.confidence_qrs.min() > 0.97 > score.confidence_qrs.max()
+    assert np.allclose(mine.confidence, mine[shown[:3]].min(axis=1))
+    told = json.loads(summary.read_text())["records"][0]["confidence"]
+    assert told == pytest.approx(mine.confidence.median(), abs=1e-3)
+
+
+def skewed(place, name, leads, skews):
+    "A WFDB record whose leads were stored late, by a number of samples that its header states."
+    late = {
+        lead: np.r_[np.full(skew, values[0]), values[: len(values) - skew]]
+        for (lead, values), skew in zip(leads.items(), skews, strict=True)
+    }
+    path = put(place, name, late)
+    header = path.with_suffix(".hea")
+    first, *lines = header.read_text().splitlines()
+    lines = [
+        line.replace(" 16 1000", f" 16:{k} 1000") for line, k in zip(lines, skews, strict=True)
+    ]
+    header.write_text("\n".join([first, *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("skews", [(0, 10), (25, 0), (3, 10)])
+def test_skewed_leads_are_delineated_as_if_they_were_not(predictor, tmp_path, skews):
+    leads, r = heart(90)
+    plain = put(tmp_path, "plain", leads)
+    late = skewed(tmp_path, "late", leads, skews)
+    if 0 in skews:  # wfdb reads these itself
+        theirs = wfdb.rdrecord(str(late)).p_signal
+        with open_recording(late) as recording:
+            ours = recording.read(0, recording.samples)
+        assert np.array_equal(np.isfinite(ours), np.isfinite(theirs))
+        assert np.allclose(ours, theirs, atol=1e-6, equal_nan=True)
+    found = []
+    for path, piece_s in ((plain, None), (late, None), (late, 20), (late, 31)):
+        with open_recording(path) as recording:
+            found.append(delineate_recording(predictor, recording, piece_s=piece_s).points)
+    assert len(r) <= len(found[0]["r_peak"]) <= len(r) + 1
+    for other in found[1:]:
+        for name, at in found[0].items():
+            inside = at < 89 * 250  # the last samples of a late lead were never stored
+            near = other[name][other[name] < 89 * 250]
+            assert len(near) == inside.sum() and abs(near - at[inside]).max() <= 1, name
 
 
 def test_workers_give_the_same_tables(tmp_path):

@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/preprocessing/barcodes/explain.html.md""
 __all__ = ['blurs', 'growths', 'unexplained', 'misfit']
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #ea10b041
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -26,16 +26,26 @@ def _light(samples):
     return np.linspace(-1, 1, samples)[:, None] ** np.arange(4)
 
 
+def _printed(code):
+    "The modules of a code with paper on both sides, four samples each."
+    fine = np.zeros(_PER * (95 + 2 * _QUIET))
+    fine[_PER * _QUIET : -_PER * _QUIET] = np.repeat(encode(code), _PER)
+    return fine
+
+
+def _shifted(fine, edge):
+    "A view of a line with paper, shifted by -14 … 14 samples: (4 * (95 + 2 * edge), 29)."
+    shape, start = (_PER * (95 + 2 * edge), _TAPS), _PER * (_QUIET - edge) - _REACH
+    return np.ndarray(shape, float, fine, start * fine.itemsize, (fine.itemsize, fine.itemsize))
+
+
 def blurs(
     code: str,  # 13 digits, valid
     edge: int = 2,  # modules beyond either guard
 ) -> np.ndarray:  # (4 * (95 + 2 * edge), 62): shifted codes, the same times position, light
     "The terms whose weighted sum is a print of a code, shifted by -14 … 14 quarter modules and lit."
-    fine = np.repeat(np.pad(encode(code).astype(np.float64), _QUIET), _PER)
-    samples = _PER * (95 + 2 * edge)
-    start = _PER * (_QUIET - edge) - _REACH
-    moved = np.lib.stride_tricks.sliding_window_view(fine[start:], samples)[:_TAPS].T
-    light = _light(samples)
+    moved = _shifted(_printed(code), edge)
+    light = _light(len(moved))
     return np.concatenate([moved, moved * light[:, 1:2], light], axis=1)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #9a0fc1aa
@@ -47,7 +57,8 @@ _TENTS = np.maximum(
 
 def _edges(fine):
     "Where the brightness changes along the last axis, shared by the samples on both sides."
-    steps = np.abs(np.diff(fine, axis=-1, prepend=fine[..., :1], append=fine[..., -1:]))
+    steps = np.zeros((*fine.shape[:-1], fine.shape[-1] + 1))
+    np.abs(fine[..., 1:] - fine[..., :-1], out=steps[..., 1:-1])
     return (steps[..., 1:] + steps[..., :-1]) / 2
 
 
@@ -56,10 +67,8 @@ def growths(
     edge: int = 2,  # modules beyond either guard
 ) -> np.ndarray:  # (4 * (95 + 2 * edge), 9): edges, blurred by tents 3.5 samples apart
     "The terms whose weighted sum is the change of a print as its bars grow."
-    fine = np.repeat(np.pad(encode(code).astype(np.float64), _QUIET), _PER)
-    start = _PER * (_QUIET - edge) - _REACH
-    moved = np.lib.stride_tricks.sliding_window_view(_edges(fine)[start:], _PER * (95 + 2 * edge))
-    return (_TENTS.T @ moved[:_TAPS]).T
+    moved = _shifted(_edges(_printed(code)), edge)
+    return (_TENTS.T @ moved.T).T
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #594b0a26
 _INNER = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(np.float64)  # inner modules
@@ -77,12 +86,16 @@ _OUTLINES = _edges(_PRINTS)
 
 def _blurring(weights):
     "The matrix that blurs seven modules: (28, 56), from 14 samples before them."
-    wide = np.pad(weights[::-1], 7 * _PER - 1)
-    return np.lib.stride_tricks.sliding_window_view(wide, 14 * _PER)[::-1]
+    beside = 7 * _PER - 1
+    wide = np.zeros(_TAPS + 2 * beside)
+    wide[beside:-beside] = weights[::-1]
+    step = wide.itemsize
+    return np.ndarray((7 * _PER, 14 * _PER), float, wide, beside * step, (-step, step))
 
 
 _HALF = np.arange(12) // 6
 _MIDDLE = 2 * (2 + _FIRST + 3.5) / 99 - 1  # of each place, -1..1 along the line
+_AROUND = _PER * (2 + _FIRST)[:, None] + np.arange(14 * _PER)  # samples that a place reaches
 
 
 def _gain(rest, weights, code):
@@ -92,23 +105,32 @@ def _gain(rest, weights, code):
     lines = even[_HALF] + _MIDDLE[:, None, None] * slope[_HALF]  # (12, 32, 56)
     inner = encode(code)[_FIRST[:, None] + 1 + np.arange(5)]
     lines -= lines[np.arange(12), inner @ (1 << np.arange(5))][:, None]
-    around = np.pad(rest, _REACH)[_PER * (2 + _FIRST)[:, None] + np.arange(14 * _PER)]
+    around = np.zeros(len(rest) + 2 * _REACH)
+    around[_REACH:-_REACH] = rest
+    around = around[_AROUND]
     seen = (lines @ around[..., None])[..., 0]
     return float((2 * seen - np.square(lines).sum(-1)).max())
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #fe3a8bb9
+@lru_cache(maxsize=16)  # the readings of one photograph mostly have the same few codes
+def _system(code, ridge):
+    "The terms of a code, and the matrix of the penalised normal equations."
+    terms = np.concatenate([blurs(code), growths(code)], axis=1)
+    penalty = np.full(terms.shape[1], ridge * len(terms))
+    penalty[2 * _TAPS : -_WIDE] = 1e-8 * len(terms)
+    return terms, terms.T @ terms + np.diag(penalty)
+
+
 def _fitted(line, code, ridge):
     "The brightness of the code, what the fit leaves of it, and the weights."
     if np.shape(line) != (_PER * 111,):
         raise ValueError(f"line: expected {_PER * 111} samples, found shape {np.shape(line)}")
-    terms = np.concatenate([blurs(code), growths(code)], axis=1)
+    terms, matrix = _system(code, ridge)
     y = np.asarray(line, float)[_PER * 6 : _PER * 105]
-    penalty = np.full(terms.shape[1], ridge * len(y))
-    penalty[2 * _TAPS : -_WIDE] = 1e-8 * len(y)
-    weights = np.linalg.solve(terms.T @ terms + np.diag(penalty), terms.T @ y)
+    weights = np.linalg.solve(matrix, terms.T @ y)
     return y, y - terms @ weights, weights
 
-
+# %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #7bc4d943
 def unexplained(
     line: np.ndarray,  # (4 * 111,) brightness in any unit, four samples a module, 8 modules of margin
     code: str,  # 13 digits, valid
@@ -123,10 +145,11 @@ def misfit(
     line: np.ndarray,  # (4 * 111,) brightness in any unit, four samples a module, 8 modules of margin
     code: str,  # 13 digits, valid
     ridge: float = 2e-4,  # on the weights of the blur, as a share of the samples
-) -> tuple[float, float, float, float]:  # residual, worst, ratio, gain
+) -> tuple[float, float, float, float, float]:  # residual, worst, ratio, gain, roughness
     """How badly a code explains a line: the residual as a share of the line's variance; the largest
     mean square residual of one digit as a share of that variance, and its ratio to the median
-    over digits; and the share of the residual that another pattern in one place removes.
+    over digits; the share of the residual that another pattern in one place removes; and the
+    roughness of the blur.
 
     Raises `ValueError` for a line of another length.
     """
@@ -136,4 +159,6 @@ def misfit(
     variance = max(float(np.var(y)), 1e-12)
     worst, usual = float(digits.max()), max(float(np.median(digits)), 1e-12)
     gain = _gain(left, weights, code) / max(float(rest.sum()), 1e-12)
-    return float(rest.mean()) / variance, worst / variance, worst / usual, gain
+    blur = weights[:_TAPS]
+    rough = float(np.square(np.diff(blur, 2)).sum() / max(np.square(blur).sum(), 1e-12))
+    return float(rest.mean()) / variance, worst / variance, worst / usual, gain, rough

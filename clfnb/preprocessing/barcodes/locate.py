@@ -123,9 +123,12 @@ def _spread(values, weights, share):
 
 
 def _oriented_box(x, y, bars, pad):
-    "A rectangle along the mean direction of some cells, and how well their directions agree."
+    """A rectangle along the mean direction of some cells, how well their directions agree, and the
+    sum of their scores.
+    """
     cells = y * bars.score.shape[1] + x
-    weights = bars.score.take(cells) * bars.strength.take(cells)
+    score = bars.score.take(cells)
+    weights = score * bars.strength.take(cells)
     cosine, sine = bars.cosine.take(cells), bars.sine.take(cells)
     c, s = weights @ cosine, weights @ sine
     agreement = np.hypot(c, s) / (weights @ np.hypot(cosine, sine))
@@ -141,16 +144,20 @@ def _oriented_box(x, y, bars, pad):
     )
     u0, u1 = u0 - pad, u1 + pad
     v0, v1 = v0 - max(0.0, 1 - v1 + v0) / 2, v1 + max(0.0, 1 - v1 + v0) / 2
-    return np.array(
-        [
-            u0 * across + v0 * along,
-            u1 * across + v0 * along,
-            u1 * across + v1 * along,
-            u0 * across + v1 * along,
-        ]
-    ), float(agreement)
+    return (
+        np.array(
+            [
+                u0 * across + v0 * along,
+                u1 * across + v0 * along,
+                u1 * across + v1 * along,
+                u0 * across + v1 * along,
+            ]
+        ),
+        float(agreement),
+        score.sum(),
+    )
 
-
+# %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #ca50baf7
 def _clockwise(quad):
     """The same quadrilateral, clockwise, with its first side still across the bars and pointing
     right.
@@ -209,18 +216,12 @@ def find_bars(
         for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, max_candidates):
             if len(x) < 0.1 * largest:
                 break
-            strength = bars.strength[y, x]
-            strong = (
-                strength
-                > 0.4 * np.partition(strength, int(0.8 * len(strength)))[int(0.8 * len(strength))]
-            )
-            box, agreement = _oriented_box(x[strong], y[strong], bars, window / 6)
-            boxes.append(
-                (
-                    agreement**2 * bars.score[y[strong], x[strong]].sum(),
-                    _clockwise((box + 0.5) * bars.scale - 0.5),
-                )
-            )
+            strength = bars.strength.take(y * bars.strength.shape[1] + x)
+            usual = int(0.8 * len(strength))
+            strong = strength > 0.4 * np.partition(strength, usual)[usual]
+            box, agreement, total = _oriented_box(x[strong], y[strong], bars, window / 6)
+            quad = _clockwise((box + 0.5) * bars.scale - 0.5)
+            boxes.append((agreement**2 * total, quad))
             largest = max(largest, boxes[-1][0])
     for _, quad in sorted(boxes, key=lambda item: -item[0]):
         if len(candidates) < max_candidates and all(

@@ -191,7 +191,7 @@ def _roomy(corners):
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #a81f5d72
 @patch
 def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=False):
-    """A reading, or its soundest twin, with the final confidence; None if it may not be answered.
+    """A reading, or its likeliest twin, with the final confidence; None if it may not be answered.
 
     `codes` are another reader's answers; `seen` collects doubtful readings, which count as evidence
     for later readings at the same location. A code that was refused once stays refused.
@@ -201,7 +201,7 @@ def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=Fals
         return None
     seen = [] if seen is None else seen
     earlier = [one for one in seen if _same_place(one, reading)]
-    logit = verdict.soundness(reading) + verdict.agreed * (reading.code in codes)
+    logit = verdict.log_odds(reading) + verdict.agreed * (reading.code in codes)
     near = logit > _logit(self.threshold) - verdict.doubt
     if near and (earlier or logit < verdict.sure):
         twins = self.lines.read_all(image, twin_quads(reading.corners), -1 if negative else 1)
@@ -240,11 +240,14 @@ def _judged(self: Predictor, image, quick):
 
 
 def _contradicted(reading, code):
-    "Whether the networks see a straight code and refuse it, or another pattern fits far better."
+    """Whether the networks see a code straight enough to read and refuse it, or another pattern fits
+    far better.
+    """
     if reading is None:
         return False
-    straight = reading.strain < 0.01 and reading.evidence[2] > 4
-    return straight or misfit(reading.line, code)[3] >= 0.2
+    unsupported = reading.evidence[5] < 0.1  # hardly any line gives one of the digits
+    legible = reading.evidence[2] > 4 and reading.strain < (0.07 if unsupported else 0.01)
+    return legible or misfit(reading.line, code)[3] >= 0.2
 
 
 def _echoed(image, one):

@@ -116,7 +116,7 @@ class Reading:
     patterns: tuple = ()  # log-probabilities (6, 20) and (6, 10) of the twelve patterns
     pairs: dict | None = None  # the network's output for each pair of lines, from top to bottom
     strain: float = 0.0  # how unevenly straightening stretched the digits
-    grounds: tuple = ()  # the evidence for the verdict, once computed
+    features: tuple = ()  # what the verdict weighs, once computed
     refused: bool = False  # whether the verdict refused it on the evidence of its twins
 
     @property
@@ -441,7 +441,7 @@ def _read_lines(self: LineReading, lines, quads, ends=False):
     """
     best, attempts = [None] * len(quads), self._find(lines, quads, ends)
     attempts = attempts and self._glance(attempts, ends)
-    for _ in range(self.rounds + 1):
+    for left in reversed(range(self.rounds + 1)):
         if not attempts:
             break
         pairs = np.stack(
@@ -452,16 +452,17 @@ def _read_lines(self: LineReading, lines, quads, ends=False):
             np.float32
         )
         out = self._network_scores(np.concatenate([mean[:, None], pairs], axis=1))
+        further = []
         for k, one in enumerate(attempts):
             own = {name: value[k, 1:] for name, value in out.items()}
             reading = self._decide(one, own, {name: value[k, 0] for name, value in out.items()})
             reading.line = mean[k]
             if best[one.number] is None or reading.confidence > best[one.number].confidence:
                 best[one.number] = reading
-            one.places, one.trust = _moved(one.places, _correction(own)), own["trust"]
-        attempts = [
-            one for one in attempts if self.hopeless < best[one.number].confidence <= self.enough
-        ]
+            if left and self.hopeless < best[one.number].confidence <= self.enough:
+                one.places, one.trust = _moved(one.places, _correction(own)), own["trust"]
+                further.append(one)
+        attempts = further
     return best
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #1fad10c1
