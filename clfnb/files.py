@@ -190,7 +190,7 @@ def each_once(
     paths: Iterable[str | Path],  # as typed
 ) -> list[str | Path]:  # the same without repetitions
     "Paths without those named before, and without those in a folder that is named too."
-    real = {}
+    real: dict = {}
     for path in paths:
         place = os.path.abspath(path)
         if os.path.isdir(place):
