@@ -154,7 +154,7 @@ def grade(
     try:
         hint = next((hint for holds, hint in check(*answers) if not holds), None)
     except Exception as error:
-        said = " ".join(printable(error).split())[:200]
+        said = printable(" ".join(str(error).split()))[:200]
         hint = f"Looking at it ended with {type(error).__name__}: {said}"
     if hint is None:
         return "right."

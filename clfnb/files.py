@@ -6,8 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/files.html.md"""
 
 # %% auto #0
 __all__ = ['OUTPUT_SUFFIXES', 'MAX_TEXT_BYTES', 'as_stream', 'write_atomic', 'write_file', 'write_json', 'ensure_writable',
-           'refuse_overwrite', 'check_outputs', 'check_paths', 'InputError', 'regular_file', 'reading', 'read_json',
-           'table_format', 'table_rows']
+           'refuse_overwrite', 'check_outputs', 'check_paths', 'each_once', 'InputError', 'regular_file', 'reading',
+           'read_json', 'table_format', 'table_rows']
 
 # %% ../nbs/lib/files.ipynb #2b0fae30
 import csv
@@ -185,6 +185,22 @@ def check_paths(
             raise FileNotFoundError(f"{one}: no such {what}")
     check_outputs(*files, inputs=inputs)
 
+# %% ../nbs/lib/files.ipynb #fa49ecdb
+def each_once(
+    paths: Iterable[str | Path],  # as typed
+) -> list[str | Path]:  # the same without repetitions
+    "Paths without those named before, and without those in a folder that is named too."
+    real: dict = {}
+    for path in paths:
+        place = os.path.abspath(path)
+        if os.path.isdir(place):
+            place = os.path.realpath(place)
+        else:
+            place = os.path.join(os.path.realpath(os.path.dirname(place)), os.path.basename(place))
+        real.setdefault(place, path)
+    folders = {place for place in real if os.path.isdir(place)}
+    return [path for at, path in real.items() if folders.isdisjoint(map(str, Path(at).parents))]
+
 # %% ../nbs/lib/files.ipynb #582e246f
 MAX_TEXT_BYTES = 2**26  # more than any text file written by hand
 
@@ -227,7 +243,7 @@ def reading(
     except Exception as error:
         if isinstance(error, (ValueError, OSError)) and name in str(error):
             raise
-        said = " ".join(printable(error).split())[:300]
+        said = printable(" ".join(str(error).split()))[:300]
         kind = "" if isinstance(error, ValueError) and said else type(error).__name__
         why = ": ".join(filter(None, (kind, said)))
         raise InputError(f"{name}: not {what} ({why})") from error

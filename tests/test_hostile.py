@@ -316,7 +316,8 @@ def test_model_folders_of_the_cases(folder, tmp_path, clfnb):
 def record(folder, rate=250, seconds=4):
     "A WFDB record of one lead whose header says another rate."
     folder.mkdir(exist_ok=True)
-    signal = np.sin(np.arange(250 * seconds) / 9)[:, None]
+    beat = np.exp(-(((np.arange(200) - 100) / 4) ** 2))  # a sine would be refused as no ECG
+    signal = np.resize(beat, 250 * seconds)[:, None]
     named = {"units": ["mV"], "sig_name": ["I"], "fmt": ["16"], "write_dir": str(folder)}
     wfdb.wrsamp("r", fs=250, p_signal=signal, **named)
     header = (folder / "r.hea").read_text().replace("r 1 250", f"r 1 {rate}")
@@ -693,7 +694,7 @@ def test_garbage_without_a_folder_of_runs(tmp_path, monkeypatch, clfnb):
     assert clfnb("gc", "--yes")[0] == 0 and not cache.exists()
 
 
-@pytest.mark.parametrize("suffix", ["gif", "tif", "jpg"])
+@pytest.mark.parametrize("suffix", ["gif", "tif", "jpg", "png"])
 def test_decoders_do_not_print(tmp_path, suffix):
     "A broken image is one line on the terminal, without those of OpenCV and Pillow."
     Image.fromarray(np.arange(4000, dtype=np.uint32).astype(np.uint8).reshape(50, 80)).save(
@@ -705,3 +706,39 @@ def test_decoders_do_not_print(tmp_path, suffix):
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["left out"]
+
+
+def test_images_named_twice_count_once(model, tmp_path, clfnb):
+    "Patterns of a shell overlap: by another spelling, or within a folder that is named too."
+    new = image_folder(tmp_path / "Süd 1", 3)
+    (tmp_path / "linked").symlink_to(new)
+    again = [new / "0.png", f"{new}/../Süd 1/0.png", tmp_path / "linked" / "0.png"]
+    for words, count in ((again, 1), ([*again, new], 3), ([new, tmp_path / "linked"], 3)):
+        code, out, _ = clfnb("predict", "plankton", *words, "--run", model)
+        assert code == 0 and len(out.splitlines()) == count + 1, out
+        code, out, _ = clfnb("predict", "barcodes", *words)
+        assert code == 0 and out.splitlines()[-1].startswith(f"0 codes in 0 of {count} images")
+    rows, errors = Predictor.load(model).predict([new / "0.png", new / "0.png"])
+    assert len(rows) == 2 and not errors  # of the library: a row for each path
+
+
+def test_a_link_to_nowhere_is_named(model, tmp_path, clfnb):
+    new = image_folder(tmp_path / "new", 1)
+    (new / "lost.png").symlink_to(tmp_path / "nowhere")
+    code, _, error = clfnb("predict", "plankton", new, "--run", model)
+    assert code == 1 and f"left out: {new / 'lost.png'}: No such file or directory" in error
+
+
+def test_a_file_in_place_of_the_runs(tmp_path, monkeypatch, clfnb):
+    (tmp_path / "CLFNB_RUNS").write_text("no folder")
+    code, _, error = clfnb("runs")
+    assert code == 1 and f"{tmp_path / 'CLFNB_RUNS'}: expected the folder of all runs" in one_line(
+        error
+    )
+
+
+def test_a_message_of_several_lines_is_one(tmp_path, clfnb):
+    "The parser of YAML draws a picture of the place; a terminal gets its words, without escapes."
+    (tmp_path / "sweep.yaml").write_text("{")
+    code, _, error = clfnb("sweep", tmp_path / "sweep.yaml", "--dry-run")
+    assert code == 2 and "\\x0a" not in error and "while parsing a flow node expected" in error

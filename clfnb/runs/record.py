@@ -445,7 +445,9 @@ def list_runs(
 ) -> list[
     RunInfo
 ]:  # newest first; a run that cannot be read has the status "broken", and says why in `error`
-    "All runs below a folder."
+    "All runs below a folder. Raises `NotADirectoryError` for a file."
+    if Path(runs_dir).is_file():
+        raise NotADirectoryError(f"{runs_dir}: expected the folder of all runs, found a file")
     runs = []
     for file in Path(runs_dir).glob("*/*/run.json"):
         try:

@@ -64,6 +64,8 @@ def _read_or_error(path, max_side):
     try:
         return read_image(path, max_side=max_side)
     except Exception as error:  # whatever it is, the others are read
+        if isinstance(error, OSError) and error.strerror:
+            return UnreadableImage(f"{path}: {error.strerror}")
         return error if str(path) in str(error) else UnreadableImage(f"{path}: {error}")
 
 

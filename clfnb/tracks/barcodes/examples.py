@@ -10,6 +10,7 @@ __all__ = ['IMAGE_SUFFIXES', 'FOREIGN', 'pages_of', 'read_photograph', 'images_i
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ed5f7622
 import os
 import warnings
+import zlib
 from pathlib import Path
 
 import cv2
@@ -123,6 +124,27 @@ def _complaint(path):
     return f"a {kind} file that OpenCV cannot read"
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #38e463a3
+def _png_problem(raw):
+    "What is wrong with the chunks of a PNG file; empty for none, or for another format."
+    data, at = memoryview(raw), 8
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return ""
+    while len(data) - at >= 12:
+        kind, size = bytes(data[at + 4 : at + 8]), int.from_bytes(data[at : at + 4], "big")
+        name, end = kind.decode("latin-1"), at + 12 + size
+        if not (kind.isalpha() and kind.isascii()):
+            return f"a damaged PNG file (byte {at}: expected the name of a chunk)"
+        if end > len(data):
+            return f"a truncated PNG file (chunk {name}: {end - len(data)} bytes are missing)"
+        found = int.from_bytes(data[end - 4 : end], "big")
+        if kind[:1].isupper() and zlib.crc32(data[at + 4 : end - 4]) != found:
+            return f"a damaged PNG file (chunk {name}: its check sum does not match)"
+        if kind == b"IEND":
+            return ""
+        at = end
+    return "a truncated PNG file (its last chunk, IEND, is missing)"
+
+# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #f9b25209
 def read_photograph(
     path: str | Path,  # of an image in one of the formats that OpenCV reads
     max_side: int = 4000,  # pixels of the longer side beyond which the image is reduced
@@ -142,6 +164,8 @@ def read_photograph(
         raise ValueError(f"{path}: an empty file; expected an image")
     if page:
         return _shrunk(read_image(path, page=page), max_side)
+    if problem := _png_problem(raw):
+        raise ValueError(f"{path}: {problem}")
     if (frames := len(_frames(path, raw))) > 1:
         raise ValueError(f"{path}: {frames} frames or pages, expected a single image")
     try:

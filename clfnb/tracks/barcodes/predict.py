@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ...console import predict_options
-from ...files import as_stream, check_paths, write_file
+from ...files import as_stream, check_paths, each_once, write_file
 from ...text import csv_text, printable, say
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #f8ed5e5f
@@ -95,8 +95,9 @@ def read_barcodes(
     folder = None if run is None else find_model(run, "barcodes")
     from clfnb.tracks.barcodes.predictor import Predictor, images_in
 
-    paths = [path for place in places for path in images_in(place)]
-    base = places[0] if len(places) == 1 and Path(places[0]).is_dir() else ""
+    named = each_once(places)
+    paths = [path for place in named for path in images_in(place)]
+    base = named[0] if len(named) == 1 and Path(named[0]).is_dir() else ""
     table, failed = Predictor.load(folder, reader=reader, threshold=threshold).predict(
         paths, base, show
     )

@@ -11,7 +11,7 @@ __all__ = ['command']
 import click
 
 from ...console import finish_prediction, predict_options
-from ...files import check_paths
+from ...files import check_paths, each_once
 
 # %% ../../../nbs/lib/tracks/chest_xray/predict.ipynb #0bc64b82
 @click.command("chest_xray")
@@ -33,7 +33,7 @@ def command(
     folder = None if run is None else find_model(run, "chest_xray")
     from clfnb.tracks.chest_xray.predictor import DISCLAIMER, Predictor
 
-    predictions, errors = Predictor.load(folder, device).predict(paths)
+    predictions, errors = Predictor.load(folder, device).predict(each_once(paths))
     code = finish_prediction(predictions, errors, csv, "images classified", float_format="%.6g")
     click.echo(DISCLAIMER, err=True)
     return code

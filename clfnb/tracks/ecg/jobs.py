@@ -55,7 +55,7 @@ class Outcome:
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #581e4a31
 def _one_line(job, error):
     "An error as one line that names the recording; one of the operating system without its number."
-    message = " ".join(printable(error).split()) or type(error).__name__
+    message = printable(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.filename}: {error.strerror}"
     elif not isinstance(error, (ValueError, OSError)):

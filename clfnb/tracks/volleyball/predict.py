@@ -11,7 +11,7 @@ __all__ = ['TRAIN', 'command']
 import click
 
 from ...console import finish_prediction, predict_options
-from ...files import check_paths
+from ...files import check_paths, each_once
 
 # %% ../../../nbs/lib/tracks/volleyball/predict.ipynb #adb7dc66
 TRAIN = "clfnb run volleyball_activity -p data=FOLDER"
@@ -43,6 +43,6 @@ def command(
     folder = find_model(run, "volleyball")
     from clfnb.tracks.volleyball.predictor import Predictor
 
-    table, errors = Predictor.load(folder, device).predict(paths, actions=not no_actions)
+    table, errors = Predictor.load(folder, device).predict(each_once(paths), actions=not no_actions)
     shown = table if probs else table.loc[:, :"source"]
     return finish_prediction(shown, errors, csv, "frames classified", float_format="%.6g")
