@@ -100,15 +100,16 @@ def peakedness(
 def qrs_band_share(
     signal: np.ndarray,  # (samples,), NaN where there is nothing
     fs: float,  # sampling rate in Hz
+    lowest: float = 0.5,  # Hz; power below it does not count, such as that of a wandering baseline
     highest: float = np.inf,  # Hz; power above it does not count, such as that of mains hum
 ) -> float:  # 0..1
-    "Share of the power above 0.5 Hz that lies between 8 and 40 Hz."
+    "Share of the power that lies between 8 and 40 Hz."
     signal = np.asarray(signal, np.float64)
     signal = signal[np.isfinite(signal)]
     power = np.abs(np.fft.rfft((signal - signal.mean()) * np.hanning(len(signal)))) ** 2
     hertz = np.fft.rfftfreq(len(signal), 1 / fs)
     fast = power[(hertz >= 8) & (hertz <= 40)].sum()
-    return float(fast / max(power[(hertz >= 0.5) & (hertz <= highest)].sum(), 1e-30))
+    return float(fast / max(power[(hertz >= lowest) & (hertz <= highest)].sum(), 1e-30))
 
 # %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #dc4e66a1
 def _level_change(signal, fs):
@@ -130,7 +131,7 @@ def _level_change(signal, fs):
 # %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #3a5cf813
 STEADY, EVEN, SMOOTH = 0.9, 2.0, 0.002  # share of one sign, peakedness, share of power
 LEVEL = 0.9  # share of a change that stays
-STEPS = 3  # of the converter, which noise of rounding does not exceed
+STEPS = 1.5  # of the converter, which the error of rounding does not exceed
 
 
 def signal_kind(
@@ -146,13 +147,15 @@ def signal_kind(
     rising, sizes = (changes > 0).mean(), np.abs(changes)
     if max(rising, 1 - rising) > STEADY:
         return "other", f"it {'rises' if rising > 0.5 else 'falls'} steadily"
-    if sizes.max() < 1.5 * sizes.min():
+    few_sizes = sizes.max() < 1.5 * sizes.min()
+    if few_sizes and (len(sizes) > 0.9 * len(good) or sizes.max() > 0.4 * np.ptp(good)):
         return "other", "all its changes have the same size"
     peaks = peakedness(signal, fs)
     if peaks < EVEN:
         return "other", "it swings evenly, without heartbeats"
     inner = _fast(signal, fs)[round(fs / 2) : -round(fs / 2)]  # the filter rings at both ends
-    if qrs_band_share(signal, fs, 40) < SMOOTH or inner.max() < STEPS * sizes.min():
+    step = np.diff(np.unique(good)).min()
+    if qrs_band_share(signal, fs, 3, 40) < SMOOTH or inner.max() < STEPS * step:
         return "other", "it is a smooth wave without QRS complexes"
     if peaks > MIN_PEAKEDNESS and _level_change(signal, fs) > LEVEL:
         return "other", "it jumps from level to level"
