@@ -12,42 +12,23 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from clfnb.preprocessing.ecg.labels import UNKNOWN
 from clfnb.tracks.ecg import examples, recipe
 from clfnb.tracks.ecg.delineator import Predictor
-from clfnb.tracks.ecg.waves import P_FEATURES, find_waves, fit_decision, p_wave_features
+from clfnb.tracks.ecg.waves import P_FEATURES, fit_decision
 from clfnb.training.digests import stamp
-
-
-def candidates(predictor, pieces, heart):
-    "Features of all P candidates of the pieces of one heart, and whether each is true."
-    tables = []
-    for piece in pieces:
-        p = np.isin(piece.targets, (1, 2, 7, 8))
-        peaks = np.flatnonzero((piece.targets[1:] == 2) & (piece.targets[:-1] == 1)) + 1
-        known = piece.targets != UNKNOWN
-        leads = range(piece.signal.shape[1])
-        views = [predictor.probabilities(piece.signal).mean(axis=0)]
-        views += [predictor.probabilities(piece.signal[:, [lead]])[0] for lead in leads]
-        for waves in map(find_waves, views):
-            rows = p_wave_features(waves)
-            at = waves.peak[rows.index].clip(upper=len(p) - 1).to_numpy()
-            rows["true"] = (np.abs(at[:, None] - np.append(peaks, -999)) <= 19).any(axis=1)
-            tables.append(rows[known[at]])
-    return pd.concat(tables).assign(heart=heart)
 
 
 def fold_candidates(folder, rows, hearts, number):
     "The candidates of one fold."
     predictor = Predictor.load(folder)
     found = [
-        candidates(predictor, recipe.record_pieces(row), row.record) for row in rows.itertuples()
+        recipe.p_candidates(predictor, recipe.record_pieces(row), row.record)
+        for row in rows.itertuples()
     ]
     for heart, (pieces,) in enumerate(recipe.simulated_pool(hearts, 30, seed=300 + number)):
-        found.append(candidates(predictor, pieces, f"simulated {number} {heart}"))
+        found.append(recipe.p_candidates(predictor, pieces, f"simulated {number} {heart}"))
     return pd.concat(found).assign(fold=number)
 
 

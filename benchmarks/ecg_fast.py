@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tables import write_table
+from tables import write_records, write_table
 
 from clfnb.preprocessing.ecg.beats import annotated_spans, read_beats
 from clfnb.preprocessing.ecg.labels import UNKNOWN, targets_from_beats
@@ -32,6 +32,7 @@ RATES, FACTORS, QUICK = (
     (1.0, 1.3, 1.6, 2.0),
     (110, 140, 170, 200),
 )
+HEAD = ["hearts or records", "n", "P waves", "P found %", "P wrong %", "QRS found %", "T found %"]
 COUNTS = ["P", "P found", "P marked", "P wrong", "QRS", "QRS found", "T", "T found"]
 
 
@@ -119,7 +120,7 @@ def table(rows, replicates=1000):
             value = 100 * hearts[part].sum() / max(hearts[whole].sum(), 1)
             line[name] = f"{value:.1f} ({low:.1f}–{high:.1f})"
         lines.append({"hearts or records": group} | line)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines)[HEAD]
 
 
 def main():
@@ -138,7 +139,8 @@ def main():
         rows += [*simulated(predictor, number, options.hearts), *records(predictor, own)]
     lines = table(rows)
     print(lines.to_string(index=False))
-    write_table(options.out, "fast_rates", list(lines.columns), lines.to_numpy().tolist())
+    write_records(options.out, list(seen))
+    write_table(options.out, "fast_rates", HEAD, lines.to_numpy().tolist())
 
 
 if __name__ == "__main__":

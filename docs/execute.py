@@ -5,6 +5,7 @@ as their readers run them. `run_notebook` is the one step that `make test` needs
 """
 
 import ast
+import atexit
 import ctypes
 import hashlib
 import importlib.metadata
@@ -290,6 +291,8 @@ def execute_cells(path: Path):
             return raw, _failed_cell(raw), f"{trace}\n{watch.reason}".rstrip()
         finally:
             shell.close()
+            atexit.unregister(shell.atexit_operations)
+            shell.atexit_operations()  # now: a process that ends after a hundred notebooks would clear them one by one
     return raw, None, ""
 
 

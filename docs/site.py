@@ -22,6 +22,7 @@ THEME = Path(__file__).parent / "theme"
 BUILD = ROOT / "build" / "docs"
 RENDERERS = ("furo", "myst-nb", "myst-parser", "sphinx", "sphinx-copybutton")
 GLOSSARY, BIBLIOGRAPHY = "reference/glossary.ipynb", "reference/bibliography.ipynb"
+STYLE_COMMENT = re.compile(r"""(?s)(?P<string>"[^"\n]*"|'[^'\n]*')|/\*(?!!).*?\*/""")
 CELL_LINES = 10000  # MyST-NB reports line n of the i-th cell, from 1, as i * 10000 + n
 
 
@@ -242,6 +243,15 @@ def tidy(target: Path, names: list[str]) -> None:
             path.unlink()
 
 
+def slim_styles(folder: Path) -> None:
+    "Rewrite the style sheets of a folder without comments (licences stay) and indentation, which every first visit would load."
+    for path in folder.rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        text = STYLE_COMMENT.sub(lambda match: match["string"] or "", text)
+        lines = (line.strip() for line in text.splitlines())
+        path.write_text("\n".join(line for line in lines if line) + "\n", encoding="utf-8")
+
+
 def finish(book: Book, target: Path) -> None:
     "What stands beside Sphinx's pages: notebooks to download, plain Markdown, files for machines, and a 404 page for every depth."
     site = book.site
@@ -283,6 +293,7 @@ def publish(built: Path, target: Path) -> None:
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(built, new, ignore=shutil.ignore_patterns(".buildinfo*", "objects.inv"))
+    slim_styles(new)  # not in `built`: Sphinx compares its copies with the originals
     if target.exists():
         os.replace(target, old)
     os.replace(new, target)

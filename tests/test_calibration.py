@@ -1,5 +1,7 @@
 """Calibration beside other libraries, which take long to import, and at the size of real test sets."""
 
+import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -411,6 +413,81 @@ def test_calibrate_command_keeps_what_is_there(tmp_path, capsys):
     table.assign(p_1=0.6).to_csv(tmp_path / "a.csv", index=False)
     assert main([*call, "--force"]) == 0
     assert (tmp_path / "out" / "table.csv").read_bytes() != before["table.csv"]
+
+
+def test_ids_in_several_rows(tmp_path, capsys):
+    """Two files joined into one: a warning names ids and lines, and folds and intervals keep an id together."""
+    probs, y = model(300, 3, 1.0)
+    table = prediction_table(probs, y, ["a", "b", "c"], id=[f"i{k}" for k in range(300)])
+    call = ["calibrate", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out"), "--draws", "20"]
+    table.to_csv(tmp_path / "a.csv", index=False)
+    assert main(call) == 0 and not capsys.readouterr().err
+    joined = pd.concat([table, table[:5].assign(**{"p_a": 0.2, "p_b": 0.3, "p_c": 0.5})])
+    joined.to_csv(tmp_path / "a.csv", index=False)
+    assert main([*call, "--force"]) == 0
+    said = capsys.readouterr()
+    assert (
+        "warning: 5 ids in several rows (10 of 305 rows, 0 of them equal): 'i0' (line 2, line 302), 'i1'"
+        in said.err
+    )
+    assert said.err.endswith("all are kept, and rows of one id count as one group\n")
+    assert "305 examples in 300 groups" in said.out
+    assert main([*call, "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"][0].startswith("5 ids in several rows")
+    assert len(pd.read_csv(tmp_path / "out" / "recalibrated.csv")) == 305
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("a.csv", "label,a,b\na,.2,.8\n", "found ['label', 'a', 'b']; is 'a' the probability of a class? Call"),
+        ("a.csv", "Label,p_a,p_b\na,.2,.8\n", "is 'Label' the column 'label'?"),
+        ("a.csv", "label,p_a\na,20\nb,80\n", "line 2: expected values between 0 and 1, found 20 in 'p_a'; divide"),
+        ("a.csv", "label,p_a,p_b\na,-2,3\n", "apply softmax if these are logits, or say --logits"),
+        ("a.csv", "label,p_a,p_b\na,.2,.8\nb,.3,.7,1\n", "line 3: expected 3 values, as in the header, found 4"),
+        ("a.csv", "label,p_a,p_b\na,.2,.8\nlabel,p_a,p_b\n", "line 3: expected a label, found the header again"),
+        ("a.csv", "label,p_a,p_b\n", "expected labels, found no row below the header"),
+        ("a.csv", "\r\n\r\n", "found only empty lines"),
+        ("a.csv", "label,p_a\n\0,1\n", "found bytes of value 0; UTF-16 needs a byte order mark"),
+        ("a.csv.gz", "", "expected a .parquet, .csv, .tsv or .txt file; unpack it first"),
+        ("a.xlsx", "", "expected a .parquet, .csv, .tsv or .txt file; save it as CSV first"),
+    ],
+)  # fmt: skip
+def test_tables_that_are_refused(name, content, said, tmp_path, capsys):
+    (tmp_path / name).write_text(content)
+    assert main(["calibrate", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Error: {tmp_path / name}") and said in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_standard_input_and_pipes_are_no_tables(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name, said in (
+        ("-", "-: no such file or folder; standard input is not read"),
+        (str(tmp_path / "pipe.csv"), "pipe.csv: expected an ordinary file, found a pipe"),
+    ):
+        assert main(["calibrate", name, "--out", str(tmp_path / "out")]) == 1
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label , p_a, p_b\n a, .25, .75\n b, .5, .5\n",
+        "label,p_a,p_b\na,.25,.75,\nb,.5,.5,\n",
+        "label,p_a,p_b,\na,.25,.75,\nb,.5,.5,\n",
+        '"label","p_a","p_b"\n"1","a",.25,.75\n"2","b",.5,.5\n',
+        "label\tp_a\tp_b\na\t.25\t.75\n\nb\t.5\t.5\n",
+        "\nlabel,p_a,p_b\r\na,.25,.75\r\n\r\nb,.5,.5",
+    ],
+)
+def test_tables_that_are_read(text, tmp_path):
+    """Blanks, separators at the end of rows, names of rows, empty lines: the same table."""
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    found = read_predictions(tmp_path / "a.csv")
+    assert found.probs.tolist() == [[0.25, 0.75], [0.5, 0.5]] and found.y.tolist() == [0, 1]
+    assert found.names == ["a", "b"] and not found.notes
 
 
 def test_light_to_import():

@@ -268,6 +268,14 @@ def test_every_data_set_and_all_weights_have_a_card():
     assert len(weights) >= 3 and lacking == []
 
 
+def test_a_card_reads_its_weights_once(monkeypatch):
+    """The digest that a card shows is that of the bytes whose tensors it counts."""
+    read, files = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: files.append(path.name) or read(path))
+    assert "SHA-256" in model_card(ROOT / "clfnb" / "weights" / "ecg")
+    assert files.count("model.safetensors") == 1
+
+
 @pytest.mark.parametrize(
     "folder", sorted((ROOT / "clfnb" / "weights").iterdir()), ids=lambda p: p.name
 )

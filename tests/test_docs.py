@@ -1,5 +1,7 @@
 "The builder without a browser: what it refuses and how it says so, what it executes again, what it reads from code."
 
+import atexit
+import builtins
 import importlib
 import json
 import os
@@ -228,6 +230,22 @@ def test_publishing_replaces_the_whole_folder(tmp_path):
         "new.html",
         "new.html",
     ]
+
+
+def test_style_sheets_lose_comments_and_keep_their_rules(tmp_path):
+    from docs.site import slim_styles
+
+    path = tmp_path / "a" / "b.css"
+    path.parent.mkdir()
+    path.write_text(
+        '/*! MIT */\n/* many\n words */\n\np {\n  margin: 0; /* "none" */\n}\nq::after { content: "/* é */"; }\n',
+        encoding="utf-8",
+    )
+    slim_styles(tmp_path)
+    slim = '/*! MIT */\np {\nmargin: 0;\n}\nq::after { content: "/* é */"; }\n'
+    assert path.read_text(encoding="utf-8") == slim
+    slim_styles(tmp_path)
+    assert path.read_text(encoding="utf-8") == slim
 
 
 def test_the_longest_notebooks_are_named():
@@ -534,6 +552,20 @@ def test_a_kernel_ends_with_its_notebook(tmp_path):
         passed, _, error = execute.run_notebook(path, None, kernel=True)
         assert passed == (source == "1 + 1") and ("ZeroDivisionError" in error) == (not passed)
     assert not [p for p in set(psutil.Process().children(recursive=True)) - before if p.is_running()]  # fmt: skip
+
+
+def test_a_notebook_leaves_nothing_in_the_process_that_executed_it(tmp_path, monkeypatch):
+    "Neither what it made nor work for the end of the process, which executes a hundred of them."
+    source = "import builtins, weakref\nclass Large: pass\nlarge = Large()\nbuiltins.seen_large = weakref.ref(large)"
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", lambda f, *a, **k: at_exit.append(f))
+    monkeypatch.setattr(atexit, "unregister", at_exit.remove)
+    for failing in ("", "\n1 / 0"):
+        path = write_notebook(tmp_path / "a.ipynb", ("code", source + failing))
+        assert execute.run_notebook(path, None)[0] == (not failing)
+        assert builtins.seen_large() is None
+        assert [f for f in at_exit if "IPython" in f.__module__] == []
+    del builtins.seen_large
 
 
 def test_a_cell_that_hangs_is_given_up(tmp_path, monkeypatch):

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from click.testing import CliRunner
 from clfnb.cli import main
 from clfnb.settings import load_settings
 from clfnb.simulate.ecg.records import simulate
+from clfnb.tracks.ecg.intervals import beats_table
 from clfnb.tracks.ecg.predict import command
 from clfnb.tracks.ecg.readers import ArrayRecord, Recording, open_recording
 from clfnb.tracks.ecg.streams import delineate_recording
@@ -231,6 +234,66 @@ def test_pieces_give_what_the_whole_gives(predictor):
         assert len(mine) == len(theirs) and np.abs(mine - theirs).max() <= 1
 
 
+def test_confidences_are_probabilities_and_decide_nothing(predict, predictor, tmp_path):
+    path = put(tmp_path, "r", heart(30)[0])
+    summary = tmp_path / "s.json"
+    assert predict(path, "--csv", tmp_path / "b.csv", "--json", summary)[0] == 0
+    mine = pd.read_csv(tmp_path / "b.csv")
+    with open_recording(path) as recording:
+        plain = replace(predictor, confidence_map=None)
+        score = beats_table(delineate_recording(plain, recording)).reset_index(drop=True)
+    shown = ["confidence_p", "confidence_qrs", "confidence_t", "confidence"]
+    same = [name for name in score if name not in shown]
+    assert np.allclose(mine[same], score[same].astype(float), equal_nan=True)
+    for name in shown[:3]:
+        known = mine[name].notna()
+        assert known.equals(score[name].notna()) and known.any()
+        assert (mine[name] > score[name])[known].all() and mine[name].max() < 1
+    assert mine.confidence_qrs.min() > 0.97 > score.confidence_qrs.max()
+    assert np.allclose(mine.confidence, mine[shown[:3]].min(axis=1))
+    told = json.loads(summary.read_text())["records"][0]["confidence"]
+    assert told == pytest.approx(mine.confidence.median(), abs=1e-3)
+
+
+def skewed(place, name, leads, skews):
+    "A WFDB record whose leads were stored late, by a number of samples that its header states."
+    late = {
+        lead: np.r_[np.full(skew, values[0]), values[: len(values) - skew]]
+        for (lead, values), skew in zip(leads.items(), skews, strict=True)
+    }
+    path = put(place, name, late)
+    header = path.with_suffix(".hea")
+    first, *lines = header.read_text().splitlines()
+    lines = [
+        line.replace(" 16 1000", f" 16:{k} 1000") for line, k in zip(lines, skews, strict=True)
+    ]
+    header.write_text("\n".join([first, *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("skews", [(0, 10), (25, 0), (3, 10)])
+def test_skewed_leads_are_delineated_as_if_they_were_not(predictor, tmp_path, skews):
+    leads, r = heart(90)
+    plain = put(tmp_path, "plain", leads)
+    late = skewed(tmp_path, "late", leads, skews)
+    if 0 in skews:  # wfdb reads these itself
+        theirs = wfdb.rdrecord(str(late)).p_signal
+        with open_recording(late) as recording:
+            ours = recording.read(0, recording.samples)
+        assert np.array_equal(np.isfinite(ours), np.isfinite(theirs))
+        assert np.allclose(ours, theirs, atol=1e-6, equal_nan=True)
+    found = []
+    for path, piece_s in ((plain, None), (late, None), (late, 20), (late, 31)):
+        with open_recording(path) as recording:
+            found.append(delineate_recording(predictor, recording, piece_s=piece_s).points)
+    assert len(r) <= len(found[0]["r_peak"]) <= len(r) + 1
+    for other in found[1:]:
+        for name, at in found[0].items():
+            inside = at < 89 * 250  # the last samples of a late lead were never stored
+            near = other[name][other[name] < 89 * 250]
+            assert len(near) == inside.sum() and abs(near - at[inside]).max() <= 1, name
+
+
 def test_workers_give_the_same_tables(tmp_path):
     for seed in range(3):
         put(tmp_path / "in", f"r{seed}", heart(20, seed=seed)[0])
@@ -351,6 +414,112 @@ def test_a_list_of_records_stands_for_its_folder(predict, tmp_path):
     (tmp_path / "RECORDS").write_text("\n")
     with pytest.raises(FileNotFoundError, match="RECORDS: expected a list of records"):
         predict(tmp_path / "RECORDS")
+
+
+def test_several_paths_are_one_folder(predict, tmp_path):
+    """What a shell makes of `ward/*`: each recording once, with the tables and annotations of the folder."""
+    ward = tmp_path / "Station Süd"
+    put(ward, "b", heart(10)[0])
+    put(ward, "a", heart(10)[0])
+    put(ward / "holter", "a", heart(10)[0])
+
+    def outputs(name):
+        tables = [(f"--{kind}", tmp_path / f"{name}.{kind}") for kind in ("csv", "json", "points")]
+        return ["--out", tmp_path / name, *(word for pair in tables for word in pair)]
+
+    code, said = predict(ward, *outputs("whole"))
+    assert code == 0 and "3 of 3 records annotated" in said
+    (ward / "a.atr").touch()
+    code, said = predict(*sorted(ward.iterdir()), ward / "b", ward, *outputs("parts"))
+    assert code == 0 and "3 of 3 records annotated" in said
+    for kind in ("csv", "json", "points"):
+        parts = (tmp_path / f"parts.{kind}").read_bytes()
+        assert parts == (tmp_path / f"whole.{kind}").read_bytes()
+    for name in ("a.clf", "b.clf", "holter/a.clf"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    code, said = predict(
+        ward / "b.hea", ward / "a.dat", ward / "b", "--json", tmp_path / "two.json"
+    )
+    names = [one["record"] for one in json.loads((tmp_path / "two.json").read_text())["records"]]
+    assert names == ["b", "a"] and said.endswith(f"in {ward}\n")
+
+
+def test_one_of_several_paths_is_no_recording(predict, tmp_path):
+    """A missing path stops all before anything is read; a file of another kind is left out with a reason."""
+    put(tmp_path, "a", heart(10)[0])
+    put(tmp_path, "b", heart(10)[0])
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear colleague")
+    code, said = predict(tmp_path / "a", letter, tmp_path / "b", "--json", tmp_path / "s.json")
+    assert code == 1 and "2 of 3 records annotated" in said and f"left out: {letter}" in said
+    assert list(json.loads((tmp_path / "s.json").read_text())["left_out"]) == ["letter.txt"]
+    with pytest.raises(FileNotFoundError, match="c.hea: no such file"):
+        predict(tmp_path / "a.hea", tmp_path / "c.hea", "--annotator", "x")
+    assert not list(tmp_path.glob("*.x"))
+
+
+def waves(kind, fs=250, seconds=60):
+    "A signal that is no ECG, in mV."
+    t, rng = np.arange(fs * seconds) / fs, np.random.default_rng(0)
+    pulse = np.exp(-(((1.1 * t % 1 - 0.2) / 0.1) ** 2)) + 0.4 * np.exp(
+        -(((1.1 * t % 1 - 0.5) / 0.12) ** 2)
+    )
+    return {
+        "ramp": 4 * t / seconds - 2,
+        "sawtooth": 2 * (t % 1) - 1,
+        "breathing": np.sin(2 * np.pi * 0.25 * t),
+        "sine": np.sin(2 * np.pi * t),
+        "square": np.where(t % 1 < 0.5, 0.5, -0.5),
+        "square and noise": np.where(t % 1 < 0.5, 0.5, -0.5) + rng.normal(0, 0.01, len(t)),
+        "calibration": np.where(t % 2 < 0.2, 1, 0) + rng.normal(0, 0.01, len(t)),
+        "mains": 0.5 * np.sin(2 * np.pi * 50 * t),
+        "pulse wave": pulse + rng.normal(0, 0.01, len(t)),
+        "noise": rng.normal(0, 0.3, len(t)),
+        "wander": np.cumsum(rng.normal(0, 0.02, len(t))),
+    }[kind]
+
+
+@pytest.mark.parametrize("fs", [100, 250, 1000])
+@pytest.mark.parametrize(
+    "kind, why",
+    [
+        ("ramp", "it rises steadily"),
+        ("sawtooth", "it rises steadily"),
+        ("breathing", "it is a smooth wave|it swings evenly|have the same size"),
+        ("sine", "it is a smooth wave|it swings evenly"),
+        ("square", "all its changes have the same size"),
+        ("square and noise", "it jumps from level to level"),
+        ("calibration", "it jumps from level to level"),
+        ("pulse wave", "it is a smooth wave without QRS complexes"),
+    ],
+)
+def test_no_beats_in_what_is_no_ecg(predict, tmp_path, kind, why, fs):
+    """A signal that is called II and is none: no beats, and the reason; beside a real lead it is left out."""
+    x = waves(kind, fs)
+    code, said = predict(put(tmp_path, "a", {"II": x}, fs))
+    assert code == 1 and "0 of 1 records annotated, 0 beats" in said
+    assert re.search(rf"II: its name is that of a lead, but ({why})", said), said
+    code, said = predict(put(tmp_path, "b", {"I": heart(60, fs)[0]["I"], "II": x}, fs))
+    assert code == 0 and re.search(rf"b: left out: lead II: its name .* ({why})", said), said
+    code, said = predict(tmp_path / "b", "--leads", "II")  # as asked, but not without a word
+    assert re.search(why, said) and ("left out" in said or "note: lead II" in said)
+
+
+@pytest.mark.parametrize("kind", ["noise", "wander"])
+def test_noise_is_noted(predict, tmp_path, kind):
+    """Strong noise may have an ECG in it: it is read, and a note says that no heartbeat can be seen."""
+    code, said = predict(put(tmp_path, "a", {"II": waves(kind)}))
+    assert code == 0 and "a: note: lead II: no heartbeats stand out of its noise" in said
+    x = {name: lead + waves("mains") + waves("noise") for name, lead in heart(60)[0].items()}
+    assert predict(put(tmp_path, "b", x))[0] == 0
+
+
+def test_mains_hum_alone(predict, tmp_path):
+    code, said = predict(put(tmp_path, "a", {"I": waves("mains")}))
+    assert code == 1 and "it swings evenly, without heartbeats" in said
+    x = {name: lead + waves("mains") for name, lead in heart(60)[0].items()}
+    code, said = predict(put(tmp_path, "b", x))
+    assert code == 0 and "left out" not in said
 
 
 def test_slips_on_the_command_line(tmp_path, capfd):

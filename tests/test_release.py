@@ -43,10 +43,10 @@ def wheel(tmp_path_factory):
     return next((copy / "dist").glob("*.whl"))
 
 
-def caller(python, place):
+def caller(python, place, **settings):
     "A function that calls this interpreter in an empty folder below `place`, without what is set for clfnb here."
     surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("CLFNB", "PYTHONPATH"))}  # fmt: skip
-    surroundings |= {"HOME": str(place), "CLFNB_RUNS": str(place / "runs"), "CLFNB_CACHE": str(place / "cache")}  # fmt: skip
+    surroundings |= {"HOME": str(place), "CLFNB_RUNS": str(place / "runs"), "CLFNB_CACHE": str(place / "cache")} | settings  # fmt: skip
     empty = place / "empty"
     empty.mkdir()
 
@@ -71,7 +71,8 @@ def installed(wheel, tmp_path_factory):
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(place / "venv")}))
     zipfile.ZipFile(wheel).extractall(site)
     (site / "below.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return caller(place / "venv" / "bin" / "python", place)
+    templates = Path(sys.prefix) / "share" / "jupyter"  # nbconvert's, which are in no site-packages
+    return caller(place / "venv" / "bin" / "python", place, JUPYTER_PATH=str(templates))
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,8 @@ def test_a_wheel_names_all_that_it_needs(fresh):
     folder = fresh("-m", "clfnb", "data", "simulate", "barcodes", "--images", "2").strip()
     assert "of 2 images" in fresh("-m", "clfnb", "predict", "barcodes", folder)
     for lesson in ("calibration", "many_runs"):
-        assert "accuracy" in fresh("-m", "clfnb", "run", lesson)
+        out = fresh("-m", "clfnb", "run", lesson)
+        assert "accuracy" in out and "report" in out
 
 
 LIGHT = (["lessons"], ["runs"], ["data", "list"], ["predict", "--help"], ["start", "{}", "--no-lab"], ["progress", "{}"], ["update", "{}"])  # fmt: skip

@@ -42,7 +42,7 @@ def calibrate_command(
 ) -> int:
     """Evaluate and recalibrate predictions: csv, tsv, txt or parquet with a column `label` and for
     each class a column p_NAME (probabilities) or logit_NAME; `group`, `split` (val, test) and
-    `weight` are used where they exist. Messages name the line of a
+    `weight` are used where they exist; rows with the same `id` count as one group. Messages name the line of a
     text file, whose header is line 1, or the row of a parquet file, from 1.
     """
     from clfnb.evaluation.calibration.predictions import read_predictions
@@ -63,11 +63,14 @@ def say_calibration(
     files: list[Path],  # that were written
     as_json: bool,  # for programs
 ) -> int:
-    "Print notes, verdicts, measures and files."
+    "Print warnings, notes, verdicts, measures and files."
     fit = result.temperature
     rows = [tuple(row) for row in result.table[list(SHOWN)].itertuples(index=False)]
+    for warning in result.warnings:
+        say(f"warning: {warning}", err=True)
     if as_json:
-        facts = {"notes": result.notes, "before": str(result.before), "after": str(result.after)}
+        facts = {"warnings": result.warnings, "notes": result.notes}
+        facts |= {"before": str(result.before), "after": str(result.after)}
         facts |= {"temperature": fit.temperature, "files": [str(path) for path in files]}
         say(json_text(facts | {"table": [dict(zip(SHOWN, row, strict=True)) for row in rows]}))
         return 0

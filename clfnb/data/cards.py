@@ -13,7 +13,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import deserialize
 
 from .catalog import info
 from ..training.digests import check_config, check_weights
@@ -67,17 +67,18 @@ def model_card(
     "The files of a model, with digest and size. Raises `ValueError` if a digest is not the one in `config.json`."
     weights, config = Path(folder) / "model.safetensors", Path(folder) / "config.json"
     said = json.loads(config.read_text(encoding="utf-8"))
-    check_weights(folder, said, weights.read_bytes())
+    content = weights.read_bytes()
+    check_weights(folder, said, content)
     check_config(folder, said)
-    with safe_open(weights, framework="numpy") as tensors:
-        shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]
-        kinds = {tensors.get_slice(name).get_dtype() for name in tensors.keys()}
+    tensors = [tensor for _, tensor in deserialize(content)]
+    shapes, kinds = [tensor["shape"] for tensor in tensors], {tensor["dtype"] for tensor in tensors}
+    digest = hashlib.sha256(content).hexdigest()
     return two_columns(
         {
             "track": f"`{said['track']}`",
             "architecture": f"`{said['architecture']}` with {json.dumps(said['arguments'])}",
             "numbers": f"{sum(map(_product, shapes)):,} in {len(shapes)} tensors, {', '.join(sorted(kinds))}",
-            "`model.safetensors`": f"{weights.stat().st_size:,} bytes, SHA-256 `{sha256(weights)}`",
+            "`model.safetensors`": f"{len(content):,} bytes, SHA-256 `{digest}`",
             "`config.json`": f"{config.stat().st_size:,} bytes, SHA-256 `{sha256(config)}`",
         }
     )

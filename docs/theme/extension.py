@@ -264,15 +264,16 @@ def edit_link(app, pagename: str, templatename: str, context: dict, doctree) -> 
 def lighten(app, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Leave out what only weighs: MyST-NB's style sheet, which ours replaces, and marks around code that no style colours.
 
+    Dots and equals signs, most of all operators, are set as the names beside them.
+
     The captions of the sidebar are headings, and say of which level.
     """
     context["css_files"] = [
         file for file in context["css_files"] if "mystnb." not in str(file.filename)
     ]
     if "body" in context:
-        context["body"] = re.sub(
-            r'<span class="(?:w|n|p|nn)">([^<]*)</span>', r"\1", context["body"]
-        )
+        plain = r'<span class="(?:(?:w|n|p|nn)">([^<]*)|o">([.=]))</span>'
+        context["body"] = re.sub(plain, r"\1\2", context["body"])
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(
         'role="heading"', 'role="heading" aria-level="2"'

@@ -30,6 +30,7 @@ from ...preprocessing.ecg.beats import annotated_spans, read_beats
 from ...preprocessing.ecg.labels import UNKNOWN, get_scheme, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
 from . import waves
+from .confidence import ConfidenceMap, confidence_map
 from clfnb.tracks.ecg.examples import (
     FS,
     Windows,
@@ -208,6 +209,7 @@ class Predictor:
     batch_size: int = 32  # windows at a time
     device: str = "cpu"
     decision: waves.PDecision | None = None  # None: accept all P waves before a QRS
+    confidence_map: ConfidenceMap | None = None  # None: confidences are scores
 
     @property
     def multi_lead(self) -> bool:
@@ -233,12 +235,12 @@ def load(
         raise InputError(
             f"{folder}: expected a model of signals scaled by {SCALE}, found {scale!r}; train it again"
         )
-    decision = waves.PDecision(**config["decision"]) if config.get("decision") else None
     predictor = cls(model, arguments["scheme"], arguments.get("input_leads", 1), device=device)
     if predictor.multi_lead:
         predictor.num, predictor.overlap, predictor.batch_size = 24000, model.reach, 1
         predictor.model = fuse_batchnorm(model)
-    predictor.decision = decision
+    predictor.decision = waves.PDecision(**config["decision"]) if config.get("decision") else None
+    predictor.confidence_map = confidence_map(config, folder)
     return predictor
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #74c63fa7
@@ -312,14 +314,15 @@ def points(
     probs: np.ndarray,  # (samples, classes) at 250 Hz, of one view or a mean of several
     trace: np.ndarray,  # (samples,) a prepared lead, for peaks of the scheme "full"
 ) -> tuple[dict, dict]:  # point -> samples at 250 Hz; point -> confidence of each, 0..1
-    "Points and their confidences. Arrays of one wave are aligned."
+    "Points and their confidences: probabilities of a right mark, or scores without a map."
     if self.scheme == "waves":
         points, _ = waves.points_from_waves(
             waves.decide_p_waves(waves.find_waves(probs, FS), self.decision, FS)
         )
     else:
         points = points_from_labels(probs.argmax(-1), self.scheme, signal=trace, fs=FS)
-    return points, waves.point_confidence(probs, points)
+    scores = waves.point_confidence(probs, points)
+    return points, self.confidence_map.probabilities(scores) if self.confidence_map else scores
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #f7eb0902
 @patch

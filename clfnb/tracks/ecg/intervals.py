@@ -77,7 +77,7 @@ def beats_table(
     delineation: Delineation,  # of one recording
 ) -> pd.DataFrame:  # a row per beat; unknown values are empty
     """Beats with their points in samples and ms, PR, QRS, QT and QTc in ms, RR,
-    irregularity, and confidences.
+    irregularity, and confidences: of each wave, and of the least sure one.
     """
     rows, own = beat_rows(delineation.points, delineation.fs)
     table = pd.DataFrame(rows, columns=POINTS)

@@ -10,7 +10,8 @@ __all__ = ['OPTIONS', 'ROWS_AT_ONCE', 'finite', 'lead_names', 'make_jobs', 'writ
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #db30d274
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import click
 from ...console import predict_options, with_options
 from ...files import as_stream, check_outputs, ensure_writable, write_atomic, write_json
 from ...text import csv_text, printable, say
-from .records import output_paths, records_folder, records_in
+from .records import find_recordings, output_paths
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #4180f4c2
 def _file(name, text):
@@ -95,16 +96,15 @@ OPTIONS += [
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #aadf1c78
 def make_jobs(
-    path: str | Path,  # as typed
+    path: str | Path | Iterable[str | Path],  # as typed, one or several
     out: str | None,  # as typed
     leads: str | None,  # as typed
     files: dict,  # output -> file or None
     **options,  # annotator, fs, at
 ) -> list:  # of `clfnb.tracks.ecg.jobs.Job`
-    "A job for each recording of a path. Raises `FileNotFoundError` or `ValueError` for none."
-    records = records_in(path, tables=options.get("fs") is not None)
-    path = records_folder(path)
-    results = output_paths(records, path, out)
+    "A job for each recording. Raises `FileNotFoundError` or `ValueError` for a path without any."
+    records, root = find_recordings(path, tables=options.get("fs") is not None)
+    results = output_paths(records, root, out)
     for folder in dict.fromkeys(result.parent for result in results):
         ensure_writable(folder)
     from clfnb.tracks.ecg.jobs import Job
@@ -113,18 +113,30 @@ def make_jobs(
     annotator = check_annotator(options["annotator"])
     marks = [result.with_name(f"{result.name}.{annotator}") for result in results]
     outputs = [file for name, file in files.items() if name != "page"]
-    check_outputs(*outputs, inputs=[path, *records], taken=marks)
+    check_outputs(*outputs, inputs=[root, *records], taken=marks)
     tables = frozenset(name for name, file in files.items() if file)
     common = dict(leads=lead_names(leads), tables=tables, **options)
     return [
-        Job(record, _name(record, path), result, **common)
+        Job(record, _name(record, root), result, **common)
         for record, result in zip(records, results, strict=True)
     ]
 
 
-def _name(record, path):
+def _name(record, root):
     "The name of a recording in tables: its path relative to the folder."
-    return record.relative_to(path).as_posix() if Path(path).is_dir() else record.name
+    if not root.is_dir():
+        return record.name
+    if record.is_relative_to(root):
+        return record.relative_to(root).as_posix()
+    return Path(os.path.relpath(record, root)).as_posix()
+
+
+def _common_folder(jobs):
+    "Where the results of all jobs are, as it was typed."
+    folders = [job.result.parent for job in jobs]
+    common = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    absolute = any(folder.is_absolute() for folder in folders)
+    return common if absolute else os.path.relpath(common)
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #8ca17a59
 ROWS_AT_ONCE = 20_000  # of a table, as text in memory
@@ -225,11 +237,11 @@ def _last_line(outcomes, where, files):
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #e34885f1
 @click.command("ecg")
-@click.argument("path", metavar="RECORD|FILE|FOLDER", type=click.Path())
+@click.argument("paths", metavar="RECORD|FILE|FOLDER", nargs=-1, required=True, type=click.Path())
 @with_options(OPTIONS)
 @predict_options(required=False)
 def command(
-    path,
+    paths,
     out,
     annotator,
     fs,
@@ -247,13 +259,14 @@ def command(
 ) -> int:
     """Find the waves of whole ECG recordings of any length, as WFDB annotations, REC.clf.
 
-    Reads WFDB records, EDF and BDF, DICOM waveforms, and tables of samples (--fs). Waves are written as
-    ( p ), ( N ) and ( t ). --csv writes a row for each beat: its points, PR, QRS, QT, QTc, rhythm and
-    confidence. Not a medical device: for teaching and research, never for a decision about a patient.
+    Reads WFDB records, EDF and BDF, DICOM waveforms, and tables of samples (--fs), each once if several
+    paths name it. Waves are written as ( p ), ( N ) and ( t ). --csv writes a row for each beat: its
+    points, PR, QRS, QT, QTc, rhythm, and how probable it is that its marks are right. Not a medical
+    device: for teaching and research, never for a decision about a patient.
     """
     files = dict(beats=csv, points=points, leads=lead_table, json=json, pdf=pdf, html=html)
     files["page"] = pdf or html
-    jobs = make_jobs(path, out, leads, files, annotator=annotator, fs=fs, at=at)
+    jobs = make_jobs(paths, out, leads, files, annotator=annotator, fs=fs, at=at)
     from clfnb.runs.record import find_model
 
     model = None if run is None else find_model(run, "ecg")
@@ -261,6 +274,4 @@ def command(
 
     outcomes = run_with_progress(Predictor.load, (model, device), jobs, workers)
     write_results(outcomes, files)
-    path = records_folder(path)
-    where = out or (path if Path(path).is_dir() else jobs[0].result.parent)
-    return _last_line(outcomes, where, files)
+    return _last_line(outcomes, out or _common_folder(jobs), files)

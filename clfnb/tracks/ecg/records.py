@@ -6,11 +6,12 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/records.html.md"""
 
 # %% auto #0
 __all__ = ['OTHER_FORMATS', 'TABLES', 'is_other_format', 'record_path', 'record_name', 'segment_names', 'find_records',
-           'listed_records', 'records_folder', 'records_in', 'output_paths']
+           'listed_records', 'records_folder', 'records_in', 'find_recordings', 'output_paths']
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #f5537293
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...files import MAX_TEXT_BYTES, regular_file
@@ -124,7 +125,11 @@ def records_in(
     tables: bool = False,  # include tables in a folder
 ) -> list[Path]:  # record paths, in the order of RECORDS, else sorted
     "The recordings of a path. Raises `FileNotFoundError` if there is none."
-    path = records_folder(path)
+    return _records_at(records_folder(path), tables)
+
+
+def _records_at(path, tables):
+    "As `records_in`, for a path of `records_folder`."
     if path.is_dir():
         listed = (path / "RECORDS").exists()
         records = listed_records(path) if listed else find_records(path, tables)
@@ -147,10 +152,51 @@ def records_in(
         )
     return [record]
 
+# %% ../../../nbs/lib/tracks/ecg/records.ipynb #a4d783c8
+def find_recordings(
+    paths: str | Path | Iterable[str | Path],  # one path or several, each as of `records_in`
+    tables: bool = False,  # include tables in a folder
+) -> tuple[list[Path], Path]:  # records in the order of the paths; what their names are relative to
+    "The recordings of all paths, each once. Raises `FileNotFoundError` for a path without any."
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    places = [records_folder(path) for path in paths]
+    if len(places) == 1:
+        return _records_at(places[0], tables), places[0]
+    found: dict = {}
+    for place in places:
+        try:
+            records = _records_at(place, tables)
+        except FileNotFoundError:
+            if not place.is_file():
+                raise
+            records = [place]
+        for record in records:
+            found.setdefault(_identity(record), record)
+    parts = {key for record in found.values() for key in _segments(record)}
+    kept = [r for key, r in found.items() if key not in parts and not _belongs(r, found)]
+    folders = [os.path.abspath(place if place.is_dir() else place.parent) for place in places]
+    return kept, Path(os.path.commonpath(folders))
+
+
+def _identity(record):
+    "The same for all spellings of a record, also through a link to its folder."
+    return os.path.realpath(record.parent), record.name
+
+
+def _segments(record):
+    names = segment_names(record.with_name(f"{record.name}.hea"))
+    return [_identity(record.parent / name) for name in names]
+
+
+def _belongs(path, found):
+    "Whether a file, such as one of annotations, belongs to a record that is there itself."
+    other = not path.is_file() or is_other_format(path)
+    return not other and _identity(path.with_suffix("")) in found
+
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #1d405318
 def output_paths(
-    records: list[Path],  # of `records_in`
-    path: str | Path,  # that `records_in` was given
+    records: list[Path],  # of `find_recordings`
+    path: str | Path,  # of `find_recordings`; the folder, if there is one
     out: str | Path | None,  # a folder; None: beside each record
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."

@@ -277,7 +277,7 @@ class Delineation:
     fs: float  # Hz
     samples: int  # of the recording
     points: dict[str, np.ndarray]  # point -> samples
-    confidence: dict[str, np.ndarray]  # point -> confidence of each
+    confidence: dict[str, np.ndarray]  # point -> probability, or score, of each
     leads: pd.DataFrame  # lead, unit, used, weight, the columns of `LEAD_COLUMNS`, note
     usable: np.ndarray  # (seconds,) whether any lead was usable
 

@@ -231,6 +231,6 @@ def point_confidence(
     probs: np.ndarray,  # (samples, classes)
     points: dict[str, np.ndarray],  # point -> sample indices
 ) -> dict[str, np.ndarray]:  # point -> confidence of each, 0..1
-    "Confidence of points that were read off the labels."
+    "Confidence of points that were read off the labels: a score, not a probability."
     smooth = uniform_filter1d(probs.max(axis=-1).astype(np.float64), 11, mode="nearest")
     return {name: smooth[np.clip(at, 0, len(smooth) - 1)] for name, at in points.items()}

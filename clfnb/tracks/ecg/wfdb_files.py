@@ -54,7 +54,7 @@ class Header:
     frames: int  # number of frames; 0: not given
     signals: list[dict] = field(
         default_factory=list
-    )  # file, format, frame, offset, unit, name, line
+    )  # file, format, frame, skew, offset, unit, name, line
     segments: list[tuple[str, int]] = field(
         default_factory=list
     )  # name and frames of each; "~": a gap
@@ -108,6 +108,7 @@ def _add_signal(header, line):
             file=parts["file"],
             format=parts["format"],
             frame=int(parts["frame"] or 1),
+            skew=int(parts["skew"] or 0),
             offset=int(parts["offset"] or 0),
             unit=parts["unit"] or "mV",  # the standard's default
             calibrated=bool(re.search("[1-9]", parts["gain"] or "")),
@@ -208,6 +209,7 @@ class Segment:
             )
         self.held = [held.get(signal["file"], self.frames) for signal in self.signals]
         self.ends = [min(frames, self.frames) for frames in self.held]
+        self.skews = [signal["skew"] for signal in self.signals]
         self._folder: Any = None
         self._record = str(self.header.path)
         plain = re.fullmatch(r"[-\w]+", self.header.path.name) and self.header.frames
@@ -243,7 +245,7 @@ def read(
     first: int,  # frame to begin with
     last: int,  # frame behind the last
 ) -> list[np.ndarray]:  # of each signal (frames · samples per frame,) float32 in mV or its unit
-    "Read signals; NaN beyond the end of a file. Raises `InputError` naming the record."
+    "Read signals, shifted by their skews; NaN beyond the end of a file. Raises `InputError` naming the record."
     import wfdb
 
     whole = [
@@ -251,18 +253,20 @@ def read(
     ]
     groups: dict = {}
     for index, channel in enumerate(channels):
-        groups.setdefault(self.ends[channel], []).append((index, channel))
-    for end, members in groups.items():
-        stop = min(last, end)
-        if stop <= first:
+        key = self.ends[channel], self.skews[channel]
+        groups.setdefault(key, []).append((index, channel))
+    for (end, skew), members in groups.items():
+        start, stop = first + skew, min(last + skew, end)
+        if stop <= start:
             continue
         with reading(self.header.path, "a record whose signal can be read"):
             record = wfdb.rdrecord(
                 self._record,
-                sampfrom=first,
+                sampfrom=start,
                 sampto=stop,
                 channels=[channel for _, channel in members],
                 smooth_frames=False,
+                ignore_skew=True,
                 return_res=32,
             )
         for (index, channel), values in zip(members, record.e_p_signal, strict=True):
