@@ -303,6 +303,7 @@ def axe():
     (HOME, "light"), (HOME, "dark"), (LESSON, "light"), (LESSON, "dark"), (LIBRARY, "light"), (LIBRARY, "dark"), (DIAGRAM, "light"), (DIAGRAM, "dark"),
     ("reference/model_ecg.html", "light"), ("reference/bibliography.html", "dark"),
     ("reference/results.html", "light"), ("library/index.html", "light"), ("search.html", "light"), ("404.html", "dark"),
+    ("lib/commands/gc.html", "light"), ("lessons/many_runs.html", "dark"), ("lessons/chest_xray_pneumonia.html", "light"),
 ])  # fmt: skip
 def test_accessible(address, chromium, axe, name, theme):
     context = chromium.new_context(

@@ -100,6 +100,19 @@ def test_light_modules_import_nothing_heavy():
     none_of(done.stdout.splitlines())
 
 
+def test_nbdev_and_quarto_read_the_same_settings():
+    "nbdev looks for them in nbs/: a link, as a copy would age."
+    tracked = ["git", "ls-files", "-s", "nbs/_quarto.yml"]
+    listed = subprocess.run(tracked, capture_output=True, text=True, cwd=house.ROOT).stdout
+    if not listed:
+        pytest.skip("not a checkout of git")
+    assert listed.startswith("120000 "), listed
+    assert (house.NBS / "_quarto.yml").read_text("utf-8").strip() in (
+        "../_quarto.yml",  # how a checkout without links shows one
+        (house.ROOT / "_quarto.yml").read_text("utf-8").strip(),
+    )
+
+
 def test_sidebar_lists_every_notebook():
     listed = list(
         house.sidebar(

@@ -264,16 +264,16 @@ def edit_link(app, pagename: str, templatename: str, context: dict, doctree) -> 
 def lighten(app, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Leave out what only weighs: MyST-NB's style sheet, which ours replaces, and marks around code that no style colours.
 
-    Dots and equals signs, most of all operators, are set as the names beside them.
-
-    The captions of the sidebar are headings, and say of which level.
+    Dots and equals signs, most of all operators, are set as the names beside them. Places of constants, which have no text of their own, come
+    before the list of what follows them. The captions of the sidebar are headings, and say of which level.
     """
     context["css_files"] = [
         file for file in context["css_files"] if "mystnb." not in str(file.filename)
     ]
     if "body" in context:
         plain = r'<span class="(?:(?:w|n|p|nn)">([^<]*)|o">([.=]))</span>'
-        context["body"] = re.sub(plain, r"\1\2", context["body"])
+        body = re.sub(plain, r"\1\2", context["body"])
+        context["body"] = re.sub(r'(<dl [^>]*>\s*)((?:<span id="[^"]+"></span>)+)', r"\2\1", body)
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(
         'role="heading"', 'role="heading" aria-level="2"'

@@ -187,7 +187,8 @@ def curves_svg(
             title = _parameters_text(results.parameters, row.values)
             groups += [(title, rank_colour(rank or 0), curves)] * bool(curves)
         panels += [_panel(name, groups, len(panels))] * bool(groups)
-    return _svg("".join(panels), 660, 210 * math.ceil(len(panels) / 2)) if panels else ""
+    height = 210 * math.ceil(len(panels) / 2)
+    return _svg("".join(panels), 660, height, "Learning curves") if panels else ""
 
 
 def _parameters_text(names, values):
@@ -196,8 +197,8 @@ def _parameters_text(names, values):
     return ", ".join(f"{name}={value}" for name, value in pairs) or "all"
 
 
-def _svg(inside, width, height):
-    return f'<svg viewBox="0 0 {width} {height}" role="img">{inside}</svg>'
+def _svg(inside, width, height, label):
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{inside}</svg>'
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #81632920
 def parallel_svg(
@@ -236,7 +237,7 @@ def parallel_svg(
         for tick in scales[axis].ticks():
             text = number_text(tick) if len(str(number_text(tick))) < 15 else f"{tick[:13]}…"
             parts.append(_words(x + 5, height_of(axis, tick) + 4, text, more='class="tick"'))
-    return _svg("".join(parts), width, height)
+    return _svg("".join(parts), width, height, "Parallel coordinates")
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #b22f2f60
 def importance_svg(
@@ -263,7 +264,8 @@ def importance_svg(
         parts.append(_line([(mark, y - 3), (mark, y + 20)], "stroke:currentColor;stroke-width:2"))
         end = max(160 + share * full, mark) + 8
         parts.append(_words(end, y + 13, f"{100 * share:.0f} %"))
-    return _svg("".join(parts), width, 20 + 26 * len(ranked)) if ranked else ""
+    height = 20 + 26 * len(ranked)
+    return _svg("".join(parts), width, height, "Importances of parameters") if ranked else ""
 
 # %% ../../../nbs/lib/runs/sweep/page.ipynb #4cd75da4
 _STYLE = """
