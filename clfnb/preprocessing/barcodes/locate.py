@@ -133,31 +133,15 @@ def _oriented_box(x, y, bars, pad):
     c, s = weights @ cosine, weights @ sine
     agreement = np.hypot(c, s) / (weights @ np.hypot(cosine, sine))
     angle = 0.5 * np.arctan2(s, c)
-    across, along = (
-        np.array([np.cos(angle), np.sin(angle)]),
-        np.array([-np.sin(angle), np.cos(angle)]),
-    )
+    across, along = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     points = np.stack([x, y], 1)
-    (u0, u1), (v0, v1) = (
-        _spread(points @ across, weights, 0.01),
-        _spread(points @ along, weights, 0.02),
-    )
-    u0, u1 = u0 - pad, u1 + pad
+    u0, u1 = _spread(points @ across, weights, 0.01) + np.array([-pad, pad])
+    v0, v1 = _spread(points @ along, weights, 0.02)
     v0, v1 = v0 - max(0.0, 1 - v1 + v0) / 2, v1 + max(0.0, 1 - v1 + v0) / 2
-    return (
-        np.array(
-            [
-                u0 * across + v0 * along,
-                u1 * across + v0 * along,
-                u1 * across + v1 * along,
-                u0 * across + v1 * along,
-            ]
-        ),
-        float(agreement),
-        score.sum(),
-    )
+    ends = np.array([[u0, v0], [u1, v0], [u1, v1], [u0, v1]])
+    return ends[:, :1] * across + ends[:, 1:] * along, float(agreement), score.sum()
 
-# %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #ca50baf7
+
 def _clockwise(quad):
     """The same quadrilateral, clockwise, with its first side still across the bars and pointing
     right.
