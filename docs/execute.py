@@ -270,6 +270,7 @@ def execute_cells(path: Path):
     from fastcore.nbio import read_nb
 
     raw, cells = read_nb(path), read_notebook(path, path.name).cells
+    main = sys.modules["__main__"]  # the shell puts a module of its own in this place
     shell = CaptureShell(path)
 
     def give_up():
@@ -293,6 +294,7 @@ def execute_cells(path: Path):
             shell.close()
             atexit.unregister(shell.atexit_operations)
             shell.atexit_operations()  # now: a process that ends after a hundred notebooks would clear them one by one
+            sys.modules["__main__"] = main
     return raw, None, ""
 
 

@@ -557,13 +557,13 @@ def test_a_kernel_ends_with_its_notebook(tmp_path):
 def test_a_notebook_leaves_nothing_in_the_process_that_executed_it(tmp_path, monkeypatch):
     "Neither what it made nor work for the end of the process, which executes a hundred of them."
     source = "import builtins, weakref\nclass Large: pass\nlarge = Large()\nbuiltins.seen_large = weakref.ref(large)"
-    at_exit = []
+    at_exit, main = [], sys.modules["__main__"]
     monkeypatch.setattr(atexit, "register", lambda f, *a, **k: at_exit.append(f))
     monkeypatch.setattr(atexit, "unregister", at_exit.remove)
     for failing in ("", "\n1 / 0"):
         path = write_notebook(tmp_path / "a.ipynb", ("code", source + failing))
         assert execute.run_notebook(path, None)[0] == (not failing)
-        assert builtins.seen_large() is None
+        assert builtins.seen_large() is None and sys.modules["__main__"] is main
         assert [f for f in at_exit if "IPython" in f.__module__] == []
     del builtins.seen_large
 

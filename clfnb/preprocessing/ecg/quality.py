@@ -155,7 +155,7 @@ def signal_kind(
         return "other", "it swings evenly, without heartbeats"
     inner = _fast(signal, fs)[round(fs / 2) : -round(fs / 2)]  # the filter rings at both ends
     step = np.diff(np.unique(good)).min()
-    if qrs_band_share(signal, fs, 3, 40) < SMOOTH or inner.max() < STEPS * step:
+    if qrs_band_share(signal, fs, 1, 40) < SMOOTH or inner.max() < STEPS * step:
         return "other", "it is a smooth wave without QRS complexes"
     if peaks > MIN_PEAKEDNESS and _level_change(signal, fs) > LEVEL:
         return "other", "it jumps from level to level"
