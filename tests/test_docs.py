@@ -484,6 +484,7 @@ def test_each_entry_can_be_found():
         "Mani",
         "Jordan",
         "Okabe",
+        "Platt",
         "Seshadri",
     }
     assert {
