@@ -33,6 +33,8 @@ PRINTED = (
     (r"\babout [\d.]+ (?:s|min|h) left", "about … left"),
     (r"(?m)^(.*[:,;] |)[\d.]+ (?:s|min|h)$", r"\1… s"),
     (r"\b(in|took) [\d.]+ m?s\b", r"\1 … s"),
+    (r"\b\d+ s ago\b", "… s ago"),
+    (r"\b[0-9a-f]{16} now\b", "… now"),  # the fingerprint of a folder, with the times of its files
 )
 ENDED = re.compile(r"(finished|failed)  (.+?)(  \(\d+ of \d+ done\b.*\))")
 
@@ -115,8 +117,21 @@ def stable_output(output: dict, day: str) -> dict:
     return output | {"data": data}
 
 
+def joined_streams(outputs: list[dict]) -> list[dict]:
+    "Outputs in which what was printed without a break is one: a kernel sends it in parts, by its clock."
+    joined: list[dict] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output["output_type"] == "stream" and last.get("name") == output["name"]:
+            joined[-1] = last | {"text": last["text"] + output["text"]}
+        else:
+            joined.append(output)
+    return joined
+
+
 def stable_notebook(notebook: Notebook) -> Notebook:
     "An executed notebook with outputs as another execution would give them."
     for cell in notebook.cells:
-        cell.outputs = [stable_output(out, notebook.executed["when"]) for out in cell.outputs]
+        outputs = joined_streams(cell.outputs)
+        cell.outputs = [stable_output(out, notebook.executed["when"]) for out in outputs]
     return notebook

@@ -319,6 +319,17 @@ def test_runs_that_end_side_by_side_are_listed_in_one_order():
     ]
 
 
+def test_what_is_printed_without_a_break_is_one_output():
+    def part(text, name="stdout"):
+        return {"output_type": "stream", "name": name, "text": text}
+
+    shown = {"output_type": "display_data", "data": {}}
+    parts = [part("a\n"), part("b\n"), part("c", "stderr"), shown, part("d"), part("e")]
+    joined = [part("a\nb\n"), part("c", "stderr"), shown, part("de")]
+    assert stable.joined_streams(parts) == joined == stable.joined_streams(joined)
+    assert stable.joined_streams([]) == []
+
+
 def test_a_table_of_epochs_has_no_seconds():
     timed = pd.DataFrame({"epoch": [0, 1], "loss": [0.5, 0.25], "seconds": [2.3, 12.25]})
     beats = pd.DataFrame({"beat": [0, 1], "seconds": [0.81, 1.62]})

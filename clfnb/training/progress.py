@@ -88,7 +88,8 @@ class Curve(Silent):
         # A figure made by pyplot displays as an image even if it is the first one of a kernel.
         figure = plt.figure(figsize=(6, 2.5), layout="constrained")
         plt.close(figure)
-        axes = figure.add_subplot(xlabel="epoch", ylabel="loss", title=format_row(history[-1]))
+        row = {name: value for name, value in history[-1].items() if name != "seconds"}
+        axes = figure.add_subplot(xlabel="epoch", ylabel="loss", title=format_row(row))
         axes.title.set_fontsize(8)
         for key in [key for key in history[-1] if key.endswith("loss")]:
             axes.plot(
