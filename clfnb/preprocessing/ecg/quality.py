@@ -73,12 +73,24 @@ def lead_kind(
 MIN_PEAKEDNESS = 6.0  # of an ECG
 
 
-def _fast(signal, fs):
-    "Absolute values between 8 and 40 Hz, gaps interpolated."
+def _filled(signal):
+    "A signal with its gaps interpolated."
     good = np.isfinite(signal)
-    signal = np.interp(np.arange(len(signal)), np.flatnonzero(good), signal[good])
+    return np.interp(np.arange(len(signal)), np.flatnonzero(good), signal[good])
+
+
+def _fast(signal, fs):
+    "Absolute values between 8 and 40 Hz of a signal without gaps."
     band = butter(2, (8, min(40, 0.45 * fs)), "bandpass", fs=fs, output="sos")
     return np.abs(sosfiltfilt(band, signal))
+
+
+def _peaks(fast, fs):
+    "The median over pieces of 2 s of the largest over the typical value."
+    length = round(2 * fs)
+    pieces = fast[: len(fast) // length * length].reshape(-1, length)
+    largest, typical = pieces.max(axis=1), np.median(pieces, axis=1)
+    return float(np.median(largest / np.maximum(typical, 1e-3 * largest.max() + 1e-12)))
 
 
 def peakedness(
@@ -88,13 +100,9 @@ def peakedness(
     "Ratio of the largest to the typical value of a band-passed signal."
     signal = np.asarray(signal, np.float64)
     good = np.isfinite(signal)
-    length = round(2 * fs)
-    if good.sum() < 2 * length or np.ptp(signal[good]) == 0:
+    if good.sum() < 2 * round(2 * fs) or np.ptp(signal[good]) == 0:
         return 0.0
-    fast = _fast(signal, fs)
-    pieces = fast[: len(fast) // length * length].reshape(-1, length)
-    largest, typical = pieces.max(axis=1), np.median(pieces, axis=1)
-    return float(np.median(largest / np.maximum(typical, 1e-3 * largest.max() + 1e-12)))
+    return _peaks(_fast(_filled(signal), fs), fs)
 
 
 def qrs_band_share(
@@ -112,14 +120,9 @@ def qrs_band_share(
     return float(fast / max(power[(hertz >= lowest) & (hertz <= highest)].sum(), 1e-30))
 
 # %% ../../../nbs/lib/preprocessing/ecg/quality.ipynb #dc4e66a1
-def _level_change(signal, fs):
+def _level_change(signal, fast, fs):
     "Median share of a change that is still there 0.1 s after the largest of each two seconds."
     length, reach = round(2 * fs), round(0.12 * fs)
-    good = np.isfinite(signal)
-    signal, fast = (
-        np.interp(np.arange(len(signal)), np.flatnonzero(good), signal[good]),
-        _fast(signal, fs),
-    )
     found = []
     for first in range(0, len(signal) - length + 1, length):
         at = first + int(fast[first : first + length].argmax())
@@ -150,14 +153,16 @@ def signal_kind(
     few_sizes = sizes.max() < 1.5 * sizes.min()
     if few_sizes and (len(sizes) > 0.9 * len(good) or sizes.max() > 0.4 * np.ptp(good)):
         return "other", "all its changes have the same size"
-    peaks = peakedness(signal, fs)
+    filled = _filled(signal)
+    fast = _fast(filled, fs)
+    peaks = _peaks(fast, fs)
     if peaks < EVEN:
         return "other", "it swings evenly, without heartbeats"
-    inner = _fast(signal, fs)[round(fs / 2) : -round(fs / 2)]  # the filter rings at both ends
+    inner = fast[round(fs / 2) : -round(fs / 2)]  # the filter rings at both ends
     step = np.diff(np.unique(good)).min()
     if qrs_band_share(signal, fs, 1, 40) < SMOOTH or inner.max() < STEPS * step:
         return "other", "it is a smooth wave without QRS complexes"
-    if peaks > MIN_PEAKEDNESS and _level_change(signal, fs) > LEVEL:
+    if peaks > MIN_PEAKEDNESS and _level_change(filled, fast, fs) > LEVEL:
         return "other", "it jumps from level to level"
     if peaks < MIN_PEAKEDNESS:
         return "unknown", "no heartbeats stand out of its noise"
