@@ -30,6 +30,7 @@ from ...preprocessing.ecg.beats import annotated_spans, read_beats
 from ...preprocessing.ecg.labels import UNKNOWN, get_scheme, points_from_labels
 from ...preprocessing.ecg.windows import fixed_windows, join_windows
 from . import waves
+from .beat_average import average_signal, combine
 from .confidence import ConfidenceMap, confidence_map
 from clfnb.tracks.ecg.examples import (
     FS,
@@ -210,6 +211,7 @@ class Predictor:
     device: str = "cpu"
     decision: waves.PDecision | None = None  # None: accept all P waves before a QRS
     confidence_map: ConfidenceMap | None = None  # None: confidences are scores
+    average_beats: bool = False  # label the average of similar beats too
 
     @property
     def multi_lead(self) -> bool:
@@ -241,6 +243,7 @@ def load(
         predictor.model = fuse_batchnorm(model)
     predictor.decision = waves.PDecision(**config["decision"]) if config.get("decision") else None
     predictor.confidence_map = confidence_map(config, folder)
+    predictor.average_beats = config.get("average_beats") is True and predictor.scheme == "waves"
     return predictor
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #74c63fa7
@@ -297,6 +300,29 @@ def _infer(self: Predictor, batches, call):
     bf16 = self.device == "cpu" and self.multi_lead and torch.cpu._is_amx_tile_supported()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         return torch.cat([call(batch) for batch in batches])
+
+# %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #ad1dc474
+@patch
+def fused(
+    self: Predictor,
+    prepared: np.ndarray,  # (samples, leads) float32, of `prepare`
+    shares: np.ndarray | None = None,  # (samples, leads) of sum 1 over the leads; None: equal
+    weights: np.ndarray | None = None,  # as of `probabilities`
+) -> np.ndarray:  # (samples, classes) float32
+    "Class probabilities of all leads together."
+
+    def mean(signal):
+        views = self.probabilities(signal, weights)
+        if shares is None or len(views) != shares.shape[1]:  # one view of several input leads
+            return views.mean(axis=0)
+        return np.einsum("vnc,nv->nc", views, shares, optimize=True)
+
+    own = mean(prepared)
+    if not self.average_beats:
+        return own
+    trace = prepared.mean(axis=1) if shares is None else (prepared * shares).sum(axis=1)
+    averaged, count = average_signal(prepared, trace, waves.find_waves(own, FS), FS)
+    return combine(own, mean(averaged), count) if count.max() > 1 else own
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #e4b8e36d
 @patch
@@ -361,7 +387,7 @@ def delineate(
     Raises `ValueError` if the signal is not (samples, leads).
     """
     prepared = self._prepared(signal, fs)
-    points, _ = self.points(self.probabilities(prepared).mean(axis=0), prepared[:, 0])
+    points, _ = self.points(self.fused(prepared), prepared[:, 0])
     return {name: np.round(at * fs / FS).astype(np.int64) for name, at in points.items()}
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #e137486e
@@ -377,12 +403,12 @@ def _prepared(self: Predictor, signal, fs):
 def _delineate(self: Predictor, signal, fs):
     "Lead -> (points in samples at `fs`, their confidences) of each single lead, and joint."
     prepared = self._prepared(signal, fs)
-    probs = self.probabilities(prepared)
-    views = {"joint": probs.mean(axis=0)}
-    if self.multi_lead and len(probs) > 1:
-        probs = [self.probabilities(prepared[:, [lead]])[0] for lead in range(len(probs))]
-    if self.input_leads == 1:
-        views = {str(lead): one for lead, one in enumerate(probs)} | views
+    views = {}
+    if self.multi_lead:
+        views = {str(i): self.fused(prepared[:, [i]]) for i in range(prepared.shape[1])}
+    elif self.input_leads == 1:
+        views = {str(i): one for i, one in enumerate(self.probabilities(prepared))}
+    views["joint"] = self.fused(prepared)
     results = {}
     for lead, one in views.items():
         points, confidence = self.points(one, prepared[:, 0 if lead == "joint" else int(lead)])
