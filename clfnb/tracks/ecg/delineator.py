@@ -460,6 +460,7 @@ def predict(
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #b78c2351
 def model_config(
     decision: waves.PDecision | None = None,  # on P waves
+    average_beats: bool = False,  # as of `Predictor`
     **arguments,  # the arguments of `build_model`
 ) -> dict:  # for `Predictor.load`
     "The configuration that is saved beside the weights of an ECG model."
@@ -470,6 +471,7 @@ def model_config(
         "arguments": arguments,
         "preprocessing": {"fs": FS, "baseline": "medians 0.2 s and 0.6 s", "scale": SCALE},
         "classes": list(get_scheme(arguments["scheme"]).names),
+        **({"average_beats": True} if average_beats else {}),
         **({"decision": decision.config()} if decision else {}),
     }
 
