@@ -292,4 +292,4 @@ def command(
     problems = write_results(outcomes, files)
     for problem in problems:
         say(f"not written: {printable(problem)}", err=True)
-    return _last_line(outcomes, out or _common_folder(jobs), files) or bool(problems)
+    return _last_line(outcomes, out or _common_folder(jobs), files) or int(bool(problems))
