@@ -42,7 +42,6 @@ class Verdict:
     min_twin_confidence: float = (
         0.8  # minimum confidence of all readings of the code but the weakest
     )
-    min_twin_lead: float = -0.2  # minimum lead of every reading of the code
     min_lead: float = 0.8  # lead over the next code below which a code is ambiguous
     ambiguous: float = 2.0  # taken off the logit for each unit that is missing
 
@@ -181,10 +180,8 @@ def after_twins(
     logit = self.twins_bias + float(np.dot(self.twins, values))
     if logit > 0:
         same = [one for one in pool if one and one.code == best.code]
-        leads = [lead(one) for one in same[:6]]
-        if min(leads) < self.min_twin_lead:
-            return best, UNSUPPORTED
-        logit -= self.ambiguous * max(0.0, self.min_lead - float(np.median(leads)))
+        missing = self.min_lead - np.median([lead(one) for one in same[:6]])
+        logit -= self.ambiguous * max(0.0, float(missing))
     return best, logit
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #c9671555
