@@ -39,9 +39,7 @@ class Verdict:
     min_confidence: float = 0.7  # minimum confidence of the networks
     min_agreement: float = 0.34  # minimum share of a reading and its twins that give the code
     min_support: float = 0.25  # minimum share of the lines that give the weakest digit
-    min_twin_confidence: float = (
-        0.8  # minimum confidence of all readings of the code but the weakest
-    )
+    min_twin_confidence: float = 0.8  # below it a reading of the code is weak
     min_lead: float = 0.8  # lead over the next code below which a code is ambiguous
     ambiguous: float = 2.0  # taken off the logit for each unit that is missing
 
