@@ -128,7 +128,7 @@ def _complaint(path):
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
-_MOST = 2**30  # pixels beyond which OpenCV refuses an image
+_LONGEST, _MOST = 10**6, 2**30  # side that libpng refuses beyond, pixels that OpenCV does
 
 
 def _pixel_problem(headers, palettes, pieces):
@@ -146,6 +146,8 @@ def _pixel_problem(headers, palettes, pieces):
         return f"a damaged PNG file (no such header: {bytes(headers[0]).hex()})"
     if colour == 3 and not palettes:
         return "a damaged PNG file (its palette, PLTE, is missing)"
+    if max(width, height) > _LONGEST:
+        return f"a PNG file of {width} x {height} pixels, which libpng does not read"
     if width * height > _MOST:
         return ""
     rows: list = []  # where rows begin: ranges of bytes
@@ -173,7 +175,8 @@ def _stream_problem(pieces, rows):
         found += len(stream.flush(1)) if found < wanted else 0
     except zlib.error as error:
         return f"a damaged PNG file (its pixels cannot be unpacked: {error})"
-    return f"a damaged PNG file ({found} of {wanted} bytes of pixels)" if found < wanted else ""
+    short = found < wanted or (found == wanted and not stream.eof)
+    return f"a damaged PNG file ({found} of {wanted} bytes of pixels)" if short else ""
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #9642d507
 def _png_problem(raw):
