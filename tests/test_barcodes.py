@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -130,7 +131,8 @@ MISREAD = [("illegal", 10018), ("check", 10130), ("focus, large", 10195), ("beyo
            ("small", 20107), ("check", 20133), ("check", 20454), ("negative", 40025), ("focus", 43043),
            ("illegal", 10342), ("focus", 170), ("focus, large", 60061), ("illegal", 60064), ("check", 60697),
            ("illegal", 80274), ("illegal", 81124), ("illegal", 81883), ("small", 91030),
-           ("focus, large", 110473), ("check", 110551), ("illegal", 80839), ("illegal", 111319)]  # fmt: skip
+           ("focus, large", 110473), ("check", 110551), ("illegal", 80839), ("illegal", 111319),
+           ("check", 130722)]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind, number", MISREAD)
@@ -246,6 +248,34 @@ def test_files_that_cannot_be_read_are_counted_and_named(tmp_path):
     assert done.returncode == 1 and "1 codes in 1 of 3 images, 2 left out" in done.stdout
     assert "phone.heic: images of the kind .heic are not read" in done.stderr
     assert "cut.png: a truncated PNG file" in done.stderr
+
+
+def _chunk(kind, content):
+    size, check = len(content).to_bytes(4, "big"), zlib.crc32(kind + content).to_bytes(4, "big")
+    return size + kind + content + check
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda stream: stream[:200] + bytes([stream[200] ^ 0x55]) + stream[201:], "be unpacked"),
+        (lambda stream: stream[:-4] + b"1234", "be unpacked: Error -3 .* incorrect data check"),
+        (lambda stream: zlib.compress(bytes(301 * 100)), "30100 of 60200 bytes of pixels"),
+        (lambda stream: zlib.compress(b"\7" * 301 * 200), "a row has no such filter"),
+    ],
+)
+def test_png_with_a_wrong_stream_and_right_check_sums(tmp_path, capfd, change, says):
+    """libpng would print a line of its own."""
+    rows = np.random.default_rng(0).integers(0, 256, (200, 301), np.uint8)
+    rows[:, 0] = 0
+    header = (300).to_bytes(4, "big") + (200).to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    for name, stream in (("a", zlib.compress(rows)), ("b", change(zlib.compress(rows)))):
+        parts = _chunk(b"IHDR", header), _chunk(b"IDAT", stream), _chunk(b"IEND", b"")
+        (tmp_path / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    assert np.array_equal(read_photograph(tmp_path / "a.png")[0], rows[:, 1:])
+    with pytest.raises(ValueError, match=f"b.png: a damaged PNG file .*{says}"):
+        read_photograph(tmp_path / "b.png")
+    assert capfd.readouterr().err == ""
 
 
 def command(*words):

@@ -32,14 +32,19 @@ def channels(
     window: int = 63,  # width of the neighbourhood in samples, odd
 ) -> np.ndarray:  # (n, 2, samples) float32
     "What `line_channels` returns, without torch."
-    whole = lines - lines.mean(1, keepdims=True)
-    whole = (whole / (whole.std(1, ddof=1, keepdims=True) + 1e-6)).astype(np.float32)
+    whole = np.subtract(lines, lines.mean(1, keepdims=True), dtype=np.float32)
+    spread = np.sqrt(np.einsum("nk,nk->n", whole, whole) / (whole.shape[1] - 1))
+    whole /= (spread + np.float32(1e-6))[:, None]
     mean, square = (
         cv2.blur(values, (window, 1), borderType=cv2.BORDER_REFLECT_101)
         for values in (whole, whole * whole)
     )
-    local = (whole - mean) / np.sqrt(np.maximum(square - mean * mean, 2e-4))
-    return np.stack([np.clip(whole, -4, 4), local], 1)
+    square -= mean * mean
+    both = np.empty((len(whole), 2, whole.shape[1]), np.float32)
+    np.subtract(whole, mean, out=both[:, 1])
+    both[:, 1] /= np.sqrt(np.maximum(square, np.float32(2e-4), out=square), out=square)
+    np.clip(whole, -4, 4, out=both[:, 0])
+    return both
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #1a7fb9d3
 EPS = np.float32(1e-5)  # of both kinds of normalisation
@@ -182,29 +187,30 @@ class ArrayReader:
         self,
         weights: dict,  # name -> array in single precision, as in `LineReader.state_dict()`
     ):
-        self.index, norm = window_samples(), _part(weights, "norm")
+        index, norm = window_samples(), _part(weights, "norm")
+        self.samples = np.concatenate([index, index + READER_SAMPLES], axis=1).ravel()
         self.embed, self.embed2 = (_Layer(_part(weights, f"embed.{k}")) for k in (0, 2))
         self.place = weights["place"] + self.embed2.bias
         blocks = sum(name.endswith(".near.bias") for name in weights)
         self.mix = [_Exchange(_part(weights, f"mix.{k}")) for k in range(blocks)]
-        self.left, self.right, self.shift, self.code = (
-            _Layer(_part(weights, name), norm) for name in ("left", "right", "shift", "code")
-        )
+        heads = [_part(weights, name) for name in ("left", "right", "shift", "code")]
+        joined = {name: np.concatenate([head[name] for head in heads]) for name in heads[0]}
+        self.heads = _Layer(joined, norm)  # of 20, 10, 1 and 1 outputs
 
     def __call__(
         self,
         lines: np.ndarray,  # (n, 444) brightness, four samples per module
     ) -> dict:  # as from `LineReader`: left (n, 6, 20), right (n, 6, 10), shift (n, 15), code (n,)
         "Scores of straightened lines."
-        windows = channels(lines)[:, :, self.index].transpose(0, 2, 1, 3)
+        windows = channels(lines).reshape(len(lines), -1).take(self.samples, axis=1)
         x = _gelu(self.embed(windows.reshape(len(lines) * 15, -1))) @ self.embed2.weight
         x = (x.reshape(len(lines), 15, -1) + self.place).reshape(len(x), -1)
-        x = _scaled(_through(self.mix, x)).reshape(len(lines), 15, -1)
+        out = self.heads(_scaled(_through(self.mix, x))).reshape(len(lines), 15, -1)
         return {
-            "left": self.left(x[:, 1:7]),
-            "right": self.right(x[:, 8:14]),
-            "shift": self.shift(x)[..., 0],
-            "code": self.code(np.add.reduce(x, axis=1) / np.float32(15))[..., 0],
+            "left": out[:, 1:7, :20],
+            "right": out[:, 8:14, 20:30],
+            "shift": out[..., 30],
+            "code": np.add.reduce(out[..., 31], axis=1) / np.float32(15),
         }
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #acdbc006

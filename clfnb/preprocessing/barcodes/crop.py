@@ -176,7 +176,7 @@ def straighten(
     margin: int = 8,  # modules kept on each side of the 95
 ) -> np.ndarray:  # (n, per_module * (95 + 2 * margin)) float32
     "Resample lines on an even grid of modules. Raises `ValueError` if a coordinate does not rise."
-    if lines.shape != places.shape or (np.diff(places, axis=1) <= 0).any():
+    if lines.shape != places.shape or (places[:, 1:] <= places[:, :-1]).any():
         raise ValueError(
             "places: expected one rising module coordinate for each sample of each line"
         )

@@ -190,6 +190,9 @@ _WEIGHT = np.array([3, 1] * 6)
 _FROM = (
     np.arange(10)[None, :, None] - _WEIGHT[:, None, None] * np.arange(10)
 ) % 10  # (12, sum after, digit) -> sum before
+_TO = (
+    np.arange(10)[None, :, None] + _WEIGHT[:, None, None] * np.arange(10)
+) % 10  # (12, sum before, digit) -> sum after
 
 
 def log_total(
@@ -200,10 +203,14 @@ def log_total(
     """
     peak, state = table.max(axis=-1), np.eye(10)  # state: (first digit, sum so far)
     shares = np.exp(table - np.where(np.isfinite(peak), peak, 0.0)[..., None])
-    for place in range(12):
+    for place in range(6):
         state = (state[..., _FROM[place]] @ shares[..., place, :, None])[..., 0]
+    rest = np.eye(10)[0]  # for each sum so far, what the places still to come make of it
+    for place in range(11, 5, -1):
+        rest = (rest[..., _TO[place]] @ shares[..., 0, place, :, None])[..., 0]
     with np.errstate(divide="ignore"):
-        return np.logaddexp.reduce(np.log(state[..., 0]) + peak.sum(axis=-1), axis=-1)
+        total = np.log((state * rest[..., None, :]).sum(axis=-1))
+        return np.logaddexp.reduce(total + peak.sum(axis=-1), axis=-1)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #57c22d03
 def search(

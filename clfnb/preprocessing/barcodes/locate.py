@@ -9,6 +9,7 @@ __all__ = ['quad_iou', 'fill_quads', 'mask_quads', 'Bars', 'gradient_cells', 'ba
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #c5372811
 from dataclasses import dataclass
+from math import atan2, cos, hypot, sin
 from typing import Any
 
 import cv2
@@ -82,17 +83,23 @@ def gradient_cells(
     scale = max(1.0, max(image.shape) / side)
     height, width = (max(3, round(length / scale)) for length in image.shape)
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    planes = np.empty((6, height, width), np.float32)
-    gx, gy, _, _, both, length = planes
-    cv2.Scharr(small, cv2.CV_32F, 1, 0, dst=gx, scale=1 / 32)
-    cv2.Scharr(small, cv2.CV_32F, 0, 1, dst=gy, scale=1 / 32)
-    np.multiply(planes[:2], planes[:2], out=planes[2:4])
-    np.multiply(gx, gy, out=both)
-    cv2.magnitude(gx, gy, length)
-    whole = planes[:, : height // 3 * 3, : width // 3 * 3]
-    rows = whole[:, ::3] + whole[:, 1::3] + whole[:, 2::3]
-    means = (rows[..., ::3] + rows[..., 1::3] + rows[..., 2::3]) / 9
+    gx, gy = (cv2.Scharr(small, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
+    rows, columns = height // 3, width // 3
+    means = np.empty((6, rows, columns), np.float32)
+    for mean, plane in zip(means, _products(gx, gy), strict=True):
+        whole = plane[: 3 * rows, : 3 * columns]
+        cv2.resize(whole, (columns, rows), dst=mean, interpolation=cv2.INTER_AREA)
     return means, (3 * image.shape[1] / width, 3 * image.shape[0] / height)
+
+
+def _products(gx, gy):
+    "gx, gy, and in turn gx², gy², gx·gy and |g| in one array, which stays in the cache."
+    yield gx
+    yield gy
+    plane = np.empty_like(gx)
+    for a, b in ((gx, gx), (gy, gy), (gx, gy)):
+        yield np.multiply(a, b, out=plane)
+    yield cv2.magnitude(gx, gy, plane)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #d3df359a
 def bar_score(
@@ -118,8 +125,8 @@ def bar_score(
 def _spread(values, weights, share):
     "Two weighted quantiles, `share` from either end, to the nearest quarter of a cell."
     low = values.min()
-    total = np.cumsum(np.bincount(np.rint(4 * (values - low)).astype(int), weights))
-    return low + np.searchsorted(total, np.array([share, 1 - share]) * total[-1]) / 4
+    total = np.bincount((4 * (values - low) + 0.5).astype(np.intp), weights).cumsum()
+    return (low + float(total.searchsorted(part * total[-1])) / 4 for part in (share, 1 - share))
 
 
 def _oriented_box(x, y, bars, pad):
@@ -130,42 +137,47 @@ def _oriented_box(x, y, bars, pad):
     score = bars.score.take(cells)
     weights = score * bars.strength.take(cells)
     cosine, sine = bars.cosine.take(cells), bars.sine.take(cells)
-    c, s = weights @ cosine, weights @ sine
-    agreement = np.hypot(c, s) / (weights @ np.hypot(cosine, sine))
-    angle = 0.5 * np.arctan2(s, c)
-    across, along = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    points = np.stack([x, y], 1)
-    u0, u1 = _spread(points @ across, weights, 0.01) + np.array([-pad, pad])
-    v0, v1 = _spread(points @ along, weights, 0.02)
-    v0, v1 = v0 - max(0.0, 1 - v1 + v0) / 2, v1 + max(0.0, 1 - v1 + v0) / 2
-    ends = np.array([[u0, v0], [u1, v0], [u1, v1], [u0, v1]])
-    return ends[:, :1] * across + ends[:, 1:] * along, float(agreement), score.sum()
+    c, s = float(weights @ cosine), float(weights @ sine)
+    agreement = hypot(c, s) / float(weights @ np.hypot(cosine, sine))
+    ax, ay = cos(0.5 * atan2(s, c)), sin(0.5 * atan2(s, c))  # across the bars
+    u0, u1 = _spread(ax * x + ay * y, weights, 0.01)
+    v0, v1 = _spread(ax * y - ay * x, weights, 0.02)
+    short = max(0.0, 1 - v1 + v0) / 2
+    ends = [(u, v) for v in (v0 - short, v1 + short) for u in (u0 - pad, u1 + pad)]
+    box = [(u * ax - v * ay, u * ay + v * ax) for u, v in (ends[k] for k in (0, 1, 3, 2))]
+    return np.array(box), agreement, float(score.sum())
 
 
 def _clockwise(quad):
     """The same quadrilateral, clockwise, with its first side still across the bars and pointing
     right.
     """
-    quad = quad if quad[1, 0] - quad[0, 0] >= 0 else quad[[2, 3, 0, 1]]
-    (ax, ay), (bx, by) = quad[1] - quad[0], quad[2] - quad[1]
-    return (quad if ax * by - ay * bx > 0 else quad[[3, 2, 1, 0]]).astype(np.float32)
+    (x0, y0), (x1, y1), (x2, y2), _ = quad.tolist()
+    order = [0, 1, 2, 3] if x1 >= x0 else [2, 3, 0, 1]
+    if (x1 - x0) * (y2 - y1) <= (y1 - y0) * (x2 - x1):
+        order.reverse()
+    return quad[order].astype(np.float32)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #a353bac4
 def _one_way(bars, thresholds):
     """Masks of pixels above a threshold whose bars run in about the same direction: four
     directions, 33 degrees to either side.
     """
-    reach = 0.4 * np.sqrt(bars.cosine**2 + bars.sine**2)
-    for cosine, sine in ((1, 0), (0, 1), (-1, 0), (0, -1)):
-        along = cosine * bars.cosine + sine * bars.sine > reach
-        for threshold in thresholds:
-            yield (along & (bars.score > threshold)).astype(np.uint8)
+    reach = 0.4 * cv2.magnitude(bars.cosine, bars.sine)
+    above = [bars.score > threshold for threshold in thresholds]
+    for cosine in (bars.cosine, bars.sine):
+        for along in (cosine > reach, cosine < -reach):
+            yield from ((along & high).view(np.uint8) for high in above)
 
 
-def _regions(masks, min_cells, max_candidates):
-    "Rows and columns of the cells in the largest connected regions of each mask, largest first."
+def _regions(masks, min_cells, max_candidates, long=lambda width, height: True):
+    """Rows and columns of the cells in the largest connected regions of each mask, largest first;
+    without those that are not long enough for the test.
+    """
     regions = []
     for mask in masks:
+        if cv2.countNonZero(mask) < min_cells:
+            continue
         _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
             mask, 8, cv2.CV_32S, cv2.CCL_BBDT
         )
@@ -176,8 +188,9 @@ def _regions(masks, min_cells, max_candidates):
     for _, labels, region, (left, top, width, height, _) in sorted(
         regions, key=lambda item: -item[0]
     ):
-        y, x = np.nonzero(labels[top : top + height, left : left + width] == region)
-        yield y + top, x + left
+        if long(width, height):
+            y, x = np.nonzero(labels[top : top + height, left : left + width] == region)
+            yield y + top, x + left
 
 # %% ../../../nbs/lib/preprocessing/barcodes/locate.ipynb #af820918
 def find_bars(
@@ -188,6 +201,7 @@ def find_bars(
     thresholds: tuple = (0.3, 0.6),  # on the score
     cells: tuple[np.ndarray, tuple[float, float]]
     | None = None,  # what `gradient_cells` returns; None: computed
+    min_length: float = 0.0,  # regions that cannot be so long are left out, pixels
 ) -> list[np.ndarray]:  # quadrilaterals (4, 2) float32 in the photograph's pixels, likeliest first
     """Candidates for barcodes; the first side of each runs across the bars.
 
@@ -197,7 +211,8 @@ def find_bars(
     candidates: list = []
     for window in windows:
         bars = bar_score(*cells, window)
-        for y, x in _regions(_one_way(bars, thresholds), window**2 / 2, max_candidates):
+        masks, long = _one_way(bars, thresholds), _test_of_length(bars.scale, min_length, window)
+        for y, x in _regions(masks, window**2 / 2, max_candidates, long):
             if len(x) < 0.1 * largest:
                 break
             strength = bars.strength.take(y * bars.strength.shape[1] + x)
@@ -213,3 +228,9 @@ def find_bars(
         ):
             candidates.append(quad)
     return candidates
+
+
+def _test_of_length(scale, min_length, window):
+    "Whether a rectangle within some columns and rows of cells can have a side of that length."
+    spare = min_length - (window / 3 + 1) * max(scale)
+    return lambda width, height: hypot(width * scale[0], height * scale[1]) >= spare

@@ -9,6 +9,7 @@ __all__ = ['IMAGE_SUFFIXES', 'FOREIGN', 'pages_of', 'read_photograph', 'images_i
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ed5f7622
 import os
+import struct
 import warnings
 import zlib
 from pathlib import Path
@@ -124,9 +125,63 @@ def _complaint(path):
     return f"a {kind} file that OpenCV cannot read"
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #38e463a3
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
+_LONGEST, _MOST = 10**6, 2**30  # side that libpng refuses beyond, pixels that OpenCV does
+
+
+def _pixel_problem(headers, palettes, pieces):
+    "What is wrong with the content of a PNG file; empty for nothing."
+    if not headers or len(headers[0]) != 13:
+        return "a damaged PNG file (its header, IHDR, is missing)"
+    width, height, depth, colour, packing, filters, laced = struct.unpack(">IIBBBBB", headers[0])
+    if (
+        depth not in _DEPTHS.get(colour, ())
+        or packing
+        or filters
+        or laced > 1
+        or not width * height
+    ):
+        return f"a damaged PNG file (no such header: {bytes(headers[0]).hex()})"
+    if colour == 3 and not palettes:
+        return "a damaged PNG file (its palette, PLTE, is missing)"
+    if max(width, height) > _LONGEST:
+        return f"a PNG file of {width} x {height} pixels, which libpng does not read"
+    if width * height > _MOST:
+        return ""
+    rows: list = []  # where rows begin: ranges of bytes
+    for x, y, right, down in _PASSES if laced else ((0, 0, 1, 1),):
+        wide, high = -((x - width) // right), -((y - height) // down)
+        step = 1 + (wide * depth * _SAMPLES[colour] + 7) // 8
+        start = rows[-1].stop if rows else 0
+        rows += [range(start, start + high * step, step)] if wide > 0 and high > 0 else []
+    return _stream_problem(pieces, rows)
+
+
+def _stream_problem(pieces, rows):
+    "What is wrong with compressed bytes in which rows begin at given places."
+    stream, found, wanted = zlib.decompressobj(), 0, rows[-1].stop
+    try:
+        for piece in pieces:
+            while len(piece) and found <= wanted and not stream.eof:
+                part = np.frombuffer(stream.decompress(piece, 65536), np.uint8)
+                piece = stream.unconsumed_tail
+                for one in rows:
+                    first = max(one.start, found + (one.start - found) % one.step) - found
+                    if (part[first : max(0, one.stop - found) : one.step] > 4).any():
+                        return "a damaged PNG file (a row has no such filter)"
+                found += len(part)
+        found += len(stream.flush(1)) if found < wanted else 0
+    except zlib.error as error:
+        return f"a damaged PNG file (its pixels cannot be unpacked: {error})"
+    short = found < wanted or (found == wanted and not stream.eof)
+    return f"a damaged PNG file ({found} of {wanted} bytes of pixels)" if short else ""
+
+# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #9642d507
 def _png_problem(raw):
     "What is wrong with the chunks of a PNG file; empty for none, or for another format."
-    data, at = memoryview(raw), 8
+    data, at, pieces = memoryview(raw), 8, {b"IHDR": [], b"PLTE": [], b"IDAT": []}
     if data[:8] != b"\x89PNG\r\n\x1a\n":
         return ""
     while len(data) - at >= 12:
@@ -140,7 +195,8 @@ def _png_problem(raw):
         if kind[:1].isupper() and zlib.crc32(data[at + 4 : end - 4]) != found:
             return f"a damaged PNG file (chunk {name}: its check sum does not match)"
         if kind == b"IEND":
-            return ""
+            return _pixel_problem(*pieces.values())
+        pieces.get(kind, []).append(data[at + 8 : end - 4])
         at = end
     return "a truncated PNG file (its last chunk, IEND, is missing)"
 

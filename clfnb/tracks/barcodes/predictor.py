@@ -336,7 +336,8 @@ def _beside(self: Predictor, image, found, bars=None):
     wide = len(found) > 1
     more: list = []
     if wide or bars is None:
-        bars = find_bars(image, self.max_neighbours if wide else self.max_candidates, windows=(5,))
+        most = self.max_neighbours if wide else self.max_candidates
+        bars = find_bars(image, most, windows=(5,), min_length=0.6 * width)
     quads = [
         quad
         for quad in bars

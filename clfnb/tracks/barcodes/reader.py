@@ -327,8 +327,7 @@ def _glance(self: LineReading, attempts, ends=False):
     """
     means = np.stack([_standard(straighten(one.lines, one.places)).mean(0) for one in attempts])
     out = self._network_scores(np.stack([means, means[:, ::-1]], axis=1))
-    value = out["code"] + np.maximum(log_total(scores(out["left"], out["right"])), -8.0)
-    promising = []
+    value, promising = self._glance_scores(out), []
     for k, one in enumerate(attempts):
         way = int(value[k, 1] > value[k, 0])
         if ends or value[k, way] > self.glance:
@@ -341,6 +340,20 @@ def _glance(self: LineReading, attempts, ends=False):
             one.places = _moved(one.places, out["shift"][k, way][None])
             promising.append(one)
     return promising
+
+
+@patch
+def _glance_scores(self: LineReading, out):
+    """The code score plus the log-probability of all valid codes, at least -8, for each attempt and
+    direction; only the lower bound where the code scores alone decide.
+    """
+    least = out["code"] - 8.0
+    best = least.max(1)
+    undecided = (best <= out["code"].min(1)) | (best <= self.glance)
+    if undecided.any():
+        total = log_total(scores(out["left"][undecided], out["right"][undecided]))
+        least[undecided] += 8.0 + np.maximum(total, -8.0)
+    return least
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #e41f1665
 @patch

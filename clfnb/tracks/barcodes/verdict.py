@@ -22,7 +22,7 @@ from ...preprocessing.barcodes.explain import misfit, unexplained
 NOT_WEIGHED = -20.0  # logit of a reading whose evidence does not count
 EVEN = -3.6  # strain below which twins are evenly straightened, as in `features`
 SHARP = -0.5  # the rough of twins above which more does not count
-UNSUPPORTED = -10.0  # logit of a code with a digit that hardly any line gives by itself
+UNSUPPORTED = -10.0  # logit of a code that its lines or its twins do not support
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Verdict:
     min_confidence: float = 0.7  # minimum confidence of the networks
     min_agreement: float = 0.34  # minimum share of a reading and its twins that give the code
     min_support: float = 0.25  # minimum share of the lines that give the weakest digit
+    min_twin_confidence: float = 0.8  # below it a reading of the code is weak
     min_lead: float = 0.8  # lead over the next code below which a code is ambiguous
     ambiguous: float = 2.0  # taken off the logit for each unit that is missing
 
@@ -150,13 +151,14 @@ def objection(
     best: Any,  # the likeliest of them
 ) -> float:  # logit, or 0.0 without an objection
     """`NOT_WEIGHED` if too few readings agree or the networks have little confidence, `UNSUPPORTED`
-    if a digit has no support.
+    if a digit has no support or two readings of the code are weak.
     """
     same = [one for one in pool if one and one.code == best.code]
     if len(same) < self.min_agreement * len(pool) or best.confidence < self.min_confidence:
         return NOT_WEIGHED
     support = np.mean([one.evidence[5] for one in same])
-    return UNSUPPORTED if support < self.min_support else 0.0
+    weak = sum(one.confidence < self.min_twin_confidence for one in same) > 1
+    return UNSUPPORTED if weak or support < self.min_support else 0.0
 
 
 @patch
