@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from clfnb.cli import main
 from clfnb.preprocessing.ecg.quality import signal_kind
 from clfnb.settings import load_settings
-from clfnb.simulate.ecg.records import simulate
+from clfnb.simulate.ecg.records import simulate, write
 from clfnb.tracks.ecg.intervals import beats_table
 from clfnb.tracks.ecg.predict import command
 from clfnb.tracks.ecg.readers import ArrayRecord, Recording, open_recording
@@ -514,6 +514,18 @@ def test_noise_has_no_beats(predict, tmp_path, fs):
     assert code == 1 and "II: its name is that of a lead, but it is noise: its sharp" in said, said
     x = {name: lead + waves("mains") + waves("noise") for name, lead in heart(60)[0].items()}
     assert predict(put(tmp_path, "b", x))[0] == 0
+
+
+def test_noise_beside_a_lead_is_a_poor_lead(predict, tmp_path):
+    """A lead that drowns, as small leads of simulated patients do, costs no record its second lead."""
+    lead = heart(60)[0]["I"]
+    code, said = predict(put(tmp_path, "a", {"I": lead, "II": waves("noise")}))
+    assert code == 0 and "left out" not in said
+    assert "note: lead II: it is noise: its sharpest events are not alike" in said, said
+    folder = write(tmp_path / "simulated", records=20, seconds=10)
+    for path in folder.glob("*.hea"):
+        with open_recording(path.with_suffix("")) as record:
+            assert not record.left_out, (path.name, record.left_out)
 
 
 def test_wander_is_noted(predict, tmp_path):

@@ -178,7 +178,9 @@ STEPS = 1.5  # of the converter, which the error of rounding does not exceed
 def signal_kind(
     signal: np.ndarray,  # (samples,), NaN where there is nothing
     fs: float,  # sampling rate in Hz
-) -> tuple[str, str]:  # "ecg", "other" or "unknown", and the reason; none if too short or flat
+) -> tuple[
+    str, str
+]:  # "ecg", "other", "noise" or "unknown", and the reason; none if too short or flat
     "Whether a signal can be an ECG, from its shape alone."
     signal = np.asarray(signal, np.float64)
     good = signal[np.isfinite(signal)]
@@ -195,8 +197,7 @@ def signal_kind(
     fast = _fast(filled, fs)
     peaks = _peaks(fast, fs)
     if peaks < EVEN:  # hum may hide the heartbeats
-        fast = _fast(filled, fs, 25)
-        peaks = _peaks(fast, fs)
+        peaks = _peaks(fast := _fast(filled, fs, 25), fs)
     if peaks < EVEN:
         return "other", "it swings evenly, without heartbeats"
     inner = fast[round(fs / 2) : -round(fs / 2)]  # the filter rings at both ends
@@ -206,7 +207,7 @@ def signal_kind(
     if peaks > MIN_PEAKEDNESS and _level_change(filled, fast, fs) > LEVEL:
         return "other", "it jumps from level to level"
     if likeness(signal, fs) < ALIKE:
-        return "other", "it is noise: its sharpest events are not alike, as heartbeats are"
+        return "noise", "it is noise: its sharpest events are not alike, as heartbeats are"
     if peaks < MIN_PEAKEDNESS:
         return "unknown", "no heartbeats stand out of its noise, and beats found in it may be none"
     return "ecg", "it has the sharp, rare events of an ECG"

@@ -311,7 +311,7 @@ def choose_leads(
     leads: list[str] | None = None,  # names to use; None: all that are an ECG
 ) -> tuple[list[int], dict[str, str]]:  # indices of the leads; name -> why, for the others
     "Which signals are leads. Raises `InputError` if none is, `ValueError` for an unknown name."
-    chosen, left_out = [], {}
+    chosen, left_out, noisy = [], {}, {}
     if leads is not None:
         return _named(source, path, leads)
     for index, (name, unit) in enumerate(zip(source.names, source.units, strict=True)):
@@ -329,14 +329,17 @@ def choose_leads(
         if kind == "ecg":
             chosen.append(index)
         else:
-            left_out[name] = why
-    if not chosen:
+            (noisy if kind == "noise" else left_out)[name] = why
+    if chosen:  # in company, noise is read as a poor lead
+        chosen += [index for index, name in enumerate(source.names) if name in noisy]
+    else:
+        left_out |= noisy
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items()) or "no signals"
         advice = "; to read them nevertheless, name them (--leads)" if left_out else ""
         raise InputError(f"{path}: expected a lead of an ECG, found none ({reasons}){advice}")
     if not _seconds(source):
         raise InputError(f"{path}: expected samples, found a record of length 0")
-    return chosen, left_out
+    return sorted(chosen), left_out
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #63572fe3
 def _named(source, path, leads):
@@ -371,7 +374,7 @@ PLACES = (0.1, 0.5, 0.9, *np.linspace(0, 1, 24))  # as shares of the recording
 
 
 def _confirmed(source, index):
-    "A signal with the name of a lead: 'ecg', or 'other' and why it cannot be one; doubts are noted."
+    "A signal with the name of a lead: 'ecg', or 'other' or 'noise' and why; doubts are noted."
     doubts: dict = {}
     for part in _parts(source, index, PLACES):
         kind, why = signal_kind(part, source.rates[index])
@@ -380,10 +383,10 @@ def _confirmed(source, index):
         if why:
             doubts.setdefault(kind, why)
     if doubts:
-        kind = "unknown" if "unknown" in doubts else "other"
+        kind = next(kind for kind in ("unknown", "noise", "other") if kind in doubts)
         name, why = source.names[index], doubts[kind]
         source.notes[name] = "; ".join(filter(None, (source.notes.get(name), why)))
-        if kind == "other":
+        if kind != "unknown":
             return kind, f"its name is that of a lead, but {why}"
     return "ecg", ""
 
