@@ -1,6 +1,6 @@
 """The decision on P waves, fitted on records that the networks have not seen.
 
-    python benchmarks/ecg_decision.py --data FOLDER --models FOLD0 FOLD1 ... [--into MODEL] [--threshold 0.7]
+    python benchmarks/ecg_decision.py --data FOLDER --models FOLD0 FOLD1 ... [--into MODEL] [--threshold 0.74]
 
 Models as for `ecg_tables.py`. On its own training records a network is surer of its P waves than on others, so the notebook that trains it
 fits the decision on too easy candidates. Here the candidates are those of each fold's network on its held-out records, lead by lead and
@@ -48,7 +48,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="folder of annotated records")
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
     parser.add_argument("--into", type=Path, help="model folder whose decision is replaced too")
-    parser.add_argument("--threshold", type=float, default=0.7, help="lowest accepted probability")
+    parser.add_argument("--threshold", type=float, default=0.74, help="lowest accepted probability")
     parser.add_argument("--hearts", type=int, default=40, help="simulated hearts per model")
     options = parser.parse_args()
     table, seen, found = examples.load(options.data, exclude=()), set(), []

@@ -111,13 +111,14 @@ def delineate(delineator, record, signal, fs, beats, leads):
     return entries, samples, seconds
 
 
-def whole_path(run, signals):
+def whole_path(run, signals, average_beats):
     "Samples of all leads a second of processor time, on one thread, from whole signals (samples, leads) with their rates to points."
     import torch
 
     from clfnb.tracks.ecg.delineator import Predictor
 
     predictor, samples, seconds = Predictor.load(run), 0, 0.0
+    predictor.average_beats &= average_beats
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for number, (signal, fs) in enumerate([signals[0], *signals]):  # the first is warming up
@@ -220,9 +221,10 @@ def main():
         signals = [*signals, (signal.p_signal, signal.fs)][:5]
     for name in delineators:
         report(name, entries[name], int(cost.samples[name]), cost.seconds[name])
-    if measured:
+    for average in (True, False) if measured else ():
+        speed = whole_path(options.run, signals, average) / 1e6
         print(
-            f"\nclfnb, whole records of all leads: {whole_path(options.run, signals) / 1e6:.2f} M samples/s of one core's time ({len(signals)} records)"
+            f"\nclfnb, whole records of all leads{'' if average else ', without averaged beats'}: {speed:.2f} M samples/s of one core's time ({len(signals)} records)"
         )
 
 

@@ -6,8 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/files.html.md"""
 
 # %% auto #0
 __all__ = ['OUTPUT_SUFFIXES', 'MAX_TEXT_BYTES', 'as_stream', 'write_atomic', 'write_file', 'write_json', 'ensure_writable',
-           'refuse_overwrite', 'check_outputs', 'check_paths', 'each_once', 'InputError', 'regular_file', 'reading',
-           'read_json', 'table_format', 'table_rows']
+           'expect_folder', 'refuse_overwrite', 'check_outputs', 'real_place', 'each_once', 'check_paths', 'InputError',
+           'regular_file', 'reading', 'read_json', 'table_format', 'table_rows']
 
 # %% ../nbs/lib/files.ipynb #2b0fae30
 import csv
@@ -124,6 +124,22 @@ def ensure_writable(
     except OSError as error:
         raise OSError(f"{folder}: cannot write here ({error.strerror})") from error
 
+# %% ../nbs/lib/files.ipynb #b2012a35
+def expect_folder(
+    path: str | Path,  # need not exist
+    what: str,  # its name in messages, such as "the folder of all runs"
+) -> Path:  # the same
+    """Check that a path is a folder, or nothing yet.
+
+    Raises `NotADirectoryError` or `PermissionError` naming it.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{printable(path)}: expected {what}, found a file")
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionError(f"{printable(path)}: expected {what}, found one that cannot be read")
+    return path
+
 # %% ../nbs/lib/files.ipynb #6b9d2e04
 OUTPUT_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".html", ".pdf", ".md", ".tex", ".parquet")
 
@@ -168,12 +184,31 @@ def check_outputs(
         if stream is None:
             ensure_writable(Path(file).absolute().parent)
 
+# %% ../nbs/lib/files.ipynb #fa49ecdb
+def real_place(
+    path: str | Path,  # of a file; need not exist
+) -> str:  # its path with all links to folders resolved
+    "Where a file is, the same for all spellings. A link to a file is a file of its own."
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
+
+def each_once(
+    paths: Iterable[str | Path],  # as typed
+) -> list[str | Path]:  # the same without repetitions
+    "Paths without those named before, and without those in a folder that is named too."
+    real: dict = {}
+    for path in paths:
+        place = os.path.realpath(path) if os.path.isdir(path) else real_place(path)
+        real.setdefault(place, path)
+    folders = {place for place in real if os.path.isdir(place)}
+    return [path for at, path in real.items() if folders.isdisjoint(map(str, Path(at).parents))]
+
+# %% ../nbs/lib/files.ipynb #8e15f3c7
 def check_paths(
     path: str | Path | Iterable[str | Path],  # to be read, one or several
     what: str,  # their name in messages, such as "file or folder"
     *files,  # paths to be written; None and "" are ignored
-) -> None:
+) -> list[str | Path]:  # the inputs, each once
     """Check inputs and outputs before a command computes.
 
     Raises `FileNotFoundError` for a path that is not there, `FileExistsError` for an output that would
@@ -184,22 +219,7 @@ def check_paths(
         if not Path(one).exists():
             raise FileNotFoundError(f"{one}: no such {what}")
     check_outputs(*files, inputs=inputs)
-
-# %% ../nbs/lib/files.ipynb #fa49ecdb
-def each_once(
-    paths: Iterable[str | Path],  # as typed
-) -> list[str | Path]:  # the same without repetitions
-    "Paths without those named before, and without those in a folder that is named too."
-    real: dict = {}
-    for path in paths:
-        place = os.path.abspath(path)
-        if os.path.isdir(place):
-            place = os.path.realpath(place)
-        else:
-            place = os.path.join(os.path.realpath(os.path.dirname(place)), os.path.basename(place))
-        real.setdefault(place, path)
-    folders = {place for place in real if os.path.isdir(place)}
-    return [path for at, path in real.items() if folders.isdisjoint(map(str, Path(at).parents))]
+    return each_once(inputs)
 
 # %% ../nbs/lib/files.ipynb #582e246f
 MAX_TEXT_BYTES = 2**26  # more than any text file written by hand

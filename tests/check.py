@@ -13,7 +13,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -23,8 +23,22 @@ sys.path.insert(0, str(ROOT))
 from docs.execute import heed_interrupts, run_notebook  # noqa: E402 (the site's builder finds the outputs that are made here)
 from docs.notebooks import Refused  # noqa: E402
 
-NOTEBOOK_PROCESSES = 2
-SHOWN = 10
+PROCESSES = 2
+TEST_PROCESSES = 3  # one more: tests often wait for processes that they have started
+SHOWN = 15
+NO_TESTS = 5  # pytest's exit code where all tests of a file are slow ones
+LONG = {
+    "site": 300,
+    "sweep": 130,
+    "lab": 100,
+    "chest_xray": 90,
+    "trainer": 75,
+    "plankton": 70,
+    "ecg_files": 65,
+    "runs": 60,
+    "tracks": 50,
+}  # test files that take long, with about how many seconds on two cores
+SHORT = 15  # seconds of another file
 
 
 def wanted(path: Path, words: list[str]) -> bool:
@@ -70,7 +84,7 @@ def check_notebooks(paths: list[Path]) -> tuple[Counter, list[tuple[float, str]]
         multiprocessing.get_start_method()
     )  # a spawned process would spawn its own children too, which a user's kernel does not
     with ProcessPoolExecutor(
-        NOTEBOOK_PROCESSES,
+        PROCESSES,
         multiprocessing.get_context("spawn"),
         multiprocessing.set_start_method,
         (usual, True),
@@ -100,41 +114,57 @@ def check_notebooks(paths: list[Path]) -> tuple[Counter, list[tuple[float, str]]
     return counts, sorted(times, reverse=True)
 
 
-def check_tests(words: list[str]) -> Counter:
-    "Pytest on the files of this folder, those that need a browser beside the others."
+def test_groups(files: list[Path]) -> list[list[Path]]:
+    "Files that one pytest runs, the longest first: those of `LONG` alone, all others together."
+    seconds = {path: LONG.get(path.stem.removeprefix("test_"), SHORT) for path in files}
+    groups = [[path] for path in files if seconds[path] > SHORT]
+    groups += [[path for path in files if seconds[path] == SHORT]]
+    groups.sort(key=lambda group: -sum(seconds[path] for path in group))
+    return [group for group in groups if group]
+
+
+def check_tests(words: list[str]) -> tuple[Counter, list[tuple[float, str]]]:
+    "Pytest on the files of this folder; a group starts when one of a few processes has ended."
     files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if wanted(path, words)]
-    browser = [path for path in files if "\nimport browser\n" in path.read_text(encoding="utf-8")]
-    groups = [group for group in (sorted({*files} - {*browser}), browser) if group]
-    counts = Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        started = [start_pytest(group, Path(folder, str(k))) for k, group in enumerate(groups)]
-        for process, place in zip(started, sorted(Path(folder).iterdir()), strict=True):
-            counts += finish_pytest(process, place)
-    return counts
+    counts, times = Counter(), []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(TEST_PROCESSES) as pool:
+        jobs = [
+            pool.submit(run_pytest, group, Path(folder, f"{k}.xml"))
+            for k, group in enumerate(test_groups(files))
+        ]
+        try:
+            for job in as_completed(jobs):
+                found, seconds, name, said = job.result()
+                print(f"{name}: {seconds:.1f} s\n{said}", flush=True)
+                counts += found
+                times.append((seconds, name))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return counts, times
 
 
-def start_pytest(files: list[Path], folder: Path) -> subprocess.Popen:
-    "Pytest on some files; its output and its report go into a new folder."
-    folder.mkdir()
-    command = [sys.executable, "-m", "pytest", "-rs", f"--junitxml={folder / 'report.xml'}"]
-    with open(folder / "output.txt", "w") as output:
-        return subprocess.Popen([*command, *map(str, files)], cwd=ROOT, stdout=output)
-
-
-def finish_pytest(process: subprocess.Popen, folder: Path) -> Counter:
-    "Show the output of a pytest as it comes, and count from its report."
-    with open(folder / "output.txt", encoding="utf-8", errors="replace") as output:
-        while (code := process.poll()) is None:
-            print(output.read(), end="", flush=True)
-            time.sleep(0.5)
-        print(output.read(), flush=True)
-    file = folder / "report.xml"
-    suite = ElementTree.parse(file).getroot().find("testsuite") if file.is_file() else None
+def run_pytest(files: list[Path], report: Path) -> tuple[Counter, float, str, str]:
+    "Pytest on some files: counts from its report, seconds, what was run, and what it printed."
+    began, names = time.monotonic(), [path.relative_to(ROOT).as_posix() for path in files]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rs", f"--junitxml={report}", *names],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    seconds = time.monotonic() - began
+    name = names[0] if len(names) == 1 else f"{len(names)} files of tests/"
+    suite = ElementTree.parse(report).getroot().find("testsuite") if report.is_file() else None
     if suite is None:
-        return Counter(failed=1)
+        return Counter(failed=1), seconds, name, done.stdout
     total, skipped = int(suite.get("tests")), int(suite.get("skipped"))
-    failed = max(int(suite.get("failures")) + int(suite.get("errors")), int(code != 0))
-    return Counter(passed=max(total - skipped - failed, 0), failed=failed, skipped=skipped)
+    failed = int(suite.get("failures")) + int(suite.get("errors"))
+    failed = max(failed, int(done.returncode not in (0, NO_TESTS)))
+    counts = Counter(passed=max(total - skipped - failed, 0), failed=failed, skipped=skipped)
+    return counts, seconds, name, done.stdout
 
 
 def main() -> int:
@@ -154,10 +184,10 @@ def main() -> int:
         counts = check_style()
         found, times = check_notebooks(notebooks(words))
         counts += found
-        counts += check_tests(words)
-    if times:
-        print("\nslowest notebooks:")
-    for seconds, name in times[:SHOWN]:
+        found, took = check_tests(words)
+        counts, times = counts + found, times + took
+    print("\nslowest:" if times else "")
+    for seconds, name in sorted(times, reverse=True)[:SHOWN]:
         print(f"{seconds:7.1f} s  {name}")
     print(f"\n{time.monotonic() - began:.0f} s in all")
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")

@@ -397,8 +397,8 @@ class Fake:
     def prepare(self, signal):
         return signal
 
-    def probabilities(self, prepared, weights=None):
-        return np.zeros((prepared.shape[1], len(prepared), 2), np.float32)
+    def fused(self, prepared, shares, weights=None):
+        return np.zeros((len(prepared), 2), np.float32)
 
     def points(self, probs, trace):
         points = {"r_peak": np.array([len(probs) // 2])}

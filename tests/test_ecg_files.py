@@ -1,5 +1,6 @@
 """`clfnb predict ecg` on recordings as they come: layouts, gaps, dead leads, formats, cuts, and a stop in the middle. The model is the one that ships."""
 
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import wfdb
 from click.testing import CliRunner
 
 from clfnb.cli import main
+from clfnb.preprocessing.ecg.quality import signal_kind
 from clfnb.settings import load_settings
 from clfnb.simulate.ecg.records import simulate
 from clfnb.tracks.ecg.intervals import beats_table
@@ -505,13 +507,19 @@ def test_no_beats_in_what_is_no_ecg(predict, tmp_path, kind, why, fs):
     assert re.search(why, said) and ("left out" in said or "note: lead II" in said)
 
 
-@pytest.mark.parametrize("kind", ["noise", "wander"])
-def test_noise_is_noted(predict, tmp_path, kind):
-    """Strong noise may have an ECG in it: it is read, and a note says that no heartbeat can be seen."""
-    code, said = predict(put(tmp_path, "a", {"II": waves(kind)}))
-    assert code == 0 and "a: note: lead II: no heartbeats stand out of its noise" in said
+@pytest.mark.parametrize("fs", [100, 250, 1000])
+def test_noise_has_no_beats(predict, tmp_path, fs):
+    """Noise alone under a lead's name is left out; an ECG in noise and hum is read."""
+    code, said = predict(put(tmp_path, "a", {"II": waves("noise", fs)}, fs))
+    assert code == 1 and "II: its name is that of a lead, but it is noise: its sharp" in said, said
     x = {name: lead + waves("mains") + waves("noise") for name, lead in heart(60)[0].items()}
     assert predict(put(tmp_path, "b", x))[0] == 0
+
+
+def test_wander_is_noted(predict, tmp_path):
+    """Slow noise may have an ECG in it: it is read, and a note says that no heartbeat can be seen."""
+    said = predict(put(tmp_path, "a", {"II": waves("wander")}))[1]
+    assert re.search("lead II: no heartbeats stand out of its noise|but it is noise", said)
 
 
 def test_mains_hum_alone(predict, tmp_path):
@@ -520,6 +528,65 @@ def test_mains_hum_alone(predict, tmp_path):
     x = {name: lead + waves("mains") for name, lead in heart(60)[0].items()}
     code, said = predict(put(tmp_path, "b", x))
     assert code == 0 and "left out" not in said
+
+
+def test_hum_does_not_hide_a_lead():
+    """The hum of the mains, 1 mV from peak to peak, on simulated hearts: none swings evenly."""
+    t = np.arange(20 * 250) / 250
+    for seed in range(20):
+        for hz in (50, 60):
+            lead = simulate(20, 250, seed=seed)[0][:, 0] + 0.5 * np.sin(2 * np.pi * hz * t)
+            assert signal_kind(lead, 250)[0] != "other", (seed, hz)
+
+
+@pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
+def test_outputs_on_a_full_disk(predict, tmp_path, monkeypatch, broken):
+    """Nothing half-written stays, a table of an earlier call is kept, and each lost file is named."""
+    record, out = put(tmp_path, "a", heart(20)[0]), tmp_path / "out"
+    names = {
+        "csv": "--csv",
+        "points.csv": "--points",
+        "json": "--json",
+        "pdf": "--pdf",
+        "html": "--html",
+    }
+    files = [word for suffix, option in names.items() for word in (option, out / f"a.{suffix}")]
+    out.mkdir()
+    (out / "a.csv").write_text("of an earlier call")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if broken == "write":
+        monkeypatch.setattr(Path, "write_bytes", full)
+        monkeypatch.setattr("clfnb.tracks.ecg.predict.csv_text", full)
+    else:
+        monkeypatch.setattr(os, broken, full)
+    code, said = predict(record, *files)
+    assert code == 1 and "0 of 1 records annotated" in said
+    assert "a.clf: No space left on device" in said
+    assert "a.csv: no record was annotated, so there is nothing to write" in said
+    assert "a.json: No space left on device" in said
+    assert [path.name for path in out.iterdir()] == ["a.csv"]
+    assert (out / "a.csv").read_text() == "of an earlier call"
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.clf"))
+
+
+def test_pages_on_a_full_disk(tmp_path, monkeypatch):
+    """The error names the file and the disk, not the library that draws."""
+    from matplotlib.figure import Figure
+
+    from clfnb.tracks.ecg import page
+
+    monkeypatch.setattr(page, "draw_page", lambda page: Figure())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device.*a.pdf"):
+        page.write_pdf(tmp_path / "a.pdf", [None])
+    assert not list(tmp_path.iterdir())
 
 
 def test_slips_on_the_command_line(tmp_path, capfd):

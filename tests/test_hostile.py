@@ -742,3 +742,43 @@ def test_a_message_of_several_lines_is_one(tmp_path, clfnb):
     (tmp_path / "sweep.yaml").write_text("{")
     code, _, error = clfnb("sweep", tmp_path / "sweep.yaml", "--dry-run")
     assert code == 2 and "\\x0a" not in error and "while parsing a flow node expected" in error
+
+
+@pytest.mark.parametrize("words", [["gc"], ["gc", "--yes"], ["results"], ["watch"], ["watch", "x"]])
+def test_a_file_in_place_of_the_runs_for_every_command(words, tmp_path, clfnb):
+    (tmp_path / "CLFNB_RUNS").write_text("no folder")
+    code, _, error = clfnb(*words)
+    assert code == 1
+    assert f"{tmp_path / 'CLFNB_RUNS'}: expected the folder of all runs, found a file" in one_line(
+        error
+    )
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"files": []}', '{"files": {"a": 1}}', "{"])
+def test_a_course_file_of_another_program(text, tmp_path, clfnb):
+    "Neither update nor start writes a notebook beside it."
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "course.json").write_text(text)
+    for command in ("update", "start"):
+        code, _, error = clfnb(command, tmp_path / "mine")
+        assert code == 1 and "course.json" in one_line(error)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["course.json"]
+
+
+@PIPES
+def test_x_rays_that_never_end(tmp_path, clfnb):
+    "A pipe, a device, a loop of links and a broken .npz are named; the X-ray beside them is read."
+    new = image_folder(tmp_path / "new", 1, (40, 50))
+    os.mkfifo(new / "pipe.png")
+    (new / "device.png").symlink_to("/dev/zero")
+    (new / "loop.png").symlink_to(new / "loop.png")
+    (new / "x.npz").write_bytes(b"no arrays")
+    os.mkfifo(new / "y.npz")
+    code, out, error = clfnb("predict", "chest_xray", new)
+    assert code == 1 and "Traceback" not in error
+    assert f"{new / '0.png'}," in out and len(out.splitlines()) == 2
+    for name in ("pipe.png", "device.png", "y.npz"):
+        assert (
+            f"left out: {new / name}: expected an ordinary file, found a pipe or a device" in error
+        )
+    assert f"left out: {new / 'x.npz'}: not a readable .npz" in error and "loop.png" in error

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,96 @@ def test_workflows_install_what_the_makefile_installs():
                 assert installed == [extras[target]], (file.name, name)
                 seen.add((file.stem, target))
     assert seen == {("ci", "test"), ("docs", "docs"), ("release", "test")}
+
+
+WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
+ELSEWHERE = {"git", "quarto", "test", "touch"}  # commands of the machine, or of a step before
+
+
+def commands(text):
+    "The commands of a script of the shell, as words."
+    return [shlex.split(line) for line in text.splitlines() if line.strip()]
+
+
+def missing_program(words):
+    "What a command calls that is not in this repository or its environment, or None."
+    name, *rest = words
+    if name in ELSEWHERE:
+        return None
+    if Path(name).name != "python":
+        return None if Path(sys.executable).with_name(name).exists() else name
+    if rest[0] == "-m":
+        return None if find_spec(rest[1]) else f"module {rest[1]}"
+    return None if (ROOT / rest[0]).is_file() else rest[0]
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_a_workflow_calls_what_there_is(file, monkeypatch):
+    "What the schema does not say: programs, folders, patterns of files, jobs, artifacts and outputs of steps."
+    monkeypatch.syspath_prepend(ROOT)
+    jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"]
+    problems, uploaded = [], {}
+    for name, job in jobs.items():
+        before = job.get("needs", [])
+        before = [before] if isinstance(before, str) else before
+        problems += [f"{name}: needs {other}" for other in before if other not in uploaded]
+        brought = {one for other in before for one in uploaded.get(other, ())}
+        uploaded[name], downloaded, ids = set(), set(), set()
+        for step in job["steps"]:
+            options, uses = step.get("with", {}), step.get("uses", "")
+            assert bool(uses) != ("run" in step)
+            assert not uses or re.fullmatch(r"[\w-]+/[\w/-]+@(v\d+|release/v\d+)", uses)
+            for words in commands(step.get("run", "")):
+                if missing := missing_program(words):
+                    problems.append(f"{name}: {missing}")
+            place = step.get("working-directory", ".")
+            if not (ROOT / place).is_dir() and place not in downloaded:
+                problems.append(f"{name}: {place} is no folder")
+            for pattern in re.findall(r"'([^']+)'", str(options.get("key", ""))):
+                if not any(ROOT.glob(pattern)):
+                    problems.append(f"{name}: nothing is {pattern}")
+            if uses.startswith("actions/upload-artifact@"):
+                uploaded[name].add(options["name"])
+            if uses.startswith("actions/download-artifact@"):
+                downloaded.add(options["path"].rstrip("/"))
+                if options["name"] not in brought:
+                    problems.append(f"{name}: no artifact {options['name']}")
+            ids.add(step.get("id"))
+        for step_id in re.findall(r"steps\.([\w-]+)\.outputs", json.dumps(job)):
+            if step_id not in ids:
+                problems.append(f"{name}: no step {step_id}")
+    assert problems == []
+
+
+def test_workflows_publish_what_the_builder_makes(monkeypatch):
+    "The folder of the site, and in it the notebooks for Colab."
+    monkeypatch.syspath_prepend(ROOT)
+    from docs.execute import KEPT
+    from docs.generated import COLAB
+
+    text = (ROOT / ".github/workflows/docs.yml").read_text(encoding="utf-8")
+    default = re.search(r'"(_docs)"', (ROOT / "docs/__main__.py").read_text(encoding="utf-8"))[1]
+    assert re.findall(r"^ +path: (_\S+)$", text, re.M) == [default, f"{default}/{COLAB}"]
+    kept = KEPT.relative_to(ROOT).as_posix()
+    assert f"path: {kept}\n" in text
+
+
+@pytest.mark.parametrize("words, missing", [
+    ("python tests/check.py", None), ("python tests/checks.py", "tests/checks.py"), ("python -m docs", None),
+    ("python -m documents", "module documents"), ("ruff check .", None), ("rufus check .", "rufus"),
+])  # fmt: skip
+def test_a_missing_program_is_found(words, missing, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    assert missing_program(words.split()) == missing
+
+
+def test_makefile_and_hooks_call_what_there_is(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    lines = re.findall(r"^\t@\$\(BIN\)/(.+)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"][0]
+    called = lines + [hook["entry"] for hook in hooks["hooks"]]
+    assert len(lines) >= 6 and len(called) > len(lines)
+    assert [m for line in called if (m := missing_program(line.split()))] == []
 
 
 def test_the_conda_recipe_asks_for_what_the_package_asks_for():

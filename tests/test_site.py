@@ -322,7 +322,7 @@ def test_every_page_is_accessible(site, address, chromium, axe, theme, width):
     context = chromium.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
     )
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(300_000)  # a loaded machine is no fault of a page
     page, found = context.new_page(), {}
     for path in browser.html_files(site):
         name = path.relative_to(site).as_posix()

@@ -133,12 +133,18 @@ def test_a_track_from_outside(package, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    check = "from clfnb import registry, contract as c; print(c.contract_problems(registry.track('stripes')))"
+    check = (
+        "from clfnb import registry, contract as c\nfrom clfnb.cli import main\n"
+        "print(c.contract_problems(registry.track('stripes')))\n"
+        "for words in (['predict', '--help'], ['lessons']):\n    print(main(words))"
+    )
     found = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, env=environment
     )
-    assert found.stdout.strip() == "[]", found.stderr
-    assert "stripes" in clfnb("predict", "--help") and "stripes" in clfnb("lessons")
+    problems, *rest = found.stdout.splitlines()
+    assert problems == "[]" and rest.count("0") == 2, found.stderr
+    helped, listed = "\n".join(rest).split("\n0\n", 1)
+    assert "stripes" in helped and "stripes" in listed
     folder = clfnb("data", "simulate", "stripes", "--images", "80", "--seed", "3").strip()
     assert len(list(Path(folder).rglob("*.png"))) == 80
     clfnb("run", "stripes", "-p", f"data={folder}", "-p", "epochs=4")

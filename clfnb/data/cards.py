@@ -68,11 +68,10 @@ def model_card(
     weights, config = Path(folder) / "model.safetensors", Path(folder) / "config.json"
     said = json.loads(config.read_text(encoding="utf-8"))
     content = weights.read_bytes()
-    check_weights(folder, said, content)
+    digest = check_weights(folder, said, content)
     check_config(folder, said)
     tensors = [tensor for _, tensor in deserialize(content)]
     shapes, kinds = [tensor["shape"] for tensor in tensors], {tensor["dtype"] for tensor in tensors}
-    digest = hashlib.sha256(content).hexdigest()
     return two_columns(
         {
             "track": f"`{said['track']}`",

@@ -9,6 +9,7 @@ __all__ = ['PALETTE', 'class_colour', 'OwnFigure', 'new_axes', 'plot_history', '
            'save_pages']
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #184ef728
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..files import write_atomic
+from ..files import write_file
 from ..text import show_as_text
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #3125d828
@@ -298,11 +299,10 @@ def save_pages(
             f"expected at least one item and one a page, found {len(items)} items, per_page={per_page}"
         )
 
-    def write(unfinished):
-        with PdfPages(unfinished, metadata={"CreationDate": None}) as pdf:
-            _draw_pages(pdf, items, draw, per_page, size, progress)
-
-    return write_atomic(path, write)
+    content = io.BytesIO()  # PdfPages hides a full disk behind an error of its own
+    with PdfPages(content, metadata={"CreationDate": None}) as pdf:
+        _draw_pages(pdf, items, draw, per_page, size, progress)
+    return write_file(path, content.getvalue())
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #5dd5b573
 def _draw_pages(pdf, items, draw, per_page, size, progress):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..files import InputError, regular_file
 from .images import full_frames
 
 # %% ../../nbs/lib/preprocessing/radiographs.ipynb #0737b603
@@ -238,13 +239,16 @@ def read_radiograph(
 
     path = Path(path)
     try:
-        if path.is_file() and os.path.getsize(path) == 0:
+        regular_file(path)  # a pipe or a device might never end
+        if os.path.getsize(path) == 0:
             raise UnreadableRadiograph(f"{path}: the file is empty (0 bytes)")
         image = (read_dicom if is_dicom(path) else _open_image)(path, size)
     except UnreadableRadiograph:
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
+    except InputError as error:
+        raise UnreadableRadiograph(str(error)) from error
     except (
         UnidentifiedImageError,
         OSError,

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import read_json
+from ..files import expect_folder, read_json
 from .process import RunLocked, run_lock
 from .sweep.claims import claim_owner, run_status
 
@@ -120,7 +120,8 @@ def find_garbage(
     older: float = 0,  # seconds; nothing younger is listed
     larger: int = 0,  # bytes; nothing smaller is listed
 ) -> list[Garbage]:  # largest first
-    "Everything that could be removed."
+    "Everything that could be removed. Raises `NotADirectoryError` for a file in place of the runs."
+    expect_folder(runs_dir, "the folder of all runs")
     garbage = [*checkpoints(runs_dir), *partial_files(runs_dir, cache_dir)]
     garbage += simulated_data(runs_dir, cache_dir)
     garbage = [one for one in dict.fromkeys(garbage) if one.age >= older and one.size >= larger]

@@ -270,7 +270,11 @@ def check_free_space(
 ) -> None:
     "Raise `OSError` unless a folder is writable and has some free space."
     existing = next(p for p in (folder, *folder.parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    if not existing.is_dir():
+        raise NotADirectoryError(
+            f"{existing}: expected a folder, found a file, so no {what} can be made in {folder}"
+        )
+    if not os.access(existing, os.W_OK):
         raise PermissionError(f"{existing}: not writable, so no {what} can be made in {folder}")
     free = shutil.disk_usage(existing).free // 2**20
     if free < MIN_FREE_MB:

@@ -28,7 +28,7 @@ from fastcore.basics import patch
 
 from .. import registry
 from ..contract import prediction_problem
-from ..files import read_json, reading, write_file, write_json
+from ..files import expect_folder, read_json, reading, write_file, write_json
 from .process import STALE_SECONDS, is_alive, process_identity, seconds_silent
 from ..settings import load_settings
 from ..text import printable, show_as_text
@@ -445,11 +445,9 @@ def list_runs(
 ) -> list[
     RunInfo
 ]:  # newest first; a run that cannot be read has the status "broken", and says why in `error`
-    "All runs below a folder. Raises `NotADirectoryError` for a file."
-    if Path(runs_dir).is_file():
-        raise NotADirectoryError(f"{runs_dir}: expected the folder of all runs, found a file")
+    "All runs below a folder. Raises `NotADirectoryError` for a file, `PermissionError`."
     runs = []
-    for file in Path(runs_dir).glob("*/*/run.json"):
+    for file in expect_folder(runs_dir, "the folder of all runs").glob("*/*/run.json"):
         try:
             runs.append(read_run(file.parent))
         except Exception as error:  # whatever it is, the other runs are listed

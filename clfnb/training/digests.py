@@ -51,13 +51,14 @@ def check_weights(
     folder: str | Path,  # a model folder, for the message
     config: dict,  # the values of its config.json
     content: bytes,  # its model.safetensors
-) -> None:
+) -> str:  # their SHA-256 digest, 64 hexadecimal digits
     "Compare the weights with their digest, where there is one. Raises `InputError` naming the file."
     found, expected = hashlib.sha256(content).hexdigest(), config.get("weights_sha256")
     if expected not in (None, found):
         file = Path(folder) / "model.safetensors"
         said = f"expected weights of SHA-256 {expected}, found {found}"
         raise InputError(f"{printable(file)}: {said}; {_accept(folder)}")
+    return found
 
 
 def check_config(

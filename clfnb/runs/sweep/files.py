@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ...files import read_json, write_json
+from ...files import expect_folder, read_json, write_json
 from ..record import RunInfo, read_run
 from ...text import printable
 
@@ -75,7 +75,7 @@ def read_sweep(
 
     Raises `FileNotFoundError` if there is none, `ValueError` naming the file that cannot be read.
     """
-    file = sweep_folder(runs_dir, name) / "sweep.json"
+    file = sweep_folder(expect_folder(runs_dir, "the folder of all runs"), name) / "sweep.json"
     if not file.is_file():
         raise FileNotFoundError(f"{printable(name)}: no such sweep in {file.parents[1]}")
     values = read_json(file)
@@ -93,9 +93,10 @@ def read_sweep(
 def list_sweeps(
     runs_dir: str | Path,  # folder of all runs
 ) -> tuple[list[Sweep], list[str]]:  # newest first; one sentence for each that cannot be read
-    "All sweeps of a folder of runs."
+    "All sweeps of a folder of runs. Raises `NotADirectoryError` for a file."
     sweeps, problems = [], []
-    for file in (Path(runs_dir) / "sweeps").glob("*/sweep.json"):
+    folder = expect_folder(runs_dir, "the folder of all runs") / "sweeps"
+    for file in folder.glob("*/sweep.json"):
         try:
             sweeps.append(read_sweep(runs_dir, file.parent.name))
         except (ValueError, OSError) as error:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ...console import predict_options
-from ...files import as_stream, check_paths, each_once, write_file
+from ...files import as_stream, check_paths, write_file
 from ...text import csv_text, printable, say
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #f8ed5e5f
@@ -89,13 +89,12 @@ def read_barcodes(
     answer: str | None = None,  # file in the study's layout
 ) -> int:  # exit code: 1 if a file was left out
     "The command's work. Raises `OSError` or `ValueError` before the first image is read."
-    check_paths(places, "file or folder", csv, answer)
+    named = check_paths(places, "file or folder", csv, answer)
     from clfnb.runs.record import find_model
 
     folder = None if run is None else find_model(run, "barcodes")
     from clfnb.tracks.barcodes.predictor import Predictor, images_in
 
-    named = each_once(places)
     paths = [path for place in named for path in images_in(place)]
     base = named[0] if len(named) == 1 and Path(named[0]).is_dir() else ""
     table, failed = Predictor.load(folder, reader=reader, threshold=threshold).predict(

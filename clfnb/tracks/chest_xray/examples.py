@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from ...data.splits import content_keys
+from ...files import InputError, regular_file
 from ...preprocessing.radiographs import MIN_SIDE, is_dicom
 from ...settings import load_settings
 from .names import parse_name
@@ -138,14 +139,14 @@ def read_npz(
     "The arrays of each split. Raises `ValueError` for a file with other content."
     splits = {}
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(regular_file(file), allow_pickle=False) as arrays:
             for split in SPLITS:
                 if f"{split}_images" in arrays:
                     images, key = arrays[f"{split}_images"], f"{split}_labels"
                     labels = arrays[key].ravel() if key in arrays else None
                     grey = images if images.ndim == 3 else images.mean(axis=3).astype(images.dtype)
                     splits[split] = grey, labels
-    except FileNotFoundError:
+    except (FileNotFoundError, InputError):
         raise
     except Exception as error:  # a damaged file raises exceptions of many types
         raise ValueError(f"{file}: not a readable .npz of images: {error}") from error

@@ -11,7 +11,8 @@ __all__ = ['command']
 import click
 
 from ...console import finish_prediction, predict_options
-from ...files import check_paths, each_once
+from ...files import check_paths
+from ...text import say
 
 # %% ../../../nbs/lib/tracks/chest_xray/predict.ipynb #0bc64b82
 @click.command("chest_xray")
@@ -27,13 +28,13 @@ def command(
 
     Not a medical device: for teaching and measuring, never for a decision about a patient.
     """
-    check_paths(paths, "folder or file", csv)
+    places = check_paths(paths, "folder or file", csv)
     from clfnb.runs.record import find_model
 
     folder = None if run is None else find_model(run, "chest_xray")
     from clfnb.tracks.chest_xray.predictor import DISCLAIMER, Predictor
 
-    predictions, errors = Predictor.load(folder, device).predict(each_once(paths))
+    predictions, errors = Predictor.load(folder, device).predict(places)
     code = finish_prediction(predictions, errors, csv, "images classified", float_format="%.6g")
-    click.echo(DISCLAIMER, err=True)
+    say(DISCLAIMER, err=True)
     return code

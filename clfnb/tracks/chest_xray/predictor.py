@@ -9,6 +9,7 @@ __all__ = ['DISCLAIMER', 'save_ensemble', 'Predictor']
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #97ff36bb
 import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,13 @@ from fastcore.basics import patch
 
 from ...data.images.datasets import loader
 from ...models.shipped import model_folder
-from .examples import RadiographData, radiograph_files, read_npz
+from ...text import printable
+from clfnb.tracks.chest_xray.examples import (
+    RadiographData,
+    radiograph_files,
+    read_npz,
+    two_classes,
+)
 from .network import Ensemble, Familiarity, build_model
 from .store import decode_squares
 from ...training.checkpoints import restore_model, save_model
@@ -60,12 +67,28 @@ def save_ensemble(
     )
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #b62779b5
+def _inside(path):
+    "The .npz files of a folder, and the folder itself if it has images; any other path as it is."
+    arrays = sorted(path.glob("*.npz")) if path.is_dir() else []
+    if not arrays:
+        return [path]
+    with suppress(FileNotFoundError):
+        radiograph_files(path)
+        return [*arrays, path]
+    return arrays
+
+
 def _chunks(paths, size, chunk):
     "(names, images, errors) by chunks of files, or by splits of an .npz."
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    paths = [inside for path in paths for inside in sorted(Path(path).glob("*.npz")) or [path]]
+    paths = [inside for path in paths for inside in _inside(Path(path))]
     for path in [Path(path) for path in paths if str(path).endswith(".npz")]:
-        for split, (images, _) in read_npz(path).items():
+        try:
+            splits = read_npz(path)
+        except (ValueError, OSError) as error:  # the other files are still read
+            yield [], np.zeros((0, size, size), np.uint8), [printable(error)]
+            continue
+        for split, (images, _) in splits.items():
             errors = [] if len(images) else [f"{path}: the split {split} has no image"]
             yield [f"{path}#{split}/{row}" for row in range(len(images))], images, errors
     others = [path for path in paths if not str(path).endswith(".npz")]
@@ -105,6 +128,8 @@ class Predictor:
             _ = [config[name] for name in ("size", "temperature", "threshold")]  # are they there?
             if len(config["classes"]) != 2:
                 raise ValueError(f"expected two classes, found {config['classes']}")
+            if (order := list(two_classes(config["classes"], "classes"))) != config["classes"]:
+                raise ValueError(f"expected the classes {order}, found {config['classes']}")
             members = [build_model(**config["arguments"]) for _ in range(config["members"])]
             ensemble = Ensemble(members)
             features = sum(member.features for member in members)

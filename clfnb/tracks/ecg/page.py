@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files import InputError, write_atomic, write_file
+from ...files import InputError, write_file
 from ...preprocessing.ecg.beats import WAVE_POINTS
 from ...preprocessing.ecg.quality import PLAUSIBLE_MV
 from ...text import figure_text, html_text
@@ -221,12 +221,11 @@ def write_pdf(
     "Pages of ECG paper as PDF, whole or not at all. Raises `OSError` naming the file."
     from matplotlib.backends.backend_pdf import PdfPages
 
-    def write(scratch):
-        with PdfPages(scratch) as pdf:
-            for page in pages:
-                pdf.savefig(draw_page(page))
-
-    return write_atomic(path, write)
+    content = io.BytesIO()  # PdfPages hides a full disk behind an error of its own
+    with PdfPages(content) as pdf:
+        for page in pages:
+            pdf.savefig(draw_page(page))
+    return write_file(path, content.getvalue())
 
 
 def page_svg(

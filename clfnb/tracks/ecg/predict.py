@@ -12,6 +12,7 @@ __all__ = ['OPTIONS', 'ROWS_AT_ONCE', 'finite', 'lead_names', 'make_jobs', 'writ
 import math
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,29 +161,44 @@ def _write_table(file, tables):
 def write_results(
     outcomes: list,  # of `clfnb.tracks.ecg.jobs.Outcome`
     files: dict,  # output -> file or None
-) -> None:
-    "Write the requested tables and pages. Raises `OSError` naming the file."
-    import pandas as pd
+) -> list[str]:  # a sentence for each file that could not be written
+    "Write the requested tables and pages, each as a whole or not at all, whatever becomes of the others."
+    problems = []
+    for name, write in _writers(outcomes).items():
+        if file := files.get(name):
+            try:
+                if write is None:
+                    problems.append(
+                        f"{file}: no record was annotated, so there is nothing to write"
+                    )
+                else:
+                    write(file)
+            except OSError as error:
+                problems.append(f"{file}: {error.strerror or error}")
+    return problems
 
+
+def _writers(outcomes):
+    "Output -> what writes it into a file; None where no record has a result."
+    from clfnb.tracks.ecg.page import write_html, write_pdf
+
+    writers: dict = {}
     for name in ("beats", "points", "leads"):
         tables = [outcome.tables[name] for outcome in outcomes if name in outcome.tables]
-        if files.get(name):
-            _write_table(files[name], tables or [pd.DataFrame(columns=["record"])])
-    if files.get("json"):
-        records = [
-            outcome.summary | {"record": outcome.job.name}
-            for outcome in outcomes
-            if not outcome.error
-        ]
-        left_out = {outcome.job.name: outcome.error for outcome in outcomes if outcome.error}
-        write_json(Path(files["json"]), {"records": records, "left_out": left_out})
+        writers[name] = partial(_write_table, tables=tables) if tables else None
+    writers["json"] = partial(_write_summary, outcomes=outcomes)
     pages = [outcome.page for outcome in outcomes if outcome.page]
-    if pages and (files.get("pdf") or files.get("html")):
-        from clfnb.tracks.ecg.page import write_html, write_pdf
+    for name, write_pages in (("pdf", write_pdf), ("html", write_html)):
+        writers[name] = partial(write_pages, pages=pages) if pages else None
+    return writers
 
-        for kind, write_pages in (("pdf", write_pdf), ("html", write_html)):
-            if files.get(kind):
-                write_pages(files[kind], pages)
+
+def _write_summary(file, outcomes):
+    "Write the summary of each recording, and why others have none."
+    good = [one for one in outcomes if not one.error]
+    records = [one.summary | {"record": one.job.name} for one in good]
+    left_out = {one.job.name: one.error for one in outcomes if one.error}
+    write_json(Path(file), {"records": records, "left_out": left_out})
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #da9cb553
 def report_outcome(
@@ -273,5 +289,7 @@ def command(
     from clfnb.tracks.ecg.delineator import Predictor
 
     outcomes = run_with_progress(Predictor.load, (model, device), jobs, workers)
-    write_results(outcomes, files)
-    return _last_line(outcomes, out or _common_folder(jobs), files)
+    problems = write_results(outcomes, files)
+    for problem in problems:
+        say(f"not written: {printable(problem)}", err=True)
+    return _last_line(outcomes, out or _common_folder(jobs), files) or int(bool(problems))

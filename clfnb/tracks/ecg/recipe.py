@@ -456,8 +456,8 @@ def crop(
     speed = _speed(piece, rng)
     taken, known = round(length * speed), np.flatnonzero(piece.targets != UNKNOWN)
     first = known[rng.integers(len(known))] - rng.integers(taken // 8, taken - taken // 8)
-    refuse_overwrite = len(piece.targets) - taken
-    first = int(np.clip(first, min(0, refuse_overwrite), max(0, refuse_overwrite)))
+    latest = len(piece.targets) - taken
+    first = int(np.clip(first, min(0, latest), max(0, latest)))
     position = first + (
         np.arange(length) * ((taken - 1) / (length - 1)) if speed != 1 else np.arange(length)
     )
@@ -487,9 +487,9 @@ def p_candidates(
         signal = disturb(piece.signal) if disturb else piece.signal
         peaks = np.flatnonzero((piece.targets[1:] == 2) & (piece.targets[:-1] == 1)) + 1
         known = np.append(piece.targets != UNKNOWN, False)  # a peak may lie behind the last sample
-        views = [predictor.probabilities(signal).mean(axis=0)]
+        views = [predictor.fused(signal)]
         for lead in range(signal.shape[1]):
-            views.append(predictor.probabilities(signal[:, [lead]])[0])
+            views.append(predictor.fused(signal[:, [lead]]))
         for waves in map(find_waves, views):
             rows = p_wave_features(waves)
             at = waves.peak[rows.index].clip(upper=len(piece.targets)).to_numpy()

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...files import MAX_TEXT_BYTES, regular_file
+from ...files import MAX_TEXT_BYTES, real_place, regular_file
 from ...text import printable
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #3210d932
@@ -171,27 +171,22 @@ def find_recordings(
                 raise
             records = [place]
         for record in records:
-            found.setdefault(_identity(record), record)
+            found.setdefault(real_place(record), record)
     parts = {key for record in found.values() for key in _segments(record)}
     kept = [r for key, r in found.items() if key not in parts and not _belongs(r, found)]
     folders = [os.path.abspath(place if place.is_dir() else place.parent) for place in places]
     return kept, Path(os.path.commonpath(folders))
 
 
-def _identity(record):
-    "The same for all spellings of a record, also through a link to its folder."
-    return os.path.realpath(record.parent), record.name
-
-
 def _segments(record):
     names = segment_names(record.with_name(f"{record.name}.hea"))
-    return [_identity(record.parent / name) for name in names]
+    return [real_place(record.parent / name) for name in names]
 
 
 def _belongs(path, found):
     "Whether a file, such as one of annotations, belongs to a record that is there itself."
     other = not path.is_file() or is_other_format(path)
-    return not other and _identity(path.with_suffix("")) in found
+    return not other and real_place(path.with_suffix("")) in found
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #1d405318
 def output_paths(

@@ -34,7 +34,7 @@ from .examples import FS
 from .readers import Recording, interpolate_gaps
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #98c78b77
-CONTEXT_S, FRAME = 20, 16  # seconds of context; samples per frame of the network
+CONTEXT_S, FRAME = 28, 16  # seconds of context; samples per frame of the network
 PIECE_VALUES, PIECE_S = 750_000, (60, 960)  # values per piece; seconds, at least and at most
 
 
@@ -157,10 +157,7 @@ def _delineate_piece(predictor, recording, piece):
     shares, usable = lead_shares(weights, len(prepared))
     usable &= _some_sample(raw, len(prepared))
     active = (shares.mean(axis=0) > 0.02).astype(np.float32)
-    views = predictor.probabilities(prepared, active if active.any() else None)
-    if len(views) != shares.shape[1]:  # a network of several input leads gives one view
-        shares = np.full((len(prepared), len(views)), 1 / len(views), np.float32)
-    fused = np.einsum("vnc,nv->nc", views, shares, optimize=True)
+    fused = predictor.fused(prepared, shares, active if active.any() else None)
     fused[~usable] = 0
     fused[~usable, 0] = 1
     best = int(shares.mean(axis=0).argmax()) if shares.shape[1] == prepared.shape[1] else 0

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ...console import UsageError, finish_prediction, predict_options
-from ...files import check_paths, each_once
+from ...files import check_paths
 from ...text import say
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #8ecf82c7
@@ -40,7 +40,7 @@ def command(
     """Name the images of a folder, searched to any depth: class, calibrated probability,
     runners-up, unknown_score.
     """
-    check_paths(paths, "folder or image", csv)
+    places = check_paths(paths, "folder or image", csv)
     fraction = parse_tau(tau)
     from clfnb.runs.record import find_model
 
@@ -48,7 +48,7 @@ def command(
     from clfnb.tracks.plankton.network import Predictor
 
     predictor = Predictor.load(folder, device).set_tau(fraction)
-    answers, errors = predictor.predict(each_once(paths), probs=probs)
+    answers, errors = predictor.predict(places, probs=probs)
     if predictor.balanced_tau is not None:
         say(describe_use(predictor), err=True)
     return finish_prediction(answers, errors, csv, "images named", float_format="%.6g")

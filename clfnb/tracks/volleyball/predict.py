@@ -11,7 +11,7 @@ __all__ = ['TRAIN', 'command']
 import click
 
 from ...console import finish_prediction, predict_options
-from ...files import check_paths, each_once
+from ...files import check_paths
 
 # %% ../../../nbs/lib/tracks/volleyball/predict.ipynb #adb7dc66
 TRAIN = "clfnb run volleyball_activity -p data=FOLDER"
@@ -33,7 +33,7 @@ def command(
     """Name the group activity of volleyball frames, from the players' boxes where an annotation
     file has them. Its activity column is never read.
     """
-    check_paths(paths, "folder or image", csv)
+    places = check_paths(paths, "folder or image", csv)
     if run is None:
         raise click.UsageError(
             f"--run: no weights of volleyball come with clfnb; train them with\n    {TRAIN}\nand name that run, as in --run last"
@@ -43,6 +43,6 @@ def command(
     folder = find_model(run, "volleyball")
     from clfnb.tracks.volleyball.predictor import Predictor
 
-    table, errors = Predictor.load(folder, device).predict(each_once(paths), actions=not no_actions)
+    table, errors = Predictor.load(folder, device).predict(places, actions=not no_actions)
     shown = table if probs else table.loc[:, :"source"]
     return finish_prediction(shown, errors, csv, "frames classified", float_format="%.6g")
