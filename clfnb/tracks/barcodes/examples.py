@@ -173,7 +173,7 @@ def _pixel_problem(headers, palettes, pieces):
         return f"a PNG file of {width} x {height} pixels, which libpng does not read"
     if width * height > _MOST:
         return ""
-    rows: list = []  # where rows begin: ranges of bytes
+    rows = []  # where rows begin: ranges of bytes
     for x, y, right, down in _PASSES if laced else ((0, 0, 1, 1),):
         wide, high = -((x - width) // right), -((y - height) // down)
         step = 1 + (wide * depth * _SAMPLES[colour] + 7) // 8
