@@ -125,9 +125,32 @@ def _complaint(path):
     return f"a {kind} file that OpenCV cannot read"
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #38e463a3
+def _stream_problem(pieces, rows):
+    "What is wrong with compressed bytes in which rows begin at given places."
+    stream, found, wanted = zlib.decompressobj(), 0, rows[-1].stop
+    try:
+        for piece in pieces:
+            while len(piece) and found <= wanted and not stream.eof:
+                part = np.frombuffer(stream.decompress(piece, 65536), np.uint8)
+                piece = stream.unconsumed_tail
+                for one in rows:
+                    first = max(one.start, found + (one.start - found) % one.step) - found
+                    if (part[first : max(0, one.stop - found) : one.step] > 4).any():
+                        return "a damaged PNG file (a row has no such filter)"
+                found += len(part)
+        found += len(stream.flush(1)) if found < wanted else 0
+    except zlib.error as error:
+        return f"a damaged PNG file (its pixels cannot be unpacked: {error})"
+    short = found < wanted or (found == wanted and not stream.eof)
+    return f"a damaged PNG file ({found} of {wanted} bytes of pixels)" if short else ""
+
+# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ae38a11a
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour
-_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
+_PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)  # of an interlaced image: first column and row, steps to the next
 _LONGEST, _MOST = 10**6, 2**30  # side that libpng refuses beyond, pixels that OpenCV does
 
 
@@ -150,33 +173,13 @@ def _pixel_problem(headers, palettes, pieces):
         return f"a PNG file of {width} x {height} pixels, which libpng does not read"
     if width * height > _MOST:
         return ""
-    rows: list = []  # where rows begin: ranges of bytes
+    rows = []  # where rows begin: ranges of bytes
     for x, y, right, down in _PASSES if laced else ((0, 0, 1, 1),):
         wide, high = -((x - width) // right), -((y - height) // down)
         step = 1 + (wide * depth * _SAMPLES[colour] + 7) // 8
         start = rows[-1].stop if rows else 0
         rows += [range(start, start + high * step, step)] if wide > 0 and high > 0 else []
     return _stream_problem(pieces, rows)
-
-
-def _stream_problem(pieces, rows):
-    "What is wrong with compressed bytes in which rows begin at given places."
-    stream, found, wanted = zlib.decompressobj(), 0, rows[-1].stop
-    try:
-        for piece in pieces:
-            while len(piece) and found <= wanted and not stream.eof:
-                part = np.frombuffer(stream.decompress(piece, 65536), np.uint8)
-                piece = stream.unconsumed_tail
-                for one in rows:
-                    first = max(one.start, found + (one.start - found) % one.step) - found
-                    if (part[first : max(0, one.stop - found) : one.step] > 4).any():
-                        return "a damaged PNG file (a row has no such filter)"
-                found += len(part)
-        found += len(stream.flush(1)) if found < wanted else 0
-    except zlib.error as error:
-        return f"a damaged PNG file (its pixels cannot be unpacked: {error})"
-    short = found < wanted or (found == wanted and not stream.eof)
-    return f"a damaged PNG file ({found} of {wanted} bytes of pixels)" if short else ""
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #9642d507
 def _png_problem(raw):

@@ -337,7 +337,7 @@ def _beside(self: Predictor, image, found, bars=None):
     more: list = []
     if wide or bars is None:
         most = self.max_neighbours if wide else self.max_candidates
-        bars = find_bars(image, most, windows=(5,), min_length=0.6 * width)
+        bars = find_bars(image, most, windows=(5,), min_length=float(0.6 * width))
     quads = [
         quad
         for quad in bars
