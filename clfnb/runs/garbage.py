@@ -121,9 +121,8 @@ def find_garbage(
     larger: int = 0,  # bytes; nothing smaller is listed
 ) -> list[Garbage]:  # largest first
     "Everything that could be removed. Raises `NotADirectoryError` for a file in place of the runs."
-    expect_folder(runs_dir, "the folder of all runs")
-    garbage = [*checkpoints(runs_dir), *partial_files(runs_dir, cache_dir)]
-    garbage += simulated_data(runs_dir, cache_dir)
+    garbage = [*checkpoints(expect_folder(runs_dir, "the folder of all runs"))]
+    garbage += [*partial_files(runs_dir, cache_dir), *simulated_data(runs_dir, cache_dir)]
     garbage = [one for one in dict.fromkeys(garbage) if one.age >= older and one.size >= larger]
     return sorted(garbage, key=lambda one: (-one.size, str(one.path)))
 

@@ -103,8 +103,7 @@ def peakedness(
     fs: float,  # sampling rate in Hz
 ) -> float:  # median over pieces of 2 s of largest over typical value, between 8 and 40 Hz; 0: too short or flat
     "Ratio of the largest to the typical value of a band-passed signal."
-    signal = np.asarray(signal, np.float64)
-    good = np.isfinite(signal)
+    good = np.isfinite(signal := np.asarray(signal, np.float64))
     if good.sum() < 2 * round(2 * fs) or np.ptp(signal[good]) == 0:
         return 0.0
     return _peaks(_fast(_filled(signal), fs), fs)
