@@ -164,15 +164,15 @@ def write_results(
 ) -> list[str]:  # a sentence for each file that could not be written
     "Write the requested tables and pages, each as a whole or not at all, whatever becomes of the others."
     problems = []
-    for name, write in _writers(outcomes).items():
+    for name, save in _writers(outcomes).items():
         if file := files.get(name):
             try:
-                if write is None:
+                if save is None:
                     problems.append(
                         f"{file}: no record was annotated, so there is nothing to write"
                     )
                 else:
-                    write(file)
+                    save(file)
             except OSError as error:
                 problems.append(f"{file}: {error.strerror or error}")
     return problems

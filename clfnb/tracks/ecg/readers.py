@@ -311,7 +311,9 @@ def choose_leads(
     leads: list[str] | None = None,  # names to use; None: all that are an ECG
 ) -> tuple[list[int], dict[str, str]]:  # indices of the leads; name -> why, for the others
     "Which signals are leads. Raises `InputError` if none is, `ValueError` for an unknown name."
-    chosen, left_out, noisy = [], {}, {}
+    chosen: list[int] = []
+    left_out: dict[str, str] = {}
+    noisy: dict[str, str] = {}
     if leads is not None:
         return _named(source, path, leads)
     for index, (name, unit) in enumerate(zip(source.names, source.units, strict=True)):
