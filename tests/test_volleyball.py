@@ -74,6 +74,8 @@ def annotate(folder, *lines, video="3", end="\n"):
     (GOOD.replace("100 300 40 110", "100 300 0 110", 1), "box", "above 0", 6),
     (GOOD.replace("100 300 40 110", "nan 300 40 110", 1), "box", "player 1", 6),
     (GOOD.replace("standing", "stending", 1), "action", "did you mean 'standing'?", 7),
+    (GOOD.rsplit(" ", 1)[0], "action", "no action behind", 7),
+    (GOOD.replace("100 300 40 110", "9999999 300 40 110", 1), "box", "in or near an image", 6),
     (GOOD.replace("100 300 40 110", "1260 300 40 110", 1), "border", "(1280, 720)", 7),
     (GOOD + " 1 2 3 4 moving" * 6, "players", "13 players", 13),
     (" ".join(GOOD.split()[:12]), "players", "2 players", 2),
@@ -101,6 +103,23 @@ def test_faults_of_a_folder(tmp_path):
     assert [str(tmp_path / "videos" / "8")] == [e.split(": ")[0] for e in table.attrs["errors"] if "without" in e]  # fmt: skip
     assert any(":2: frame 10.jpg is already in line 1" in error for error in table.attrs["errors"])
     assert len(table) == 1
+
+
+def test_an_empty_file_is_named_and_a_byte_order_mark_is_none(tmp_path):
+    file = annotate(tmp_path, GOOD)
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b"\n")
+    frames, faults = read_annotations(file)
+    assert len(frames) == 1 and faults == []
+    file.write_text("\n")
+    assert [fault.kind for fault in read_annotations(file)[1]] == ["no annotations"]
+
+
+def test_predictions_name_lost_actions(tmp_path):
+    from clfnb.tracks.volleyball.predictor import _annotated
+
+    annotate(tmp_path, GOOD.replace("standing", "flying", 1))
+    table, _, errors = _annotated([tmp_path])
+    assert len(table) == 1 and len(errors) == 1 and "'flying' is not known" in errors[0]
 
 
 def test_unreadable_bytes_cost_one_line(tmp_path):

@@ -108,6 +108,7 @@ def load(
     table = pd.DataFrame(rows, columns=COLUMNS)
     counts = count_faults(faults)
     table.attrs["errors"] = [str(fault) for fault in faults if fault.kind in ERRORS]
+    table.attrs["actions"] = [str(fault) for fault in faults if fault.kind == "action"]
     table.attrs["faults"] = counts
     table.attrs["examples"] = {k: next(str(f) for f in faults if f.kind == k) for k in counts}
     return table

@@ -63,9 +63,10 @@ IMAGES = (".jpg", ".jpeg", ".png")  # suffixes of frames, in lower or upper case
 
 
 def _read(folder):
-    "Frames with the geometry of their videos, without labels."
+    "Frames with the geometry of their videos, without labels; what was left out of them."
     table = load(folder, read_activity=False, images=False)
-    return table.assign(geometry=geometries(table)), table.attrs["errors"]
+    errors = table.attrs["errors"] + table.attrs["actions"]
+    return table.assign(geometry=geometries(table)), errors
 
 
 def _annotated(paths):
