@@ -24,7 +24,6 @@ from docs.execute import heed_interrupts, run_notebook  # noqa: E402 (the site's
 from docs.notebooks import Refused  # noqa: E402
 
 PROCESSES = 2
-TEST_PROCESSES = 3  # one more: tests often wait for processes that they have started
 SHOWN = 15
 NO_TESTS = 5  # pytest's exit code where all tests of a file are slow ones
 LONG = {
@@ -127,7 +126,7 @@ def check_tests(words: list[str]) -> tuple[Counter, list[tuple[float, str]]]:
     "Pytest on the files of this folder; a group starts when one of a few processes has ended."
     files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if wanted(path, words)]
     counts, times = Counter(), []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(TEST_PROCESSES) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(PROCESSES) as pool:
         jobs = [
             pool.submit(run_pytest, group, Path(folder, f"{k}.xml"))
             for k, group in enumerate(test_groups(files))
