@@ -254,6 +254,8 @@ def _quiet_surroundings(path: Path):
             os.environ.update(before)
             if "matplotlib.pyplot" in sys.modules:
                 sys.modules["matplotlib.pyplot"].close("all")
+            if engine := sys.modules.get("clfnb.runs.engine"):  # its notebook registers its own
+                engine.papermill_engines.register("clfnb", engine.LimitedEngine)
 
 
 def _failed_cell(raw) -> int | None:
