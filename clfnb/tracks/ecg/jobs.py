@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/jobs.html.md"""
 __all__ = ['Job', 'Outcome', 'run_job', 'run_jobs']
 
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #c34bf22e
+import errno
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +52,7 @@ class Outcome:
     summary: dict = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     page: Page | None = None
+    disk_full: bool = False  # which made the error
 
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #581e4a31
 def _one_line(job, error):
@@ -105,7 +107,8 @@ def run_job(
             delineation = delineate_recording(predictor, recording, progress=progress)
             return _finish(job, recording, delineation)
     except Exception as error:  # the other recordings continue
-        return Outcome(job, _one_line(job, error))
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return Outcome(job, _one_line(job, error), disk_full=full)
 
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #4c5555a9
 _PREDICTOR = None  # of a worker process

@@ -165,26 +165,28 @@ def write_results(
     "Write the requested tables and pages, each as a whole or not at all, whatever becomes of the others."
     problems = []
     for name, save in _writers(outcomes).items():
-        if file := files.get(name):
+        file = files.get(name)
+        if file and save is None:
+            problems.append(f"{file}: no record was annotated, so there is nothing to write")
+        elif file:
             try:
-                if save is None:
-                    problems.append(
-                        f"{file}: no record was annotated, so there is nothing to write"
-                    )
-                else:
-                    save(file)
+                save(file)
             except OSError as error:
                 problems.append(f"{file}: {error.strerror or error}")
     return problems
 
 
 def _writers(outcomes):
-    "Output -> what writes it into a file; None where no record has a result."
+    "Output -> what writes it into a file; None where there is nothing to write."
+    import pandas as pd
+
     from clfnb.tracks.ecg.page import write_html, write_pdf
 
+    none = [] if any(one.disk_full for one in outcomes) else [pd.DataFrame(columns=["record"])]
     writers: dict = {}
     for name in ("beats", "points", "leads"):
         tables = [outcome.tables[name] for outcome in outcomes if name in outcome.tables]
+        tables = tables or none
         writers[name] = partial(_write_table, tables=tables) if tables else None
     writers["json"] = partial(_write_summary, outcomes=outcomes)
     pages = [outcome.page for outcome in outcomes if outcome.page]
