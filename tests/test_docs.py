@@ -580,6 +580,17 @@ def test_a_notebook_leaves_nothing_in_the_process_that_executed_it(tmp_path, mon
     del builtins.seen_large
 
 
+def test_the_engine_of_a_notebook_does_not_outlive_it(tmp_path):
+    "Its names are gone after the notebook; the next one that starts a run would use it."
+    from clfnb.runs.engine import LimitedEngine, papermill_engines
+
+    source = "from clfnb.runs.engine import LimitedEngine, papermill_engines\nclass Own(LimitedEngine): pass\npapermill_engines.register('clfnb', Own)"
+    for failing in ("", "\n1 / 0"):
+        path = write_notebook(tmp_path / "a.ipynb", ("code", source + failing))
+        assert execute.run_notebook(path, None)[0] == (not failing)
+        assert papermill_engines.get_engine("clfnb") is LimitedEngine
+
+
 def test_a_cell_that_hangs_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("CLFNB_CELL_SECONDS", "0.5")
     source = "import time\nwhile True:\n    time.sleep(0.1)"

@@ -160,7 +160,12 @@ def likeness(
     fs: float,  # sampling rate in Hz
 ) -> float:  # -1..1; 1 where there are fewer than `MIN_EVENTS` to compare
     "How alike the sharp events of a signal are: the median of their correlations with a quarter of the others."
-    events = _events(_filled(np.asarray(signal, np.float64)), fs)
+    return _alike(_filled(np.asarray(signal, np.float64)), fs)
+
+
+def _alike(filled, fs):
+    "`likeness` of a signal without gaps."
+    events = _events(filled, fs)
     if len(events) < MIN_EVENTS:
         return 1.0
     pairs = events @ events.T
@@ -205,7 +210,7 @@ def signal_kind(
         return "other", "it is a smooth wave without QRS complexes"
     if peaks > MIN_PEAKEDNESS and _level_change(filled, fast, fs) > LEVEL:
         return "other", "it jumps from level to level"
-    if likeness(signal, fs) < ALIKE:
+    if _alike(filled, fs) < ALIKE:
         return "noise", "it is noise: its sharpest events are not alike, as heartbeats are"
     if peaks < MIN_PEAKEDNESS:
         return "unknown", "no heartbeats stand out of its noise, and beats found in it may be none"

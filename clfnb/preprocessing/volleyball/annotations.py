@@ -163,12 +163,12 @@ def _players(words, location, size):
     some = any(word is not None for _, word in groups)
     for number, (box, word) in enumerate(groups, 1):
         action = ""
+        message = ""
         if len(box) != 4 or not np.all(np.isfinite(box)) or box[2] <= 0 or box[3] <= 0:
             message = f"expected x y w h with w and h above 0, found {box} before {word!r}"
-            faults.append(Fault("box", location, f"player {number}: {message}"))
-            continue
-        if np.abs(box).max() > FAR * max(size):
+        elif np.abs(box).max() > FAR * max(size):
             message = f"expected a box in or near an image of {size}, found {box}"
+        if message:
             faults.append(Fault("box", location, f"player {number}: {message}"))
             continue
         try:

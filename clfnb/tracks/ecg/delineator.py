@@ -352,12 +352,13 @@ def _prepared(self: Predictor, signal, fs):
 def _delineate(self: Predictor, signal, fs):
     "Lead -> (points in samples at `fs`, their confidences) of each single lead, and joint."
     prepared = self._prepared(signal, fs)
-    views = {}
     if self.multi_lead:
         views = {str(i): self.fused(prepared[:, [i]]) for i in range(prepared.shape[1])}
-    elif self.input_leads == 1:
-        views = {str(i): one for i, one in enumerate(self.probabilities(prepared))}
-    views["joint"] = self.fused(prepared)
+        views["joint"] = self.fused(prepared) if len(views) > 1 else views["0"]
+    else:
+        probs = self.probabilities(prepared)
+        views = {str(i): one for i, one in enumerate(probs)} if self.input_leads == 1 else {}
+        views["joint"] = self.fused(prepared) if self.average_beats else probs.mean(axis=0)
     results = {}
     for lead, one in views.items():
         points, confidence = self.points(one, prepared[:, 0 if lead == "joint" else int(lead)])
