@@ -255,6 +255,9 @@ def test_a_chest_model_has_two_classes(tmp_path):
     change_config(folder, classes=["PNEUMONIA", "NORMAL"])
     with pytest.raises(ValueError, match="changed since the model was saved"):
         track("chest_xray").part("predictor").load(folder)
+    stamp(folder)
+    with pytest.raises(ValueError, match=r"config.json: expected the classes \['NORMAL', 'PNEU"):
+        track("chest_xray").part("predictor").load(folder)
 
 
 def test_a_volleyball_model_of_another_edition(tmp_path):

@@ -381,7 +381,15 @@ def test_only_simulated_data_need_the_cache(tmp_path, monkeypatch):
     (tmp_path / "a.hea").write_text("a 1 250 1000")
     monkeypatch.setenv("CLFNB_CACHE", str(tmp_path / "file" / "cache"))
     lesson = find_lessons(Path(__file__).parent)["ecg_delineation"]
-    with pytest.raises(PermissionError, match="no simulated data can be made"):
+    with pytest.raises(NotADirectoryError, match="found a file, so no simulated data can be made"):
+        plan_run(lesson)
+    assert plan_run(lesson, {"data": str(tmp_path)}).data == tmp_path
+    monkeypatch.setenv("CLFNB_CACHE", str(tmp_path / "cache"))
+    access = os.access
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: Path(path) != tmp_path and access(path, mode)
+    )
+    with pytest.raises(PermissionError, match="not writable, so no simulated data can be made"):
         plan_run(lesson)
     assert plan_run(lesson, {"data": str(tmp_path)}).data == tmp_path
 

@@ -30,6 +30,7 @@ from clfnb.tracks.chest_xray.examples import (
 from .network import Ensemble, Familiarity, build_model
 from .store import decode_squares
 from ...training.checkpoints import restore_model, save_model
+from ...training.digests import model_root
 from ...training.inference import infer
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #66859c40
@@ -128,8 +129,6 @@ class Predictor:
             _ = [config[name] for name in ("size", "temperature", "threshold")]  # are they there?
             if len(config["classes"]) != 2:
                 raise ValueError(f"expected two classes, found {config['classes']}")
-            if (order := list(two_classes(config["classes"], "classes"))) != config["classes"]:
-                raise ValueError(f"expected the classes {order}, found {config['classes']}")
             members = [build_model(**config["arguments"]) for _ in range(config["members"])]
             ensemble = Ensemble(members)
             features = sum(member.features for member in members)
@@ -138,6 +137,9 @@ class Predictor:
 
         folder = model_folder(run, "chest_xray")
         ensemble, config = restore_model(folder, build, track="chest_xray")
+        if (order := list(two_classes(config["classes"], "classes"))) != config["classes"]:
+            file = printable(model_root(folder) / "config.json")
+            raise ValueError(f"{file}: expected the classes {order}, found {config['classes']}")
         kept = {name: config[name] for name in ("classes", "size", "temperature", "threshold")}
         return cls(ensemble, **kept, device=device)
 
