@@ -276,7 +276,7 @@ def read_json(
     if not path.exists():
         return {}
     with reading(path, "readable as JSON"):
-        values = json.loads(regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"))
+        values = json.loads(regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8-sig"))
     if not isinstance(values, dict):
         raise ValueError(
             f"{path}: expected a mapping from names to values, found {type(values).__name__}"

@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/text.html.md"""
 __all__ = ['printable', 'figure_text', 'show_as_text', 'html_text', 'csv_text', 'tolerate_closed_pipe', 'say']
 
 # %% ../nbs/lib/text.ipynb #c9acb15b
+import errno
 import html
 import os
 import re
@@ -100,11 +101,19 @@ def csv_text(
 class _TolerantStream:
     "A stream that drops text that cannot be written."
 
+    lost = ""  # why text was dropped, other than that nobody reads it
+
     def __init__(self, stream):
         self.stream = stream
 
     def __getattr__(self, name):
         return getattr(self.stream, name)
+
+    def _drop(self, error):
+        if isinstance(error, BrokenPipeError):
+            _redirect_to_null(self.stream)
+        elif getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            self.lost = os.strerror(error.errno)
 
     def write(self, text):
         try:
@@ -112,19 +121,15 @@ class _TolerantStream:
         except UnicodeEncodeError:
             kind = getattr(self.stream, "encoding", None) or "ascii"
             return self.write(text.encode(kind, "backslashreplace").decode(kind))
-        except BrokenPipeError:
-            _redirect_to_null(self.stream)
-        except (OSError, ValueError):
-            pass
+        except (OSError, ValueError) as error:
+            self._drop(error)
         return len(text)
 
     def flush(self):
         try:
             self.stream.flush()
-        except BrokenPipeError:
-            _redirect_to_null(self.stream)
-        except (OSError, ValueError):
-            pass
+        except (OSError, ValueError) as error:
+            self._drop(error)
 
 # %% ../nbs/lib/text.ipynb #e6c110c5
 def _redirect_to_null(stream):
@@ -139,11 +144,11 @@ def _redirect_to_null(stream):
 
 @contextmanager
 def tolerate_closed_pipe():
-    "Within this context printing cannot raise."
+    "Within this context printing cannot raise. Its value, unless None, knows what standard output `lost`."
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (_TolerantStream(stream) if stream else stream for stream in before)
     try:
-        yield
+        yield sys.stdout
     finally:
         sys.stdout, sys.stderr = before
         for stream in filter(None, before):

@@ -473,6 +473,15 @@ def test_no_full_log_ends_a_run(course, clfnb):
     assert "finished" in clfnb("runs")[1]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [["runs"], ["runs", "--json"], ["lessons"], ["data", "list"]])
+def test_a_table_that_a_full_disk_lost_is_no_success(course, words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert one_line(done.stderr) == "Error: standard output: No space left on device"
+
+
 @pytest.mark.skipif(not POSIX, reason="a pipe is closed at its reading end")
 @pytest.mark.parametrize("words", [["--help"], ["data", "list"], ["runs"], ["sing"]])
 def test_no_listing_fails_on_a_closed_pipe(course, words):

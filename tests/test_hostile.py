@@ -284,6 +284,223 @@ def test_a_volleyball_model_of_another_edition(tmp_path):
         Predictor.load(folder)
 
 
+def stamped(folder, change=lambda config: None, weights=None):
+    "Change a model folder as somebody would who knows of the digests."
+    if weights:
+        change_weights(folder, weights)
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    stamp(folder)
+    return folder
+
+
+def entry(*path):
+    "A change of one entry of a description: the keys that lead to it, and its value."
+    *keys, last, value = path
+
+    def change(config):
+        for key in keys:
+            config = config[key]
+        config[last] = value
+
+    return change
+
+
+def filled(pattern, value):
+    "A change of all weights whose name holds a pattern."
+
+    def change(state):
+        for name, tensor in state.items():
+            if pattern in name:
+                tensor.fill_(value)
+
+    return change
+
+
+def kinds(dtype):
+    return lambda state: state.update({name: value.to(dtype) for name, value in state.items()})
+
+
+@pytest.fixture
+def chest(tmp_path):
+    "A copy of the shipped chest X-ray model, and a folder of two images."
+    image_folder(tmp_path / "xr", 2, (40, 50))
+    return shutil.copytree(shipped_weights("chest_xray"), tmp_path / "chest")
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (entry("members", 10**9), "config.json: members: expected no number above 4096, found 1"),
+        (entry("members", 4096), "config.json: expected a network of 160 tensors"),
+        (entry("size", 1), "config.json: not the description of a model (size: expected at least"),
+        (entry("size", 224.5), "config.json: size: expected pixels in 1..4096, found 224.5"),
+        (entry("arguments", "px", 4096), "config.json: arguments: expected px of 1..1024 whole"),
+        (entry("arguments", "px", 112.5), "config.json: arguments: expected px of 1..1024 whole"),
+        (entry("threshold", 1.5), "config.json: threshold: expected a number in 0..1, found 1.5"),
+    ],
+)
+def test_chest_descriptions_that_take_forever_or_fail_late(chest, tmp_path, clfnb, change, said):
+    stamped(chest, change)
+    code, out, error = clfnb("predict", "chest_xray", tmp_path / "xr", "--run", chest)
+    assert code == 1 and out == "" and said in one_line(error) and str(chest) in error
+
+
+def test_a_chest_description_fetches_nothing(chest, tmp_path, clfnb, monkeypatch):
+    "The weights are those of the folder, whatever weights its description names."
+    before = clfnb("predict", "chest_xray", tmp_path / "xr")
+    monkeypatch.setattr("clfnb.tracks.chest_xray.network.load_grey_body", None)
+    stamped(chest, entry("arguments", "weights", "imagenet"))
+    assert clfnb("predict", "chest_xray", tmp_path / "xr", "--run", chest) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_weights_of_another_kind(chest, tmp_path, clfnb, dtype):
+    "Rounded to 0 and 1 they fit every shape, and the answer is 0.5 or 1 for every image."
+    stamped(chest, weights=kinds(dtype))
+    code, out, error = clfnb("predict", "chest_xray", tmp_path / "xr", "--run", chest)
+    assert code == 1 and out == "" and "config.json asks for numbers of the kind" in one_line(error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision(chest, tmp_path, clfnb, dtype):
+    stamped(chest, weights=kinds(dtype))
+    code, out, _ = clfnb("predict", "chest_xray", tmp_path / "xr", "--run", chest)
+    assert code == 0 and len(out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "weights", [filled("familiar.spread", 0), filled("head.1.weight", 3e38)], ids=["spread", "head"]
+)
+def test_answers_that_are_no_numbers(chest, tmp_path, clfnb, weights):
+    "NaN is below every threshold: it was the class NORMAL, with an empty probability."
+    stamped(chest, weights=lambda state: [kinds(torch.float32)(state), weights(state)])
+    code, out, error = clfnb("predict", "chest_xray", tmp_path / "xr", "--run", chest)
+    assert code == 1 and len(out.splitlines()) == 1
+    said = f"left out: {tmp_path / 'xr' / '0.png'}: the network of {chest} answers with NaN"
+    assert said in error and "Traceback" not in error
+
+
+def test_plankton_answers_that_are_no_numbers(model, tmp_path, clfnb):
+    new = image_folder(tmp_path / "new")
+    stamped(model, weights=filled("head.1.weight", 3e38))
+    code, out, error = clfnb("predict", "plankton", new, "--run", model)
+    assert code == 1 and len(out.splitlines()) == 1 and error.count("answers with NaN") == 3
+    stamped(model, weights=filled("running_var", -1))
+    code, out, error = clfnb("predict", "plankton", new, "--run", model)
+    assert code == 1 and out == "" and "expected variances of at least 0" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (entry("arguments", "px", 0), "arguments: expected px of 1..1024 whole pixels"),
+        (entry("arguments", "px", 4096), "arguments: expected px of 1..1024 whole pixels"),
+        (entry("size", 32.5), "size: expected pixels in 1..4096, found 32.5"),
+        (entry("tau", "x"), "tau: expected a number in 0..2, found 'x'"),
+        (entry("arguments", "blocks", [4000]), "expected a network of"),
+    ],
+)
+def test_plankton_descriptions_that_take_forever_or_fail_late(model, tmp_path, clfnb, change, said):
+    stamped(model, change)
+    words = ["--run", model, "--tau", "balanced"]
+    code, out, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), *words)
+    assert code == 1 and out == "" and f"{model / 'config.json'}: {said}" in one_line(error)
+
+
+def test_a_description_with_a_byte_order_mark(model, tmp_path, clfnb):
+    "An editor of Windows writes one."
+    words = ["predict", "plankton", image_folder(tmp_path / "new"), "--run", model]
+    before = clfnb(*words)
+    file = model / "config.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert before[0] == 0 and clfnb(*words) == before
+
+
+@PIPES
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_in_a_model_folder(model, tmp_path, clfnb, name):
+    (model / name).unlink()
+    os.mkfifo(model / name)
+    code, _, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
+    said = f"{model / name}: expected an ordinary file, found a pipe or a device"
+    assert code == 1 and said in one_line(error)
+
+
+@pytest.fixture
+def volleyball(tmp_path):
+    "A small volleyball model of all parts, and a folder with one annotated frame and an image."
+    from clfnb.tracks.volleyball.frames import FrameNet
+    from clfnb.tracks.volleyball.players import PlayersModel
+    from clfnb.tracks.volleyball.predictor import VolleyballModel, save_volleyball
+
+    frame, small = {"backbone": "small", "px": 48}, {"width": 8, "layers": 1, "heads": 2}
+    boxes = PlayersModel(False, 1, (8, 2, 3), model=small)
+    boxes.trees.left[:], boxes.trees.right[:], boxes.trees.is_leaf[..., 1:] = 1, 2, True
+    both = VolleyballModel(boxes=boxes, frame=FrameNet(**frame))
+    place = tmp_path / "match" / "videos" / "3"
+    place.mkdir(parents=True)
+    players = " ".join(f"{100 * k} 300 40 110 standing" for k in range(1, 8))
+    (place / "annotations.txt").write_text(f"10.jpg l-pass {players}\n")
+    image_folder(tmp_path / "frames", 1, (90, 160))
+    return save_volleyball(tmp_path / "vb", both, "# A model", frame | {"height": 64})
+
+
+VOLLEYBALL = [
+    (entry("parts", "boxes", "nets", 4096), None, "config.json: expected a network of"),
+    (entry("parts", "boxes", "nets", 10**9), None, "config.json: parts: expected no number above"),
+    (entry("parts", "boxes", "tree_share", 7), None, "tree_share: expected a number in 0..1"),
+    (entry("parts", "boxes", "tree_share", "1"), None, "tree_share: expected a number in 0..1"),
+    (entry("parts", "frame", "height", "64"), None, "parts: expected height of 1..1024 whole"),
+    (entry("parts", "frame", "height", 0), None, "parts: expected height of 1..1024 whole"),
+    (entry("parts", "frame", "px", 48.5), None, "parts: expected px of 1..1024 whole pixels"),
+    (entry("parts", "frame", "backbone", "timm/hf-hub:a/b"), None, "which would be fetched"),
+    (None, filled("left", 0), "trees: expected children behind their parents"),
+    (None, filled("right", 3), "trees: expected children behind their parents"),
+    (None, filled("left", -1), "trees: expected children behind their parents"),
+    (None, filled("feature_idx", -1), "trees: expected columns 0.."),
+    (None, filled("feature_idx", 9999), "trees: expected columns 0.."),
+]
+
+
+@pytest.mark.parametrize("change, weights, said", VOLLEYBALL)
+def test_volleyball_models_that_take_forever_or_fail_late(
+    volleyball, tmp_path, clfnb, change, weights, said
+):
+    "A tree whose child is its parent was climbed for ever."
+    words = ["predict", "volleyball", tmp_path / "match", tmp_path / "frames", "--run", volleyball]
+    code, out, error = clfnb(*words)
+    assert code == 0 and len(out.splitlines()) == 3 and error == ""
+    stamped(volleyball, change or (lambda config: None), weights)
+    code, out, error = clfnb(*words)
+    assert code == 1 and out == "" and said in one_line(error) and str(volleyball) in error
+
+
+def test_volleyball_answers_that_are_no_numbers(volleyball, tmp_path, clfnb):
+    words = ["predict", "volleyball", tmp_path / "match", tmp_path / "frames", "--run", volleyball]
+    stamped(volleyball, weights=filled("head", 3e38))
+    code, out, error = clfnb(*words)
+    assert code == 1 and len(out.splitlines()) == 1 and error.count("answers with NaN") == 2
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (entry("preprocessing", []), "not the description of an ECG model"),
+        (entry("decision", "weights", [1]), "decision: expected 5 weights, a bias and a threshold"),
+        (entry("decision", "threshold", 7), "decision: expected 5 weights, a bias and a threshold"),
+        (entry("decision", "bias", "x"), "not the description of an ECG model"),
+    ],
+)
+def test_ecg_descriptions_that_fail_late(tmp_path, change, said):
+    folder = shutil.copytree(shipped_weights("ecg"), tmp_path / "ecg")
+    stamped(folder, change)
+    with pytest.raises(ValueError) as bad:
+        EcgPredictor.load(folder)
+    assert f"{folder / 'config.json'}: " in str(bad.value) and said in str(bad.value)
+
+
 def test_a_good_model_answers(model, tmp_path, clfnb):
     code, out, error = clfnb("predict", "plankton", image_folder(tmp_path / "new"), "--run", model)
     assert code == 0 and error == "" and len(out.splitlines()) == 4

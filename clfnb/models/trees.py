@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 # %% ../../nbs/lib/models/trees.ipynb #33396054
@@ -59,6 +60,23 @@ class BoostedTrees(nn.Module):
                 at = torch.where(self.is_leaf[k][every, at], at, child)
             logits[:, k] += self.value[k][every, at].sum(1)
         return logits
+
+# %% ../../nbs/lib/models/trees.ipynb #f5810e9e
+@patch
+def check(
+    self: BoostedTrees,
+    columns: int,  # of the rows
+):
+    "Raise `ValueError` for trees with another column, or a child that is not behind its parent."
+    inner, number = ~self.is_leaf, torch.arange(self.value.shape[2])
+    wrong = torch.zeros_like(inner)
+    for child in (self.left, self.right):
+        wrong |= inner & ((child <= number) | (child >= len(number)))
+    if wrong.any():
+        raise ValueError("trees: expected children behind their parents, found others")
+    asked = self.feature_idx[inner]
+    if len(asked) and not 0 <= int(asked.min()) <= int(asked.max()) < columns:
+        raise ValueError(f"trees: expected columns 0..{columns - 1}, found others")
 
 # %% ../../nbs/lib/models/trees.ipynb #2b05a1f1
 def from_sklearn(

@@ -107,7 +107,10 @@ def simulated_data(
     for file in Path(runs_dir).glob("*/*/run.json"):
         if in_use(file.parent):
             return
-        used.add(str(read_json(file).get("data_folder")))
+        try:
+            used.add(str(read_json(file).get("data_folder")))
+        except (ValueError, OSError):  # such as a pipe: its data are unknown, so all are kept
+            return
     folder = Path(cache_dir) / "simulated"
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if str(path.absolute()) not in used and not path.is_symlink():

@@ -28,6 +28,7 @@ from ..evaluation.metrics import summary
 from ..models.shipped import model_folder
 from ..preprocessing.images import UnreadableImage
 from ..training.checkpoints import restore_model
+from ..training.inference import finite_rows
 from .views import predict_logits
 
 # %% ../../nbs/lib/vision/predictor.ipynb #d7387121
@@ -249,6 +250,10 @@ def classify_images(
             if any(small) and on_error == "raise":
                 raise UnreadableImage(next(filter(None, small)))
             errors += filter(None, small)
-            table = predictor.table(predictor.logits(predictor.data(images)), kept, probs)
-            tables.append(table[[not reason for reason in small]])
+            logits = predictor.logits(predictor.data(images))
+            finite, lost = finite_rows(predictor.model, kept, logits)
+            errors += lost
+            good = finite & [not reason for reason in small]
+            named = [path for path, one in zip(kept, good, strict=True) if one]
+            tables.append(predictor.table(logits[good], named, probs))
     return pd.concat(tables[1:] or tables, ignore_index=True), errors

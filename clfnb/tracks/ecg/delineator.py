@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ...evaluation.delineation import best_lead_per_point, delineation_errors, delineation_table
-from ...files import InputError
+from ...files import InputError, reading
 from ...models.leadnet import LeadNet, fuse_batchnorm
 from ...models.recurrent import BiLSTMSegmenter
 from ...models.shipped import model_folder
@@ -168,6 +168,20 @@ class Predictor:
         return isinstance(self.model, LeadNet)
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #31343cd0
+def _decision(found):
+    "The decision on P waves of a description, or None. Raises `ValueError` for one that decides nothing."
+    if not found:
+        return None
+    decision = waves.PDecision(**found)
+    numbers = np.array([*decision.weights, decision.bias, decision.threshold], float)
+    count = len(waves.P_FEATURES)
+    if len(numbers) != count + 2 or not np.isfinite(numbers).all() or not 0 <= numbers[-1] <= 1:
+        raise ValueError(
+            f"decision: expected {count} weights, a bias and a threshold in 0..1, found {found}"
+        )
+    return decision
+
+
 @patch(cls_method=True)
 def load(
     cls: Predictor,
@@ -181,7 +195,10 @@ def load(
     """
     folder = model_folder(run, "ecg")
     model, config = restore_model(folder, lambda config: build_model(**config["arguments"]), "ecg")
-    scale, arguments = config.get("preprocessing", {}).get("scale"), config["arguments"]
+    with reading(Path(folder) / "config.json", "the description of an ECG model"):
+        scale = config.get("preprocessing", {}).get("scale")
+        chosen = _decision(config.get("decision"))
+    arguments = config["arguments"]
     if scale != SCALE:
         raise InputError(
             f"{folder}: expected a model of signals scaled by {SCALE}, found {scale!r}; train it again"
@@ -190,7 +207,7 @@ def load(
     if predictor.multi_lead:
         predictor.num, predictor.overlap, predictor.batch_size = 24000, model.reach, 1
         predictor.model = fuse_batchnorm(model)
-    predictor.decision = waves.PDecision(**config["decision"]) if config.get("decision") else None
+    predictor.decision = chosen
     predictor.confidence_map = confidence_map(config, folder)
     predictor.average_beats = config.get("average_beats") is True and predictor.scheme == "waves"
     return predictor

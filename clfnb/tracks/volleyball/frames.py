@@ -162,6 +162,10 @@ def _body(backbone, weights):
     if backbone.startswith("timm/"):
         import timm
 
+        if ":" in backbone:  # such as hf-hub:NAME
+            raise ValueError(
+                f"backbone: expected timm/NAME, a network of timm, found {backbone!r}, which would be fetched"
+            )
         return timm.create_model(backbone[5:], pretrained=weights == "imagenet", num_classes=0)
     body = make_body(backbone)
     load_body_weights(body, backbone, weights or None)

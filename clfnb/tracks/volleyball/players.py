@@ -235,6 +235,14 @@ def network_probabilities(
     return infer(net, loader(data, 256), device).softmax(1).numpy()
 
 # %% ../../../nbs/lib/tracks/volleyball/players.ipynb #6dbbe9dc
+def _check_trees(model, _):
+    "Check the trees of a model whose weights were loaded. Raises `ValueError`."
+    if model.trees is not None:
+        boxes = np.array([[number / 12, 0.5, 0.02, 0.1] for number in range(12)])
+        actions = [""] * len(boxes) if model.use_actions else None
+        model.trees.check(len(frame_features(boxes, fit_geometry(boxes), actions)))
+
+
 class PlayersModel(nn.Module):
     "An ensemble of networks and trees for one kind of input."
 
@@ -247,6 +255,8 @@ class PlayersModel(nn.Module):
         model: dict | None = None,  # options of `PlayersNet`
     ):
         super().__init__()
+        if not isinstance(tree_share, float | int) or not 0 <= tree_share <= 1:
+            raise ValueError(f"tree_share: expected a number in 0..1, found {tree_share!r}")
         self.use_actions, self.tree_share = use_actions, tree_share if trees else 0.0
         self.nets: Any = nn.ModuleList(
             build_model(use_actions=use_actions, **model or {}) for _ in range(nets)
@@ -259,6 +269,7 @@ class PlayersModel(nn.Module):
             "model": model or {},
         }
         self.config["trees"] = list(trees) if trees else None
+        self.register_load_state_dict_post_hook(_check_trees)
 
 # %% ../../../nbs/lib/tracks/volleyball/players.ipynb #2a2dea2b
 @patch

@@ -23,6 +23,7 @@ from .examples import COLUMNS, load
 from .frames import FrameData, FrameNet, frame_probabilities
 from .players import PlayersModel, geometries
 from ...training.checkpoints import restore_model, save_model
+from ...training.inference import finite_rows
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #189b8862
 class VolleyballModel(nn.Module):
@@ -177,7 +178,7 @@ def predict(
     table, images, errors = _annotated(list(map(Path, paths)))
     known = table.actions.map(any).to_numpy(bool) & actions
     inputs = [(True, table[known]), (False, table[~known])]
-    tables = [self._from_players(rows, use) for use, rows in inputs if len(rows)]
+    tables = [self._from_players(rows, use, errors) for use, rows in inputs if len(rows)]
     tables = tables or [activity_table(_image_rows([]), np.zeros((0, 8)), "")]
     if images:
         predicted, broken = self._from_images(images)
@@ -188,12 +189,14 @@ def predict(
 
 
 @patch
-def _from_players(self: Predictor, rows, use_actions):
+def _from_players(self: Predictor, rows, use_actions, errors):
     model = (self.model.actions if use_actions else None) or self.model.boxes
     if model is None:
         raise ValueError("this model needs the players' actions, and there are frames without")
     probs = model.probabilities(rows, self.device)
-    return activity_table(rows, probs, "boxes and actions" if model.use_actions else "boxes")
+    good, lost = finite_rows(self.model, rows.id, probs)
+    errors += lost
+    return activity_table(rows, probs, "boxes" + " and actions" * bool(model.use_actions))[good]
 
 
 @patch
@@ -206,4 +209,5 @@ def _from_images(self: Predictor, images):
     if not len(data):
         return activity_table(data.table, np.zeros((0, 8)), ""), data.errors
     probs = frame_probabilities(self.model.frame, data, self.device)
-    return activity_table(data.table, probs, "image"), data.errors
+    good, lost = finite_rows(self.model, data.table.path, probs)
+    return activity_table(data.table, probs, "image")[good], data.errors + lost
