@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from .files import as_stream, write_file
+from .files import as_stream, home_path, write_file
 from .registry import near, track, tracks
 from .settings import load_settings
 from .text import csv_text, printable, say
@@ -243,7 +243,7 @@ def find_lesson(
     from clfnb.runs.plan import find_lessons, read_lesson
 
     if name.endswith(".ipynb"):
-        return read_lesson(Path(name).expanduser())
+        return read_lesson(home_path(name))
     lessons = find_lessons()
     if name not in lessons:
         raise UsageError(f"no lesson {name!r}: {near(name, list(lessons))}")
@@ -262,12 +262,12 @@ def pairs_to_values(
     from clfnb.runs.parameters import values_from_file, yaml_value
 
     values = values_from_file(file) if file else {}
-    for option, each, read in (("-p", pairs, str), ("--set", sets, yaml_value)):
+    for option, each, read in (("-p", pairs, lambda typed, _: typed), ("--set", sets, yaml_value)):
         for pair in each:
             name, equals, value = pair.partition("=")
             if not equals or not name.strip():
                 raise UsageError(f"{option} {pair}: expected name=value, as in {option} epochs=10")
-            values[name.strip()] = read(value)
+            values[name.strip()] = read(value, name.strip())
     return values
 
 # %% ../nbs/lib/console.ipynb #799f1b1c

@@ -6,8 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/files.html.md"""
 
 # %% auto #0
 __all__ = ['OUTPUT_SUFFIXES', 'MAX_TEXT_BYTES', 'as_stream', 'write_atomic', 'write_file', 'write_json', 'ensure_writable',
-           'expect_folder', 'refuse_overwrite', 'check_outputs', 'real_place', 'each_once', 'check_paths', 'InputError',
-           'regular_file', 'reading', 'read_json', 'table_format', 'table_rows']
+           'expect_folder', 'refuse_overwrite', 'check_outputs', 'home_path', 'real_place', 'each_once', 'check_paths',
+           'InputError', 'regular_file', 'reading', 'read_json', 'table_format', 'table_rows']
 
 # %% ../nbs/lib/files.ipynb #2b0fae30
 import csv
@@ -185,6 +185,16 @@ def check_outputs(
             ensure_writable(Path(file).absolute().parent)
 
 # %% ../nbs/lib/files.ipynb #fa49ecdb
+def home_path(
+    path: str | Path,  # as typed; may begin with ~ or ~USER
+) -> Path:  # the same with the folder that ~ stands for
+    "A path in somebody's home. Raises `FileNotFoundError` for a user that there is not."
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"{printable(path)}: no home folder of that user") from error
+
+
 def real_place(
     path: str | Path,  # of a file; need not exist
 ) -> str:  # its path with all links to folders resolved

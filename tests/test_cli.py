@@ -582,6 +582,29 @@ def test_parameters_from_the_input(course, clfnb, monkeypatch):
     assert code == 2 and "steps: expected int 1..100, found 1000" in one_line(error)
 
 
+def test_a_parameter_that_a_file_gives_twice(course, clfnb, monkeypatch):
+    "YAML and JSON would keep the last one in silence; a merged mapping may be overridden."
+    for text in ("steps: 5\nsteps: 6\n", '{"steps": 5, "steps": 6}'):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        code, _, error = clfnb("run", "tiny", "--params", "-")
+        assert code == 2 and "steps: given twice" in one_line(error)
+    assert not (course / "runs").exists()
+
+
+def test_a_value_that_is_no_yaml_names_its_parameter(course, clfnb):
+    for command in ("run", "sweep"):
+        code, _, error = clfnb(command, "tiny", "--set", "steps=[1")
+        assert code == 2 and "steps: expected a value in YAML syntax, found '[1'" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "words", [["-p", "data=~nobody-of-this-name/a"], ["--cwd", "~nobody-of-this-name"]]
+)
+def test_the_home_of_nobody(course, clfnb, words):
+    code, _, error = clfnb("run", "tiny", *words)
+    assert code and "~nobody-of-this-name" in one_line(error) and "clfnb --debug" not in error
+
+
 def test_the_home_folder_in_data(course, clfnb, monkeypatch):
     "`~` is what a shell leaves alone in -p data=~/x."
     monkeypatch.setenv("HOME", str(course))

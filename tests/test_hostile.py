@@ -914,6 +914,19 @@ def test_garbage_without_a_folder_of_runs(tmp_path, monkeypatch, clfnb):
     assert clfnb("gc", "--yes")[0] == 0 and not cache.exists()
 
 
+@pytest.mark.parametrize("kind", ["folder", pytest.param("pipe", marks=PIPES)])
+def test_nothing_is_garbage_beside_a_record_that_is_no_file(tmp_path, clfnb, kind):
+    "It stopped `clfnb gc` for all runs; its data are unknown, so all simulated data stay."
+    cache = tmp_path / "CLFNB_CACHE" / "simulated" / "ecg-0123456789ab"
+    cache.mkdir(parents=True)
+    (cache / "x.dat").write_bytes(b"x" * 1000)
+    record = tmp_path / "CLFNB_RUNS" / "tiny" / "strange" / "run.json"
+    record.parent.mkdir(parents=True)
+    os.mkfifo(record) if kind == "pipe" else record.mkdir()
+    code, _, error = clfnb("gc", "--yes")
+    assert code == 0 and error == "" and cache.is_dir()
+
+
 @pytest.mark.parametrize("suffix", ["gif", "tif", "jpg", "png"])
 def test_decoders_do_not_print(tmp_path, suffix):
     "A broken image is one line on the terminal, without those of OpenCV and Pillow."

@@ -58,7 +58,8 @@ def read_request(
         (n.strip(), v if eq else None) for n, eq, v in (p.partition("=") for p in options["pairs"])
     ]
     named += [
-        (n.strip(), [yaml_value(v)]) for n, _, v in (p.partition("=") for p in options["sets"])
+        (n.strip(), [yaml_value(v, n.strip())])
+        for n, _, v in (p.partition("=") for p in options["sets"])
     ]
     given = [pair for pair in given if pair[0] not in dict(named)] + named
     return find_lesson(target), given, options

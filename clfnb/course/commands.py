@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from ..console import json_option, print_rows
+from ..files import home_path
 from ..text import say
 
 # %% ../../nbs/lib/course/commands.ipynb #e1828b82
@@ -67,7 +68,7 @@ def start_command(
 
     done = start(folder, solutions)
     counts = ", ".join(f"{len(names)} {what}" for what, names in done.items() if names)
-    path = Path(folder).expanduser().absolute()
+    path = home_path(folder).absolute()
     say(f"{counts} in {path}")
     if no_lab:
         say(f"open them: clfnb start {shlex.quote(folder)}")

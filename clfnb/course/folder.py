@@ -17,7 +17,14 @@ from pathlib import Path
 
 from .. import __version__
 from ..exercises import COURSE, PROGRESS, course_folder
-from ..files import InputError, ensure_writable, read_json, write_file, write_json
+from clfnb.files import (
+    InputError,
+    ensure_writable,
+    home_path,
+    read_json,
+    write_file,
+    write_json,
+)
 from ..runs.plan import shipped_notebooks
 
 # %% ../../nbs/lib/course/folder.ipynb #880e4ae3
@@ -68,7 +75,7 @@ def start(
     Raises `OSError` naming a folder that cannot be written, `ValueError` for one whose `course.json`
     is not of `start`.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = home_path(folder).absolute()
     ensure_writable(folder)
     known = read_edition(folder) if (folder / COURSE).exists() else {}
     done: dict = {"copied": [], "already there": []}
@@ -123,7 +130,7 @@ def find_course(
     folder: str | Path | None = None,  # in a course folder; None: the working directory
 ) -> Path:
     "The course folder that contains a folder. Raises `FileNotFoundError` if there is none."
-    course = course_folder(Path(folder).expanduser() if folder else None)
+    course = course_folder(home_path(folder) if folder else None)
     if course is None:
         where = Path(folder).absolute() if folder else Path.cwd()
         raise FileNotFoundError(f"{where}: no course here; `clfnb start FOLDER` makes one")

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from .checksums import read_checksums, verify, wanted_names
 from .download import check_room, check_url, fetch, fetch_all
 from .simulated import simulated
+from ..files import home_path
 from ..registry import layout_problem, near, track, tracks
 from ..settings import load_settings
 
@@ -324,7 +325,7 @@ def resolve(
         return simulated(track, seed, **simulation)
     if data in DATASETS:
         return get(info(data, track).name)
-    folder, entry = Path(data).expanduser(), tracks().get(track)
+    folder, entry = home_path(data), tracks().get(track)
     if folder.is_file() and entry and layout_problem(folder, entry) is None:
         return folder.absolute()
     if not data or not folder.is_dir():

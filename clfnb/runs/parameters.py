@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/parameters.html.md"""
 
 # %% auto #0
 __all__ = ['TYPES', 'ParameterError', 'Parameter', 'convert_value', 'parameters_cell', 'read_parameters', 'check_values',
-           'values_from_file', 'yaml_value']
+           'unique_loader', 'values_from_file', 'yaml_value']
 
 # %% ../../nbs/lib/runs/parameters.ipynb #deda2d68
 import ast
@@ -344,6 +344,25 @@ def check_values(
     }
 
 # %% ../../nbs/lib/runs/parameters.ipynb #02f41244
+def unique_loader(
+    yaml: Any,  # the module, which is imported late
+) -> Any:  # a loader of that module
+    "A safe YAML loader that refuses a name given twice. Merged mappings (`<<`) may repeat names."
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            seen: set = set()
+            for key, _ in node.value:
+                if key.tag != "tag:yaml.org,2002:merge":
+                    name = self.construct_object(key, deep=True)
+                    if repr(name) in seen:
+                        raise ValueError(f"{name}: given twice")
+                    seen.add(repr(name))
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+# %% ../../nbs/lib/runs/parameters.ipynb #a765d0a4
 def values_from_file(
     path: str | Path,  # a .json, .yaml or .yml file; "-": standard input
 ) -> dict[str, object]:  # name → value
@@ -357,7 +376,7 @@ def values_from_file(
                 if str(path) == "-"
                 else regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8")
             )
-            values = yaml.safe_load(text)  # JSON is YAML
+            values = yaml.load(text, unique_loader(yaml))  # JSON is YAML
     except ValueError as error:
         raise ParameterError(str(error)) from error
     if not isinstance(values, dict):
@@ -378,6 +397,7 @@ def values_from_file(
 # %% ../../nbs/lib/runs/parameters.ipynb #f02ebacc
 def yaml_value(
     text: str,  # as typed after the equals sign
+    name: str = "",  # of the parameter, for the message
 ) -> object:  # text for a plain scalar, otherwise what YAML yields
     "A value in YAML syntax. Raises `ParameterError` for what YAML cannot parse."
     import yaml
@@ -388,9 +408,8 @@ def yaml_value(
         value = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         problem = getattr(error, "problem", None) or type(error).__name__
-        raise ParameterError(
-            f"expected a value in YAML syntax, found {text!r} ({problem})"
-        ) from error
+        said = f"expected a value in YAML syntax, found {text!r} ({problem})"
+        raise ParameterError(f"{name}: {said}" if name else said) from error
     if isinstance(value, (list, dict)):
         return _with_numbers(value)
     plain = value is not None and not isinstance(value, str)

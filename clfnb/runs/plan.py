@@ -24,7 +24,7 @@ from typing import Any
 import clfnb
 from ..data.catalog import DATASETS, resolve
 from ..exercises import COURSE
-from ..files import reading
+from ..files import home_path, reading
 from ..registry import Track, layout_problem, lesson_notebook, track_of_lesson, tracks
 from .identity import code_hashes, run_hashes, run_identity
 from .parameters import ParameterError, check_values, read_parameters
@@ -245,9 +245,9 @@ def data_folder(
     """
     if data == "simulated":
         return None
-    if track is None and Path(data).expanduser().is_file():  # a table of predictions
-        return Path(data).expanduser().absolute()
-    if track is None and data not in DATASETS and not Path(data).expanduser().exists():
+    if track is None and home_path(data).is_file():  # a table of predictions
+        return home_path(data).absolute()
+    if track is None and data not in DATASETS and not home_path(data).exists():
         with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
             return find_run(data, load_settings().runs_dir).folder
     try:
@@ -283,7 +283,7 @@ def check_free_space(
 # %% ../../nbs/lib/runs/plan.ipynb #ca286c35
 def _working_folder(cwd):
     "The working folder of a notebook. Raises `ParameterError` for what is no folder."
-    folder = None if cwd is None else Path(cwd).expanduser().absolute()
+    folder = None if cwd is None else home_path(cwd).absolute()
     if folder is not None and not folder.is_dir():
         raise ParameterError(f"cwd: expected a folder, found {str(folder)!r}")
     return folder
@@ -292,7 +292,7 @@ def _working_folder(cwd):
 def _names_data(lesson, values):
     "Whether `data` names a data set; in a user's own notebook it may be anything."
     data = values.get("data")
-    return isinstance(data, str) and (not lesson.own or Path(data).expanduser().is_dir())
+    return isinstance(data, str) and (not lesson.own or home_path(data).is_dir())
 
 # %% ../../nbs/lib/runs/plan.ipynb #e498d0ff
 def plan_runs(

@@ -28,7 +28,7 @@ from clfnb.evaluation.calibration.inputs import (
     check_weights,
 )
 from ..intervals import RowError
-from ...files import reading, regular_file, table_format, table_rows
+from ...files import home_path, reading, regular_file, table_format, table_rows
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #fc9bd2b1
 def prediction_table(
@@ -320,7 +320,7 @@ def _read(source):
     "The table, and what messages call it."
     if isinstance(source, pd.DataFrame):
         return source, "table"
-    path = Path(source).expanduser()
+    path = home_path(source)
     if path.is_dir():
         names = ("predictions.parquet", "predictions.csv")
         found = [path / name for name in names if (path / name).is_file()]

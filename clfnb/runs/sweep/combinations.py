@@ -21,7 +21,7 @@ from typing import Any
 
 from ...files import MAX_TEXT_BYTES, reading, regular_file, table_rows
 from ...registry import near
-from ..parameters import Parameter, ParameterError, check_values
+from ..parameters import Parameter, ParameterError, check_values, unique_loader
 from ...text import printable
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #f4c2d4b0
@@ -262,7 +262,7 @@ def read_sweep_file(
     name = printable(path)
     with reading(path, "readable as YAML"):
         values = yaml.load(
-            regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), _unique(yaml)
+            regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), unique_loader(yaml)
         )
     if not isinstance(values, dict):
         raise ParameterError(f"{name}: expected a mapping with lesson, and parameters")
@@ -280,17 +280,3 @@ def read_sweep_file(
     if isinstance(table := values.get("table"), str):
         values["table"] = str(Path(path).absolute().parent / table)
     return lesson, [(str(k), v) for k, v in parameters.items()], values
-
-
-def _unique(yaml):
-    "A YAML loader that refuses a name given twice."
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node, deep=False):
-            names = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for name in names:
-                if names.count(name) > 1:
-                    raise ValueError(f"{name}: given twice")
-            return super().construct_mapping(node, deep)
-
-    return Loader
