@@ -962,6 +962,39 @@ def test_a_link_to_nowhere_is_named(model, tmp_path, clfnb):
     assert code == 1 and f"left out: {new / 'lost.png'}: No such file or directory" in error
 
 
+def test_a_link_to_itself_hides_no_image(model, tmp_path, clfnb):
+    "Its folder was left out as a whole; in a folder of classes, the class."
+    new = image_folder(tmp_path / "new", 2)
+    (new / "loop.png").symlink_to(new / "loop.png")
+    code, out, error = clfnb("predict", "plankton", new, "--run", model)
+    assert code == 1 and len(out.splitlines()) == 3 and f"left out: {new / 'loop.png'}" in error
+    image_folder(tmp_path / "other", 1)
+    assert sorted(class_table(tmp_path).label) == ["new"] * 3 + ["other"]
+
+
+@PIPES
+def test_a_table_that_is_a_pipe(tmp_path):
+    (tmp_path / "classes").mkdir()
+    image_folder(tmp_path / "classes" / "a", 2)
+    os.mkfifo(tmp_path / "classes" / "labels.csv")
+    with pytest.raises(ValueError, match="labels.csv: expected an ordinary file, found a pipe"):
+        track("plankton").part("load")(tmp_path / "classes")
+
+
+@PIPES
+def test_a_report_of_a_pipe(tmp_path, clfnb):
+    folder = tmp_path / "CLFNB_RUNS" / "tiny" / "one"
+    folder.mkdir(parents=True)
+    record = {"lesson": "tiny", "status": "finished", "started": "2026-01-01T00:00:00+00:00"}
+    (folder / "run.json").write_text(json.dumps(record))
+    os.mkfifo(folder / "notebook.ipynb")
+    code, _, error = clfnb("report", "one")
+    assert code == 1
+    assert f"{folder / 'notebook.ipynb'}: expected an ordinary file, found a pipe" in one_line(
+        error
+    )
+
+
 def test_a_file_in_place_of_the_runs(tmp_path, monkeypatch, clfnb):
     (tmp_path / "CLFNB_RUNS").write_text("no folder")
     code, _, error = clfnb("runs")

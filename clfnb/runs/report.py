@@ -12,7 +12,7 @@ import copy
 import re
 from pathlib import Path
 
-from ..files import reading, write_file
+from ..files import reading, regular_file, write_file
 from .record import RunInfo, read_run
 from ..text import html_text
 
@@ -99,7 +99,7 @@ def write_report(
     info = read_run(folder)
     file = Path(folder) / "notebook.ipynb"
     with reading(file, "a notebook"):
-        notebook = nbformat.read(file, as_version=4)
+        notebook = nbformat.read(regular_file(file), as_version=4)
     shown = copy.deepcopy(notebook)
     for cell in shown.cells:
         if cell.cell_type == "markdown":

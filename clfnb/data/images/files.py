@@ -33,6 +33,14 @@ UNSUPPORTED = (
 )
 IGNORED_NAMES = ("__MACOSX",)  # folders that are hidden in all but name
 
+# %% ../../../nbs/lib/data/images/files.ipynb #8c362486
+def _is_folder(entry):
+    "Whether an entry is a folder, or a link to one; a link to itself is not."
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
 
 def walk(
     folder: str | Path,  # a folder
@@ -47,7 +55,7 @@ def walk(
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else names).append(entry.name)
+                    (folders if _is_folder(entry) else names).append(entry.name)
     except OSError as error:
         notes.append(printable(f"{folder}: not readable ({error.strerror}), left out"))
         return

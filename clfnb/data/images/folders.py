@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .files import SUFFIXES, class_table, image_files, walk
-from ...files import write_atomic
+from ...files import regular_file, write_atomic
 from ...settings import load_settings
 from ...text import printable
 
@@ -34,7 +34,8 @@ def label_tables(
     "The tables of a folder that name images and labels. Raises `ValueError` for a broken one."
     found = []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (".csv", ".tsv", ".txt") and not path.name.startswith("."):
+        table_like = path.suffix.lower() in (".csv", ".tsv", ".txt") and not path.is_dir()
+        if table_like and not path.name.startswith("."):
             table = read_table(path)
             columns = {str(name).strip().lower(): name for name in table}
             where = next((columns[name] for name in PATHS if name in columns), None)
@@ -51,7 +52,7 @@ def read_table(
     path: Path,  # text with commas, semicolons or tabs, in UTF-8 or UTF-16
 ) -> pd.DataFrame:  # of text; without the row of types that EcoTaxa writes
     "A table of text. Raises `ValueError` naming a file that is none."
-    start = path.read_bytes()[:2]
+    start = regular_file(path).read_bytes()[:2]
     encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         with path.open(encoding=encoding, newline="") as file:
