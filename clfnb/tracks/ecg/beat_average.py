@@ -113,7 +113,7 @@ def same_p_wave(
     place = np.ma.median(np.ma.array(_near(delay), mask=~others), axis=1).filled(0).round()
     lag = np.arange(-round(HALF_P_S * fs), round(HALF_P_S * fs) + 1)
     at = place.astype(int)[:, None] + lag
-    total, square = 0.0, 0.0
+    total, square = np.zeros(1), np.zeros(1)
     for step in range(2 * NEIGHBOURS + 1):
         part = _without_line(prepared, _near(peaks)[:, [step]] + at)
         part *= others[:, step, None, None]
