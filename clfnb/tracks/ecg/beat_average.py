@@ -97,7 +97,7 @@ def _near(values):
 
 # %% ../../../nbs/lib/tracks/ecg/beat_average.ipynb #f2a4237a
 def same_p_wave(
-    prepared: np.ndarray,  # (samples, leads)
+    prepared: np.ndarray,  # (samples, leads), each lead by its weight
     peaks: np.ndarray,  # (beats,) samples
     similar: np.ndarray,  # (beats, 2 `NEIGHBOURS` + 1), of `similar_beats`
     waves: pd.DataFrame,  # of `find_waves` of the same signal
@@ -136,6 +136,7 @@ def average_signal(
     trace: np.ndarray,  # (samples,) the leads together, for alignment
     waves: pd.DataFrame,  # of `find_waves` of the same signal
     fs: float = 250,  # sampling rate in Hz
+    shares: np.ndarray | None = None,  # (samples, leads) of sum 1 over the leads; None: equal
 ) -> tuple[np.ndarray, np.ndarray]:  # (samples, leads) float32; (samples,) beats averaged there
     "The signal with each beat averaged with its similar neighbours."
     averaged, count = prepared.astype(np.float32), np.ones(len(prepared))
@@ -144,7 +145,8 @@ def average_signal(
         return averaged, count
     peaks = align_peaks(trace, peaks, fs)
     similar = similar_beats(trace, peaks, pr_intervals(waves, fs)[1], fs)
-    similar = same_p_wave(prepared, peaks, similar, waves, fs)
+    weighted = prepared if shares is None else prepared * shares
+    similar = same_p_wave(weighted, peaks, similar, waves, fs)
     ends = peaks[:-1] + (BEAT_END * np.diff(peaks)).astype(int)
     ends = np.clip(
         np.r_[peaks[0] - 0.4 * fs, ends, peaks[-1] + 0.6 * fs].astype(int), 0, len(trace)
