@@ -28,14 +28,14 @@ SHOWN = 15
 NO_TESTS = 5  # pytest's exit code where all tests of a file are slow ones
 LONG = {
     "site": 300,
-    "sweep": 130,
-    "lab": 100,
-    "chest_xray": 90,
-    "trainer": 75,
-    "plankton": 70,
-    "ecg_files": 65,
-    "runs": 60,
-    "tracks": 50,
+    "sweep": 125,
+    "chest_xray": 95,
+    "tracks": 80,
+    "ecg_files": 80,
+    "trainer": 65,
+    "plankton": 60,
+    "lab": 55,
+    "runs": 50,
 }  # test files that take long, with about how many seconds on two cores
 SHORT = 15  # seconds of another file
 

@@ -223,6 +223,8 @@ def _multi_lead(self: Predictor, signal, weights):
     "`probabilities` of a network that takes any number of leads."
     num = min(self.num, -(-len(signal) // 16) * 16)
     inputs, _ = fixed_windows(signal, np.zeros(len(signal), np.int64), num, self.overlap)
+    mirrored = signal[self.overlap : 0 : -1]
+    inputs[0, self.overlap - len(mirrored) : self.overlap] = mirrored
     batches = torch.from_numpy(inputs).split(self.batch_size)
     middle = slice(self.overlap, self.overlap + num)
     weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
