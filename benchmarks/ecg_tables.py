@@ -1,11 +1,12 @@
 """The tables of the delineator on records that its folds have not seen.
 
-    python benchmarks/ecg_tables.py --data FOLDER --models FOLD0 FOLD1 ... [--out FOLDER] [--neurokit]
+    python benchmarks/ecg_tables.py --data FOLDER --models FOLD0 FOLD1 ... [--out FOLDER] [--neurokit] [--short]
 
 Each model is a folder that `nbs/reference/train_ecg_delineator.ipynb` wrote with `-p fold=0` and so on; its config.json lists the records of
 its training, and it is measured on all others of FOLDER that no earlier model has measured. Views: each lead alone, the better of both per
 beat and point, the better of both per record and point, and both together (joint). With --neurokit the method `dwt` of NeuroKit2 is measured
-on the same pieces, lead by lead. Intervals: 95 %, bootstrap over records. The last table counts beats without P wave that were left so.
+on the same pieces, lead by lead. With --short the annotated parts are also cut into recordings of ten seconds, each delineated alone; of each the
+marks of the middle eight count. Intervals: 95 %, bootstrap over records. The last table counts beats without P wave that were left so.
 With --out each table is a CSV file, and records.txt lists the records.
 """
 
@@ -114,10 +115,39 @@ def neurokit_entries(row):
     return [entry | dict(lead=str(entry["lead"])) for entry in entries]
 
 
+SHORT_S, MARGIN_S = 10, 1  # length of a short recording, and what is left out on each side of it
+
+
+def short_entry(predictor, entry, signal, fs):
+    "An entry of `predict_records` for the same record and view, from short recordings."
+    leads = list(range(signal.shape[1])) if entry["lead"] == "joint" else [int(entry["lead"])]
+    length, margin = round(SHORT_S * fs), round(MARGIN_S * fs)
+    first, last = int(np.min(entry["spans"])) - margin, int(np.max(entry["spans"])) + margin
+    marks = {name: [] for name in entry["predicted"]}
+    for begin in range(first, last, length - 2 * margin):
+        start = max(0, min(begin - margin, len(signal) - length))
+        piece = signal[start : start + length, leads]
+        for name, at in predictor.delineate(piece, fs).items():
+            at = at + start
+            marks[name].append(at[(at >= begin) & (at < begin + length - 2 * margin)])
+    return entry | {"predicted": {name: np.concatenate(at) for name, at in marks.items()}}
+
+
+def short_table(whole, short):
+    "F1 of whole records and of short recordings, lead by lead: rows of texts."
+    chosen = ("lead 0", "lead 1", "joint, without the expert's choice")
+    columns = [of[view] for view in chosen for of in (whole, short)]
+
+    def cell(row):
+        return with_interval(100 * row.f1, 100 * row.f1_low, 100 * row.f1_high, ".1f")
+
+    return [[point, *(cell(table.loc[point]) for table in columns)] for point in columns[0].index]
+
+
 def measure(options):
-    "Entries of ours and of NeuroKit2, beats without P by record, the records and the predictors."
+    "Entries of ours, short ones and NeuroKit2's, beats without P by record, records, predictors."
     table = examples.load(options.data, exclude=())
-    found, peer, quiet, seen, predictors = [], [], [], set(), []
+    found, short, peer, quiet, seen, predictors = [], [], [], [], set(), []
     for folder in options.models:
         trained = set(json.loads((folder / "config.json").read_text())["records"])
         rows = table[~table.record.isin(trained | seen)]
@@ -127,13 +157,17 @@ def measure(options):
         found += entries
         for row in rows.itertuples():
             peer += neurokit_entries(row) if options.neurokit else []
+            if options.short:
+                signal, fs = examples.read_signal(row.path)
+                own = [entry for entry in entries if entry["record"] == row.record]
+                short += [short_entry(predictors[-1], entry, signal, fs) for entry in own]
             if row.record in NO_P:
                 points = next(
                     e for e in entries if e["record"] == row.record and e["lead"] == "joint"
                 )
                 beats, _ = examples.read_beats(row.path, row.annotator)
                 quiet.append((row.record, *left_alone(points["predicted"]["p_peak"], beats)))
-    return found, peer, quiet, seen, predictors
+    return found, short, peer, quiet, seen, predictors
 
 
 FILES = {
@@ -151,8 +185,9 @@ def main():
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
     parser.add_argument("--out", type=Path, help="folder for the tables; they are printed too")
     parser.add_argument("--neurokit", action="store_true", help="measure NeuroKit2 beside it")
+    parser.add_argument("--short", action="store_true", help="cut into ten seconds too")
     options = parser.parse_args()
-    found, peer, quiet, seen, predictors = measure(options)
+    found, short, peer, quiet, seen, predictors = measure(options)
     print(f"{len(seen)} records: {', '.join(sorted(seen))}")
     write_records(options.out, list(seen))
 
@@ -165,6 +200,10 @@ def main():
         show(name, FILES[name], HEAD, cells(table))
     head = ["record or rhythm", "beats without P", "left so"]
     show("No P wave where there is none", "no_p_wave", head, quiet + simulated_quiet(predictors))
+    if short:
+        cut = {name: delineation_table(e) for name, e in views(delineation_errors(short)).items()}
+        who = [f"{view}{how}" for view in ("lead 0", "lead 1", "joint") for how in ("", ", 10 s")]
+        show("Recordings of ten seconds", "short", ["point", *who], short_table(ours, cut))
     if peer:
         theirs = {name: delineation_table(e) for name, e in views(delineation_errors(peer)).items()}
         who = [f"{name}, {view}" for view in ("lead 0", "best of two") for name in ("clfnb", "NeuroKit2")]  # fmt: skip
