@@ -56,6 +56,36 @@ def test_no_p_wave_where_there_is_none(predictor, kind):
     assert alone / total > 0.85, f"{alone} of {total} beats were left without a P wave"
 
 
+@pytest.mark.parametrize("seed", [3, 18, 19, 26])
+def test_a_beat_gets_no_p_wave_from_its_neighbours(predictor, seed):
+    signal, beats, _ = simulate_rhythm("sinus", 40, seed=seed)
+    signal, rng = signal.copy(), np.random.default_rng(0)
+    chosen = beats[["p_on", "p_end"]].to_numpy()[5:-5:4] + [-3, 3]
+    for on, end in chosen:  # the P wave of every fourth beat becomes a straight line
+        line = np.linspace(signal[on], signal[end], end + 1 - on)
+        signal[on : end + 1] = line + rng.normal(0, 0.01, line.shape)
+    assert predictor.average_beats
+    p = predictor.delineate(signal)["p_peak"]
+    invented = ((p >= chosen[:, :1] - 5) & (p <= chosen[:, 1:] + 5)).any(axis=1)
+    assert invented.sum() <= 1, f"{invented.sum()} of {len(chosen)}"
+    assert len(p) >= 0.95 * (len(beats) - len(chosen) - 1)
+
+
+@pytest.mark.parametrize("seed", [19, 26])
+def test_nothing_is_found_in_a_pause(predictor, seed):
+    signal, beats, _ = simulate_rhythm("sinus", 40, seed=seed)
+    places = (beats.t_end.to_numpy()[5:-5:6] + beats.p_on.to_numpy()[6:-4:6]) // 2
+    rng, parts = np.random.default_rng(0), np.split(signal, places)
+    for number, part in enumerate(parts[:-1]):  # two seconds without a beat after every sixth
+        parts[number] = np.concatenate([part, part[-1] + rng.normal(0, 0.01, (500, 2))])
+    paused = np.concatenate(parts).astype(np.float32)
+    begins = np.cumsum([len(part) for part in parts[:-1]]) - 500
+    r = predictor.delineate(paused)["r_peak"]
+    inside = (r >= begins[:, None] + 10) & (r < begins[:, None] + 490)
+    assert not inside.any(), f"{inside.sum()} beats in {len(begins)} pauses"
+    assert abs(len(r) - len(beats)) <= 1
+
+
 @pytest.mark.parametrize("harm", ["spike of 100 mV", "dead lead", "lead of noise"])
 def test_one_bad_thing_does_not_destroy_the_record(predictor, sinus, harm):
     signal = sinus[0].copy()

@@ -81,13 +81,27 @@ def _plausible(waves, fs):
     p = p[start[p] >= t_start[beat[p]]]
     kept = np.concatenate([qrs, t, p])
     kept = kept[np.argsort(start[kept], kind="stable")]
-    return waves.iloc[kept].assign(beat=beat[kept]).reset_index(drop=True)
+    return _one_by_one(waves.iloc[kept].assign(beat=beat[kept])).reset_index(drop=True)
 
 
 def _largest(group, weight):
     "The index of the largest weight in each group of equal numbers."
     order = np.lexsort((-weight, group))
     return order[np.diff(group[order], prepend=-1) > 0]
+
+
+def _one_by_one(waves):
+    "Waves in the order of time without overlaps; one without a sample of its own is dropped."
+    start, stop = waves.start.to_numpy().copy(), waves.stop.to_numpy().copy()
+    over = start[1:] < np.maximum.accumulate(stop)[:-1]
+    if not over.any():
+        return waves
+    is_qrs = (waves.wave == "qrs").to_numpy()
+    early, late = over & is_qrs[1:] & ~is_qrs[:-1], over & ~is_qrs[1:]
+    stop[:-1][early] = start[1:][early]
+    start[1:][late] = np.maximum.accumulate(stop)[:-1][late]
+    peak = np.clip(waves.peak.to_numpy(), start, stop)
+    return waves.assign(start=start, stop=stop, peak=peak)[start < stop]
 
 # %% ../../../nbs/lib/tracks/ecg/waves.ipynb #f55b0a67
 P_FEATURES = ("log_odds", "unconducted", "pr_mad", "rr_cv", "missing")
