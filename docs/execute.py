@@ -266,6 +266,26 @@ def _failed_cell(raw) -> int | None:
     return None
 
 
+@contextmanager
+def _own_exits(names: dict):
+    "What a notebook's functions register for the end of the process is done at the end of the notebook: later their names are gone."
+    register, own = atexit.register, []
+
+    def note(function, *args, **kwargs):
+        if getattr(function, "__globals__", None) is not names:
+            return register(function, *args, **kwargs)
+        own.append((function, args, kwargs))
+        return function
+
+    atexit.register = note
+    try:
+        yield
+    finally:
+        atexit.register = register
+        for function, args, kwargs in reversed(own):
+            function(*args, **kwargs)
+
+
 def execute_cells(path: Path):
     "A notebook after all its cells were executed, and the number of the cell that failed or None with its traceback."
     from execnb.shell import CaptureShell
@@ -286,9 +306,10 @@ def execute_cells(path: Path):
 
     with Watch(psutil.Process(), give_up) as watch:
         try:
-            shell.run_all(
-                raw, exc_stop=True, preproc=begin, cell_timeout=(WAITING + 1) * watch.limit
-            )
+            with _own_exits(shell.user_global_ns):
+                shell.run_all(
+                    raw, exc_stop=True, preproc=begin, cell_timeout=(WAITING + 1) * watch.limit
+                )
         except Exception as error:
             trace = shell.prettytb(fname=path) or repr(error)
             return raw, _failed_cell(raw), f"{trace}\n{watch.reason}".rstrip()

@@ -580,6 +580,17 @@ def test_a_notebook_leaves_nothing_in_the_process_that_executed_it(tmp_path, mon
     del builtins.seen_large
 
 
+def test_what_a_notebook_leaves_for_the_end_is_done_at_its_end(tmp_path):
+    "In the process that executed it its names would be gone."
+    source = "import atexit\nfrom pathlib import Path\n@atexit.register\ndef leave(): Path('left').write_text('by its end')"
+    for failing in ("", "\n1 / 0"):
+        path = write_notebook(tmp_path / "a.ipynb", ("code", source + failing))
+        register = atexit.register
+        assert execute.run_notebook(path, None)[0] == (not failing)
+        assert (tmp_path / "left").read_text() == "by its end" and atexit.register is register
+        (tmp_path / "left").unlink()
+
+
 def test_the_engine_of_a_notebook_does_not_outlive_it(tmp_path):
     "Its names are gone after the notebook; the next one that starts a run would use it."
     from clfnb.runs.engine import LimitedEngine, papermill_engines
