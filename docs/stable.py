@@ -40,12 +40,12 @@ ENDED = re.compile(r"(finished|failed)  (.+?)(  \(\d+ of \d+ done\b.*\))")
 
 
 def without_day(text: str, day: str) -> str:
-    "Text with the names of runs and the times of a day (as 2026-01-31), and of the days beside it, as patterns."
+    "Text with the names of runs and the times of a day (as 2026-01-31), and of the days beside it, as patterns. The day on which a table was measured stays."
     for shift in (-1, 0, 1):
         near = (date.fromisoformat(day) + timedelta(days=shift)).isoformat()
         text = re.sub(rf"\b{near.replace('-', '')}-\d{{6}}(?=-)", "YYYYMMDD-HHMMSS", text)
         text = re.sub(rf"\b{near}([T ])\d\d:\d\d(?::\d\d(?:\.\d+)?)?", r"YYYY-MM-DD\1HH:MM", text)
-        text = re.sub(rf"\b{near}\b", "YYYY-MM-DD", text)
+        text = re.sub(rf"(?<!measured on )\b{near}\b", "YYYY-MM-DD", text)
     return text
 
 

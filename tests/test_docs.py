@@ -300,6 +300,7 @@ UNSTABLE = {  # what an execution says → what the site says
 RESULTS = (
     "'seconds': 6.0, 'seconds_without_signal': 0", "151 samples = 604 ms", "noisy for 23 s",
     "20251231-065955-374699", "missing for 2 s; flat for 16 s; noisy for 24 s", "accuracy    37.74", f"{ROOT}-other/cli.py",
+    f"n: 80 records; measured on {DAY}",
 )  # fmt: skip
 
 
