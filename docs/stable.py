@@ -114,7 +114,10 @@ def stable_output(output: dict, day: str) -> dict:
     if "text/html" in data:
         data["text/html"] = untimed_html(data["text/html"])
         data |= {"text/plain": untimed_table(data.get("text/plain", ""))}
-    return output | {"data": data}
+    shown = output | {"data": data}
+    if "line" in (metadata := output.get("metadata", {})):  # of a live curve, for a terminal
+        shown["metadata"] = {name: value for name, value in metadata.items() if name != "line"}
+    return shown
 
 
 def joined_streams(outputs: list[dict]) -> list[dict]:

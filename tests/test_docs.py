@@ -342,6 +342,9 @@ def test_a_table_of_epochs_has_no_seconds():
         assert ("2.3" in str(shown)) is False and "0.25" in str(shown) or kept
     assert stable.stable_output(output, DAY) == output
     assert stable.stable_output({"output_type": "error"}, DAY) == {"output_type": "error"}
+    curve = {"output_type": "display_data", "data": {}, "metadata": {"image/png": {"width": 4}}}
+    timed = curve | {"metadata": curve["metadata"] | {"line": "epoch 1  seconds 1.8"}}
+    assert stable.stable_output(timed, DAY) == curve
 
 
 # What is read from code and from words
