@@ -494,11 +494,12 @@ def test_volleyball_answers_that_are_no_numbers(volleyball, tmp_path, clfnb):
     ],
 )
 def test_ecg_descriptions_that_fail_late(tmp_path, change, said):
-    folder = shutil.copytree(shipped_weights("ecg"), tmp_path / "ecg")
+    folder = shutil.copytree(shipped_weights("ecg"), tmp_path / "run" / "model")
     stamped(folder, change)
-    with pytest.raises(ValueError) as bad:
-        EcgPredictor.load(folder)
-    assert f"{folder / 'config.json'}: " in str(bad.value) and said in str(bad.value)
+    for given in (folder, folder.parent):  # a model folder, the run that it belongs to
+        with pytest.raises(ValueError) as bad:
+            EcgPredictor.load(given)
+        assert f"{folder / 'config.json'}: " in str(bad.value) and said in str(bad.value)
 
 
 def test_a_good_model_answers(model, tmp_path, clfnb):

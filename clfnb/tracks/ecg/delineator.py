@@ -50,6 +50,7 @@ from clfnb.tracks.ecg.streams import (
     waves_between,
 )
 from ...training.checkpoints import restore_model
+from ...training.digests import model_root
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #942bdf4b
 class WindowDataset(Dataset):
@@ -195,7 +196,7 @@ def load(
     """
     folder = model_folder(run, "ecg")
     model, config = restore_model(folder, lambda config: build_model(**config["arguments"]), "ecg")
-    with reading(Path(folder) / "config.json", "the description of an ECG model"):
+    with reading(model_root(folder) / "config.json", "the description of an ECG model"):
         scale = config.get("preprocessing", {}).get("scale")
         chosen = _decision(config.get("decision"))
     arguments = config["arguments"]
