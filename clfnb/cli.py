@@ -216,7 +216,7 @@ RUN_OPTIONS = [
         "--params",
         type=click.Path(dir_okay=False, allow_dash=True),
         metavar="FILE",
-        help="JSON or YAML file of parameters, - for standard input; -p takes precedence.",
+        help="JSON or YAML file of parameters, - for standard input; what is typed takes precedence.",
     ),
     click.option("--runs-dir", type=FOLDER, help="Folder of all runs, instead of the settings'."),
     click.option("--cwd", type=FOLDER, help="Working folder, instead of the run folder."),
@@ -306,10 +306,11 @@ def start_run(
     lesson = find_lesson(name)
     names = ("runs_dir", "cwd", *COMPUTE_PARAMETERS, *TIME_LIMITS)
     arguments = {name: options[name] for name in names}
+    computing = {name: options[name] for name in COMPUTE_PARAMETERS if options[name] is not None}
     if options["force"]:
         raise UsageError("--force is only allowed with --resume")
     try:
-        values = pairs_to_values(options["pairs"], options["params"], options["sets"])
+        values = pairs_to_values(options["pairs"], options["params"], options["sets"], computing)
         plan = plan_run(lesson, values, **arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error

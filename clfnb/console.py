@@ -254,21 +254,28 @@ def pairs_to_values(
     pairs: tuple[str, ...],  # each "name=value"; the value may contain further equals signs
     file: str | None = None,  # a JSON or YAML file that maps names to values; "-": standard input
     sets: tuple[str, ...] = (),  # each "name=value" with a value in YAML syntax
+    options: dict | None = None,  # values of parameters with an option of their own, such as device
 ) -> dict:  # name -> value; text for what was typed
     """The parameters of a run as given.
 
-    Raises `UsageError` for a pair without `=`, and `ValueError` for a file that holds no mapping.
+    Raises `UsageError` for a pair without `=` or two values of one parameter, and `ValueError` for
+    a file that holds no mapping.
     """
     from clfnb.runs.parameters import values_from_file, yaml_value
 
-    values = values_from_file(file) if file else {}
-    for option, each, read in (("-p", pairs, lambda typed, _: typed), ("--set", sets, yaml_value)):
+    in_file = values_from_file(file) if file else {}
+    typed = {name: (str(value), f"--{name} {value}") for name, value in (options or {}).items()}
+    for option, each, read in (("-p", pairs, lambda text, _: text), ("--set", sets, yaml_value)):
         for pair in each:
-            name, equals, value = pair.partition("=")
+            words = f"{option} {printable(pair)}"
+            name, equals, text = pair.partition("=")
             if not equals or not name.strip():
-                raise UsageError(f"{option} {pair}: expected name=value, as in {option} epochs=10")
-            values[name.strip()] = read(value, name.strip())
-    return values
+                raise UsageError(f"{words}: expected name=value, as in {option} epochs=10")
+            value = read(text, name.strip())
+            before, first = typed.setdefault(name.strip(), (value, words))
+            if before != value:
+                raise UsageError(f"{printable(name.strip())}: given twice, by {first} and {words}")
+    return in_file | {name: value for name, (value, _) in typed.items()}
 
 # %% ../nbs/lib/console.ipynb #799f1b1c
 def parameter_options(

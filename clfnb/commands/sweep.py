@@ -61,10 +61,18 @@ def read_request(
         (n.strip(), [yaml_value(v, n.strip())])
         for n, _, v in (p.partition("=") for p in options["sets"])
     ]
-    given = [pair for pair in given if pair[0] not in dict(named)] + named
+    again = dict(named).keys() | (typed & {"device", "precision"})
+    given = [pair for pair in given if pair[0] not in again] + named
     return find_lesson(target), given, options
 
 # %% ../../nbs/lib/commands/sweep.ipynb #4062becc
+def _refuse_both(options, *names):
+    "Refuse a parameter with values that an option sets, too."
+    for name in ("device", "precision"):
+        if options[name] is not None and name in names:
+            raise UsageError(f"{name}: given twice, by --{name} and as a parameter of the sweep")
+
+
 def request_combinations(
     lesson: Any,  # as `find_lesson` gives it
     given: list,  # name and values of each parameter
@@ -83,6 +91,7 @@ def request_combinations(
     rules = read_parameters(lesson.path, lesson.own)
     axes = parse_axes(rules, given, ranges=bool(options["random"]))
     rows = read_table(options["table"], rules) if options["table"] else None
+    _refuse_both(options, *axes, *(rows[0] if rows else ()))
     if options["random"]:
         return sample_combinations(axes, rows, options["random"])
     return combinations(axes, rows, None if options["yes"] else MAX_COMBINATIONS)
@@ -244,6 +253,7 @@ def run_search(
     if not options["dry_run"]:
         check_dask()
     axes = parse_axes(read_parameters(lesson.path, lesson.own), given, ranges=True)
+    _refuse_both(options, *axes)
     direction = "maximize" if options["maximize"] else "minimize"
     arguments = {name: options[name] for name in PLAN_OPTIONS}
     search = Search(lesson, axes, metric, direction, options["search"], options["name"], arguments)

@@ -396,7 +396,7 @@ def read_run(
     Raises `FileNotFoundError` if it is none, `ValueError` naming a file that cannot be parsed.
     """
     folder = Path(folder)
-    if not (folder / "run.json").is_file():
+    if not (folder / "run.json").exists():
         raise FileNotFoundError(f"{folder}: not a run folder (expected run.json in it)")
     record, parameters, metrics = (
         read_json(folder / name) for name in ("run.json", "params.json", "metrics.json")
@@ -464,7 +464,7 @@ def find_run(
     Raises `FileNotFoundError` if no run or more than one matches, `ValueError` if it cannot be
     read.
     """
-    if (Path(text) / "run.json").is_file():
+    if (Path(text) / "run.json").exists():
         return read_run(Path(text).absolute())
     runs = list_runs(runs_dir)
     matches = (

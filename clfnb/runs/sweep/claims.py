@@ -166,7 +166,7 @@ def run_status(
     Raises `ValueError` naming a record that cannot be read.
     """
     folder = Path(folder)
-    if not (folder / "run.json").is_file():
+    if not (folder / "run.json").exists():
         return ("running" if claim_owner(folder, stale_after) else "new"), {}
     run = read_run(folder)
     if run.status != "finished" and _numbers(folder):

@@ -170,6 +170,12 @@ def _values(parameter, given, ranges):
 MAX_COMBINATIONS = 10_000  # without --yes
 
 
+def _refuse_both(axes, rows):
+    "Refuse a parameter that a table gives values, too."
+    if both := sorted(axes.keys() & rows[0].keys()):
+        raise ParameterError(f"{both[0]}: given twice, by -p and in the table")
+
+
 def combinations(
     axes: dict[str, Any],  # name -> values
     rows: list[dict] | None = None,  # of a table, each a mapping from names to values
@@ -177,8 +183,7 @@ def combinations(
 ) -> list[dict]:  # name -> value
     "All combinations. Raises `ParameterError` for too many, or a parameter in both."
     rows = rows or [{}]
-    if both := sorted(axes.keys() & rows[0].keys()):
-        raise ParameterError(f"{both[0]}: given twice, by -p and in the table")
+    _refuse_both(axes, rows)
     number = math.prod(map(len, axes.values())) * len(rows)
     if maximum is not None and number > maximum:
         raise ParameterError(
@@ -238,13 +243,14 @@ def sample_combinations(
         )
         kept = sorted(rng.sample(range(len(every)), min(number, len(every))))
         return [every[i] for i in kept]
-    drawn = []
+    drawn, rows = [], rows or [{}]
+    _refuse_both(axes, rows)
     for _ in range(100 * number):
         values = {
             name: v.sample(rng) if isinstance(v, Space) else rng.choice(v)
             for name, v in axes.items()
         }
-        values = rng.choice(rows or [{}]) | values
+        values = rng.choice(rows) | values
         if values not in drawn:
             drawn.append(values)
         if len(drawn) == number:

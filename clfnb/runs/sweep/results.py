@@ -96,7 +96,7 @@ def select_runs(
         which = next(iter(lessons))
     fitting = [file.parent for file in files if which and _matches(which, file)]
     if which and not fitting:
-        with suppress(FileNotFoundError, ValueError):
+        with suppress(FileNotFoundError):
             fitting = [find_run(which, runs_dir).folder]
     if not fitting:
         _no_runs(which, [*(sweep.name for sweep in sweeps), *lessons], runs_dir)
