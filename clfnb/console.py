@@ -264,7 +264,9 @@ def pairs_to_values(
     from clfnb.runs.parameters import values_from_file, yaml_value
 
     in_file = values_from_file(file) if file else {}
-    typed = {name: (str(value), f"--{name} {value}") for name, value in (options or {}).items()}
+    typed: dict = {
+        name: (str(value), f"--{name} {value}") for name, value in (options or {}).items()
+    }
     for option, each, read in (("-p", pairs, lambda text, _: text), ("--set", sets, yaml_value)):
         for pair in each:
             words = f"{option} {printable(pair)}"

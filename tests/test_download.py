@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import socketserver
 import threading
 import time
@@ -493,3 +494,146 @@ def test_a_failed_simulation_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         catalog.resolve("simulated", "ecg")
     assert files_in(tmp_path) == []
+
+
+class Faulty(socketserver.BaseRequestHandler):
+    "Reads a request, and lets the server's `fault` write the answer; without one, obeys `Range`."
+
+    def handle(self):
+        request = self.request.recv(65536).decode()
+        wish = re.search(r"^Range: bytes=(\d+)-", request, re.M)
+        start = int(wish[1]) if wish else 0
+        self.server.starts.append(start)
+        try:
+            if self.server.fault:
+                self.server.fault(self.request)
+            else:
+                bounds = f"{start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+                said = {"Content-Range": f"bytes {bounds}"} if start else {}
+                answer(self.request, CONTENT[start:], "206 Rest" if start else "200 OK", **said)
+        except OSError:  # the other side has hung up
+            pass
+
+
+def answer(line, body, status="200 OK", length=None, **headers):
+    "Send an answer whose length may be another one."
+    said = {"Content-Length": len(body) if length is None else length} | headers
+    head = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+    line.sendall(f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body)
+
+
+@pytest.fixture
+def faulty():
+    place = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Faulty)
+    place.daemon_threads, place.fault, place.starts, place.done = True, None, [], threading.Event()
+    threading.Thread(target=place.serve_forever, args=(0.01,), daemon=True).start()
+    yield place
+    place.done.set()
+    place.shutdown()
+    place.server_close()
+
+
+def one_byte_per_second(line):
+    answer(line, CONTENT[:500], length=len(CONTENT))
+    for byte in CONTENT[500:510]:
+        time.sleep(1)
+        line.sendall(bytes([byte]))
+
+
+def silent_after_the_headers(line):
+    answer(line, b"", length=len(CONTENT))
+    time.sleep(5)
+
+
+PAGE = b"<!doctype html><html><body>Please log in</body></html>"
+NUMBERS = iter(range(10**9))
+FAULTS = {
+    "one byte per second": (one_byte_per_second, "timed out", 500),
+    "silent after the headers": (silent_after_the_headers, "timed out", 0),
+    "closed early": (
+        lambda line: answer(line, CONTENT[:700], length=len(CONTENT)),
+        "the line was cut after 700 of 384000 bytes",
+        700,
+    ),
+    "closed at once": (lambda line: None, "closed connection without response", 0),
+    "another protocol": (lambda line: line.sendall(b"SSH-2.0-x\r\n\x1b[2J\r\n"), "SSH-2.0-x", 0),
+    "too long": (lambda line: answer(line, CONTENT + b"x", length=""), "expected SHA-256", 0),
+    "a circle": (
+        lambda line: answer(line, b"", "302 Found", Location="/file.bin"),
+        "the server redirects in a circle, or too often",
+        0,
+    ),
+    "redirects without end": (
+        lambda line: answer(line, b"", "302 Found", Location=f"/{next(NUMBERS)}"),
+        "the server redirects in a circle, or too often",
+        0,
+    ),
+    "no address": (
+        lambda line: answer(line, b"", "302 Found", Location="http://[::1"),
+        "redirected to another kind of address",
+        0,
+    ),
+    "other bytes": (lambda line: answer(line, b"y" + CONTENT[1:]), "expected SHA-256", 0),
+    "a web page": (lambda line: answer(line, PAGE), "not the published file: expected SHA-256", 0),
+    "an empty answer": (lambda line: answer(line, b"", "204 No Content"), "answers 204", 0),
+    "a reason with escapes": (
+        lambda line: answer(line, b"", "404 \x1b[2Jno"),
+        r"the server answers 404 \x1b[2Jno",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_one_line_and_the_next_attempt_is_right(faulty, tmp_path, name):
+    "The address is named, nothing is taken for the file, and what came is not asked for again."
+    fault, said, kept = FAULTS[name]
+    faulty.fault = fault
+    url = f"http://127.0.0.1:{faulty.server_address[1]}/file.bin"
+    place = tmp_path / "file.bin"
+    quick = QUICK | {"limit": 0.3, "tries": 2}
+    with pytest.raises(DownloadError) as failed:
+        fetch(url, place, DIGITS, **quick)
+    text = str(failed.value)
+    assert url in text and said in text and text.isprintable()
+    assert files_in(tmp_path) == (["file.bin.part"] if kept else [])
+    faulty.fault, faulty.starts = None, []
+    assert fetch(url, place, DIGITS, **QUICK).read_bytes() == CONTENT
+    assert faulty.starts == [kept] and files_in(tmp_path) == ["file.bin"]
+
+
+@pytest.mark.parametrize(
+    "name", ["one byte per second", "silent after the headers", "closed early"]
+)
+def test_without_a_checksum_no_part_is_kept(faulty, tmp_path, name):
+    "The next attempt could not trust it."
+    faulty.fault = FAULTS[name][0]
+    url = f"http://127.0.0.1:{faulty.server_address[1]}/file.bin"
+    with pytest.raises(Unfinished, match=re.escape(url)):
+        fetch(url, tmp_path / "file.bin", tries=2, limit=0.3, **QUICK)
+    assert files_in(tmp_path) == []
+
+
+def test_more_than_was_said_is_not_read(faulty, tmp_path):
+    "The file ends where the server said; its checksum fits."
+    faulty.fault = lambda line: answer(line, CONTENT + b"more", length=len(CONTENT))
+    url = f"http://127.0.0.1:{faulty.server_address[1]}/file.bin"
+    assert fetch(url, tmp_path / "file.bin", DIGITS, **QUICK).read_bytes() == CONTENT
+
+
+def test_a_web_page_in_place_of_the_checksums(server, place):
+    "A network that wants a login answers every address with its page."
+    put_qtdb(server)
+    server.files["SHA256SUMS.txt"] = PAGE
+    with pytest.raises(ValueError, match=r"SHA256SUMS\.txt, line 1: expected a SHA-256") as failed:
+        catalog.get("qtdb", download=True, pause=0.001)
+    assert f"(from {server.url}SHA256SUMS.txt)" in str(failed.value)
+    put_qtdb(server)
+    catalog.get("qtdb", download=True, pause=0.001)
+    assert catalog.verify_dataset("qtdb") == []
+
+
+def test_an_address_that_is_none_is_named(monkeypatch, place):
+    monkeypatch.setenv("CLFNB_QTDB_URL", "http://[::1/")
+    with pytest.raises(ValueError, match=r"http://\[::1/: expected an address that begins with"):
+        catalog.get("qtdb", download=True)

@@ -2,7 +2,12 @@
 
 import json
 import os
+import shutil
+import signal
+import subprocess
+import sys
 
+import nbformat
 import pytest
 from test_cli import a_run, clfnb, course, one_line  # noqa: F401 (two fixtures)
 from test_results import runs, write_run  # noqa: F401 (a fixture)
@@ -84,3 +89,84 @@ def test_a_record_that_is_a_pipe_is_unreadable(runs, clfnb):  # noqa: F811
     for words in (["show", f"{1:012x}"], ["report", record.parent], ["results", record.parent]):
         code, _, error = clfnb(*words)
         assert code == 1 and said in one_line(error), words
+
+
+KILLED = """import os, signal, sys
+replace, name, left = os.replace, sys.argv[1], int(sys.argv[2])
+def count_and_replace(source, target):
+    global left
+    left -= os.path.basename(target) == name
+    if os.path.basename(target) == name and not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = count_and_replace
+from clfnb.cli import main
+sys.exit(main(sys.argv[3:]))"""
+
+
+def killed(name, number, *words):
+    "Call the command in a process that is killed before a file gets its name for the n-th time."
+    call = [sys.executable, "-c", KILLED, name, str(number), *map(str, words)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is sent")
+@pytest.mark.parametrize(
+    "name, number, status",
+    [
+        ("run.json", 2, "killed"),  # when the kernel has begun
+        ("notebook.ipynb", 2, "killed"),
+        ("run.json", 3, "killed"),  # when all cells are done
+        ("report.html", 1, "finished"),
+    ],
+)
+def test_killed_while_it_writes(course, clfnb, name, number, status):  # noqa: F811
+    "What there is is whole; the report can be made, the run resumed, the rest swept away."
+    killed(name, number, "run", "tiny")
+    (folder,) = (course / "runs" / "tiny").iterdir()
+    code, out, error = clfnb("runs")
+    assert code == 0 and status in out and folder.name in out and error == ""
+    assert not (folder / "report.html").exists()
+    (part,) = folder.glob(f".{name}.*.part")
+    code, out, error = clfnb("report", folder.name)
+    assert code == 0, error
+    page = (folder / "report.html").read_text()
+    assert f"{status}, started" in page and page.endswith("</body></html>\n")
+    assert clfnb("gc", "--yes")[0] == 0 and part.exists()  # somebody may be writing it
+    os.utime(part, (0, 0))
+    assert clfnb("gc", "--yes")[0] == 0 and not part.exists()
+    if status == "killed":
+        assert clfnb("run", "--resume", folder.name)[0] == 0
+        assert "finished, started" in (folder / "report.html").read_text()
+        assert "killed, started" in (folder / "report-1.html").read_text()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is sent")
+def test_a_report_that_is_there_stays_whole(course, clfnb):  # noqa: F811
+    folder = a_run(course)
+    shutil.copy(course / "nbs" / "lessons" / "01_tiny.ipynb", folder / "notebook.ipynb")
+    assert clfnb("report", "one")[0] == 0
+    before = (folder / "report.html").read_bytes()
+    killed("report.html", 1, "report", "one")
+    assert (folder / "report.html").read_bytes() == before
+    assert clfnb("report", "one")[0] == 0
+
+
+def test_a_saved_notebook_is_whole_at_any_moment(course):  # noqa: F811
+    "It is saved around each cell, and a kill in the middle of that left half of it, without a report."
+    path = course / "large.ipynb"
+    cells = [nbformat.v4.new_code_cell("'x' * 20_000_000") for _ in range(3)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    job = subprocess.Popen(
+        [sys.executable, "-m", "clfnb", "run", path],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    ends = set()
+    while job.poll() is None:
+        for file in (course / "runs").glob("large/*/notebook.ipynb"):
+            with open(file, "rb") as now:
+                now.seek(-2, os.SEEK_END) if file.stat().st_size > 2 else None
+                ends.add(now.read().strip())
+    assert job.returncode == 0 and ends == {b"}"}

@@ -227,11 +227,14 @@ def _download(dataset, folder, base, options):
     sums_file = fetch(
         base + quote(dataset.checksums), folder / dataset.checksums, progress=False, **options
     )
-    sums = read_checksums(
-        sums_file.read_text(encoding="utf-8", errors="replace"), source=str(sums_file)
-    )
-    if dataset.index not in sums:
-        raise ValueError(f"{sums_file}: expected a line for {dataset.index}, found none")
+    try:
+        sums = read_checksums(
+            sums_file.read_text(encoding="utf-8", errors="replace"), source=str(sums_file)
+        )
+        if dataset.index not in sums:
+            raise ValueError(f"{sums_file}: expected a line for {dataset.index}, found none")
+    except ValueError as error:  # such as the page of a network that wants a login
+        raise ValueError(f"{error} (from {base}{dataset.checksums})") from error
     here = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     check_room(folder / dataset.index, max(0, dataset.bytes - here))
     chosen = sorted(wanted_names(sums, dataset.wanted), key=lambda name: name == dataset.index)

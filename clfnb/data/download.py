@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from fastcore.basics import patch
 
 from .checksums import file_sha256
+from ..text import printable
 
 # %% ../../nbs/lib/data/download.ipynb #d3e1ef90
 class DownloadError(OSError):
@@ -60,11 +61,11 @@ def check_url(
 ) -> str:  # the same
     "Let `http` and `https` addresses pass. Raises `ValueError` for all others."
     allowed = ("https",) if secure else ("http", "https")
-    if urlsplit(url).scheme not in allowed or not urlsplit(url).hostname:
-        raise ValueError(
-            f"{url}: expected an address that begins with {' or '.join(f'{scheme}://' for scheme in allowed)}"
-        )
-    return url
+    with suppress(ValueError):  # such as a bracket that is not closed
+        if urlsplit(url).scheme in allowed and urlsplit(url).hostname:
+            return url
+    begins = " or ".join(f"{scheme}://" for scheme in allowed)
+    raise ValueError(f"{printable(url)}: expected an address that begins with {begins}")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -191,7 +192,11 @@ def _request(transfer, start):
     request = urllib.request.Request(check_url(transfer.url), headers=headers)
     with _deadline(transfer.limit) as handlers:
         opener = urllib.request.build_opener(_Redirects(), *handlers)
-        response = opener.open(request, timeout=transfer.limit)
+        try:
+            response = opener.open(request, timeout=transfer.limit)
+        except ValueError as error:
+            text = f"{transfer.url}: redirected to another kind of address ({printable(error)})"
+            raise DownloadError(text) from error
     etag = response.headers.get("ETag", "")
     transfer.validator = (
         response.headers.get("Last-Modified") if not etag or etag.startswith("W/") else etag
@@ -212,6 +217,8 @@ def _extent(response, asked):
                 f"asked for bytes from {asked} on, was answered {response.headers.get('Content-Range')!r}"
             )
         return asked, None if match[2] == "*" else int(match[2])
+    if response.status != 200:
+        raise DownloadError(f"{response.url}: the server answers {response.status}, without a file")
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None
 
@@ -290,6 +297,11 @@ def _attempt(transfer):
         _copy(response, transfer, start, total)
 
 # %% ../../nbs/lib/data/download.ipynb #9756480c
+def _one_line(text):
+    "What a server says, for a terminal."
+    return printable(" ".join(str(text).split()))
+
+
 def _reason(error, url):
     """What happened in words, and the seconds that the server asks to wait.
 
@@ -297,18 +309,19 @@ def _reason(error, url):
     """
     if isinstance(error, HTTPError):
         error.close()
+        answer = f"the server answers {error.code} {_one_line(error.reason)}"
+        if urllib.request.HTTPRedirectHandler.inf_msg in str(error.reason):
+            answer = "the server redirects in a circle, or too often"
         if error.code not in BUSY:
-            raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
+            raise DownloadError(f"{url}: {answer}") from error
         asked = error.headers.get("Retry-After", "")
-        return f"the server answers {error.code} {error.reason}", min(
-            30, int(asked)
-        ) if asked.isdigit() else 0
+        return answer, min(30, int(asked)) if asked.isdigit() else 0
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise DownloadError(
             f"{url}: the server's certificate is not valid ({cause.verify_message})"
         ) from error
-    return str(cause) or type(cause).__name__, 0
+    return _one_line(cause) or type(cause).__name__, 0
 
 
 def _persist(transfer, tries, pause):
@@ -350,6 +363,8 @@ def _complete(transfer, sha256, tries, pause):
         _persist(transfer, tries, pause)
         _check(transfer, sha256)
     except Unfinished:
+        if not (sha256 and transfer.have):  # no other attempt could trust it
+            transfer.part.unlink(missing_ok=True)
         raise
     except DownloadError as error:
         transfer.part.unlink(missing_ok=True)

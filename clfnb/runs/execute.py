@@ -22,7 +22,7 @@ from unittest import mock
 
 import psutil
 
-from ..files import read_json
+from ..files import read_json, write_file
 from ..registry import track_of_lesson
 from .plan import TIME_LIMITS, Plan, plan_run, read_lesson
 from clfnb.runs.process import (
@@ -211,6 +211,13 @@ def _hidden_module(module):
         if absent:
             del sys.modules[module]
 
+
+def _save_notebook(handler, text, path):
+    "As papermill saves the notebook before and after each cell, but whole or not at all."
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"{path}: its folder is not there any more")
+    write_file(path, text)
+
 # %% ../../nbs/lib/runs/execute.ipynb #f0882fef
 def _papermill(stop, plan, folder, progress, warm):
     "Hand a notebook to papermill, with everything it needs to know."
@@ -227,6 +234,7 @@ def _papermill(stop, plan, folder, progress, warm):
         kernel,
         # papermill would fail a notebook for an error in a cell tagged `raises-exception`
         mock.patch("papermill.execute.raise_for_execution_errors", lambda *_: None),
+        mock.patch("papermill.iorw.LocalHandler.write", _save_notebook),
     ):
         papermill.execute_notebook(
             str(plan.notebook),
@@ -360,10 +368,10 @@ def _continue_in(stop, plan, folder, progress, warm, **entries):
     "Execute a plan in the folder of a run that did not end."
     record = read_json(folder / "run.json")
     _kill_orphan(record)
-    old = folder / "notebook.ipynb"
-    if old.exists():
-        number = next(i for i in range(1, 1000) if not (folder / f"notebook-{i}.ipynb").exists())
-        os.replace(old, folder / f"notebook-{number}.ipynb")
+    number = next(i for i in range(1, 1000) if not (folder / f"notebook-{i}.ipynb").exists())
+    for old in (folder / "report.html", folder / "notebook.ipynb"):
+        if old.exists():
+            os.replace(old, old.with_stem(f"{old.stem}-{number}"))
     more = {"resumed": record.get("resumed", 0) + 1, "kernel_pid": None, "kernel_created": None}
     if record.get("identity") != plan.identity:  # started by other code: it has no identity
         more |= {"identity": None, "hashes": None}

@@ -70,7 +70,7 @@ def checkpoints(
                 yield from _garbage("checkpoint", path, now, file.parent)
 
 # %% ../../nbs/lib/runs/garbage.ipynb #fb6a164a
-PARTIAL_NAME, MIN_PARTIAL_AGE = re.compile(r"\..+\.[0-9a-f]{8}\.part"), 3600  # seconds
+PARTIAL_NAME, MIN_PARTIAL_AGE = re.compile(r"\.(.+\.)?[0-9a-f]{8}\.part"), 3600  # seconds
 
 
 def partial_files(
