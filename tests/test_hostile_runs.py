@@ -2,15 +2,25 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from test_cli import a_run, clfnb, course, one_line  # noqa: F401 (two fixtures)
-from test_results import runs, write_run  # noqa: F401 (a fixture)
+from test_results import runs  # noqa: F401 (a fixture)
+
+from clfnb.evaluation.calibration.diagram import reliability_grid
+from clfnb.evaluation.calibration.predictions import read_predictions
+from clfnb.evaluation.plots import plot_confusion
+from clfnb.text import printable
 
 PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
 
@@ -170,3 +180,86 @@ def test_a_saved_notebook_is_whole_at_any_moment(course):  # noqa: F811
                 now.seek(-2, os.SEEK_END) if file.stat().st_size > 2 else None
                 ends.add(now.read().strip())
     assert job.returncode == 0 and ends == {b"}"}
+
+
+NAMES = ["$", "$x_^$", "<b>", "_", "%", "=SUM(A1)", "long_" + "x" * 245, "nan", "1", "1.0"]
+UNIX_NAMES = ["\x1b[2Jred", "a\tb\x07", "new\nline", "right\u200fmark\u202eabc", "caf\udce9"]
+
+
+@pytest.fixture(scope="module")
+def odd_run(tmp_path_factory):
+    "A run of the lesson on plankton whose classes have such names; the folder of images is beside it."
+    place = tmp_path_factory.mktemp("odd")
+    rng = np.random.default_rng(0)
+    for name in NAMES + UNIX_NAMES * (os.name == "posix"):
+        (place / "images" / name).mkdir(parents=True)
+        for number in range(10):
+            image = Image.fromarray(rng.integers(0, 256, (24, 30), dtype=np.uint8))
+            image.save(place / "images" / name / f"{number}.png")
+    parameters = f"data={place / 'images'}", "compare=false", "plan=16x1", "batch_size=64"
+    words = [sys.executable, "-m", "clfnb", "run", "plankton_imbalance"]
+    words += [word for pair in parameters for word in ("-p", pair)]
+    places = {"CLFNB_RUNS": str(place / "runs"), "CLFNB_CACHE": str(place / "cache")}
+    here = {"cwd": Path(__file__).parent, "env": os.environ | places}
+    done = subprocess.run(words, capture_output=True, **here)
+    assert done.returncode == 0 and b"\x1b" not in done.stdout + done.stderr, done.stderr
+    return next((place / "runs" / "plankton_imbalance").iterdir())
+
+
+SHOWN = [printable(name) for name in NAMES + UNIX_NAMES * (os.name == "posix")]
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200f\u202e\ud800-\udfff]")
+
+
+def test_files_of_a_run_with_odd_classes(odd_run, clfnb):  # noqa: F811
+    "No program obeys a name, and no name is lost."
+    for name in ("report.html", "notebook.ipynb", "confusion.csv", "metrics.json"):
+        assert not OBEYED.search((odd_run / name).read_text(encoding="utf-8")), name
+    page = (odd_run / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;" in page and "<b>" not in page
+    before = (odd_run / "report.html").read_bytes()
+    assert clfnb("report", odd_run)[0] == 0 and (odd_run / "report.html").read_bytes() == before
+    table = pd.read_csv(odd_run / "confusion.csv", dtype=str, keep_default_na=False)
+    names = [name.replace("=SUM", "'=SUM") for name in sorted(SHOWN)]
+    assert list(table)[1:-1] == names and table.iloc[:-1, 0].tolist() == names
+    predictions = pd.read_parquet(odd_run / "predictions.parquet")
+    assert set(predictions.label) == set(SHOWN)
+
+
+def test_predictions_of_odd_classes(odd_run, clfnb, tmp_path):  # noqa: F811
+    images = odd_run.parents[2] / "images"
+    words = ["predict", "plankton", images, "--run", odd_run]
+    code, out, error = clfnb(*words)
+    assert code == 0 and not OBEYED.search(out) and len(out.splitlines()) == 1 + 10 * len(SHOWN)
+    assert clfnb(*words, "--csv", tmp_path / "all.csv")[0] == 0
+    table = pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False)
+    assert {name.removeprefix("'") for name in table["class"]} <= set(SHOWN)
+    assert not OBEYED.search((tmp_path / "all.csv").read_text(encoding="utf-8"))
+
+
+def test_calibration_of_odd_classes(odd_run, clfnb, tmp_path, monkeypatch):  # noqa: F811
+    "The recalibrated table holds no formula, and is read again with the same classes and labels."
+    monkeypatch.chdir(tmp_path)
+    assert clfnb("calibrate", odd_run, "--draws", "20", "--out", "made")[0] == 0
+    file = tmp_path / "made" / "recalibrated.csv"
+    cells = pd.read_csv(file, dtype=str, keep_default_na=False)
+    assert "'=SUM(A1)" in set(cells.label) and not OBEYED.search(file.read_text(encoding="utf-8"))
+    assert not any(text.startswith(("=", "+", "@")) for name in cells for text in cells[name])
+    before, after = read_predictions(odd_run), read_predictions(file)
+    assert after.names == before.names and after.y.tolist() == before.y.tolist()
+
+
+def test_long_names_leave_room_for_the_figure(tmp_path):
+    "A class of 250 characters collapsed the axes, and lay across those beside it."
+    names = ["long_" + "x" * 245, "new\nline", "$x$", "copepod"]
+    ax = plot_confusion(np.eye(4, dtype=int), names)
+    ax.figure.canvas.draw()
+    grid = reliability_grid(np.full((40, 4), 0.25), np.arange(40) % 4, names, draws=20)
+    grid[0].figure.canvas.draw()
+    for axes in (ax, *grid):
+        room, whole = axes.get_window_extent(), axes.figure.bbox
+        assert room.width > 0.15 * whole.width and room.height > 0.2 * whole.height
+        for text in [*axes.get_xticklabels(), *axes.get_yticklabels(), axes._left_title]:
+            place = text.get_window_extent()
+            assert whole.x0 <= place.x0 and place.x1 <= whole.x1 and whole.y0 <= place.y0
+    labels = [text.get_text() for text in ax.get_xticklabels()]
+    assert labels[0] == "long_xxxxxxx…xxxxxxxxxxx" and labels[1:] == [r"new\x0aline", *names[2:]]

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ..files import write_file
-from ..text import show_as_text
+from ..text import shortened, show_as_text
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #3125d828
 PALETTE = (
@@ -251,8 +251,9 @@ def plot_confusion(
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ax.figure.colorbar(image, ax=ax, label="share of the true class", fraction=0.05)
     ax.set(xlabel="predicted", ylabel="truth", xticks=range(len(names)), yticks=range(len(names)))
-    ax.set_xticklabels(names, rotation=90 if len(names) > 6 else 0)
-    ax.set_yticklabels(names)
+    drawn = [shortened(name) for name in names]
+    ax.set_xticklabels(drawn, rotation=90 if len(names) > 6 or max(map(len, drawn)) > 9 else 0)
+    ax.set_yticklabels(drawn)
     for (row, column), share in np.ndenumerate(shares if len(names) <= 20 else np.zeros((0, 0))):
         text = f"{share:.2f}" if normalised else f"{counts[row, column]:,d}"
         ax.text(

@@ -117,6 +117,13 @@ def class_table(
             "label": [printable(part[0]) for part in parts],
         }
     )
+    if table.label.nunique() < len({part[0] for part in parts}):
+        twice = next(
+            name for name, n in Counter(map(printable, {p[0] for p in parts})).items() if n > 1
+        )
+        raise ValueError(
+            f"{folder}: two folders of classes are both shown as {twice!r}; rename one"
+        )
     if table.label.nunique() < 2:
         raise ValueError(
             f"{folder}: expected a folder for each of two classes or more, found only {table.label[0]!r}"

@@ -41,6 +41,7 @@ from clfnb.evaluation.calibration.noise import (
 )
 from ..intervals import percentile_interval, wilson
 from ..plots import OwnFigure
+from ...text import shortened
 
 # %% ../../../nbs/lib/evaluation/calibration/diagram.ipynb #41d827bd
 @dataclass(frozen=True)
@@ -412,7 +413,7 @@ def _draw_grid(curves, names, columns):
             small=True,
         )
         ax.set_title(
-            str(k if names is None else names[k]),
+            shortened(k if names is None else names[k], 21),
             color=INK,
             fontsize=9,
             loc="left",

@@ -173,8 +173,10 @@ def _names(labels, columns):
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #817dd7d9
 def _plain(label):
-    "A label or class name; whole numbers without the decimals that a table gives them."
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(label))
+    """A label or class name without what a table adds: the decimals of whole numbers, and the
+    apostrophe of `csv_text` before what a spreadsheet would compute.
+    """
+    return re.sub(r"^(-?\d+)\.0+$|^'(?=[=+@-])", r"\1", str(label))
 
 
 def _class_numbers(labels, names):

@@ -214,7 +214,7 @@ def write_calibration(
     log_error = fit.log_error if np.isfinite(fit.log_error) else None
     learned = fit.config() | {"log_error": log_error, "caution": fit.caution}
     figure: Any = diagram_of(result, predictions, draws, seed).figure
-    rows = _recalibrated(result, predictions).to_csv(index=False, float_format="%.9g")
+    rows = csv_text(_recalibrated(result, predictions), float_format="%.9g")
     diagram, measures, temperature, all_rows = (folder / name for name in FILES)
     new = [folder / name for name in FILES if not (folder / name).exists()]
     try:
