@@ -31,6 +31,18 @@ from ..settings import load_settings
 from ..text import say
 
 # %% ../../nbs/lib/commands/sweep.ipynb #302e28d5
+def _typed(file, name, value):
+    "An option of a YAML file in its type. Raises `UsageError` naming the file and the option."
+    option: Any = next(one for one in sweep_command.params if one.name == name)
+    try:
+        if isinstance(value, (list, dict)):
+            raise TypeError
+        return option.type_cast_value(None, value)
+    except (click.BadParameter, TypeError, ValueError) as error:
+        said = getattr(error, "message", "") or f"expected a single value, found {value!r}"
+        raise UsageError(f"{file}: {name}: {said}") from error
+
+
 def read_request(
     target: str,  # a lesson, a notebook or a YAML file
     options: dict,  # of the command
@@ -43,10 +55,8 @@ def read_request(
     options = dict(options)
     given: list = []
     if target.endswith((".yaml", ".yml")):
-        target, given, in_file = read_sweep_file(target, FILE_OPTIONS)
-        types: dict = {option.name: option for option in sweep_command.params}
-        for name in in_file.keys() - typed:
-            options[name] = types[name].type_cast_value(None, in_file[name])
+        file, (target, given, in_file) = target, read_sweep_file(target, FILE_OPTIONS)
+        options |= {name: _typed(file, name, in_file[name]) for name in in_file.keys() - typed}
     for option, pairs in (("-p", options["pairs"]), ("--set", options["sets"])):
         for pair in pairs:
             name, equals, _ = pair.partition("=")
@@ -92,9 +102,10 @@ def request_combinations(
     axes = parse_axes(rules, given, ranges=bool(options["random"]))
     rows = read_table(options["table"], rules) if options["table"] else None
     _refuse_both(options, *axes, *(rows[0] if rows else ()))
+    maximum = None if options["yes"] else MAX_COMBINATIONS
     if options["random"]:
-        return sample_combinations(axes, rows, options["random"])
-    return combinations(axes, rows, None if options["yes"] else MAX_COMBINATIONS)
+        return sample_combinations(axes, rows, options["random"], maximum)
+    return combinations(axes, rows, maximum)
 
 # %% ../../nbs/lib/commands/sweep.ipynb #2a1af2b1
 def print_plan(

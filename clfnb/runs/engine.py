@@ -111,11 +111,13 @@ class CellFailed(CellError):
 def cell_failure(
     cell: Any,  # a code cell that raised
 ) -> str | None:  # one line; None where it only called `sys.exit()`
-    "The error of a cell; without one, the end of what it wrote to the error output."
+    """The error of a cell, of a very long one the beginning; without an error, the end of what it
+    wrote to the error output.
+    """
     errors = [output for output in cell.outputs if output.output_type == "error"]
     if errors:
         exited = errors[-1].ename == "SystemExit" and errors[-1].evalue in ("", "0")
-        return None if exited else f"{errors[-1].ename}: {errors[-1].evalue}"
+        return None if exited else f"{errors[-1].ename}: {errors[-1].evalue}"[:2000]
     stderr = "".join(output.text for output in cell.outputs if output.get("name") == "stderr")
     return " ".join(stderr.split())[-500:] or "an error without a message"
 

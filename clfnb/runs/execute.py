@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from unittest import mock
 
 import psutil
 
-from ..files import read_json, write_file
+from ..files import read_json, reading, write_file
 from ..registry import track_of_lesson
 from .plan import TIME_LIMITS, Plan, plan_run, read_lesson
 from clfnb.runs.process import (
@@ -77,10 +78,12 @@ class RunInterrupted(KeyboardInterrupt):
 
 # %% ../../nbs/lib/runs/execute.ipynb #bb4ffc8e
 def _message(error):
-    "The text of an error; of one from the operating system without its number."
+    """The text of an error; of one from the operating system without its number. Those of the engine
+    may have lines, for the kernel's log.
+    """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+    return str(error) if hasattr(error, "section") else " ".join(str(error).split())[:500]
 
 # %% ../../nbs/lib/runs/execute.ipynb #98014d7e
 def _first_incomplete_cell(folder):
@@ -219,12 +222,22 @@ def _save_notebook(handler, text, path):
     write_file(path, text)
 
 # %% ../../nbs/lib/runs/execute.ipynb #f0882fef
+def _check_notebook(path):
+    "Refuse a notebook of which no report could be made. Raises `ValueError` naming it."
+    import nbformat
+
+    with reading(path, "a notebook"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # cells without an id of their own are given one
+        nbformat.validate(read_json(path))
+
+
 def _papermill(stop, plan, folder, progress, warm):
     "Hand a notebook to papermill, with everything it needs to know."
     with _hidden_module("rfc3987_syntax"):  # jsonschema's check of IRIs
         import papermill
 
         import clfnb.runs.engine  # noqa: F401 (it registers itself with papermill)
+    _check_notebook(plan.notebook)
     stop.check()
     kernel = _Kernel(folder, stop)
     given = plan.values | ({"out_dir": str(folder)} if "out_dir" in plan.values else {})

@@ -21,7 +21,7 @@ from typing import Any
 
 from ...files import MAX_TEXT_BYTES, reading, regular_file, table_rows
 from ...registry import near
-from ..parameters import Parameter, ParameterError, check_values, unique_loader
+from ..parameters import Parameter, ParameterError, check_values, load_yaml
 from ...text import printable
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #f4c2d4b0
@@ -170,6 +170,14 @@ def _values(parameter, given, ranges):
 MAX_COMBINATIONS = 10_000  # without --yes
 
 
+def _refuse_too_many(number, maximum):
+    "Refuse more combinations than somebody means who does not say so."
+    if maximum is not None and number > maximum:
+        raise ParameterError(
+            f"{number:,} combinations, more than {maximum:,}: if that is intended, add --yes"
+        )
+
+
 def _refuse_both(axes, rows):
     "Refuse a parameter that a table gives values, too."
     if both := sorted(axes.keys() & rows[0].keys()):
@@ -184,11 +192,7 @@ def combinations(
     "All combinations. Raises `ParameterError` for too many, or a parameter in both."
     rows = rows or [{}]
     _refuse_both(axes, rows)
-    number = math.prod(map(len, axes.values())) * len(rows)
-    if maximum is not None and number > maximum:
-        raise ParameterError(
-            f"{number:,} combinations, more than {maximum:,}: if that is intended, add --yes"
-        )
+    _refuse_too_many(math.prod(map(len, axes.values())) * len(rows), maximum)
     return [
         row | dict(zip(axes, values, strict=True))
         for row in rows
@@ -211,7 +215,8 @@ def read_table(
     name, header = printable(path), [word.strip() for word in rows[0][1]] if rows else []
     if len(rows) < 2 or len(set(header)) < len(header):
         raise ParameterError(f"{name}: expected a line of different names and a row of values")
-    table = []
+    table: list[dict] = []
+    lines: dict[str, int] = {}  # of each row's values
     for line, row in rows[1:]:
         where = f"{name}, line {line}"
         if len(row) != len(header):
@@ -224,8 +229,7 @@ def read_table(
         except ParameterError as error:
             raise ParameterError(f"{where}: {error}") from error
         table.append({key: values[key] for key in header})
-        if table[-1] in table[:-1]:
-            first = rows[1 + table.index(table[-1])][0]
+        if (first := lines.setdefault(repr(table[-1]), line)) != line:
             raise ParameterError(f"{where}: the same values as line {first}")
     return table
 
@@ -234,8 +238,10 @@ def sample_combinations(
     axes: dict[str, Any],  # name -> values, or a range
     rows: list[dict] | None,  # of a table
     number: int,  # how many combinations
+    maximum: int | None = MAX_COMBINATIONS,  # None: any number
 ) -> list[dict]:  # name -> value
     "Draw distinct combinations; all of them where there are no more. Raises `ParameterError`."
+    _refuse_too_many(number, maximum)
     rng = random.Random(json.dumps([list(axes), number]))
     if not any(isinstance(values, Space) for values in axes.values()):
         every = combinations(
@@ -243,7 +249,8 @@ def sample_combinations(
         )
         kept = sorted(rng.sample(range(len(every)), min(number, len(every))))
         return [every[i] for i in kept]
-    drawn, rows = [], rows or [{}]
+    drawn: dict = {}
+    rows = rows or [{}]
     _refuse_both(axes, rows)
     for _ in range(100 * number):
         values = {
@@ -251,11 +258,10 @@ def sample_combinations(
             for name, v in axes.items()
         }
         values = rng.choice(rows) | values
-        if values not in drawn:
-            drawn.append(values)
+        drawn.setdefault(repr(values), values)
         if len(drawn) == number:
             break
-    return drawn
+    return list(drawn.values())
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #988d97e6
 def read_sweep_file(
@@ -263,13 +269,9 @@ def read_sweep_file(
     options: list[str],  # of the command, such as "timeout"
 ) -> tuple[str, list[tuple[str, object]], dict]:  # lesson, parameters as for `parse_axes`, options
     "Read a sweep from a file. Raises `ParameterError` naming the entry that is refused."
-    import yaml
-
     name = printable(path)
     with reading(path, "readable as YAML"):
-        values = yaml.load(
-            regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"), unique_loader(yaml)
-        )
+        values = load_yaml(regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8"))
     if not isinstance(values, dict):
         raise ParameterError(f"{name}: expected a mapping with lesson, and parameters")
     known = ["lesson", "parameters", *options]
