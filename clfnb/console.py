@@ -88,6 +88,14 @@ class CheckedGroup(click.Group):
         return name, command, words
 
 # %% ../nbs/lib/console.ipynb #2c70592e
+def _check_working_folder():
+    "Raises `FileNotFoundError` if it was deleted: no path could be resolved."
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise FileNotFoundError("the working folder was deleted; go to another one") from error
+
+
 class Commands(CheckedGroup):
     "A group of commands whose errors become one line, unless `--debug` asks for the traceback."
 
@@ -97,6 +105,7 @@ class Commands(CheckedGroup):
     ) -> int | None:  # the exit code that the command returned
         "Run the command. Raises `click.ClickException` in place of any other error."
         try:
+            _check_working_folder()
             return super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise

@@ -69,6 +69,8 @@ def _typed(name, value, where, base):
     if name.endswith("_dir"):
         if not text:
             raise SettingsError(f"{where}: {name}: expected a folder, found nothing")
+        if "\0" in text:
+            raise SettingsError(f"{where}: {name}: expected a folder, found {text!r}")
         try:
             return (base / Path(text).expanduser()).absolute()
         except RuntimeError as error:  # the home of a user that there is not

@@ -17,6 +17,7 @@ from PIL import Image
 from test_cli import a_run, clfnb, course, one_line  # noqa: F401 (two fixtures)
 from test_results import runs  # noqa: F401 (a fixture)
 
+from clfnb.data.images.files import class_table
 from clfnb.evaluation.calibration.diagram import reliability_grid
 from clfnb.evaluation.calibration.predictions import read_predictions
 from clfnb.evaluation.plots import plot_confusion
@@ -263,3 +264,198 @@ def test_long_names_leave_room_for_the_figure(tmp_path):
             assert whole.x0 <= place.x0 and place.x1 <= whole.x1 and whole.y0 <= place.y0
     labels = [text.get_text() for text in ax.get_xticklabels()]
     assert labels[0] == "long_xxxxxxx…xxxxxxxxxxx" and labels[1:] == [r"new\x0aline", *names[2:]]
+
+
+@pytest.mark.parametrize(
+    "entry, said",
+    [
+        ({"headline": "total"}, "expected 'headline' to be a list, found 'total'"),
+        ({"versions": [1]}, "expected 'versions' to be a mapping, found [1]"),
+        ({"error": {"a": 1}}, "expected 'error' to be text, found {'a': 1}"),
+        ({"failed_cell": "x"}, "expected 'failed_cell' to be a number, found 'x'"),
+        ({"attempts": 5}, "expected 'attempts' to be a list, found 5"),
+        ({"resumed": "x"}, "expected 'resumed' to be a number, found 'x'"),
+        ({"notebook": 5}, "expected 'notebook' to be text, found 5"),
+        ({"host": 5}, "expected 'host' to be text, found 5"),
+        ({"seconds": "long"}, "expected 'seconds' to be a number, found 'long'"),
+    ],
+)
+def test_entries_of_another_type(course, clfnb, entry, said):  # noqa: F811
+    "Each ended every listing, or the report and the resuming of its run, with an error of Python."
+    a_run(course, "good")
+    file = a_run(course, "odd", **entry) / "run.json"
+    code, out, error = clfnb("runs")
+    assert code == 0 and "good" in out and "broken" in out
+    assert one_line(error) == f"broken: {file}: not a run's record: {said}"
+    for words in (["show", "odd"], ["report", "odd"], ["run", "--resume", "odd"]):
+        code, _, error = clfnb(*words)
+        assert code == 1 and f"{file}: not a run's record: {said}" in one_line(error)
+
+
+def test_a_headline_of_anything(course, clfnb):  # noqa: F811
+    folder = a_run(course, headline=[{"a": 1}, [2], 3, "total"])
+    (folder / "metrics.json").write_text('{"share": 0.5, "total": 7}')
+    code, out, error = clfnb("runs")
+    assert code == 0 and "total=7" in out and "share" not in out and error == ""
+
+
+def test_a_metric_that_nothing_can_calculate_with(runs, clfnb):  # noqa: F811
+    "A whole number of 401 digits is valid JSON, and too large for every mean."
+    file = runs / "toy" / f"{1:012x}" / "metrics.json"
+    file.write_text(json.dumps({"accuracy": 10**400}))
+    said = f"{file}: metric 'accuracy': expected a number, found one of 401 digits"
+    for words in (["results"], ["results", "--csv"], ["results", "--report", "page.html"]):
+        code, _, error = clfnb(*words)
+        assert code == 0 and one_line(error) == f"left out: {said}"
+
+
+LAUGHS = "[&a [1,1,1,1,1,1,1,1,1,1]" + "".join(
+    f", &{new} [{','.join([f'*{old}'] * 10)}]"
+    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (f"{LAUGHS}]", "expected at most 1,000,000 values with all aliases written out"),
+        ("&a [*a]", "a value that contains itself"),
+        ("{a: 1, a: 2}", "a: given twice"),
+    ],
+)
+def test_yaml_that_multiplies(course, clfnb, value, said):  # noqa: F811
+    "A few hundred bytes became a thousand million values."
+    cell = nbformat.v4.new_code_cell("sizes = [1]", metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), course / "own.ipynb")
+    (course / "values.yaml").write_text(f"sizes: {value}\n")
+    (course / "sweep.yaml").write_text(f"lesson: own.ipynb\nparameters:\n  sizes: {value}\n")
+    for words in (
+        ["run", "own.ipynb", "--params", "values.yaml"],
+        ["run", "own.ipynb", "--set", f"sizes={value}"],
+        ["sweep", "sweep.yaml", "--dry-run"],
+    ):
+        code, _, error = clfnb(*words)
+        assert code == 2 and said in one_line(error) and len(error) < 1000, words
+
+
+def test_a_value_of_five_thousand_digits(course, clfnb):  # noqa: F811
+    code, _, error = clfnb("run", "tiny", "-p", f"steps={'9' * 5000}")
+    assert code == 2 and "steps: expected int 1..100, found '999" in one_line(error)
+    assert len(error) < 400
+
+
+def test_more_random_combinations_than_anybody_means(course, clfnb):  # noqa: F811
+    for count in ("100000", "1000000000"):
+        words = ["sweep", "tiny", "--dry-run", "-p", "wait=0..1", "--random", count]
+        code, _, error = clfnb(*words)
+        assert code == 2 and "more than 10,000: if that is intended, add --yes" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("workers: [1]", "workers: expected a single value, found [1]"),
+        ("table: [1]", "table: expected a single value, found [1]"),
+        ("name: {a: 1}", "name: expected a single value, found {'a': 1}"),
+        ("timeout: -5", "timeout: expected a time such as 90, 30m or 2h, found -5"),
+        ("retries: x", "retries: 'x' is not a valid integer"),
+    ],
+)
+def test_options_of_a_sweep_file(course, clfnb, line, said):  # noqa: F811
+    (course / "sweep.yaml").write_text(f"lesson: tiny\n{line}\nparameters: {{steps: 1}}\n")
+    code, _, error = clfnb("sweep", "sweep.yaml", "--dry-run")
+    assert code == 2 and f"sweep.yaml: {said}" in one_line(error)
+
+
+def own_notebook(course, *sources, **metadata):  # noqa: F811
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    (course / "own.ipynb").write_text(json.dumps(notebook | {"metadata": metadata}))
+    return "own.ipynb"
+
+
+def test_a_message_of_ten_megabytes(course, clfnb):  # noqa: F811
+    "The terminal and the record get its beginning."
+    code, _, error = clfnb("run", own_notebook(course, "raise ValueError('x' * 10_000_000)"))
+    assert code == 1 and "ValueError: xxx" in error and len(error) < 5000
+    assert (next((course / "runs" / "own").iterdir()) / "run.json").stat().st_size < 10_000
+
+
+def test_a_notebook_without_a_possible_report(course, clfnb):  # noqa: F811
+    "It is refused before its first cell, not after its last."
+    name = own_notebook(course, "open('began', 'w')", kernelspec=5)
+    code, _, error = clfnb("run", name)
+    said = error.splitlines()
+    assert code == 1 and said[0].startswith(f"Error: {course / name}: not a notebook (")
+    assert not list((course / "runs").rglob("began"))
+
+
+def test_an_output_that_no_notebook_may_hold(course, clfnb):  # noqa: F811
+    source = "from IPython.display import display\ndisplay({'image/svg+xml': 5}, raw=True)"
+    code, _, error = clfnb("run", own_notebook(course, source))
+    (line,) = (line for line in error.splitlines() if line.startswith("Error: "))
+    assert code == 1 and "5 is not valid under any of the given schemas" in line
+    assert "kept in" in line and "Traceback" not in error
+
+
+def test_a_time_limit_beyond_all_clocks(course):  # noqa: F811
+    "Its thread ended with a traceback, and without any limit."
+    words = [sys.executable, "-m", "clfnb", "run", "tiny", "--timeout", "9" * 20]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="another system keeps a working folder")
+@pytest.mark.parametrize(
+    "words", [["runs"], ["lessons"], ["results"], ["run", "x.ipynb"], ["calibrate", "x.csv"]]
+)
+def test_a_working_folder_that_was_deleted(course, clfnb, monkeypatch, words):  # noqa: F811
+    (course / "gone").mkdir()
+    monkeypatch.chdir(course / "gone")
+    (course / "gone").rmdir()
+    code, _, error = clfnb(*words)
+    monkeypatch.chdir(course)
+    assert code == 1
+    assert one_line(error) == "Error: the working folder was deleted; go to another one"
+
+
+def test_weights_whose_sum_is_infinite(clfnb, tmp_path, monkeypatch):  # noqa: F811
+    "Equal weights of any size are equal weights."
+    monkeypatch.chdir(tmp_path)
+    labels = np.array(["a", "b"] * 30)
+    table = pd.DataFrame({"id": range(60), "label": labels, "p_a": np.linspace(0.1, 0.9, 60)})
+    table = table.assign(p_b=1 - table.p_a)
+    found = []
+    for weight in (1.0, 1e308):
+        table.assign(weight=weight).to_csv("table.csv", index=False)
+        code, out, _ = clfnb("calibrate", "table.csv", "--draws", "20", "--force", "--json")
+        assert code == 0
+        found.append([row["value"] for row in json.loads(out)["table"]])
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_probabilities_that_overflow(tmp_path):
+    "One line, without the warnings of NumPy."
+    for value in ("inf", "1e308"):
+        (tmp_path / "t.csv").write_text("label,p_a,p_b\n" + f"a,{value},1e308\nb,1,0\n" * 20)
+        words = [sys.executable, "-m", "clfnb", "calibrate", str(tmp_path / "t.csv")]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 1 and "line 2: expected a sum of 1" in one_line(done.stderr)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of Unix")
+def test_two_folders_that_are_shown_alike(tmp_path):
+    r"Bytes that are no text are shown as \xe9, which a folder may be called too."
+    for name in ("caf\udce9", r"caf\xe9", "other"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / name / "a.png")
+    with pytest.raises(ValueError, match=r"both shown as 'caf\\\\xe9'; rename one"):
+        class_table(tmp_path)
+
+
+def test_a_settings_file_with_a_null_byte(clfnb, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLFNB_RUNS", raising=False)
+    (tmp_path / "settings.ini").write_bytes(b"[clfnb]\nruns_dir = a\0b\n")
+    code, _, error = clfnb("runs")
+    assert code == 1 and "settings.ini, line 2: runs_dir: expected a folder" in one_line(error)

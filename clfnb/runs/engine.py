@@ -310,7 +310,7 @@ def time_limit(
     done = threading.Event()
 
     def watch():
-        if limit and not done.wait(limit):
+        if limit and not done.wait(min(limit, threading.TIMEOUT_MAX)):
             client.expired = True
             while not done.wait(0.2):
                 kill_kernel(client)

@@ -148,8 +148,9 @@ def check_weights(
     if (bad := ~(np.isfinite(weights) & (weights >= 0))).any():
         row = int(np.flatnonzero(bad)[0])
         raise RowError("weights", row, f"expected a number of at least 0, found {weights[row]:g}")
-    if not weights.sum():
+    if not weights.any():
         raise ValueError("weights: expected one above 0, found only zeros")
+    weights = weights / weights.max()  # the sum of very large ones would be infinite
     return weights / weights.mean()
 
 # %% ../../../nbs/lib/evaluation/calibration/inputs.ipynb #a8099873

@@ -250,7 +250,8 @@ def _scores(columns, logits, notes):
     if values.ndim == 1 and np.isfinite(values).any():
         _refuse_percentages(values, str(columns.columns[0]))
     try:
-        probs = check_probabilities(_unrounded(values, notes))
+        with np.errstate(all="ignore"):  # what overflows is refused
+            probs = check_probabilities(_unrounded(values, notes))
     except RowError as error:
         problem = error.problem.replace("are logits", "are logits, or say --logits")
         raise RowError(error.what, error.row, problem) from error
