@@ -92,6 +92,17 @@ def image_files(
         raise FileNotFoundError(f"{path}: expected images ({' '.join(SUFFIXES)}), found {there}")
     return sorted(found)
 
+# %% ../../../nbs/lib/data/images/files.ipynb #5c1a7e2d
+def _check_classes(folder, names):
+    "Refuse fewer than two classes, and two whose names are shown alike."
+    shown = Counter(map(printable, names))
+    if twice := [name for name, count in shown.items() if count > 1]:
+        alike = f"two folders of classes are both shown as {twice[0]!r}"
+        raise ValueError(f"{folder}: {alike}; rename one")
+    if len(shown) < 2:
+        found = f"found only {next(iter(shown))!r}"
+        raise ValueError(f"{folder}: expected a folder for each of two classes or more, {found}")
+
 # %% ../../../nbs/lib/data/images/files.ipynb #592561a9
 def class_table(
     folder: str | Path,  # has one subfolder per class
@@ -117,17 +128,7 @@ def class_table(
             "label": [printable(part[0]) for part in parts],
         }
     )
-    if table.label.nunique() < len({part[0] for part in parts}):
-        twice = next(
-            name for name, n in Counter(map(printable, {p[0] for p in parts})).items() if n > 1
-        )
-        raise ValueError(
-            f"{folder}: two folders of classes are both shown as {twice!r}; rename one"
-        )
-    if table.label.nunique() < 2:
-        raise ValueError(
-            f"{folder}: expected a folder for each of two classes or more, found only {table.label[0]!r}"
-        )
+    _check_classes(folder, {part[0] for part in parts})
     there = {path.name for path in folder.iterdir() if path.is_dir()} - set(IGNORED_NAMES)
     empty = sorted(name for name in there - {part[0] for part in parts} if name[0] != ".")
     if empty:
