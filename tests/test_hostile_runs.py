@@ -459,3 +459,73 @@ def test_a_settings_file_with_a_null_byte(clfnb, tmp_path, monkeypatch):  # noqa
     (tmp_path / "settings.ini").write_bytes(b"[clfnb]\nruns_dir = a\0b\n")
     code, _, error = clfnb("runs")
     assert code == 1 and "settings.ini, line 2: runs_dir: expected a folder" in one_line(error)
+
+
+SWEEP = {"name": "odd", "lesson": "toy", "notebook": "x", "created": "2026", "parameters": {}}
+MEMBER = {"identity": "1", "parameters": {}, "run": "toy/1"}
+
+
+@pytest.mark.parametrize(
+    "entries, said",
+    [
+        ({"created": 5}, "an entry has the wrong type"),
+        ({"runs": [MEMBER | {"run": 5}]}, "an entry has the wrong type"),
+        ({"runs": [MEMBER | {"identity": None}]}, "an entry has the wrong type"),
+        ({"runs": [MEMBER | {"run": "../../x"}]}, "'../../x' is not in the folder of runs"),
+        ({"runs": [MEMBER | {"run": "/etc/x"}]}, "'/etc/x' is not in the folder of runs"),
+    ],
+)
+def test_sweeps_of_another_type(runs, clfnb, entries, said):  # noqa: F811
+    "One ended `clfnb results` for all; now it is named, and the others are shown."
+    file = runs / "sweeps" / "odd" / "sweep.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(SWEEP | {"options": {}, "runs": []} | entries))
+    code, out, _ = clfnb("results")
+    assert code == 0 and "first" in out and "0.910" in out
+    for words in (["results", "odd"], ["watch", "odd", "--once"]):
+        code, _, error = clfnb(*words)
+        assert code == 1
+        assert one_line(error).startswith(f"Error: {file}: not the file of a sweep (")
+        assert said in error
+
+
+@PIPES
+def test_a_sweep_that_is_a_pipe(runs, clfnb):  # noqa: F811
+    file = runs / "sweeps" / "odd" / "sweep.json"
+    file.parent.mkdir()
+    os.mkfifo(file)
+    assert clfnb("results")[0] == 0
+    for words in (["results", "odd"], ["watch", "odd", "--once"]):
+        code, _, error = clfnb(*words)
+        assert code == 1 and f"{file}: expected an ordinary file, found a pipe" in one_line(error)
+
+
+def failed_run(course, clfnb):  # noqa: F811
+    assert clfnb("run", "tiny", "-p", "fail=true")[0] == 1
+    return next((course / "runs" / "tiny").iterdir())
+
+
+@PIPES
+def test_a_log_that_is_a_pipe(course, clfnb):  # noqa: F811
+    "The run waited for somebody to read it."
+    folder = failed_run(course, clfnb)
+    (folder / "kernel.log").unlink(missing_ok=True)
+    os.mkfifo(folder / "kernel.log")
+    code, _, error = clfnb("run", "--resume", folder.name)
+    assert code == 1 and f"{folder / 'kernel.log'}: expected an ordinary file" in error
+
+
+def test_a_thousand_attempts(course, clfnb):  # noqa: F811
+    folder = failed_run(course, clfnb)
+    for number in range(1, 1000):
+        (folder / f"notebook-{number}.ipynb").touch()
+    code, _, error = clfnb("run", "--resume", folder.name)
+    assert code == 1 and "the third wheel came off" in error
+    assert (folder / "notebook-1000.ipynb").stat().st_size
+
+
+def test_a_file_in_place_of_the_claims(runs, clfnb):  # noqa: F811
+    (runs / "toy" / f"{1:012x}" / ".claims").write_text("no folder")
+    for words in (["gc"], ["results"], ["watch", "first", "--once"]):
+        code, _, error = clfnb(*words)
+        assert code == 0 and error == "", words

@@ -33,6 +33,7 @@ from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
+from ..files import regular_file
 from ..settings import load_settings
 
 # %% ../../nbs/lib/runs/engine.ipynb #d3229f8f
@@ -389,6 +390,8 @@ class LimitedEngine(NBClientEngine):
         crash = {"extra_arguments": _crash_log(log)}
         client = Client(nb_man, report, started, line, **known, **crash)
         client.warm = warm
+        if log and Path(log).exists():
+            regular_file(log)  # opening a pipe would wait for a reader
         try:
             with open(log or os.devnull, "ab") as output, time_limit(client, limit):
                 client.execute(stdout=output, stderr=subprocess.STDOUT)

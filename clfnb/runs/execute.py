@@ -17,6 +17,7 @@ import threading
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -381,7 +382,7 @@ def _continue_in(stop, plan, folder, progress, warm, **entries):
     "Execute a plan in the folder of a run that did not end."
     record = read_json(folder / "run.json")
     _kill_orphan(record)
-    number = next(i for i in range(1, 1000) if not (folder / f"notebook-{i}.ipynb").exists())
+    number = next(i for i in count(1) if not (folder / f"notebook-{i}.ipynb").exists())
     for old in (folder / "report.html", folder / "notebook.ipynb"):
         if old.exists():
             os.replace(old, old.with_stem(f"{old.stem}-{number}"))

@@ -28,7 +28,7 @@ from ..record import read_run
 # %% ../../../nbs/lib/runs/sweep/claims.ipynb #386c7613
 def _numbers(folder):
     "The numbers of the claims on a run, in ascending order."
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         names = os.listdir(Path(folder) / ".claims")
         return sorted(int(name[:-5]) for name in names if name[:-5].isdigit())
     return []

@@ -76,15 +76,22 @@ def read_sweep(
     Raises `FileNotFoundError` if there is none, `ValueError` naming the file that cannot be read.
     """
     file = sweep_folder(expect_folder(runs_dir, "the folder of all runs"), name) / "sweep.json"
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(f"{printable(name)}: no such sweep in {file.parents[1]}")
     values = read_json(file)
     try:
         members = [Member(**{k: m[k] for k in MEMBER}) for m in values.pop("runs")]
         sweep = Sweep(**{k: v for k, v in values.items() if k in SWEEP}, runs=members)
         mappings = [sweep.parameters, sweep.options, *(m.parameters for m in members)]
-        if not all(isinstance(x, dict) for x in mappings) or sweep.name != name:
+        texts = [sweep.lesson or "", sweep.notebook or "", sweep.created]
+        texts += [text for m in members for text in (m.identity, m.run)]
+        typed = all(isinstance(x, dict) for x in mappings) and all(
+            isinstance(x, str) for x in texts
+        )
+        if not typed or sweep.name != name:
             raise TypeError("an entry has the wrong type")
+        if outside := [m.run for m in members if ".." in Path(m.run).parts or Path(m.run).root]:
+            raise TypeError(f"the run {printable(outside[0])!r} is not in the folder of runs")
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file}: not the file of a sweep ({error})") from error
     return sweep

@@ -84,7 +84,7 @@ def select_runs(
     sweeps, _ = list_sweeps(runs_dir)
     if which is None and sweeps:
         which = sweeps[0].name
-    if which is not None and (runs_dir / "sweeps" / which / "sweep.json").is_file():
+    if which is not None and (runs_dir / "sweeps" / which / "sweep.json").exists():
         sweep = read_sweep(runs_dir, which)
         folders = dict.fromkeys(runs_dir / member.run for member in sweep.runs)
         selection = _read(folders, f"sweep {which}")
