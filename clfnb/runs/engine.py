@@ -386,9 +386,8 @@ class LimitedEngine(NBClientEngine):
     ):
         "Execute the notebook. Raises `TimeLimit`, `KernelDied` and `CellFailed`."
         known = {"kernel_name": kernel_name, "log": logging.getLogger("clfnb.kernel")}
-        known["timeout"] = execution_timeout
-        crash = {"extra_arguments": _crash_log(log)}
-        client = Client(nb_man, report, started, line, **known, **crash)
+        known |= {"timeout": execution_timeout, "extra_arguments": _crash_log(log)}
+        client = Client(nb_man, report, started, line, **known)
         client.warm = warm
         if log and Path(log).exists():
             regular_file(log)  # opening a pipe would wait for a reader
