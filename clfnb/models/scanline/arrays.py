@@ -79,36 +79,35 @@ def _near(wide, width=5, stride=1):
 
 
 def _rectified(values, n, bias):
-    "ReLU of values (n * positions, channels) plus a bias, less the bias: (n, positions + 4, channels)."
+    "ReLU of values (n * positions, channels) plus a bias, padded: (n, positions + 4, channels)."
+    values += bias
     values = values.reshape(n, -1, len(bias))
-    wide = np.empty((n, values.shape[1] + 4, len(bias)), np.float32)
-    wide[:, :2] = wide[:, -2:] = -bias
-    np.maximum(values, -bias, out=wide[:, 2:-2])
+    wide = np.zeros((n, values.shape[1] + 4, len(bias)), np.float32)
+    np.maximum(values, np.float32(0), out=wide[:, 2:-2])
     return wide
 
 
 class _Conv:
-    "A convolution of width five, batch normalisation and ReLU; its output lacks `bias`."
+    "A convolution of width five, batch normalisation and ReLU, on padded lines."
 
-    def __init__(self, weights, lack, stride=1):
-        weight, bias = _folded(weights)
-        self.weight = weight.reshape(-1, len(bias))  # (5 * inputs, outputs)
-        self.bias, self.stride = bias + lack @ weight.sum(0), stride
+    def __init__(self, weights, stride=1):
+        weight, self.bias = _folded(weights)
+        self.weight = weight.reshape(-1, len(self.bias))  # (5 * inputs, outputs)
+        self.stride = stride
 
     def __call__(self, wide):
         return _rectified(_near(wide, 5, self.stride) @ self.weight, len(wide), self.bias)
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #7e56171a
 class _Up:
-    "The block of width five that joins coarse values, repeated, with fine ones; it lacks `bias`."
+    "The block of width five that joins coarse values, repeated, with fine ones."
 
-    def __init__(self, weights, coarse_lack, fine_lack):
-        weight, bias = _folded(weights)
-        w, fine = np.split(weight, [len(coarse_lack)], axis=1)
+    def __init__(self, weights, inputs):  # number of coarse channels, which come first
+        weight, self.bias = _folded(weights)
+        w, fine = np.split(weight, [inputs], axis=1)
         even, odd = (w[0] + w[1], w[2] + w[3], w[4]), (w[0], w[1] + w[2], w[3] + w[4])
         self.coarse = np.concatenate([np.concatenate(taps) for taps in (even, odd)], axis=1)
-        self.fine = fine.reshape(-1, len(bias))
-        self.bias = bias + coarse_lack @ w.sum(0) + fine_lack @ fine.sum(0)
+        self.fine = fine.reshape(-1, len(self.bias))
 
     def __call__(self, coarse, fine):
         values = _near(fine) @ self.fine
@@ -124,18 +123,13 @@ class ArrayFinder:
         weights: dict,  # name -> array in single precision, as in `LineFinder.state_dict()`
     ):
         strides = {"stem": (2, 2, 2), "down1": (1, 2), "down2": (1, 2), "deep": (1, 1, 1)}
-        self.blocks, lack = {}, np.zeros(2, np.float32)
-        for name, each in strides.items():
-            self.blocks[name] = []
-            for k, stride in enumerate(each):
-                block = _Conv(_part(weights, f"{name}.{k}"), lack, stride)
-                self.blocks[name].append(block)
-                lack = block.bias
-        fine1, fine2 = (self.blocks[name][-1].bias for name in ("stem", "down1"))
-        self.up2 = _Up(_part(weights, "up2"), lack, fine2)
-        self.up1 = _Up(_part(weights, "up1"), self.up2.bias, fine1)
-        self.head = weights["head.weight"][:, :, 0].T.copy()
-        self.bias = weights["head.bias"] + self.up1.bias @ self.head
+        self.stem, self.down1, self.down2, self.deep = (
+            [_Conv(_part(weights, f"{name}.{k}"), stride) for k, stride in enumerate(each)]
+            for name, each in strides.items()
+        )
+        self.up2 = _Up(_part(weights, "up2"), len(self.deep[-1].bias))
+        self.up1 = _Up(_part(weights, "up1"), len(self.up2.bias))
+        self.head, self.bias = weights["head.weight"][:, :, 0].T.copy(), weights["head.bias"]
 
     def __call__(
         self,
@@ -144,9 +138,9 @@ class ArrayFinder:
         "Votes of all positions."
         wide = np.zeros((len(lines), lines.shape[1] + 4, 2), np.float32)
         wide[:, 2:-2] = channels(lines).transpose(0, 2, 1)
-        a = _through(self.blocks["stem"], wide)
-        b = _through(self.blocks["down1"], a)
-        c = _through(self.blocks["down2"] + self.blocks["deep"], b)
+        a = _through(self.stem, wide)
+        b = _through(self.down1, a)
+        c = _through(self.down2 + self.deep, b)
         a = self.up1(self.up2(c, b), a)
         return (a[:, 2:-2] @ self.head + self.bias).transpose(0, 2, 1)
 
