@@ -38,11 +38,11 @@ def channels(
     spread = np.sqrt(np.vecdot(whole, whole) / (samples - 1))
     whole /= (spread + np.float32(1e-6))[:, None]
     rows = np.concatenate([whole, whole * whole])
-    rows = cv2.blur(rows, (window, 1), borderType=cv2.BORDER_REFLECT_101)
-    mean, square = rows[:n], rows[n:]
+    near: np.ndarray = cv2.blur(rows, (window, 1), borderType=cv2.BORDER_REFLECT_101)
+    average, square = near[:n], near[n:]  # of the neighbourhood
     both = np.empty((n, 2, samples), np.float32)
-    np.subtract(whole, mean, out=both[:, 1])
-    square -= np.square(mean, out=mean)
+    np.subtract(whole, average, out=both[:, 1])
+    square -= np.square(average, out=average)
     both[:, 1] /= np.sqrt(np.maximum(square, np.float32(2e-4), out=square), out=square)
     np.minimum(whole, np.float32(4), out=whole)
     np.maximum(whole, np.float32(-4), out=both[:, 0])
