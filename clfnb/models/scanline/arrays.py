@@ -32,18 +32,20 @@ def channels(
     window: int = 63,  # width of the neighbourhood in samples, odd
 ) -> np.ndarray:  # (n, 2, samples) float32
     "What `line_channels` returns, without torch."
-    whole = np.subtract(lines, lines.mean(1, keepdims=True), dtype=np.float32)
-    spread = np.sqrt(np.einsum("nk,nk->n", whole, whole) / (whole.shape[1] - 1))
+    n, samples = lines.shape
+    mean = np.add.reduce(lines, axis=1, keepdims=True) / np.float32(samples)
+    whole = np.subtract(lines, mean, dtype=np.float32)
+    spread = np.sqrt(np.vecdot(whole, whole) / (samples - 1))
     whole /= (spread + np.float32(1e-6))[:, None]
-    mean, square = (
-        cv2.blur(values, (window, 1), borderType=cv2.BORDER_REFLECT_101)
-        for values in (whole, whole * whole)
-    )
-    square -= mean * mean
-    both = np.empty((len(whole), 2, whole.shape[1]), np.float32)
-    np.subtract(whole, mean, out=both[:, 1])
+    rows = np.concatenate([whole, whole * whole])
+    near: np.ndarray = cv2.blur(rows, (window, 1), borderType=cv2.BORDER_REFLECT_101)
+    average, square = near[:n], near[n:]  # of the neighbourhood
+    both = np.empty((n, 2, samples), np.float32)
+    np.subtract(whole, average, out=both[:, 1])
+    square -= np.square(average, out=average)
     both[:, 1] /= np.sqrt(np.maximum(square, np.float32(2e-4), out=square), out=square)
-    np.clip(whole, -4, 4, out=both[:, 0])
+    np.minimum(whole, np.float32(4), out=whole)
+    np.maximum(whole, np.float32(-4), out=both[:, 0])
     return both
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #1a7fb9d3
@@ -57,29 +59,60 @@ def _part(weights, name):
     }
 
 
+def _folded(weights):
+    "Weights (5, inputs, outputs) and bias of a convolution with batch normalisation."
+    conv, norm = _part(weights, "0"), _part(weights, "1")
+    factor = norm["weight"] / np.sqrt(norm["running_var"] + EPS)
+    weight = np.ascontiguousarray((conv["weight"] * factor[:, None, None]).transpose(2, 1, 0))
+    return weight, norm["bias"] + (conv["bias"] - norm["running_mean"]) * factor
+
+
+def _near(wide, width=5, stride=1):
+    """The values in each window of lines (n, samples + 4, channels), which are padded by two samples
+    at both ends: (n * positions, width * channels).
+    """
+    n, samples, inputs = wide.shape
+    line, sample, value = wide.strides
+    shape, first = (n, (samples - 5) // stride + 1, width * inputs), (5 - width) // 2 * sample
+    view = np.ndarray(shape, np.float32, wide, first, (line, stride * sample, value))
+    return view.reshape(-1, width * inputs)
+
+
+def _rectified(values, n, bias):
+    "ReLU of values (n * positions, channels) plus a bias, padded: (n, positions + 4, channels)."
+    values += bias
+    values = values.reshape(n, -1, len(bias))
+    wide = np.zeros((n, values.shape[1] + 4, len(bias)), np.float32)
+    np.maximum(values, np.float32(0), out=wide[:, 2:-2])
+    return wide
+
+
 class _Conv:
-    "A convolution of width five, batch normalisation and ReLU, on arrays (n, samples, channels)."
+    "A convolution of width five, batch normalisation and ReLU, on padded lines."
 
     def __init__(self, weights, stride=1):
-        conv, norm = _part(weights, "0"), _part(weights, "1")
-        factor = norm["weight"] / np.sqrt(norm["running_var"] + EPS)
-        weight = conv["weight"] * factor[:, None, None]
-        self.weight = np.ascontiguousarray(
-            weight.transpose(2, 1, 0).reshape(-1, len(factor))
-        )  # (5 * inputs, outputs)
-        self.bias = norm["bias"] + (conv["bias"] - norm["running_mean"]) * factor
+        weight, self.bias = _folded(weights)
+        self.weight = weight.reshape(-1, len(self.bias))  # (5 * inputs, outputs)
         self.stride = stride
 
-    def __call__(self, x):
-        n, samples, inputs = x.shape
-        wide = np.zeros((n, samples + 4, inputs), np.float32)
-        wide[:, 2:-2] = x
-        step, positions = wide.strides, (samples - 1) // self.stride + 1
-        strides = (step[0], self.stride * step[1], step[2])
-        near = np.ndarray((n, positions, 5 * inputs), np.float32, wide, 0, strides)  # a view
-        out = near.reshape(n * positions, -1) @ self.weight
-        out += self.bias
-        return np.maximum(out, 0, out=out).reshape(n, positions, -1)
+    def __call__(self, wide):
+        return _rectified(_near(wide, 5, self.stride) @ self.weight, len(wide), self.bias)
+
+# %% ../../../nbs/lib/models/scanline/arrays.ipynb #7e56171a
+class _Up:
+    "The block of width five that joins coarse values, repeated, with fine ones."
+
+    def __init__(self, weights, inputs):  # number of coarse channels, which come first
+        weight, self.bias = _folded(weights)
+        w, fine = np.split(weight, [inputs], axis=1)
+        even, odd = (w[0] + w[1], w[2] + w[3], w[4]), (w[0], w[1] + w[2], w[3] + w[4])
+        self.coarse = np.concatenate([np.concatenate(taps) for taps in (even, odd)], axis=1)
+        self.fine = fine.reshape(-1, len(self.bias))
+
+    def __call__(self, coarse, fine):
+        values = _near(fine) @ self.fine
+        values += (_near(coarse, 3) @ self.coarse).reshape(values.shape)
+        return _rectified(values, len(fine), self.bias)
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #c2c2717d
 class ArrayFinder:
@@ -94,7 +127,8 @@ class ArrayFinder:
             [_Conv(_part(weights, f"{name}.{k}"), stride) for k, stride in enumerate(each)]
             for name, each in strides.items()
         )
-        self.up2, self.up1 = ([_Conv(_part(weights, name))] for name in ("up2", "up1"))
+        self.up2 = _Up(_part(weights, "up2"), len(self.deep[-1].bias))
+        self.up1 = _Up(_part(weights, "up1"), len(self.up2.bias))
         self.head, self.bias = weights["head.weight"][:, :, 0].T.copy(), weights["head.bias"]
 
     def __call__(
@@ -102,12 +136,13 @@ class ArrayFinder:
         lines: np.ndarray,  # (n, samples) brightness, samples a multiple of 32
     ) -> np.ndarray:  # (n, 2, samples / 8) logit of inside, position
         "Votes of all positions."
-        a = _through(self.stem, channels(lines).transpose(0, 2, 1))
+        wide = np.zeros((len(lines), lines.shape[1] + 4, 2), np.float32)
+        wide[:, 2:-2] = channels(lines).transpose(0, 2, 1)
+        a = _through(self.stem, wide)
         b = _through(self.down1, a)
-        c = _through(self.deep, _through(self.down2, b))
-        b = _through(self.up2, np.concatenate([c.repeat(2, axis=1), b], -1))
-        a = _through(self.up1, np.concatenate([b.repeat(2, axis=1), a], -1))
-        return (a @ self.head + self.bias).transpose(0, 2, 1)
+        c = _through(self.down2 + self.deep, b)
+        a = self.up1(self.up2(c, b), a)
+        return (a[:, 2:-2] @ self.head + self.bias).transpose(0, 2, 1)
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #7c8b7f15
 def _through(blocks, x):
@@ -117,15 +152,14 @@ def _through(blocks, x):
     return x
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #016c5a89
-def _gelu(x):
+def _double_gelu(x):
     y = x * x
     y *= np.float32(0.7978845608 * 0.044715)
     y += np.float32(0.7978845608)
     y *= x
     np.tanh(y, out=y)
-    y += 1
+    y += np.float32(1)
     y *= x
-    y *= np.float32(0.5)
     return y
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #defb2f71
@@ -133,12 +167,11 @@ class _Layer:
     "x W + b, with a preceding normalisation folded in for rows that `_scaled` has divided."
 
     def __init__(self, linear, norm=None):
-        weight, self.bias = linear["weight"], linear["bias"]
+        weight, self.bias = linear["weight"].T, linear["bias"]
         if norm:
-            self.bias = self.bias + weight @ norm["bias"]
-            weight = weight * norm["weight"]
-            weight = weight - weight.mean(1, keepdims=True)
-        self.weight = np.ascontiguousarray(weight.T)
+            self.bias = self.bias + norm["bias"] @ weight
+            weight = weight * norm["weight"][:, None]
+        self.weight = np.ascontiguousarray(weight)
 
     def __call__(self, x):
         out = x @ self.weight
@@ -146,12 +179,18 @@ class _Layer:
         return out
 
 
-def _scaled(x):
-    "Rows (n, width) divided by their standard deviations."
-    width = x.shape[1]
-    mean = x @ np.full(width, 1 / width, np.float32)
-    square = np.einsum("nk,nk->n", x, x) / width
-    return x * (1 / np.sqrt(square - mean * mean + EPS))[:, None]
+def _adding(linear):
+    "The layer that adds to the rows, without their mean, what follows twice the activation."
+    layer = _Layer(linear)
+    layer.weight = (layer.weight - layer.weight.mean(1, keepdims=True)) / 2
+    layer.bias = layer.bias - layer.bias.mean()
+    return layer
+
+
+def _scale(x):
+    "Factors (n, 1) that divide rows (n, width) of mean 0 by their standard deviations."
+    square = np.vecdot(x, x) / np.float32(x.shape[1])
+    return (1 / np.sqrt(square + EPS))[:, None]
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #62cb336d
 class _Exchange:
@@ -159,25 +198,26 @@ class _Exchange:
 
     def __init__(self, weights):
         norm, near = _part(weights, "norm"), _part(weights, "near")
-        self.all, self.out = _Layer(_part(weights, "all"), norm), _Layer(_part(weights, "out"))
-        weight = near["weight"]
-        taps = norm["bias"] @ weight.transpose(2, 1, 0)  # (3, width)
-        self.place = np.tile(near["bias"] + self.all.bias + taps.sum(0), (15, 1))
+        every, self.out = _Layer(_part(weights, "all"), norm), _adding(_part(weights, "out"))
+        self.all = every.weight / np.float32(15)  # of the sum over all rows
+        weight = near["weight"].transpose(2, 1, 0)  # (3, width, width)
+        taps = norm["bias"] @ weight  # (3, width)
+        self.place = np.tile(near["bias"] + every.bias + taps.sum(0), (15, 1))
         self.place[0] -= taps[0]
         self.place[-1] -= taps[2]
-        weight = weight * norm["weight"][:, None]
-        weight = weight - weight.mean(1, keepdims=True)
-        self.near = np.ascontiguousarray(weight.transpose(1, 2, 0).reshape(weight.shape[1], -1))
+        self.near = (weight * norm["weight"][:, None]).reshape(-1, len(norm["weight"]))
 
     def __call__(self, x):
-        y, width = _scaled(x), x.shape[1]
-        parts = (y @ self.near).reshape(-1, 15, 3 * width)
-        mean = np.add.reduce(y.reshape(-1, 15, width), axis=1) @ self.all.weight
-        near = parts[..., width : 2 * width] + self.place
-        near += (mean / np.float32(15))[:, None]
-        near[:, 1:] += parts[:, :-1, :width]
-        near[:, :-1] += parts[:, 1:, 2 * width :]
-        return x + self.out(_gelu(near).reshape(-1, width))
+        n, width = len(x) // 15, x.shape[1]
+        wide = np.zeros((n, 15 + 4, width), np.float32)
+        rows = wide[:, 2:-2]
+        np.multiply(x.reshape(rows.shape), _scale(x).reshape(n, 15, 1), out=rows)
+        near = (_near(wide, 3) @ self.near).reshape(rows.shape)
+        near += self.place
+        near += (np.add.reduce(rows, axis=1) @ self.all)[:, None]
+        added = self.out(_double_gelu(near).reshape(x.shape))
+        added += x
+        return added
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #523fc411
 class ArrayReader:
@@ -189,8 +229,12 @@ class ArrayReader:
     ):
         index, norm = window_samples(), _part(weights, "norm")
         self.samples = np.concatenate([index, index + READER_SAMPLES], axis=1).ravel()
-        self.embed, self.embed2 = (_Layer(_part(weights, f"embed.{k}")) for k in (0, 2))
-        self.place = weights["place"] + self.embed2.bias
+        self.embed, self.embed2 = (
+            _Layer(_part(weights, "embed.0")),
+            _adding(_part(weights, "embed.2")),
+        )
+        place = weights["place"]
+        self.place = place - place.mean(1, keepdims=True) + self.embed2.bias
         blocks = sum(name.endswith(".near.bias") for name in weights)
         self.mix = [_Exchange(_part(weights, f"mix.{k}")) for k in range(blocks)]
         heads = [_part(weights, name) for name in ("left", "right", "shift", "code")]
@@ -203,9 +247,10 @@ class ArrayReader:
     ) -> dict:  # as from `LineReader`: left (n, 6, 20), right (n, 6, 10), shift (n, 15), code (n,)
         "Scores of straightened lines."
         windows = channels(lines).reshape(len(lines), -1).take(self.samples, axis=1)
-        x = _gelu(self.embed(windows.reshape(len(lines) * 15, -1))) @ self.embed2.weight
+        x = _double_gelu(self.embed(windows.reshape(len(lines) * 15, -1))) @ self.embed2.weight
         x = (x.reshape(len(lines), 15, -1) + self.place).reshape(len(x), -1)
-        out = self.heads(_scaled(_through(self.mix, x))).reshape(len(lines), 15, -1)
+        x = _through(self.mix, x)
+        out = self.heads(x * _scale(x)).reshape(len(lines), 15, -1)
         return {
             "left": out[:, 1:7, :20],
             "right": out[:, 8:14, 20:30],

@@ -9,6 +9,8 @@ __all__ = ['order_corners', 'restore_corners', 'four_point_transform', 'strip_fe
            'scan_lines', 'straighten']
 
 # %% ../../../nbs/lib/preprocessing/barcodes/crop.ipynb #d943188e
+from math import ceil
+
 import cv2
 import numpy as np
 
@@ -154,9 +156,9 @@ def scan_lines(
     Sample centres are evenly spaced. Raises `ValueError` for bad corners.
     """
     corners = order_corners(corners, keep=True)
-    length = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
-    fine = int(np.clip(np.ceil(max(length[0], length[2]) * (1 + 2 * margin) / samples / 1.3), 1, 8))
-    rows = int(np.clip(np.ceil(max(length[1], length[3]) / bands), 2, 24))
+    length = np.sqrt(np.square(corners[[1, 2, 3, 0]] - corners).sum(1))
+    fine = ceil(max(length[0], length[2]) * (1 + 2 * margin) / samples / 1.3)
+    fine, rows = min(max(fine, 1), 8), min(max(ceil(max(length[1], length[3]) / bands), 2), 24)
     width, height, extra = samples * fine, bands * rows, margin / (1 + 2 * margin)
     left, right = extra * width - 0.5, (1 - extra) * width - 0.5
     edges = [[left, -0.5], [right, -0.5], [right, height - 0.5], [left, height - 0.5]]

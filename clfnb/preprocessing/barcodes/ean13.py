@@ -190,9 +190,10 @@ _WEIGHT = np.array([3, 1] * 6)
 _FROM = (
     np.arange(10)[None, :, None] - _WEIGHT[:, None, None] * np.arange(10)
 ) % 10  # (12, sum after, digit) -> sum before
-_TO = (
-    np.arange(10)[None, :, None] + _WEIGHT[:, None, None] * np.arange(10)
-) % 10  # (12, sum before, digit) -> sum after
+_BETWEEN = (
+    np.where(_WEIGHT == 3, 7, 1)[:, None, None] * (np.arange(10) - np.arange(10)[:, None])
+) % 10  # (12, sum before, sum after) -> digit; 7 is the inverse of 3 modulo 10
+_LEFT, _RIGHT = np.arange(6)[:, None, None], np.arange(6, 12)[:, None, None]
 
 
 def log_total(
@@ -201,15 +202,18 @@ def log_total(
     """The log of the total probability of all valid codes, by the trellis; -inf below e^-700 of
     the likeliest sequence.
     """
-    peak, state = table.max(axis=-1), np.eye(10)  # state: (first digit, sum so far)
+    peak = table.max(axis=-1)
     shares = np.exp(table - np.where(np.isfinite(peak), peak, 0.0)[..., None])
+    left = shares[..., _LEFT, _BETWEEN[:6]]  # (..., first digit, place, sum before, sum after)
+    right = shares[..., 0, _RIGHT, _BETWEEN[6:]]  # the same for every first digit
+    state = np.eye(10)[:, None]  # (first digit, 1, sum so far)
     for place in range(6):
-        state = (state[..., _FROM[place]] @ shares[..., place, :, None])[..., 0]
-    rest = np.eye(10)[0]  # for each sum so far, what the places still to come make of it
-    for place in range(11, 5, -1):
-        rest = (rest[..., _TO[place]] @ shares[..., 0, place, :, None])[..., 0]
+        state = state @ left[..., place, :, :]
+    rest = np.eye(10)[:, :1]  # for each sum so far, what the places still to come make of it
+    for place in range(5, -1, -1):
+        rest = right[..., place, :, :] @ rest
     with np.errstate(divide="ignore"):
-        total = np.log((state * rest[..., None, :]).sum(axis=-1))
+        total = np.log((state @ rest[..., None, :, :])[..., 0, 0])
         return np.logaddexp.reduce(total + peak.sum(axis=-1), axis=-1)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #57c22d03

@@ -93,7 +93,6 @@ def _blurring(weights):
     return np.ndarray((7 * _PER, 14 * _PER), float, wide, beside * step, (-step, step))
 
 
-_HALF = np.arange(12) // 6
 _MIDDLE = 2 * (2 + _FIRST + 3.5) / 99 - 1  # of each place, -1..1 along the line
 _AROUND = _PER * (2 + _FIRST)[:, None] + np.arange(14 * _PER)  # samples that a place reaches
 
@@ -102,14 +101,16 @@ def _gain(rest, weights, code):
     "The reduction in the sum of squared residuals by the best pattern in any one place."
     even, slope = (_PRINTS @ _blurring(w) for w in weights[: 2 * _TAPS].reshape(2, _TAPS))
     even += _OUTLINES @ _blurring(_TENTS @ weights[-_WIDE:])
-    lines = even[_HALF] + _MIDDLE[:, None, None] * slope[_HALF]  # (12, 32, 56)
+    lines = _MIDDLE.reshape(2, 6, 1, 1) * slope[:, None]  # (halves, places, 32, 56)
+    lines += even[:, None]
+    lines = lines.reshape(12, 32, 56)
     inner = encode(code)[_FIRST[:, None] + 1 + np.arange(5)]
     lines -= lines[np.arange(12), inner @ (1 << np.arange(5))][:, None]
     around = np.zeros(len(rest) + 2 * _REACH)
     around[_REACH:-_REACH] = rest
     around = around[_AROUND]
     seen = (lines @ around[..., None])[..., 0]
-    return float((2 * seen - np.square(lines).sum(-1)).max())
+    return float((2 * seen - np.vecdot(lines, lines)).max())
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #fe3a8bb9
 @lru_cache(maxsize=16)  # the readings of one photograph mostly have the same few codes
@@ -157,7 +158,8 @@ def misfit(
     rest = left**2
     digits = rest[_PER * (2 + _FIRST)[:, None] + np.arange(7 * _PER)].mean(1)
     variance = max(float(np.var(y)), 1e-12)
-    worst, usual = float(digits.max()), max(float(np.median(digits)), 1e-12)
+    ranked = sorted(digits.tolist())
+    worst, usual = ranked[-1], max(sum(ranked[5:7]) / 2, 1e-12)  # the largest, the median
     gain = _gain(left, weights, code) / max(float(rest.sum()), 1e-12)
     blur = weights[:_TAPS]
     rough = float(np.square(np.diff(blur, 2)).sum() / max(np.square(blur).sum(), 1e-12))

@@ -181,10 +181,10 @@ def _regions(masks, min_cells, max_candidates, long=lambda width, height: True):
         _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
             mask, 8, cv2.CV_32S, cv2.CCL_BBDT
         )
-        areas = stats[1:, cv2.CC_STAT_AREA]
-        large = np.flatnonzero(areas >= min_cells)
-        for k in large[np.argsort(-areas[large], kind="stable")[:max_candidates]]:
-            regions.append((int(areas[k]), labels, k + 1, stats[k + 1].tolist()))
+        areas = stats[:, cv2.CC_STAT_AREA].tolist()
+        large = [k for k, area in enumerate(areas) if k and area >= min_cells]  # 0 is the rest
+        for k in sorted(large, key=lambda k, areas=areas: -areas[k])[:max_candidates]:
+            regions.append((areas[k], labels, k, stats[k].tolist()))
     for _, labels, region, (left, top, width, height, _) in sorted(
         regions, key=lambda item: -item[0]
     ):

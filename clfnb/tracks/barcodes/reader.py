@@ -80,7 +80,8 @@ def rising(
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #34516cb3
 def _standard(lines):
-    return (lines - lines.mean(-1, keepdims=True)) / (lines.std(-1, keepdims=True) + 1e-6)
+    lines = lines - lines.mean(-1, keepdims=True)
+    return lines / (np.sqrt(np.vecdot(lines, lines) / lines.shape[-1])[..., None] + 1e-6)
 
 
 def _log_softmax(logits):
@@ -96,9 +97,8 @@ def join(
     power: float = 1.5,  # how many independent lines they are equivalent to
 ) -> np.ndarray:  # (places, patterns) log-probabilities
     "A weighted geometric mean of all lines' probabilities, raised to a power."
-    return _log_softmax(
-        (mean + share * np.tensordot(trust, bands, 1)) * power / (1 + share * trust.sum())
-    )
+    sums = (trust @ bands.reshape(len(bands), -1)).reshape(mean.shape)
+    return _log_softmax((mean + share * sums) * power / (1 + share * trust.sum()))
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #065c4291
 @dataclass
