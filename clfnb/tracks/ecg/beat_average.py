@@ -133,7 +133,6 @@ BEAT_END = 0.55  # share of the RR interval that belongs to the beat before
 
 def average_signal(
     prepared: np.ndarray,  # (samples, leads) float32
-    trace: np.ndarray,  # (samples,) the leads together, for alignment
     waves: pd.DataFrame,  # of `find_waves` of the same signal
     fs: float = 250,  # sampling rate in Hz
     shares: np.ndarray | None = None,  # (samples, leads) of sum 1 over the leads; None: equal
@@ -143,9 +142,10 @@ def average_signal(
     peaks = waves[waves.wave == "qrs"].peak.to_numpy()
     if len(peaks) < 3:
         return averaged, count
+    weighted = prepared / prepared.shape[1] if shares is None else prepared * shares
+    trace = weighted.sum(axis=1)
     peaks = align_peaks(trace, peaks, fs)
     similar = similar_beats(trace, peaks, pr_intervals(waves, fs)[1], fs)
-    weighted = prepared if shares is None else prepared * shares
     similar = same_p_wave(weighted, peaks, similar, waves, fs)
     ends = peaks[:-1] + (BEAT_END * np.diff(peaks)).astype(int)
     ends = np.clip(

@@ -289,8 +289,7 @@ def fused(
     own = mean(prepared)
     if not self.average_beats:
         return own
-    trace = prepared.mean(axis=1) if shares is None else (prepared * shares).sum(axis=1)
-    averaged, count = average_signal(prepared, trace, waves.find_waves(own, FS), FS, shares)
+    averaged, count = average_signal(prepared, waves.find_waves(own, FS), FS, shares)
     return combine(own, mean(averaged), count) if count.max() > 1 else own
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #e4b8e36d
