@@ -128,3 +128,21 @@ def test_cases(predictor, name, beats):
     assert expected is None or abs(rate - expected) <= 5
     if name == "af":
         assert len(found["p_peak"]) <= 0.05 * len(found["r_peak"])
+
+
+@pytest.mark.parametrize("fs", [100, 128, 250, 360, 1000])
+def test_no_mark_lies_outside_of_a_recording(predictor, fs):
+    heart = simulate_rhythm("sinus", 12, fs, seed=[4, 1], level=0.5)[0]
+    marks = 0
+    for end in np.arange(6 * fs, 7.2 * fs, 0.06 * fs).astype(int):  # within each part of a beat
+        found = predictor.delineate(heart[2 * fs : end], fs)
+        assert all((at >= 0).all() and (at < end - 2 * fs).all() for at in found.values()), end
+        marks += len(found["t_end"])
+    assert marks > 50  # waves that reach the end are kept
+
+
+@pytest.mark.parametrize("fs", [100, 250, 1000])
+def test_a_sample_or_two_hold_no_wave(predictor, fs):
+    for samples in (1, 2):
+        found = predictor.delineate(np.ones((samples, 2), np.float32), fs)
+        assert not any(len(at) for at in found.values())

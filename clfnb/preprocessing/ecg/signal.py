@@ -92,7 +92,7 @@ def resample(
     "The signal at another sampling rate. Raises `ValueError` for a rate that is not positive."
     if not (fs > 0 and new_fs > 0):
         raise ValueError(f"expected sampling rates above 0 Hz, found {fs} and {new_fs}")
-    ratio = Fraction(new_fs / fs).limit_denominator(1000)
-    return resample_poly(
-        np.asarray(signal), ratio.numerator, ratio.denominator, axis=0, padtype="line"
-    )
+    signal, ratio = np.asarray(signal), Fraction(new_fs / fs).limit_denominator(1000)
+    if len(signal) == 1:  # through one sample there is no line
+        return np.repeat(signal, -(-ratio.numerator // ratio.denominator), axis=0)
+    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")

@@ -46,6 +46,7 @@ from clfnb.tracks.ecg.streams import (
     delineate_recording,
     join_parts,
     plan_recording,
+    points_at_rate,
     seam,
     waves_between,
 )
@@ -352,17 +353,17 @@ def delineate(
 ) -> dict[str, np.ndarray]:  # point -> sample indices at `fs`
     """The points of a signal, from all leads together.
 
-    Raises `ValueError` if the signal is not (samples, leads).
+    Raises `ValueError` if the signal is not (samples, leads), or empty.
     """
     prepared = self._prepared(signal, fs)
     points, _ = self.points(self.fused(prepared), prepared[:, 0])
-    return {name: np.round(at * fs / FS).astype(np.int64) for name, at in points.items()}
+    return points_at_rate(points, fs, len(signal))
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #e137486e
 @patch
 def _prepared(self: Predictor, signal, fs):
     "The prepared signal."
-    if signal.ndim != 2 or not len(signal):
+    if signal.ndim != 2 or not signal.size:
         raise ValueError(f"expected a signal (samples, leads), found shape {signal.shape}")
     return prepare(signal, fs)
 
@@ -381,8 +382,7 @@ def _delineate(self: Predictor, signal, fs):
     results = {}
     for lead, one in views.items():
         points, confidence = self.points(one, prepared[:, 0 if lead == "joint" else int(lead)])
-        at_fs = {n: np.round(at * fs / FS).astype(np.int64) for n, at in points.items()}
-        results[lead] = at_fs, confidence
+        results[lead] = points_at_rate(points, fs, len(signal)), confidence
     return results
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #a6c362a0

@@ -6,8 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/streams.html.md"""
 
 # %% auto #0
 __all__ = ['CONTEXT_S', 'FRAME', 'PIECE_VALUES', 'PIECE_S', 'R_REACH_S', 'Piece', 'plan_pieces', 'plan_recording', 'lead_shares',
-           'mask_artefacts', 'snap_to_extremum', 'PieceResult', 'seam', 'waves_between', 'join_parts', 'Delineation',
-           'delineate_recording', 'lead_table']
+           'mask_artefacts', 'snap_to_extremum', 'points_at_rate', 'PieceResult', 'seam', 'waves_between', 'join_parts',
+           'Delineation', 'delineate_recording', 'lead_table']
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #d1f8a8df
 from collections.abc import Callable
@@ -134,6 +134,21 @@ def snap_to_extremum(
     best = np.where(inside, far, -1).argmax(axis=1)
     return np.where(inside.any(axis=1), index[np.arange(len(r)), best], r)
 
+# %% ../../../nbs/lib/tracks/ecg/streams.ipynb #7d20e6a2
+def points_at_rate(
+    points: dict[str, np.ndarray],  # point -> samples at 250 Hz
+    fs: float,  # sampling rate of the recording in Hz
+    samples: int,  # of the recording
+) -> dict[str, np.ndarray]:  # point -> samples of the recording, none behind its last one
+    "Points in samples of the recording."
+    ratio = Fraction(FS / fs).limit_denominator(1000)
+    return {
+        name: np.round(at * ratio.denominator / ratio.numerator)
+        .astype(np.int64)
+        .clip(max=samples - 1)
+        for name, at in points.items()
+    }
+
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #dc1a38ac
 @dataclass
 class PieceResult:
@@ -163,11 +178,7 @@ def _delineate_piece(predictor, recording, piece):
     best = int(shares.mean(axis=0).argmax()) if shares.shape[1] == prepared.shape[1] else 0
     points, confidence = predictor.points(fused, prepared[:, best])
     points, confidence = _whole_waves(points, confidence, usable)
-    scale = Fraction(FS / recording.fs).limit_denominator(1000)
-    points = {
-        k: np.round(at * scale.denominator / scale.numerator).astype(np.int64)
-        for k, at in points.items()
-    }
+    points = points_at_rate(points, recording.fs, len(signal))
     _refine(points, signal, recording.fs, weights)
     begin, end = (
         round((at - piece.read_from) / recording.fs) for at in (piece.keep_from, piece.keep_to)
