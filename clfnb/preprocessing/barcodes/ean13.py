@@ -187,9 +187,9 @@ def scores(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #6cf57cfd
 _WEIGHT = np.array([3, 1] * 6)
-_FROM = (
-    np.arange(10)[None, :, None] - _WEIGHT[:, None, None] * np.arange(10)
-) % 10  # (12, sum after, digit) -> sum before
+_AFTER = (
+    np.arange(10)[:, None] + _WEIGHT[:, None, None] * np.arange(10)
+) % 10  # (12, sum before, digit) -> sum after
 _BETWEEN = (
     np.where(_WEIGHT == 3, 7, 1)[:, None, None] * (np.arange(10) - np.arange(10)[:, None])
 ) % 10  # (12, sum before, sum after) -> digit; 7 is the inverse of 3 modulo 10
@@ -224,8 +224,8 @@ def search(
 ) -> tuple[
     list[tuple[str, float]], float
 ]:  # [(code, posterior probability among all valid codes), best first]; log of the probability of all valid codes
-    """The most probable valid codes, exactly (list Viterbi: Seshadri and Sundberg 1994,
-    10.1109/26.275300).
+    """The most probable valid codes, exactly (tree-trellis search: Soong and Huang 1991,
+    10.1109/ICASSP.1991.150437).
     """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     table = scores(left, right)
@@ -235,22 +235,18 @@ def search(
         return [
             (likeliest, float(np.exp(min(0.0, left.max(-1).sum() + right.max(-1).sum() - total))))
         ], total
-    paths = np.full((10, 10, n), -np.inf)  # (first digit, sum, rank)
-    paths[np.arange(10), np.arange(10), 0] = 0.0
-    back = []
+    rest, paths = _completions(table), np.arange(10)[:, None]
+    sums, logs = np.arange(10), np.zeros(10)  # so far, of each path
     for place in range(12):
-        offers = (paths[:, _FROM[place]] + table[:, place][:, None, :, None]).reshape(10, 10, -1)
-        back.append(np.argsort(-offers, axis=-1, kind="stable")[..., :n])
-        paths = np.take_along_axis(offers, back[-1], axis=-1)
-    for flat in np.argsort(-paths[:, 0].ravel(), kind="stable")[:n]:
-        first, rank = divmod(int(flat), n)
-        if np.isfinite(paths[first, 0, rank]):
-            ranked.append(
-                (
-                    _trace(back, first, rank, n),
-                    float(np.exp(min(0.0, paths[first, 0, rank] - total))),
-                )
-            )
+        first = paths[:, 0]
+        offers, after = logs[:, None] + table[first, place], _AFTER[place][sums]
+        completed = offers + rest[place + 1][first[:, None], after]
+        row, digit = np.divmod(np.argsort(-completed, axis=None, kind="stable")[:n], 10)
+        paths = np.concatenate([paths[row], digit[:, None]], axis=1)
+        sums, logs = after[row, digit], offers[row, digit]
+    for path, log in zip(paths.tolist(), np.where(sums == 0, logs, -np.inf), strict=True):
+        if np.isfinite(log):
+            ranked.append(("".join(map(str, path)), float(np.exp(min(0.0, log - total)))))
     return ranked, total
 
 # %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #c1e1e827
@@ -278,11 +274,11 @@ def best_codes(
     "The codes that `search` finds."
     return search(left, right, n)[0]
 
-# %% ../../../nbs/lib/preprocessing/barcodes/ean13.ipynb #4b830f2e
-def _trace(back, first, rank, n):
-    "Follow the choices from the last place to the first."
-    digits, state = "", 0
-    for place in range(11, -1, -1):
-        digit, rank = divmod(int(back[place][first, state, rank]), n)
-        digits, state = str(digit) + digits, int(_FROM[place][state, digit])
-    return str(first) + digits
+
+def _completions(table):
+    "The highest log-probability of the places still to come: (13, first digit, sum so far)."
+    rest = np.full((13, 10, 10), -np.inf)
+    rest[12, :, 0] = 0.0
+    for place in range(11, 0, -1):
+        rest[place] = (table[:, place, None] + rest[place + 1][:, _AFTER[place]]).max(-1)
+    return rest

@@ -39,14 +39,19 @@ def _shifted(fine, edge):
     return np.ndarray(shape, float, fine, start * fine.itemsize, (fine.itemsize, fine.itemsize))
 
 
+def _blur_terms(code, edge=2):
+    "The groups of terms of `blurs`: shifted codes, the same times position, light."
+    moved = _shifted(_printed(code), edge)
+    light = _light(len(moved))
+    return moved, moved * light[:, 1:2], light
+
+
 def blurs(
     code: str,  # 13 digits, valid
     edge: int = 2,  # modules beyond either guard
 ) -> np.ndarray:  # (4 * (95 + 2 * edge), 62): shifted codes, the same times position, light
     "The terms whose weighted sum is a print of a code, shifted by -14 … 14 quarter modules and lit."
-    moved = _shifted(_printed(code), edge)
-    light = _light(len(moved))
-    return np.concatenate([moved, moved * light[:, 1:2], light], axis=1)
+    return np.concatenate(_blur_terms(code, edge), axis=1)
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #9a0fc1aa
 _WIDE = 9  # weights of the edges, 14 samples before to 14 after
@@ -116,7 +121,7 @@ def _gain(rest, weights, code):
 @lru_cache(maxsize=16)  # the readings of one photograph mostly have the same few codes
 def _system(code, ridge):
     "The terms of a code, and the matrix of the penalised normal equations."
-    terms = np.concatenate([blurs(code), growths(code)], axis=1)
+    terms = np.concatenate([*_blur_terms(code), growths(code)], axis=1)
     penalty = np.full(terms.shape[1], ridge * len(terms))
     penalty[2 * _TAPS : -_WIDE] = 1e-8 * len(terms)
     return terms, terms.T @ terms + np.diag(penalty)
