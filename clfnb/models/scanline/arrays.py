@@ -164,7 +164,7 @@ def _double_gelu(x):
 
 # %% ../../../nbs/lib/models/scanline/arrays.ipynb #defb2f71
 class _Layer:
-    "x W + b, with a preceding normalisation folded in for rows that `_scaled` has divided."
+    "x W + b, with a preceding normalisation folded in for rows of mean 0 that `_scale` divides."
 
     def __init__(self, linear, norm=None):
         weight, self.bias = linear["weight"].T, linear["bias"]
