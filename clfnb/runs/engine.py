@@ -178,6 +178,13 @@ class OwnKernelClient(NotebookClient):
         self.km.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         return self.km
 
+    async def _async_poll_kernel_alive(self):
+        try:
+            await super()._async_poll_kernel_alive()
+        except AssertionError:
+            if self.kc is not None:  # else the run was stopped, and no kernel is left to watch
+                raise
+
 # %% ../../nbs/lib/runs/engine.ipynb #5d8305a4
 @patch
 async def async_start_new_kernel(
