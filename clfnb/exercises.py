@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .files import read_json, write_json
-from .text import printable
+from .text import one_line, printable
 
 # %% ../nbs/lib/exercises.ipynb #f6bc96d2
 class Verdict(str):
@@ -154,7 +154,7 @@ def grade(
     try:
         hint = next((hint for holds, hint in check(*answers) if not holds), None)
     except Exception as error:
-        said = printable(" ".join(str(error).split()))[:200]
+        said = one_line(error)[:200]
         hint = f"Looking at it ended with {type(error).__name__}: {said}"
     if hint is None:
         return "right."

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile, gettempdir
 from typing import BinaryIO
 
-from .text import printable
+from .text import one_line, printable
 
 # %% ../nbs/lib/files.ipynb #33cd3673
 _DESCRIPTOR = re.compile(r"/dev/std(out|err)|/(?:dev|proc/self)/fd/(\d+)")
@@ -273,7 +273,7 @@ def reading(
     except Exception as error:
         if isinstance(error, (ValueError, OSError)) and name in str(error):
             raise
-        said = printable(" ".join(str(error).split()))[:300]
+        said = one_line(error)[:300]
         kind = "" if isinstance(error, ValueError) and said else type(error).__name__
         why = ": ".join(filter(None, (kind, said)))
         raise InputError(f"{name}: not {what} ({why})") from error

@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 from fastcore.basics import patch
 
 from .checksums import file_sha256
-from ..text import printable
+from ..text import one_line, printable
 
 # %% ../../nbs/lib/data/download.ipynb #d3e1ef90
 class DownloadError(OSError):
@@ -297,11 +297,6 @@ def _attempt(transfer):
         _copy(response, transfer, start, total)
 
 # %% ../../nbs/lib/data/download.ipynb #9756480c
-def _one_line(text):
-    "What a server says, for a terminal."
-    return printable(" ".join(str(text).split()))
-
-
 def _reason(error, url):
     """What happened in words, and the seconds that the server asks to wait.
 
@@ -309,7 +304,7 @@ def _reason(error, url):
     """
     if isinstance(error, HTTPError):
         error.close()
-        answer = f"the server answers {error.code} {_one_line(error.reason)}"
+        answer = f"the server answers {error.code} {one_line(error.reason)}"
         if urllib.request.HTTPRedirectHandler.inf_msg in str(error.reason):
             answer = "the server redirects in a circle, or too often"
         if error.code not in BUSY:
@@ -321,7 +316,7 @@ def _reason(error, url):
         raise DownloadError(
             f"{url}: the server's certificate is not valid ({cause.verify_message})"
         ) from error
-    return _one_line(cause) or type(cause).__name__, 0
+    return one_line(cause) or type(cause).__name__, 0
 
 
 def _persist(transfer, tries, pause):

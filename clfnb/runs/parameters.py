@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import MAX_TEXT_BYTES, reading, regular_file
+from ..text import shortened
 
 # %% ../../nbs/lib/runs/parameters.ipynb #acc7af39
 class ParameterError(ValueError):
@@ -79,7 +80,7 @@ def _shown(value):
     "A value for a message; a nested or a long one is abbreviated."
     nested = isinstance(value, (list, dict, set))
     text = reprlib.repr(value) if nested else repr(value)
-    return text if len(text) <= 300 else f"{text[:150]}…{text[-50:]}"
+    return text if len(text) <= 300 else shortened(text, 200)
 
 # %% ../../nbs/lib/runs/parameters.ipynb #50ca54ca
 def convert_value(

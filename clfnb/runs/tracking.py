@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .record import RunInfo, read_run
-from ..text import printable, say
+from ..text import one_line, say
 
 # %% ../../nbs/lib/runs/tracking.ipynb #ca05f2cd
 def history_rows(
@@ -61,7 +61,7 @@ def log_to_mlflow(
         say("MLFLOW_TRACKING_URI is set, but mlflow is not installed: not logged there", err=True)
         return False
     except Exception as error:  # whatever it is, the run is safe
-        what = printable(" ".join(str(error).split()))[:200]
+        what = one_line(error)[:200]
         say(f"{folder.name}: not logged in MLflow ({type(error).__name__}: {what})", err=True)
         return False
     return True

@@ -29,6 +29,7 @@ from clfnb.evaluation.calibration.inputs import (
 )
 from ..intervals import RowError
 from ...files import home_path, reading, regular_file, table_format, table_rows
+from ...text import from_csv_cell
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #fc9bd2b1
 def prediction_table(
@@ -174,9 +175,9 @@ def _names(labels, columns):
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #817dd7d9
 def _plain(label):
     """A label or class name without what a table adds: the decimals of whole numbers, and the
-    apostrophe of `csv_text` before what a spreadsheet would compute.
+    apostrophe of `csv_text`.
     """
-    return re.sub(r"^(-?\d+)\.0+$|^'(?=[=+@-])", r"\1", str(label))
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", from_csv_cell(str(label)))
 
 
 def _class_numbers(labels, names):

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from ...files import InputError
-from ...text import printable
+from ...text import one_line
 from .intervals import beats_table, summarise
 from .output import points_table, write_annotations
 from .page import Page, check_start, make_page
@@ -57,7 +57,7 @@ class Outcome:
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #581e4a31
 def _one_line(job, error):
     "An error as one line that names the recording; one of the operating system without its number."
-    message = printable(" ".join(str(error).split())) or type(error).__name__
+    message = one_line(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.filename}: {error.strerror}"
     elif not isinstance(error, (ValueError, OSError)):
