@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..training.precision import native_bfloat16
+
 # %% ../../nbs/lib/vision/recipe.ipynb #14e6585a
 def parse_plan(
     text: str,  # such as "32x20 48x14": resolution x epochs, in order
@@ -104,11 +106,8 @@ def choose_precision(
     capabilities: dict | None = None,  # the processor's, by name; None: as torch reports them
 ) -> str:  # for the trainer
     "The precision of a training. On a GPU the trainer decides."
-    capabilities = (
-        getattr(torch.cpu, "get_capabilities", dict)() if capabilities is None else capabilities
-    )
     graphics = device != "cpu" and (
         device != "auto" or torch.cuda.is_available() or torch.backends.mps.is_available()
     )
-    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return recipe if requested == "auto" and not graphics and fast else requested
+    fast = not graphics and native_bfloat16(capabilities)
+    return recipe if requested == "auto" and fast else requested

@@ -33,12 +33,7 @@ from . import waves
 from .augmentation import augment, mix_leads, random_crops
 from .beat_average import average_signal, combine
 from .confidence import ConfidenceMap, confidence_map
-from clfnb.tracks.ecg.examples import (
-    FS,
-    Windows,
-    cut_windows,
-    prepare,
-)
+from .examples import FS, Windows, cut_windows, prepare
 from .output import POINT_COLUMNS, points_table, write_annotations
 from .readers import Recording, interpolate_gaps, open_recording
 from .records import record_name, record_path, records_in
@@ -52,6 +47,7 @@ from clfnb.tracks.ecg.streams import (
 )
 from ...training.checkpoints import restore_model
 from ...training.digests import model_root
+from ...training.precision import native_bfloat16
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #942bdf4b
 class WindowDataset(Dataset):
@@ -240,7 +236,8 @@ def probabilities(
 @patch
 def _multi_lead(self: Predictor, signal, weights):
     "`probabilities` of a network that takes any number of leads."
-    num = min(self.num, -(-len(signal) // 16) * 16)
+    count = -(-len(signal) // self.num)
+    num = -(-len(signal) // (16 * count)) * 16  # the last window is as full as the others
     inputs, _ = fixed_windows(signal, np.zeros(len(signal), np.int64), num, self.overlap)
     mirrored = signal[self.overlap : 0 : -1]
     inputs[0, self.overlap - len(mirrored) : self.overlap] = mirrored
@@ -267,7 +264,7 @@ def _infer(self: Predictor, batches, call):
 
         return infer(self.model, batches, self.device, call)
     self.model.to("cpu").eval()
-    bf16 = self.device == "cpu" and self.multi_lead and torch.cpu._is_amx_tile_supported()
+    bf16 = self.device == "cpu" and self.multi_lead and native_bfloat16()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         return torch.cat([call(batch) for batch in batches])
 
