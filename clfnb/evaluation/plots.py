@@ -6,11 +6,12 @@ Docs: https://clfnb.github.io/clfnb/lib/evaluation/plots.html.md"""
 
 # %% auto #0
 __all__ = ['PALETTE', 'class_colour', 'OwnFigure', 'new_axes', 'plot_history', 'label_runs', 'plot_labels', 'plot_confusion',
-           'save_pages']
+           'pdf_file', 'save_pages']
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #184ef728
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,17 @@ def _square(counts, names):
     return counts, [str(name) for name in names]
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #bb39aa40
+@contextmanager
+def pdf_file(
+    path: str | Path,  # the PDF to write
+) -> Iterator[PdfPages]:  # its pages; the same pages give the same bytes
+    "A PDF that appears when the context is left without an error. Raises `OSError` naming the file."
+    content = io.BytesIO()  # PdfPages hides a full disk behind an error of its own
+    with PdfPages(content, metadata={"CreationDate": None}) as pdf:
+        yield pdf
+    write_file(path, content.getvalue())
+
+
 def save_pages(
     path: str | Path,  # the PDF to write
     items: Sequence,  # what to draw, one item an axes
@@ -300,10 +312,9 @@ def save_pages(
             f"expected at least one item and one a page, found {len(items)} items, per_page={per_page}"
         )
 
-    content = io.BytesIO()  # PdfPages hides a full disk behind an error of its own
-    with PdfPages(content, metadata={"CreationDate": None}) as pdf:
+    with pdf_file(path) as pdf:
         _draw_pages(pdf, items, draw, per_page, size, progress)
-    return write_file(path, content.getvalue())
+    return path
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #5dd5b573
 def _draw_pages(pdf, items, draw, per_page, size, progress):

@@ -219,13 +219,12 @@ def write_pdf(
     pages: list[Page],  # at least one
 ) -> Path:
     "Pages of ECG paper as PDF, whole or not at all. Raises `OSError` naming the file."
-    from matplotlib.backends.backend_pdf import PdfPages
+    from clfnb.evaluation.plots import pdf_file
 
-    content = io.BytesIO()  # PdfPages hides a full disk behind an error of its own
-    with PdfPages(content) as pdf:
+    with pdf_file(path) as pdf:
         for page in pages:
             pdf.savefig(draw_page(page))
-    return write_file(path, content.getvalue())
+    return Path(path)
 
 
 def page_svg(

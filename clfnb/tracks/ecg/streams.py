@@ -12,7 +12,6 @@ __all__ = ['CONTEXT_S', 'FRAME', 'PIECE_VALUES', 'PIECE_S', 'R_REACH_S', 'Piece'
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #d1f8a8df
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from math import gcd, lcm
 from typing import Any
 
@@ -29,7 +28,7 @@ from clfnb.preprocessing.ecg.quality import (
     lead_weights,
     measure_quality,
 )
-from ...preprocessing.ecg.signal import resample
+from ...preprocessing.ecg.signal import rate_ratio, resample
 from .examples import FS
 from .readers import Recording, interpolate_gaps
 
@@ -55,7 +54,7 @@ def plan_pieces(
     context_s: float = CONTEXT_S,  # minimum context on each side, in seconds
 ) -> list[Piece]:  # in order; the kept parts are contiguous
     "Overlapping pieces of a recording."
-    ratio = Fraction(FS / fs).limit_denominator(1000)
+    ratio = rate_ratio(fs, FS)
     unit = ratio.denominator * FRAME // gcd(ratio.numerator, FRAME)
     unit = lcm(unit, int(fs)) if fs == int(fs) else unit
     step, context = max(1, round(piece_s * fs / unit)) * unit, -int(-context_s * fs // unit) * unit
@@ -141,7 +140,7 @@ def points_at_rate(
     samples: int,  # of the recording
 ) -> dict[str, np.ndarray]:  # point -> samples of the recording, none behind its last one
     "Points in samples of the recording."
-    ratio = Fraction(FS / fs).limit_denominator(1000)
+    ratio = rate_ratio(fs, FS)
     return {
         name: np.round(at * ratio.denominator / ratio.numerator)
         .astype(np.int64)
