@@ -264,7 +264,7 @@ def _infer(self: Predictor, batches, call):
 
         return infer(self.model, batches, self.device, call)
     self.model.to("cpu").eval()
-    bf16 = self.device == "cpu" and self.multi_lead and native_bfloat16()
+    bf16 = self.multi_lead and native_bfloat16()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         return torch.cat([call(batch) for batch in batches])
 
