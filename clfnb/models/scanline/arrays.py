@@ -83,7 +83,8 @@ def _rectified(values, n, bias):
     values += bias
     values = values.reshape(n, -1, len(bias))
     wide = np.zeros((n, values.shape[1] + 4, len(bias)), np.float32)
-    np.maximum(values, np.float32(0), out=wide[:, 2:-2])
+    inner = wide[:, 2:-2]
+    np.maximum(values, inner, out=inner)  # of two arrays: faster than of an array and a number
     return wide
 
 

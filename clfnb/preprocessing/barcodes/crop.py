@@ -183,6 +183,7 @@ def straighten(
             "places: expected one rising module coordinate for each sample of each line"
         )
     wanted = (np.arange(per_module * (95 + 2 * margin)) + 0.5) / per_module - margin
-    return np.stack([np.interp(wanted, u, y) for u, y in zip(places, lines, strict=True)]).astype(
-        np.float32
-    )
+    straight = np.empty((len(lines), len(wanted)), np.float32)
+    for row, u, y in zip(straight, places, lines, strict=True):
+        row[:] = np.interp(wanted, u, y)
+    return straight

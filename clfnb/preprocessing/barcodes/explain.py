@@ -73,7 +73,7 @@ def growths(
 ) -> np.ndarray:  # (4 * (95 + 2 * edge), 9): edges, blurred by tents 3.5 samples apart
     "The terms whose weighted sum is the change of a print as its bars grow."
     moved = _shifted(_edges(_printed(code)), edge)
-    return (_TENTS.T @ moved.T).T
+    return np.ascontiguousarray(moved) @ _TENTS  # BLAS takes no overlapping rows
 
 # %% ../../../nbs/lib/preprocessing/barcodes/explain.ipynb #594b0a26
 _INNER = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(np.float64)  # inner modules
@@ -100,6 +100,14 @@ def _blurring(weights):
 
 _MIDDLE = 2 * (2 + _FIRST + 3.5) / 99 - 1  # of each place, -1..1 along the line
 _AROUND = _PER * (2 + _FIRST)[:, None] + np.arange(14 * _PER)  # samples that a place reaches
+_WITHIN = _AROUND[:, : 7 * _PER]  # samples of each place
+_PLACES = np.arange(12)
+
+
+@lru_cache(maxsize=16)
+def _own(code):
+    "The pattern that a code has in each place, an index into `_PRINTS` of its half."
+    return encode(code)[_FIRST[:, None] + 1 + np.arange(5)] @ (1 << np.arange(5))
 
 
 def _gain(rest, weights, code):
@@ -109,11 +117,10 @@ def _gain(rest, weights, code):
     lines = _MIDDLE.reshape(2, 6, 1, 1) * slope[:, None]  # (halves, places, 32, 56)
     lines += even[:, None]
     lines = lines.reshape(12, 32, 56)
-    inner = encode(code)[_FIRST[:, None] + 1 + np.arange(5)]
-    lines -= lines[np.arange(12), inner @ (1 << np.arange(5))][:, None]
+    lines -= lines[_PLACES, _own(code)][:, None]
     around = np.zeros(len(rest) + 2 * _REACH)
     around[_REACH:-_REACH] = rest
-    around = around[_AROUND]
+    around = around.take(_AROUND)
     seen = (lines @ around[..., None])[..., 0]
     return float((2 * seen - np.vecdot(lines, lines)).max())
 
@@ -161,8 +168,8 @@ def misfit(
     """
     y, left, weights = _fitted(line, code, ridge)
     rest = left**2
-    digits = rest[_PER * (2 + _FIRST)[:, None] + np.arange(7 * _PER)].mean(1)
-    variance = max(float(np.var(y)), 1e-12)
+    digits = rest.take(_WITHIN).mean(1)
+    variance = max(float(y.var()), 1e-12)
     ranked = sorted(digits.tolist())
     worst, usual = ranked[-1], max(sum(ranked[5:7]) / 2, 1e-12)  # the largest, the median
     gain = _gain(left, weights, code) / max(float(rest.sum()), 1e-12)

@@ -11,6 +11,7 @@ __all__ = ['READERS', 'ZXING_CONFIDENCE', 'SMALLEST', 'ECHOED', 'TABLE', 'Missin
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #11537d05
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from fastcore.basics import patch
 from ...evaluation.intervals import draw_weights, percentile_interval, wilson
 from ...preprocessing.barcodes.ean13 import is_valid
 from ...preprocessing.barcodes.explain import misfit
-from ...preprocessing.barcodes.locate import find_bars, gradient_cells, quad_iou
+from clfnb.preprocessing.barcodes.locate import (
+    bar_regions,
+    find_bars,
+    gradient_cells,
+    likeliest,
+    quad_iou,
+)
 from ...preprocessing.barcodes.markup import CORNERS
 from .examples import images_in, pages_of, read_photograph
 from .reader import LineReading, Reading
@@ -269,10 +276,11 @@ def _echoed(image, one):
 def _by_network(self: Predictor, image, codes=(), found=()):
     "Readings above the threshold, one per location."
     cells, found = gradient_cells(image), list(found)
-    bars = find_bars(image, self.max_candidates, windows=(5,), cells=cells)
+    regions = bar_regions(*cells, max_regions=self.max_candidates)
+    first = list(islice(likeliest(regions), 1))
     seen: list[Any] = []
     illegible: list[Any] = []
-    for quads, sign in self._efforts(image, cells, bars, illegible):
+    for quads, sign in self._efforts(image, cells, first, regions, illegible):
         quads = [quad for quad in quads if _elsewhere(quad, [one.corners for one in found])]
         for quad, reading in zip(quads, self.lines.read_all(image, quads, sign), strict=True):
             answer = self._settled(image, reading, codes, seen, sign < 0)
@@ -281,19 +289,20 @@ def _by_network(self: Predictor, image, codes=(), found=()):
             elif sign > 0 and reading and reading.illegible:
                 illegible.append(quad)
         if found:
-            return self._beside(image, found, bars)
-    return self._once_more(image, codes, bars[:1], seen)
+            return self._beside(image, found, regions)
+    return self._once_more(image, codes, first, seen)
 
 
 @patch
-def _efforts(self: Predictor, image, cells, bars, illegible):
+def _efforts(self: Predictor, image, cells, first, regions, illegible):
     "Rectangles and the sign with which to read them, until something is found."
-    dark = bars and self.lines.on_dark(image, bars[0])
-    yield bars[:1], -1 if dark else 1
-    yield bars[:1], 1 if dark else -1
+    dark = first and self.lines.on_dark(image, first[0])
+    yield first, -1 if dark else 1
+    yield first, 1 if dark else -1
+    most = self.max_candidates
+    bars = list(islice(likeliest(regions), most))
     fine, wide = (
-        _others(find_bars(image, self.max_candidates, windows=(n,), cells=cells), bars)
-        for n in (3, 9)
+        _others(find_bars(image, most, windows=(window,), cells=cells), bars) for window in (3, 9)
     )
     yield fine[:1] + _others(wide[:1], fine[:1]), 1
     quads = bars[1:] + ([] if illegible else fine[1:])
@@ -328,21 +337,23 @@ def _once_more(self: Predictor, image, codes, quads, seen):
 
 
 @patch
-def _beside(self: Predictor, image, found, bars=None):
+def _beside(self: Predictor, image, found, regions=None):
     """The readings so far, and the networks' readings of codes of about that size elsewhere: at
     most two other rectangles, but all of them once two codes have been read.
     """
-    width = max(np.linalg.norm(reading.corners[1] - reading.corners[0]) for reading in found)
+    width = max(float(np.linalg.norm(reading.corners[1] - reading.corners[0])) for reading in found)
     wide = len(found) > 1
     more: list = []
-    if wide or bars is None:
-        most = self.max_neighbours if wide else self.max_candidates
-        bars = find_bars(image, most, windows=(5,), min_length=float(0.6 * width))
+    most = self.max_neighbours if wide else self.max_candidates
+    if wide or regions is None:
+        cells, scale = gradient_cells(image)
+        regions = bar_regions(cells, scale, max_regions=most)
+    size, middles = (0.6 * width, 0.15 * width), [one.corners.mean(0) for one in found]
     quads = [
         quad
-        for quad in bars
-        if np.linalg.norm(quad[1] - quad[0]) > 0.6 * width
-        and np.linalg.norm(quad[2] - quad[1]) > 0.15 * width
+        for quad in islice(likeliest(regions, *size, without=middles), most)
+        if np.linalg.norm(quad[1] - quad[0]) > size[0]
+        and np.linalg.norm(quad[2] - quad[1]) > size[1]
         and not any(_covers(quad, reading) for reading in found)
     ][: None if wide else 2]
     for start in range(0, len(quads), 8):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import safetensors.numpy
 from fastcore.basics import patch
@@ -41,7 +42,17 @@ def _grid(bands, places):
     b, x = ((2 * np.arange(n) + 1) / n - 1 for n in (bands, places))
     return _terms(*np.broadcast_arrays(x[None], b[:, None])).reshape(-1, 6)
 
+
+@cache
+def _products(bands, places):
+    "The products (bands * places, 36) of all pairs of those terms."
+    terms = _grid(bands, places)
+    return (terms[:, :, None] * terms[:, None]).reshape(-1, 36)
+
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #966edd92
+_PENALTY = np.array([1e-9, 1e-9, 0.002025, 0.002025, 0.000036, 0.000225])  # on the terms
+
+
 def fit_places(
     votes: np.ndarray,  # (bands, 2, places) logit of inside, position 0..1
     samples: int,  # length of the lines
@@ -49,17 +60,17 @@ def fit_places(
 ) -> tuple | None:  # (bands, samples) modules, and the votes' median error; None: too few votes
     "The smooth map through the finder's votes."
     inside, position = 1 / (1 + np.exp(-votes[:, 0])), 95 * votes[:, 1]
-    terms = _grid(*position.shape)
+    terms, products = _grid(*position.shape), _products(*position.shape)
     trust = (inside * (inside > 0.3) * (position > -3) * (position < 98)).ravel()
     if trust.sum() < 1.5 * len(votes):
         return None
-    position, weight, sure = position.ravel(), trust, trust > 0.5
-    penalty = np.diag([1e-9, 1e-9, 0.002025, 0.002025, 0.000036, 0.000225]) * trust.sum()
+    position, sure, trust = position.ravel(), np.flatnonzero(trust > 0.5), trust.astype(float)
+    weight, penalty = trust, np.diag(_PENALTY * trust.sum())
     for _ in range(6):
-        weighted = terms.T * weight
-        coefficients = np.linalg.solve(weighted @ terms + penalty, weighted @ position)
+        normal = (weight @ products).reshape(6, 6) + penalty
+        coefficients = cv2.solve(normal, ((weight * position) @ terms)[:, None])[1].ravel()
         off = np.abs(position - terms @ coefficients)
-        middle = _median(off[sure]) if sure.any() else np.inf
+        middle = _median(off.take(sure)) if len(sure) else np.inf
         weight = trust / (1 + (off / max(1.0, 1.5 * middle)) ** 2)
     bands = bands or len(votes)
     return (_grid(bands, samples) @ coefficients).reshape(bands, samples), middle
@@ -192,6 +203,7 @@ class LineReading:
     astray: float = 2.0  # maximum error of the finder's votes, modules
     # minimum of the first glance's code score plus the log-probability of all valid codes
     glance: float = -2.5
+    upright: float = 6.0  # code score of the first glance above which no reversed line is read
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #802244c7
 @patch(cls_method=True)
@@ -308,9 +320,9 @@ def _moved(places, shift):
     one row for several of them.
     """
     shift = np.concatenate([shift[:, :1], shift, shift[:, -1:]], axis=1)
-    share = len(places) // len(shift)
-    moved = [np.interp(places[k], _KNOTS, shift[k // share]) for k in range(len(places))]
-    return rising(places + np.stack(moved))
+    blocks = np.split(places, len(shift))
+    moved = [np.interp(block, _KNOTS, row) for block, row in zip(blocks, shift, strict=True)]
+    return rising(places + np.concatenate(moved))
 
 
 def _correction(out):
@@ -326,10 +338,16 @@ def _glance(self: LineReading, attempts, ends=False):
     reading of the averaged line.
     """
     means = np.stack([_standard(straighten(one.lines, one.places)).mean(0) for one in attempts])
-    out = self._network_scores(np.stack([means, means[:, ::-1]], axis=1))
-    value, promising = self._glance_scores(out), []
+    forward = self.reader(means)
+    if forward["code"].min() > self.upright:
+        value, shift = forward["code"][:, None], forward["shift"][:, None]
+    else:
+        backward = self.reader(means[:, ::-1])
+        out = {name: np.stack([forward[name], backward[name]], axis=1) for name in forward}
+        value, shift = self._glance_scores(out), out["shift"]
+    promising = []
     for k, one in enumerate(attempts):
-        way = int(value[k, 1] > value[k, 0])
+        way = int(value[k].argmax())
         if ends or value[k, way] > self.glance:
             if way:
                 one.against, one.places, one.lines = (
@@ -337,7 +355,7 @@ def _glance(self: LineReading, attempts, ends=False):
                     95 - one.places[:, ::-1],
                     one.lines[:, ::-1],
                 )
-            one.places = _moved(one.places, out["shift"][k, way][None])
+            one.places = _moved(one.places, shift[k, way][None])
             promising.append(one)
     return promising
 
@@ -351,7 +369,8 @@ def _glance_scores(self: LineReading, out):
     best = least.max(1)
     undecided = (best <= out["code"].min(1)) | (best <= self.glance)
     if undecided.any():
-        total = log_total(scores(out["left"][undecided], out["right"][undecided]))
+        left, right = (_log_softmax(out[name][undecided]) for name in ("left", "right"))
+        total = log_total(scores(left, right))
         least[undecided] += 8.0 + np.maximum(total, -8.0)
     return least
 
@@ -362,11 +381,11 @@ def _corners(self: LineReading, quad, against, places):
     if against:
         quad, places = np.asarray(quad)[[2, 3, 0, 1]], places[::-1]
     x = (np.arange(self.samples) + 0.5) / self.samples * (1 + 2 * self.margin) - self.margin
-    ends = np.array([[np.interp(edge, u, x) for edge in (0.0, 95.0)] for u in places[[0, -1]]])
+    ends = np.array([np.interp((0.0, 95.0), u, x) for u in places[[0, -1]]])
     ends = ends + np.array([[-0.5], [0.5]]) / max(1, self.bands - 1) * (ends[1] - ends[0])
     top, bottom = (
-        np.outer(1 - ends[0], quad[0]) + np.outer(ends[0], quad[1]),
-        np.outer(1 - ends[1], quad[3]) + np.outer(ends[1], quad[2]),
+        a + share[:, None] * (b - a)
+        for share, (a, b) in zip(ends, (quad[:2], quad[[3, 2]]), strict=True)
     )
     return np.array([top[0], top[1], bottom[1], bottom[0]], np.float32)
 
