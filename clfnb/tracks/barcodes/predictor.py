@@ -25,7 +25,6 @@ from ...preprocessing.barcodes.ean13 import is_valid
 from ...preprocessing.barcodes.explain import misfit
 from clfnb.preprocessing.barcodes.locate import (
     bar_regions,
-    find_bars,
     gradient_cells,
     likeliest,
     quad_iou,
@@ -299,20 +298,23 @@ def _efforts(self: Predictor, image, cells, first, regions, illegible):
     dark = first and self.lines.on_dark(image, first[0])
     yield first, -1 if dark else 1
     yield first, 1 if dark else -1
+    means, scale = cells
     most = self.max_candidates
     bars = list(islice(likeliest(regions), most))
     fine, wide = (
-        _others(find_bars(image, most, windows=(window,), cells=cells), bars) for window in (3, 9)
+        _others(islice(likeliest(bar_regions(means, scale, n, max_regions=most)), most), bars)
+        for n in (3, 9)
     )
-    yield fine[:1] + _others(wide[:1], fine[:1]), 1
-    quads = bars[1:] + ([] if illegible else fine[1:])
+    best = list(islice(fine, 1))
+    yield best + list(_others(islice(wide, 1), best)), 1
+    quads = bars[1:] + ([] if illegible else list(fine))
     yield [quad for quad in quads if _elsewhere(quad, illegible)], 1
     yield bars[1:2], -1
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #7c7d7985
 def _others(quads, known):
-    "The rectangles that are not among the known ones."
-    return [quad for quad in quads if all(quad_iou(quad, other) < 0.8 for other in known)]
+    "The rectangles that are not among the known ones, one after the other."
+    return (quad for quad in quads if all(quad_iou(quad, other) < 0.8 for other in known))
 
 
 def _elsewhere(quad, settled):
