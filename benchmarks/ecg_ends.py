@@ -5,7 +5,8 @@
 Pieces of ten seconds are cut at random from the first four minutes of each record, every second one with a single lead, and delineated alone. The
 QRS onsets of the whole record, from the same model, are the reference: a mark further than 150 ms from all of them is false, and one of them
 without a mark is missed if it lies 20 ms after the begin or later and 160 ms before the end or earlier. A row counts the marks within 0.6 s of
-the begin, of the end, and all; with and without the rule that leaves out doubtful complexes near an end.
+the begin, of the end, and all; with and without the rules that leave out doubtful and impossible complexes near
+an end.
 """
 
 import argparse
@@ -73,8 +74,12 @@ def main():
     parser.add_argument("--out", type=Path, help="folder for the table")
     options = parser.parse_args()
     predictor, table = Predictor.load(options.run), examples.load(options.data, exclude=())
-    shares, rows = {"without": 0.0, "with": waves.END_SHARE}, []
-    for rule, waves.END_SHARE in shares.items():
+    rules = {
+        "without": (0.0, 0.0, np.inf),
+        "with": (waves.END_SHARE, waves.EARLY_SHARE, waves.WIDE),
+    }
+    rows: list = []
+    for rule, (waves.END_SHARE, waves.EARLY_SHARE, waves.WIDE) in rules.items():
         sums = measure(predictor, table, options.cuts, options.seed)
         rows += [[leads, rule, *sums[leads - 1]] for leads in (1, 2)]
     for row in rows:

@@ -146,3 +146,15 @@ def test_a_sample_or_two_hold_no_wave(predictor, fs):
     for samples in (1, 2):
         found = predictor.delineate(np.ones((samples, 2), np.float32), fs)
         assert not any(len(at) for at in found.values())
+
+
+@pytest.mark.parametrize("rate", [35, 40])
+@pytest.mark.parametrize("fs", [250, 500])
+def test_a_recording_that_begins_before_a_t_wave_begins_without_a_qrs_complex(predictor, rate, fs):
+    heart, beats, _ = simulate_rhythm("bradycardia", 10, fs, seed=11, level=0.5, rate=rate)
+    found = predictor.delineate(heart, fs)
+    assert beats.r_peak[0] > 1.2 * fs  # its T wave lies at 0.4 s
+    for point in ("qrs_on", "r_peak", "qrs_end"):
+        assert (found[point] > 1.1 * fs).all(), (point, found[point].min() / fs)
+    true = beats.r_peak[beats.r_peak >= 0]
+    assert found_share(found["r_peak"], true, 0.03 * fs) == 1

@@ -21,6 +21,7 @@ from clfnb.cli import main
 from clfnb.preprocessing.ecg.quality import signal_kind
 from clfnb.settings import load_settings
 from clfnb.simulate.ecg.records import simulate, write
+from clfnb.simulate.ecg.varied import simulate_rhythm
 from clfnb.tracks.ecg.intervals import beats_table
 from clfnb.tracks.ecg.predict import command
 from clfnb.tracks.ecg.readers import ArrayRecord, Recording, open_recording
@@ -687,3 +688,38 @@ def test_a_page_begins_within_the_recording(predict, tmp_path):
     assert (tmp_path / "r.csv").read_text() == "record\n"
     assert predict(path, "--at", 29, *words)[0] == 0 and len(pd.read_csv(tmp_path / "r.csv")) > 25
     assert predict(path, "--at", 1000)[0] == 0  # without a page
+
+
+def opened(signal, fs):
+    "An array as an open recording."
+    leads = [f"V{number}" for number in range(signal.shape[1])]
+    source = ArrayRecord(signal.astype(np.float32), leads, ["mV"] * len(leads), fs)
+    numbers = list(range(len(leads)))
+    return Recording(Path("x"), fs, len(signal), leads, source.units, {}, {}, source, numbers)
+
+
+def test_eleven_leads_that_end_do_not_outvote_the_twelfth(predictor):
+    two, beats, _ = simulate_rhythm("sinus", 12, 250, seed=6, level=0.5)
+    rng, missed = np.random.default_rng(1006), []
+    heart = two @ np.c_[np.eye(2), rng.uniform(0.3, 1.2, (2, 10))]
+    heart += rng.normal(0, 0.006, heart.shape)
+    true = beats.r_peak.to_numpy()
+    for end in (6, 6.3, 7, 8):
+        for value in (np.nan, 0.0):
+            signal = heart.copy()
+            signal[round(end * 250) :, 1:] = value
+            found = delineate_recording(predictor, opened(signal, 250)).points["r_peak"]
+            missed += [(end, value)] * int((np.abs(true[:, None] - found).min(axis=1) > 30).sum())
+    assert len(missed) <= 1, missed  # of eight cuts; the network itself mixes the leads
+
+
+@pytest.mark.parametrize("seed", [52, 57])
+def test_a_complex_that_ends_before_its_peak_has_no_mark(predictor, seed):
+    heart, beats, _ = simulate_rhythm("sinus", 14, 500, seed=seed, level=0.5)
+    for peak in beats.r_peak.to_numpy()[-6:-3]:
+        for before in (2, 4, 8):  # samples of 2 ms
+            found = delineate_recording(predictor, opened(heart[: peak - before], 500)).points
+            assert found["r_peak"].max() < peak - 100, (peak, before)
+            assert len(found["r_peak"]) == len(found["qrs_on"]) == len(found["qrs_end"])
+        found = delineate_recording(predictor, opened(heart[: peak + 20], 500)).points
+        assert abs(found["r_peak"].max() - peak) <= 5

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/intervals.html.md"""
 
 # %% auto #0
 __all__ = ['MAX_P_TO_R_S', 'IRREGULARITY_WINDOW', 'MEDIANS', 'beat_rows', 'rr_intervals', 'irregularity', 'beats_table',
-           'summarise']
+           'summarise', 'lead_remarks']
 
 # %% ../../../nbs/lib/tracks/ecg/intervals.ipynb #dffebebe
 import numpy as np
@@ -166,3 +166,14 @@ def summarise(
 def _median(values):
     known = values.dropna()
     return round(float(known.median()), 4) if len(known) else None
+
+
+def lead_remarks(
+    reasons: dict[str, str],  # lead -> its faults, or why it is left out, as in a summary
+) -> list[str]:  # such as "leads V1, V2: flat for 3 s"
+    "The leads of each reason in a line."
+    remarks = []
+    for why in dict.fromkeys(reasons.values()):
+        leads = [lead for lead in reasons if reasons[lead] == why]
+        remarks.append(f"lead{'s' * (len(leads) > 1)} {', '.join(leads)}: {why}")
+    return remarks

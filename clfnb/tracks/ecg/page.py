@@ -19,6 +19,7 @@ from ...files import InputError, write_file
 from ...preprocessing.ecg.beats import WAVE_POINTS
 from ...preprocessing.ecg.quality import PLAUSIBLE_MV
 from ...text import figure_text, html_text
+from .intervals import lead_remarks
 from .readers import Recording
 from .streams import Delineation
 
@@ -129,6 +130,7 @@ def _row(ax, page, row, middle, pitch):
     x = LEFT + np.arange(len(signal)) / page.fs * MM_PER_S
     level = np.nanmedian(signal) if np.isfinite(signal).any() else 0
     y = middle + np.clip((signal - level) * page.gain, -1.2 * pitch, 1.6 * pitch)
+    y = np.clip(y, BOTTOM, BOTTOM + PAPER)
     ax.plot(x, y, color="black", lw=0.5, zorder=2)
     first = round(begin * page.fs)
     for wave, points in WAVE_POINTS.items():
@@ -198,9 +200,10 @@ def _captions(ax, page):
     top, seconds = BOTTOM + PAPER, page.summary["seconds"]
     ax.text(LEFT, top + 15, figure_text(page.title[-90:]), fontsize=11, weight="bold")
     ax.text(LEFT, top + 9.5, figure_text(summary_line(page.summary)), fontsize=8)
-    notes = [f"{lead}: {why}" for lead, why in page.summary["left_out"].items()]
-    notes = [*(f"{lead}: {note}" for lead, note in page.summary["notes"].items()), *notes]
-    ax.text(LEFT, top + 4, figure_text("; ".join(notes)[:190]), fontsize=6, color="#555555")
+    remarks = lead_remarks(page.summary["notes"]) + lead_remarks(page.summary["left_out"])
+    notes = "; ".join(remarks)
+    notes = notes if len(notes) <= 190 else f"{notes[:189]}…"
+    ax.text(LEFT, top + 4, figure_text(notes), fontsize=6, color="#555555")
     scale = f"{MM_PER_S} mm/s, {page.gain:.3g} mm/mV, {page.fs:g} Hz, {seconds:g} s recorded"
     ax.text(
         LEFT,

@@ -210,13 +210,12 @@ def report_outcome(
     if outcome.error:
         say(f"left out: {printable(outcome.error)}", err=True)
         return
+    from clfnb.tracks.ecg.intervals import lead_remarks
+
     kinds = ("left out", outcome.summary["left_out"]), ("note", outcome.summary["notes"])
     for kind, reasons in kinds:
-        for why in dict.fromkeys(reasons.values()):
-            leads = [printable(lead) for lead in reasons if reasons[lead] == why]
-            word = "lead" if len(leads) == 1 else "leads"
-            name = printable(outcome.job.name)
-            say(f"{name}: {kind}: {word} {', '.join(leads)}: {printable(why)}", err=True)
+        for remark in lead_remarks(reasons):
+            say(printable(f"{outcome.job.name}: {kind}: {remark}"), err=True)
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #12c58bf3
 def run_with_progress(
