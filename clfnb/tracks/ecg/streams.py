@@ -89,9 +89,9 @@ def seen_samples(
     seen = np.isfinite(signal)
     for lead, values in enumerate(signal.T):
         edges = np.flatnonzero(np.diff(np.r_[False, values[1:] == values[:-1], False]))
-        for first, last in edges.reshape(-1, 2):
-            if last - first >= HELD_S * fs:
-                seen[first : last + 1, lead] = False
+        runs = edges.reshape(-1, 2)
+        for first, last in runs[runs[:, 1] - runs[:, 0] >= HELD_S * fs]:
+            seen[first : last + 1, lead] = False
     return seen[np.minimum(np.arange(samples) * len(signal) // samples, len(signal) - 1)]
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #944cfb0e
