@@ -92,7 +92,12 @@ def seen_samples(
         runs = edges.reshape(-1, 2)
         for first, last in runs[runs[:, 1] - runs[:, 0] >= HELD_S * fs]:
             seen[first : last + 1, lead] = False
-    return seen[np.minimum(np.arange(samples) * len(signal) // samples, len(signal) - 1)]
+    return _at_250_hz(seen, samples)
+
+
+def _at_250_hz(values, samples):
+    "The values of a recording at each sample of 250 Hz."
+    return values[np.minimum(np.arange(samples) * len(values) // samples, len(values) - 1)]
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #944cfb0e
 def lead_shares(
@@ -221,7 +226,7 @@ def _some_sample(raw, samples):
     valid = np.isfinite(raw).any(axis=1)
     if valid.all():
         return np.ones(samples, bool)
-    return valid[np.minimum(np.arange(samples) * len(raw) // samples, len(raw) - 1)]
+    return _at_250_hz(valid, samples)
 
 
 def _whole_waves(points, confidence, usable):
