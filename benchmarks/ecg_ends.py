@@ -2,11 +2,12 @@
 
     python benchmarks/ecg_ends.py --data FOLDER [--run RUN] [--cuts 24] [--seed 5] [--out FOLDER]
 
-Pieces of ten seconds are cut at random from the first four minutes of each record, every second one with a single lead, and delineated alone. The
-QRS onsets of the whole record, from the same model, are the reference: a mark further than 150 ms from all of them is false, and one of them
-without a mark is missed if it lies 20 ms after the begin or later and 160 ms before the end or earlier. A row counts the marks within 0.6 s of
-the begin, of the end, and all; with and without the rules that leave out doubtful and impossible complexes near
-an end.
+Pieces of ten seconds are cut at random from the first four minutes of each record, every second
+one with a single lead, and delineated alone. The QRS onsets of the whole record, from the same
+model, are the reference: a mark further than 150 ms from all of them is false, and one of them
+without a mark is missed if it lies 20 ms after the begin or later and 160 ms before the end or
+earlier. A row counts the marks within 0.6 s of the begin, of the end, and all; with and without
+the rules that leave out doubtful and impossible complexes near an end.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from clfnb.tracks.ecg import examples, waves
 from clfnb.tracks.ecg.delineator import Predictor
 
 LENGTH_S, WHOLE_S, NEAR_S, TOLERANCE_S = 10, 240, 0.6, 0.15
-HEAD = ["leads", "rule", "pieces", "QRS", "false, begin", "false, end", "false", "missed"]
+HEAD = ["leads", "pieces", "QRS", "false, begin", "false, end", "false", "missed"]
 
 
 def unmatched(marks, others, fs):
@@ -75,13 +76,13 @@ def main():
     options = parser.parse_args()
     predictor, table = Predictor.load(options.run), examples.load(options.data, exclude=())
     rules = {
-        "without": (0.0, 0.0, np.inf),
-        "with": (waves.END_SHARE, waves.EARLY_SHARE, waves.WIDE),
+        "without rules": (0.0, 0.0, np.inf),
+        "with rules": (waves.END_SHARE, waves.EARLY_SHARE, waves.WIDE),
     }
     rows: list = []
     for rule, (waves.END_SHARE, waves.EARLY_SHARE, waves.WIDE) in rules.items():
         sums = measure(predictor, table, options.cuts, options.seed)
-        rows += [[leads, rule, *sums[leads - 1]] for leads in (1, 2)]
+        rows += [[f"{leads}, {rule}", *sums[leads - 1]] for leads in (1, 2)]
     for row in rows:
         print(*(f"{name}: {value}" for name, value in zip(HEAD, row, strict=True)), sep=", ")
     write_records(options.out, list(table.record))
