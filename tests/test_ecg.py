@@ -101,6 +101,20 @@ def test_one_bad_thing_does_not_destroy_the_record(predictor, sinus, harm):
     assert found_share(harmed["t_end"], far + 60, 60) > 0.9
 
 
+def test_hum_does_not_hide_the_waves(predictor):
+    """The marks of a heart are those of the same heart with 0.05 to 1 mV of hum."""
+    heart = simulate_rhythm("sinus", 30, 500, seed=[4, 1], level=0.5)[0]
+    seconds = np.arange(len(heart))[:, None] / 500
+    clean = predictor.delineate(heart, 500)
+    for hertz, height in ((50.03, 0.05), (59.8, 0.3), (50, 1.0)):
+        hum = height * np.sin(2 * np.pi * hertz * seconds + [0, 1])
+        found = predictor.delineate(heart + hum.astype(np.float32), 500)
+        for point in ("p_on", "p_peak", "qrs_on", "qrs_end", "t_peak"):
+            assert abs(len(found[point]) - len(clean[point])) <= 1, (hertz, point)
+            near = found_share(found[point], clean[point], 15)  # 30 ms
+            assert near > 0.95, (hertz, height, point, near)
+
+
 def test_the_answer_does_not_depend_on_where_the_record_was_cut(predictor, sinus):
     signal = sinus[0].copy()
     signal[9000, 0] += 100

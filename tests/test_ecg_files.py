@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 import wfdb
 from click.testing import CliRunner
 
@@ -360,6 +361,28 @@ def test_times_of_a_table_and_its_rate(predict, tmp_path):
     assert predict(tmp_path / "c.csv", "--fs", "250", "--csv", tmp_path / "d.csv")[0] == 0
     found, expected = (pd.read_csv(tmp_path / name).iloc[:, 1:] for name in ("b.csv", "d.csv"))
     pd.testing.assert_frame_equal(found, expected)
+
+
+def test_an_export_with_a_row_of_units_and_times_of_the_clock(predict, tmp_path):
+    """PhysioNet's export gives the marks of the same recording in WFDB format, and a structure of MATLAB too."""
+    leads, _ = heart(10)
+    names, values = list(leads), np.stack(list(leads.values()), axis=1)
+    clock = [f"0:{at // 250:02d}.{at % 250 * 4:03d}" for at in range(len(values))]
+    rows = [["Elapsed time", *names], ["hh:mm:ss.mmm", *["mV"] * len(names)]]
+    rows += [
+        [at, *(f"{value:.4f}" for value in row)] for at, row in zip(clock, values, strict=True)
+    ]
+    quoted = [",".join(f"'{word}'" for word in row) for row in rows[:2]]
+    quoted += [",".join([f"'{row[0]}'", *row[1:]]) for row in rows[2:]]
+    (tmp_path / "atm.csv").write_text("\n".join(quoted))
+    ecg = {"sex": "Male", "data": values.T, "fs": 250.0}
+    scipy.io.savemat(tmp_path / "atm.mat", {"ECG": ecg})
+    found = []
+    for name in ("atm.csv", "atm.mat"):
+        assert predict(tmp_path / name, "--csv", tmp_path / "found")[0] == 0
+        found.append(pd.read_csv(tmp_path / "found").filter(regex="^(p|qrs|r|t)_"))
+        (tmp_path / "found").unlink()
+    assert len(found[0]) > 8 and (found[0] - found[1]).abs().max().max() <= 4  # ms or samples
 
 
 def test_two_outputs_of_one_name(predict, tmp_path):

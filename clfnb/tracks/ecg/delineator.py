@@ -142,7 +142,7 @@ def build_model(
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #1c7dd6b9
 SCALE = "running amplitude"  # of the signal; models of another scale are refused
-CONTEXT_S = 14.0  # s on each side: amplitude 9, baseline 0.4, network 4.4
+CONTEXT_S = 17.0  # s on each side: hum 2.4, baseline 0.4, amplitude 9, network 4.4
 
 
 @dataclass

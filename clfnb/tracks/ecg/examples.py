@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ...files import InputError
 from ...preprocessing.ecg.amplitude import scale_by_amplitude
 from ...preprocessing.ecg.beats import EXCLUDED_RECORDS, annotated_spans, read_beats
+from ...preprocessing.ecg.hum import mains_hum
 from ...preprocessing.ecg.labels import UNKNOWN, labels_from_beats
 from ...preprocessing.ecg.signal import remove_baseline, resample
 from ...preprocessing.ecg.windows import beat_windows, fixed_windows, remove_gaps
@@ -147,10 +148,13 @@ FS = 250  # Hz, the rate of the QT Database, at which every model here works
 def prepare(
     signal: np.ndarray,  # (samples, leads) in mV
     fs: float,  # its sampling rate in Hz
-) -> np.ndarray:  # (samples at 250 Hz, leads) float32: no baseline, QRS complexes six units high
+) -> (
+    np.ndarray
+):  # (samples at 250 Hz, leads) float32: no hum, no baseline, QRS complexes six units high
     "A signal as the models see it."
     if fs != FS:
         signal = resample(signal, fs, FS)
+    signal = signal - mains_hum(signal, FS)
     return scale_by_amplitude(remove_baseline(signal, FS), FS)
 
 # %% ../../../nbs/lib/tracks/ecg/examples.ipynb #359eec71

@@ -12,12 +12,17 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from fastcore.basics import patch
 
 from ...files import InputError
 from .wfdb_files import RATE_LIMITS_HZ
 
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #f16f50ab
-_TIME = re.compile(r"(time|t|seconds?|secs?)[\s_]*[(\[]?\s*(s|secs?|seconds?|ms)?\s*[)\]]?", re.I)
+_TIME = re.compile(
+    r"(?:elapsed(?:[\s_]time)?|time|t|seconds?|secs?)[\s_]*[(\[]?\s*(s|secs?|seconds?|ms|[hms:.]+)?\s*[)\]]?",
+    re.I,
+)
 
 
 class TimeColumn:
@@ -31,7 +36,7 @@ class TimeColumn:
         index, match = next(((i, match) for i, match in matches if match), (None, None))
         self.index: int | None = index
         self.name = match[0] if match else ""
-        self._seconds = 1e-3 if match and str(match[2]).lower() == "ms" else 1.0
+        self._seconds = 1e-3 if match and str(match[1]).lower() == "ms" else 1.0
         self._ends, self._count, self._steps = [np.nan, np.nan], 0, [np.inf, -np.inf]
 
     def add(
@@ -54,7 +59,28 @@ class TimeColumn:
         even = (
             step > 0 and 0 < self._steps[0] and max(abs(s - step) for s in self._steps) < step / 2
         )
-        return 1 / step if even and step <= 1 / RATE_LIMITS_HZ[0] else None
+        if not even or step > 1 / RATE_LIMITS_HZ[0]:
+            return None
+        rounding = (self._steps[1] - self._steps[0]) / (self._ends[1] - self._ends[0])
+        whole = round(1 / step)
+        return whole if abs(whole * step - 1) <= rounding else 1 / step
+
+# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #e8a9017c
+_CLOCK = r"^\[?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)(?: [\d/]+)?\]?$"  # [hh:]mm:ss.mmm, perhaps a date
+
+
+@patch
+def in_seconds(
+    self: TimeColumn,
+    part: pd.DataFrame,  # rows of the table
+) -> pd.DataFrame:  # times of the clock, such as "0:01.004", as seconds
+    "The table with times as numbers; what is no time stays as it is."
+    if self.index is None or pd.api.types.is_numeric_dtype(part.iloc[:, self.index]):
+        return part
+    texts = part.iloc[:, self.index]
+    found = texts.astype(str).str.strip().str.extract(_CLOCK).astype(float).fillna({0: 0.0})
+    seconds = found @ [3600.0, 60.0, 1.0]
+    return part.assign(**{part.columns[self.index]: seconds.where(seconds.notna(), texts)})
 
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #e5b1ecab
 RATE_TOLERANCE = 0.01  # relative difference between two statements of a rate

@@ -9,6 +9,7 @@ __all__ = ['CHUNK_ROWS', 'MIN_RATE_HZ', 'PLACES', 'ArrayRecord', 'split_unit', '
            'read_dicom', 'Recording', 'open_recording', 'choose_leads', 'interpolate_gaps']
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #19b69259
+import csv
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,8 @@ class BinaryTable:
 CHUNK_ROWS = 200_000  # of a table, read at once
 
 
-def _separator(path):
-    "The separator of the columns, and the row of the header: 0, or None without one."
+def _dialect(path):
+    "Separator and quotation mark, the row of the header (0, or None), and the units of a row below."
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         lines = [line for line, _ in zip(file, range(5), strict=False)]
     if not "".join(lines).strip():
@@ -101,7 +102,16 @@ def _separator(path):
     separator = next((mark for mark in "\t;" if mark in text), blank)
     marked = lines[0].replace(";", ",").replace("\t", ",")
     words = lines[0].split() if separator == r"\s+" else marked.split(",")
-    return separator, None if all(_is_number(word) for word in words) else 0
+    quote = "'" if lines[0].startswith("'") else '"'
+    if all(_is_number(word) for word in words):
+        return separator, quote, None, []
+    if separator == r"\s+":
+        units = "".join(lines[1:2]).split()
+    else:
+        units = next(csv.reader(lines[1:2], delimiter=separator, quotechar=quote), [])
+    units = [unit.strip(" ()[]") for unit in units]
+    named = any(millivolts(unit) for unit in units)
+    return separator, quote, 0, units if named and not any(map(_is_number, units)) else []
 
 
 def _is_number(word):
@@ -110,6 +120,21 @@ def _is_number(word):
         return True
     except ValueError:
         return False
+
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #70c1d5fe
+def _numbers(path, part, above):
+    "A part of a table, with so many lines above it, as numbers."
+    import pandas as pd
+
+    values = part.apply(pd.to_numeric, errors="coerce")
+    wrong = np.argwhere((values.isna() & part.notna()).to_numpy())
+    if len(wrong):
+        row, column = wrong[0]
+        raise InputError(
+            f"{path}: row {above + row + 1}, column {part.columns[column]}: "
+            f"expected a number, found {printable(part.iat[row, column])!r}"
+        )
+    return values
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #ffb46610
 def read_table(
@@ -123,26 +148,23 @@ def read_table(
     """
     import pandas as pd
 
-    separator, head = _separator(regular_file(path))
+    separator, quote, head, units = _dialect(regular_file(path))
     folder, samples, columns = tempfile.TemporaryDirectory(prefix="clfnb-table-"), 0, None
     binary = Path(folder.name) / "samples"
-    options = dict(sep=separator, header=head, chunksize=CHUNK_ROWS, encoding="utf-8-sig")
+    options = dict(sep=separator, quotechar=quote, header=head, skiprows=[1] if units else None)
+    options |= dict(chunksize=CHUNK_ROWS, encoding="utf-8-sig", skipinitialspace=True)
     with reading(path, "a table of numbers"), open(binary, "wb") as file:
         decimal = "," if separator == ";" else "."
-        for part in pd.read_csv(path, decimal=decimal, skipinitialspace=True, **options):
+        for part in pd.read_csv(path, decimal=decimal, **options):
+            units = dict(zip(part.columns, units, strict=False)) if columns is None else units
             part = part.dropna(axis="columns", how="all") if columns is None else part[columns]
             if columns is None:
                 columns = list(part.columns)
-                times = TimeColumn([] if head is None else columns)
+                names = [f"{c} ({units[c]})" if c in units else str(c) for c in columns]
+                times = TimeColumn([] if head is None else names)
                 agreed_rate(path, rate or (times.name and RATE_LIMITS_HZ[0]) or None, None, "--fs")
-            values = part.apply(pd.to_numeric, errors="coerce")
-            wrong = np.argwhere((values.isna() & part.notna()).to_numpy())
-            if len(wrong):
-                row, column = wrong[0]
-                raise InputError(
-                    f"{path}: row {samples + row + 1 + (head is not None)}, column {columns[column]}: "
-                    f"expected a number, found {printable(part.iat[row, column])!r}"
-                )
+            part = times.in_seconds(part)
+            values = _numbers(path, part, samples + (head is not None) + bool(units))
             file.write(np.ascontiguousarray(values, np.float32).tobytes())
             times.add(values.to_numpy(float))
             samples += len(part)
@@ -150,9 +172,20 @@ def read_table(
         raise InputError(f"{path}: expected a table of samples, found no row of numbers")
     rate = agreed_rate(path, rate, times.rate, f"column {printable(times.name)}")
     values = BinaryTable(binary, samples, len(columns))
-    names = [f"column {c}" if head is None else str(c) for c in columns]
-    leads, units = zip(*map(split_unit, names), strict=True)
-    return ArrayRecord(values, list(leads), list(units), rate, folder)
+    names = [f"column {c}" for c in columns] if head is None else names
+    leads, voltages = zip(*map(split_unit, names), strict=True)
+    return ArrayRecord(values, list(leads), list(voltages), rate, folder)
+
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #0f6b2ae9
+def _arrays(variables, depth=3):
+    "Arrays of numbers by name, those in structures by the name of their field."
+    arrays = {name: value for name, value in variables.items() if isinstance(value, np.ndarray)}
+    found: dict = {}
+    for value in arrays.values():
+        if value.dtype.names and value.size == 1 and depth:
+            fields = {field: value[field].item() for field in value.dtype.names}
+            found = _arrays(fields, depth - 1) | found
+    return found | {name: value for name, value in arrays.items() if value.dtype.kind in "fiu"}
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #8bbc4445
 def read_mat(
@@ -169,9 +202,7 @@ def read_mat(
             raise InputError(
                 f"{path}: expected a MATLAB file of version 7 or older, found 7.3: save it with -v7"
             ) from None
-    arrays = {
-        k: v for k, v in variables.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiu"
-    }
+    arrays = _arrays(variables)
     signals = {k: v for k, v in arrays.items() if v.ndim == 2 and max(v.shape) > 1}
     if not signals:
         raise InputError(

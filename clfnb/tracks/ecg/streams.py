@@ -20,6 +20,7 @@ import pandas as pd
 
 from ...files import InputError
 from ...preprocessing.ecg.beats import POINTS, WAVE_POINTS
+from ...preprocessing.ecg.hum import mains_hum
 from clfnb.preprocessing.ecg.quality import (
     LEAD_COLUMNS,
     Quality,
@@ -196,7 +197,7 @@ def _delineate_piece(predictor, recording, piece):
     quality = measure_quality(raw, recording.fs)
     weights = lead_weights(quality)
     raw = mask_artefacts(raw, quality, recording.fs)
-    signal = interpolate_gaps(raw)
+    signal = interpolate_gaps(raw - mains_hum(raw, recording.fs))
     at_fs = signal if recording.fs == FS else resample(signal, recording.fs, FS).astype(np.float32)
     prepared = predictor.prepare(at_fs)
     seen = seen_samples(raw, recording.fs, len(prepared))
