@@ -151,15 +151,15 @@ def average_signal(
     ends = np.clip(
         np.r_[peaks[0] - 0.4 * fs, ends, peaks[-1] + 0.6 * fs].astype(int), 0, len(trace)
     )
-    index = np.arange(ends[0], ends[-1])
-    beat = np.searchsorted(ends, index, side="right") - 1
-    total = np.zeros((len(index), prepared.shape[1]), np.float32)
-    for step in range(-NEIGHBOURS, NEIGHBOURS + 1):
-        own = similar[beat, step + NEIGHBOURS]
-        other = peaks[np.clip(beat + step, 0, len(peaks) - 1)] + index - peaks[beat]
-        total += own[:, None] * prepared[other.clip(0, len(trace) - 1)]
-    count[index] = similar.sum(axis=1)[beat]
-    averaged[index] = total / count[index, None]
+    reach = int(np.abs(np.r_[ends[:-1] - peaks, ends[1:] - peaks]).max())
+    padded = np.pad(prepared, ((reach, reach), (0, 0)), mode="edge")
+    for number, near in enumerate(similar):
+        own = slice(ends[number], ends[number + 1])
+        others = peaks[number - NEIGHBOURS + np.flatnonzero(near)] - peaks[number] + reach
+        total = np.zeros_like(averaged[own])
+        for shift in others:
+            total += padded[own.start + shift : own.stop + shift]
+        averaged[own], count[own] = total / len(others), len(others)
     return averaged, count
 
 # %% ../../../nbs/lib/tracks/ecg/beat_average.ipynb #3de14828
