@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/verdict.html.md"""
 __all__ = ['NOT_WEIGHED', 'EVEN', 'SHARP', 'UNSUPPORTED', 'Verdict', 'features', 'twin_quads', 'wide_quads', 'lead', 'verdict_of']
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #900013c5
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ import numpy as np
 from fastcore.basics import patch
 
 from ...preprocessing.barcodes.ean13 import search
-from ...preprocessing.barcodes.explain import misfit, unexplained
+from ...preprocessing.barcodes.explain import misfit, pattern_lead, unexplained
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #12f03ea8
 NOT_WEIGHED = -20.0  # logit of a reading whose evidence does not count
 EVEN = -3.6  # strain below which twins are evenly straightened, as in `features`
 SHARP = -0.5  # the rough of twins above which more does not count
-UNSUPPORTED = -10.0  # logit of a code that its lines or its twins do not support
+UNSUPPORTED = -10.0  # logit of a code that its lines, its twins or its bars do not support
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Verdict:
     min_twin_confidence: float = 0.8  # below it a reading of the code is weak
     min_lead: float = 0.8  # lead over the next code below which a code is ambiguous
     ambiguous: float = 2.0  # taken off the logit for each unit that is missing
+    min_pattern_lead: float = -0.1  # lead over other bars in one place below which they are printed
 
 
 def _logit(share):
@@ -166,9 +168,10 @@ def after_twins(
     self: Verdict,
     reading: Any,  # a doubtful one
     twins: list,  # what its twins gave: readings or None
+    codes: Collection[str] = (),  # answers of another reader
 ) -> tuple:  # the likeliest, and the logit of the probability that its code is right
     """The weighted sum of the features of a reading and its twins, less what its lead lacks; or an
-    objection.
+    objection, `UNSUPPORTED` too if other bars explain the lines better.
     """
     pool = [reading, *twins]
     best, values = self.twin_features(pool)
@@ -176,11 +179,15 @@ def after_twins(
     if objection:
         return best, objection
     logit = self.twins_bias + float(np.dot(self.twins, values))
-    if logit > 0:
-        same = [one for one in pool if one and one.code == best.code]
-        missing = self.min_lead - np.median([lead(one) for one in same[:6]])
-        logit -= self.ambiguous * max(0.0, float(missing))
-    return best, logit
+    if logit <= 0:
+        return best, logit
+    same = [one for one in pool if one and one.code == best.code][:6]
+    if best.code not in codes:
+        bars = pattern_lead([one.line for one in same], best.code)
+        if bars < self.min_pattern_lead:
+            return best, UNSUPPORTED
+    missing = self.min_lead - np.median([lead(one) for one in same])
+    return best, logit - self.ambiguous * max(0.0, float(missing))
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #c9671555
 def verdict_of(
