@@ -23,7 +23,7 @@ from ...preprocessing.barcodes.explain import misfit, pattern_lead, unexplained
 NOT_WEIGHED = -20.0  # logit of a reading whose evidence does not count
 EVEN = -3.6  # strain below which twins are evenly straightened, as in `features`
 SHARP = -0.5  # the rough of twins above which more does not count
-UNSUPPORTED = -10.0  # logit of a code that its lines, its twins or its bars do not support
+UNSUPPORTED = -10.0  # logit of a code that its lines or its twins do not support
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Verdict:
     min_twin_confidence: float = 0.8  # below it a reading of the code is weak
     min_lead: float = 0.8  # lead over the next code below which a code is ambiguous
     ambiguous: float = 2.0  # taken off the logit for each unit that is missing
-    min_pattern_lead: float = -0.1  # lead over other bars in one place below which they are printed
+    min_pattern_lead: float = 0.04  # lead over other bars below which a misprint is possible
+    misprinted: float = 7.0  # taken off the logit for each unit that is missing
 
 
 def _logit(share):
@@ -171,7 +172,7 @@ def after_twins(
     codes: Collection[str] = (),  # answers of another reader
 ) -> tuple:  # the likeliest, and the logit of the probability that its code is right
     """The weighted sum of the features of a reading and its twins, less what its lead lacks; or an
-    objection, `UNSUPPORTED` too if other bars explain the lines better.
+    objection. What the lead over other bars lacks is taken off too, unless another reader agrees.
     """
     pool = [reading, *twins]
     best, values = self.twin_features(pool)
@@ -182,12 +183,12 @@ def after_twins(
     if logit <= 0:
         return best, logit
     same = [one for one in pool if one and one.code == best.code][:6]
-    if best.code not in codes:
-        bars = pattern_lead([one.line for one in same], best.code)
-        if bars < self.min_pattern_lead:
-            return best, UNSUPPORTED
     missing = self.min_lead - np.median([lead(one) for one in same])
-    return best, logit - self.ambiguous * max(0.0, float(missing))
+    logit -= self.ambiguous * max(0.0, float(missing))
+    if best.code not in codes:
+        missing = self.min_pattern_lead - pattern_lead([one.line for one in same], best.code)
+        logit -= self.misprinted * max(0.0, missing)
+    return best, logit
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #c9671555
 def verdict_of(
