@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/barcodes.py [FOLDER_OF_PHOTO_SETS] [--simulated N] [--trials N] [--out FOLDER]
 
 Without a folder `$CLFNB_DATA/barcodes/zxing` is used if it is there; each set is a folder of N.png or N.jpg with the code in N.txt.
+With --trials only the trials are counted.
 """
 
 import argparse
@@ -105,10 +106,16 @@ def milliseconds(value: float) -> str:
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
-def trials(numbers: range, calls: dict) -> None:
-    "Right and wrong answers on photographs of each kind of `simulate.barcodes.trials`, a line each."
+TRIALS = ["kind", "n", "zxing-cpp: exact, wrong", "cascade: exact, wrong"]
+
+
+def trials(numbers: range, calls: dict) -> list[list[str]]:
+    """Right and wrong answers on photographs of each kind of `simulate.barcodes.trials`, a line each;
+    the rows of the table that the page of results shows.
+    """
+    rows = {kind: [kind, str(len(numbers))] for kind in (*KINDS, "all")}
     for reader, call in calls.items():
-        total = wrong = 0
+        total = wrong = exact = 0
         for kind in KINDS:
             right, off, spent = 0, 0, []
             for number in numbers:
@@ -119,14 +126,17 @@ def trials(numbers: range, calls: dict) -> None:
                 codes = {code for code, _ in truth}
                 right += bool(answers & codes)
                 off += bool(answers - codes)
-            total, wrong = total + len(numbers), wrong + off
+            total, wrong, exact = total + len(numbers), wrong + off, exact + right
+            rows[kind].append(f"{right}, {off}")
             print(
                 f"{kind:>14} {reader:>8}: {right:4d} of {len(numbers)}, wrong {off}, {np.median(spent):.1f} ms",
                 flush=True,
             )
+        rows["all"][1:] = [str(total), *rows["all"][2:], f"{exact}, {wrong}"]
         print(
             f"     all kinds {reader:>8}: wrong {wrong} of {total}, at most {wilson(wrong, total)[1]:.5f}"
         )
+    return list(rows.values())
 
 
 def blurred(seed: int, shape: tuple = (480, 640)) -> tuple[np.ndarray, str]:
@@ -220,11 +230,13 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    preparation()
     calls = readers()
     if options.trials:
         judged = {name: calls[name] for name in ("zxing", "cascade")}
-        trials(range(options.first, options.first + options.trials), judged)
+        table = trials(range(options.first, options.first + options.trials), judged)
+        write_table(options.out, "trials", TRIALS, table)
+        return
+    preparation()
     rows, files = [], []
     for place in sorted(path for path in options.folder.glob("*") if path.is_dir()):
         table: pd.DataFrame = load(place, skip_bad=True)

@@ -212,7 +212,7 @@ def _settled(self: Predictor, image, reading, codes=(), seen=None, negative=Fals
     if near and (earlier or logit < verdict.sure):
         twins = self.lines.read_all(image, twin_quads(reading.corners), -1 if negative else 1)
         seen += [one for one in (reading, *twins) if one]
-        reading, logit = verdict.after_twins(reading, twins + earlier)
+        reading, logit = verdict.after_twins(reading, twins + earlier, codes)
         if any(one.refused and one.code == reading.code for one in seen):
             return None
         weighed = logit > NOT_WEIGHED

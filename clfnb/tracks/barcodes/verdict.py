@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/verdict.html.md"""
 __all__ = ['NOT_WEIGHED', 'EVEN', 'SHARP', 'UNSUPPORTED', 'Verdict', 'features', 'twin_quads', 'wide_quads', 'lead', 'verdict_of']
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #900013c5
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ...preprocessing.barcodes.ean13 import search
-from ...preprocessing.barcodes.explain import misfit, unexplained
+from ...preprocessing.barcodes.explain import misfit, pattern_lead, unexplained
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #12f03ea8
 NOT_WEIGHED = -20.0  # logit of a reading whose evidence does not count
@@ -42,6 +43,8 @@ class Verdict:
     min_twin_confidence: float = 0.8  # below it a reading of the code is weak
     min_lead: float = 0.8  # lead over the next code below which a code is ambiguous
     ambiguous: float = 2.0  # taken off the logit for each unit that is missing
+    min_pattern_lead: float = 0.04  # lead over other bars below which a misprint is possible
+    misprinted: float = 7.0  # taken off the logit for each unit that is missing
 
 
 def _logit(share):
@@ -166,9 +169,10 @@ def after_twins(
     self: Verdict,
     reading: Any,  # a doubtful one
     twins: list,  # what its twins gave: readings or None
+    codes: Collection[str] = (),  # answers of another reader
 ) -> tuple:  # the likeliest, and the logit of the probability that its code is right
     """The weighted sum of the features of a reading and its twins, less what its lead lacks; or an
-    objection.
+    objection. What the lead over other bars lacks is taken off too, unless another reader agrees.
     """
     pool = [reading, *twins]
     best, values = self.twin_features(pool)
@@ -176,10 +180,14 @@ def after_twins(
     if objection:
         return best, objection
     logit = self.twins_bias + float(np.dot(self.twins, values))
-    if logit > 0:
-        same = [one for one in pool if one and one.code == best.code]
-        missing = self.min_lead - np.median([lead(one) for one in same[:6]])
-        logit -= self.ambiguous * max(0.0, float(missing))
+    if logit <= 0:
+        return best, logit
+    same = [one for one in pool if one and one.code == best.code][:6]
+    missing = self.min_lead - np.median([lead(one) for one in same])
+    logit -= self.ambiguous * max(0.0, float(missing))
+    if best.code not in codes:
+        missing = self.min_pattern_lead - pattern_lead([one.line for one in same], best.code)
+        logit -= self.misprinted * max(0.0, missing)
     return best, logit
 
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #c9671555
