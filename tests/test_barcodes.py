@@ -103,6 +103,33 @@ def test_sheet_of_blurred_labels(network, turn):
     assert sorted(answer.code for answer in network.read(sheet)) == codes
 
 
+@pytest.mark.parametrize("columns, gap, scale", [(6, 56, 1), (6, 5, 1), (7, 40, 2)])
+def test_large_sheets_of_small_blurred_labels(network, columns, gap, scale):
+    """Labels a tenth as wide as the image and narrower, which 320 pixels do not show: all are read, none wrong."""
+    codes = [f"{59012341234 + 11 * k:012d}" for k in range(columns * 5)]
+    codes = [code + check_digit(code) for code in codes]
+    frame = [gap] * 4
+    tiles = [
+        cv2.copyMakeBorder(drawn(code, scale), *frame, cv2.BORDER_CONSTANT, value=255)
+        for code in codes
+    ]
+    rows = [np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)]
+    sheet = cv2.GaussianBlur(np.concatenate(rows), (0, 0), 0.8 * scale)
+    assert sorted(answer.code for answer in network.read(sheet)) == codes
+
+
+@pytest.mark.parametrize("scale", range(1, 5))
+def test_a_crop_that_ends_at_the_guard_bars(network, scale):
+    """No ground on either side, any way up, and with ground on one side alone: the code, and its corners at the border."""
+    crop = drawn("4006381333931", scale)[20:-20, 12 * scale : -12 * scale]
+    one_side = cv2.copyMakeBorder(crop, 30, 30, 0, 60, cv2.BORDER_CONSTANT, value=255)
+    for image in (crop, np.rot90(crop), np.rot90(crop, 2), one_side):
+        (answer,) = network.read(np.ascontiguousarray(image))
+        assert answer.code == "4006381333931"
+    low, high = network.read(crop)[0].corners[:, 0].min(), network.read(crop)[0].corners[:, 0].max()
+    assert abs(low) < 2 * scale and abs(high - crop.shape[1]) < 2 * scale
+
+
 def test_plots_and_flat_images_never_raise(cascade):
     """Lines, combs and rectangles one cell high: no answer and no exception."""
     rng = np.random.default_rng(0)
