@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from clfnb.preprocessing.barcodes.ean13 import best_codes, check_digit, encode, is_valid
 from clfnb.preprocessing.barcodes.explain import pattern_lead
@@ -291,6 +292,66 @@ def test_transparent_webp_is_on_white(tmp_path, network):
         Image.fromarray(rgba, "RGBA").save(tmp_path / "label.webp", **options)
         table, failed = network.predict([tmp_path / "label.webp"])
         assert not failed and table.code.tolist() == ["4006381333931"]
+
+
+def test_black_bars_on_transparent_black_are_on_white(tmp_path, network):
+    """A palette, a transparent colour or an alpha channel, in formats that OpenCV reads without it: the code of each."""
+    bars = (drawn("4006381333931") < 128).astype(np.uint8)
+    palette = Image.fromarray(bars)
+    palette.putpalette([0] * 768)
+    colour = Image.fromarray(np.dstack([bars] * 3))  # nearly black bars on black
+    alpha = Image.fromarray(np.dstack([np.zeros_like(bars)] * 3 + [255 * bars]))
+    palette.save(tmp_path / "palette.png", transparency=0)
+    palette.save(tmp_path / "palette.gif", transparency=0)
+    colour.save(tmp_path / "colour.png", transparency=(0, 0, 0))
+    Image.fromarray(bars).save(tmp_path / "grey.png", transparency=0)
+    alpha.save(tmp_path / "alpha.tif")
+    alpha.save(tmp_path / "alpha.png")
+    table, failed = network.predict(tmp_path)
+    assert not failed and table.code.tolist() == 6 * ["4006381333931"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_page_and_a_file_of_any_depth_are_read_alike(tmp_path, network):
+    """8, 10, 12 and 16 bits in 16, and values from 0 to 1: the code of each, alone and as a page, without a warning."""
+    image = drawn("4006381333931")
+    deep = {bits: np.uint16(image // 255) * (2**bits - 1) for bits in (8, 10, 12, 16)}
+    for name, values in (deep | {"float": np.float32(image) / 255}).items():
+        page = Image.fromarray(values)
+        page.save(tmp_path / f"{name}_file.tif")
+        page.save(tmp_path / f"{name}_pages.tif", save_all=True, append_images=[page])
+    table, failed = network.predict(tmp_path)
+    assert not failed and table.code.tolist() == 15 * ["4006381333931"]
+
+
+def test_folders_with_links_pipes_and_files_without_permission(tmp_path, network, monkeypatch):
+    """A linked folder is searched, a hidden one is not; one file that cannot be opened does not end the run."""
+    folder, elsewhere = tmp_path / "photographs", tmp_path / "elsewhere"
+    for where in (folder / ".hidden", elsewhere):
+        where.mkdir(parents=True)
+        cv2.imwrite(str(where / "a.png"), drawn("4006381333931"))
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "linked" / "round").symlink_to(folder)
+    os.mkfifo(folder / "pipe.png")
+    Image.fromarray(drawn("4006381333931")).save(folder / "closed.tif")
+    plain = np.fromfile
+
+    def closed(path, *args, **options):
+        if Path(path).name == "closed.tif":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, *args, **options)
+
+    monkeypatch.setattr(np, "fromfile", closed)
+    notes: list = []
+    names = [str(path.relative_to(folder)) for path in images_in(folder, notes)]
+    assert names == ["closed.tif", "linked/a.png", "pipe.png"]
+    assert len(notes) == 1 and "linked/round: a link to a folder above it" in notes[0]
+    table, failed = network.predict(folder)
+    assert table.code.tolist() == ["4006381333931"] and len(failed) == 2
+    assert "closed.tif" in failed[0] and "Permission denied" in failed[0]
+    assert "pipe.png: a pipe or a device" in failed[1]
+    with pytest.raises(ValueError, match="found a pipe or a device"):
+        images_in(folder / "pipe.png")
 
 
 def test_files_that_cannot_be_read_are_counted_and_named(tmp_path):

@@ -8,7 +8,6 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/examples.html.md"""
 __all__ = ['IMAGE_SUFFIXES', 'FOREIGN', 'pages_of', 'read_photograph', 'images_in', 'load']
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ed5f7622
-import os
 import struct
 import warnings
 import zlib
@@ -19,40 +18,40 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ...data.images.files import SUFFIXES
+from ...data.images.files import SUFFIXES, walk
+from ...files import regular_file
 from ...preprocessing.barcodes.ean13 import normalise
 from ...preprocessing.barcodes.markup import CORNERS, missing_images, read_markup
 from ...preprocessing.images import full_frames, read_image
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #58bde921
 IMAGE_SUFFIXES = (*SUFFIXES, ".jfif", ".jpe")
-FOREIGN = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".nef", ".arw", ".svg", ".psd")
+FOREIGN = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"),
+    *(".dng", ".cr2", ".nef", ".arw", ".svg", ".psd", ".tga"),
+)
 
 
-def _transparent(raw):
-    """Whether the bytes begin like an image with an alpha channel: PNG (specification, 11.2.2) or
-    WebP (RFC 9649, 2.7 and 3.4).
+def _header(path):
+    """What Pillow finds without decoding: the format, the size, and whether the image has an alpha
+    channel, a transparent colour, or more than 8 bits.
     """
-    head = raw[:32].tobytes()
-    if len(head) < 32:
-        return False
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        extended = head[12:16] == b"VP8X" and head[20] & 0x10
-        return bool(extended or (head[12:16] == b"VP8L" and head[24] & 0x10))
-    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[25] in (4, 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+                deep = image.mode in ("I", "F") or image.mode.startswith("I;")
+                return image.format, image.size, clear or deep
+        except Exception:  # whoever reads it says what is wrong
+            return "", (0, 0), False
 
 
-def _on_white(image):
-    """An image (height, width, 4) composited onto white: (height, width) grey, uint8.
-
-    None stays None, and an image without an alpha channel is only converted to grey.
-    """
-    if image is None or image.ndim == 2:
-        return image
-    full = np.iinfo(image.dtype).max
-    alpha = image[..., 3] / full if image.shape[2] == 4 else 1.0
-    grey = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_BGR2GRAY) / full
-    return np.rint((grey * alpha + 1 - alpha) * 255).astype(np.uint8)
+def _by_pillow(path, page=None):
+    "The image as `read_image` gives it, on white. Warnings about its depth or tags do not matter."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read_image(path, page=page)
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #a9edba2f
 def _frames(path, raw):
@@ -78,7 +77,10 @@ def pages_of(
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
         return [None]
-    numbers = _frames(path, np.fromfile(path, np.uint8, 4))
+    try:
+        numbers = _frames(path, np.fromfile(path, np.uint8, 4))
+    except OSError:  # whoever reads it says what is wrong
+        return [None]
     return [number + 1 for number in numbers] if len(numbers) > 1 else [None]
 
 
@@ -90,39 +92,27 @@ def _shrunk(image, max_side):
     return small, factor
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #b576b305
-def _flag(path, max_side):
-    "OpenCV's flag for decoding a file so that its longer side is at least `max_side`."
+def _flag(side, max_side):
+    "OpenCV's flag for decoding a JPEG so that its longer side is at least `max_side`."
     flags = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
-    side = max(_size(path))
     return next((flags[k] for k in (4, 2) if side >= k * max_side), cv2.IMREAD_GRAYSCALE)
 
 
-def _size(path):
-    "Width and height according to the file, (0, 0) if unknown."
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as image:
-                return image.size if image.format == "JPEG" else (0, 0)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return 0, 0
+_BEGINS = ((b"\xff\xd8\xff", "JPEG"), (b"RIFF", "WebP"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"))
 
 
-def _complaint(path):
-    "What is wrong with a file that OpenCV does not decode."
+def _complaint(path, kind, raw, error):
+    "What is wrong with a file that neither OpenCV nor Pillow decodes."
+    if kind and "truncated" in str(error):
+        return f"a truncated {kind} file ({str(error.__cause__ or error)})"
+    if kind:
+        return f"a damaged {kind} file ({str(error.__cause__ or error)})"
+    for head, name in _BEGINS:
+        if raw.tobytes().startswith(head):
+            return f"a truncated or damaged {name} file ({len(raw)} bytes)"
     if path.suffix.lower() in FOREIGN:
         return f"images of the kind {path.suffix.lower()} are not read; save it as JPEG or PNG"
-    try:
-        with Image.open(path) as image:
-            kind = image.format
-            image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if "kind" in locals() and ("truncated" in str(error) or "end" in str(error)):
-            return f"a truncated {kind} file ({error})"
-        if "kind" in locals():
-            return f"a damaged {kind} file ({error})"
-        return f"not an image that OpenCV can read ({', '.join(IMAGE_SUFFIXES)})"
-    return f"a {kind} file that OpenCV cannot read"
+    return f"not an image that OpenCV can read ({', '.join(IMAGE_SUFFIXES)})"
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #38e463a3
 def _stream_problem(pieces, rows):
@@ -205,7 +195,7 @@ def _png_problem(raw):
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #f9b25209
 def read_photograph(
-    path: str | Path,  # of an image in one of the formats that OpenCV reads
+    path: str | Path,  # of an image in a format that OpenCV or Pillow reads
     max_side: int = 4000,  # pixels of the longer side beyond which the image is reduced
     page: int | None = None,  # of a TIFF, from 1; None: the file must hold a single image
 ) -> tuple[np.ndarray, float]:  # (height, width) grey uint8, and the factor by which it was reduced
@@ -215,29 +205,34 @@ def read_photograph(
     """
     path = Path(path)
     if not path.is_file():
+        what = "a pipe or a device" if path.exists() else "no such file"
         raise FileNotFoundError(
-            f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected an image"
+            f"{path}: {'is a folder' if path.is_dir() else what}; expected an image"
         )
     raw = np.fromfile(path, np.uint8)
     if not len(raw):
         raise ValueError(f"{path}: an empty file; expected an image")
     if page:
-        return _shrunk(read_image(path, page=page), max_side)
+        return _shrunk(_by_pillow(path, page), max_side)
     if problem := _png_problem(raw):
         raise ValueError(f"{path}: {problem}")
     if (frames := len(_frames(path, raw))) > 1:
         raise ValueError(f"{path}: {frames} frames or pages, expected a single image")
+    kind, size, special = _header(path)
+    side = max(size) if kind == "JPEG" else 0
+    image = None
     try:
-        image = (
-            cv2.imdecode(raw, _flag(path, max_side))
-            if not _transparent(raw)
-            else _on_white(cv2.imdecode(raw, cv2.IMREAD_UNCHANGED))
-        )
+        if not special:
+            image = cv2.imdecode(raw, _flag(side, max_side))
+        if image is None:
+            image = _by_pillow(path)
     except cv2.error as error:
         raise ValueError(f"{path}: cannot be decoded ({error.err})") from error
-    if image is None:
-        raise ValueError(f"{path}: {_complaint(path)}")
-    full = max(max(_size(path)), max(image.shape))
+    except ValueError as error:
+        if kind and error.__cause__ is None:  # of a depth or a range that is not known
+            raise
+        raise ValueError(f"{path}: {_complaint(path, kind, raw, error)}") from error
+    full = max(side, max(image.shape))
     factor = max(1.0, full / max_side)
     if factor > 1:
         size = [max(1, round(length * full / max(image.shape) / factor)) for length in image.shape]
@@ -247,22 +242,23 @@ def read_photograph(
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #a158d9f5
 def images_in(
     path: str | Path,  # an image or a folder
+    notes: list[str] | None = None,  # gets a sentence for each folder that is not searched
 ) -> list[Path]:  # sorted; a single file is accepted whatever its suffix
     """The images at a path, including those in unsupported formats, so that reading one raises an
-    error and none is left out silently.
+    error and none is left out silently. Links are followed, hidden folders are not.
 
-    Raises `FileNotFoundError` if there is none.
+    Raises `FileNotFoundError` if there is none, `ValueError` for a pipe or a device.
     """
-    path = Path(path)
+    path, said = Path(path), [] if notes is None else notes
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected an image or a folder of images")
-    if path.is_file():
-        return [path]
+    if not path.is_dir():
+        return [regular_file(path)]
     images = [
         Path(folder) / name
-        for folder, _, names in os.walk(path)
+        for folder, names in walk(path, said)
         for name in names
-        if name.lower().endswith((*IMAGE_SUFFIXES, *FOREIGN)) and not name.startswith(".")
+        if name.lower().endswith((*IMAGE_SUFFIXES, *FOREIGN))
     ]
     if not images:
         raise FileNotFoundError(f"{path}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
@@ -272,7 +268,8 @@ def images_in(
 def _from_texts(folder):
     "The table of a folder with a text file beside each image, and a list of errors."
     rows, bad = [], []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+    named = [Path(where) / name for where, names in walk(folder, bad) for name in names]
+    for path in sorted(p for p in named if p.suffix.lower() in IMAGE_SUFFIXES):
         note = path.with_suffix(".txt")
         try:
             code = normalise(note.read_text(encoding="utf-8").strip())

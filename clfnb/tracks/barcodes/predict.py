@@ -95,7 +95,10 @@ def read_barcodes(
     folder = None if run is None else find_model(run, "barcodes")
     from clfnb.tracks.barcodes.predictor import Predictor, images_in
 
-    paths = [path for place in named for path in images_in(place)]
+    notes: list[str] = []
+    paths = [path for place in named for path in images_in(place, notes)]
+    for note in notes:
+        say(note, err=True)
     base = named[0] if len(named) == 1 and Path(named[0]).is_dir() else ""
     table, failed = Predictor.load(folder, reader=reader, threshold=threshold).predict(
         paths, base, show
