@@ -114,6 +114,25 @@ def _complaint(path, kind, raw, error):
         return f"images of the kind {path.suffix.lower()} are not read; save it as JPEG or PNG"
     return f"not an image that OpenCV can read ({', '.join(IMAGE_SUFFIXES)})"
 
+# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ab63c7d5
+def _decoded(path, raw, max_side):
+    "An image by OpenCV, or else by Pillow, and the longer side of the full one."
+    kind, size, special = _header(path)
+    side = max(size) if kind == "JPEG" else 0
+    image = None
+    try:
+        if not special:
+            image = cv2.imdecode(raw, _flag(side, max_side))
+        if image is None:
+            image = _by_pillow(path)
+    except cv2.error as error:
+        raise ValueError(f"{path}: cannot be decoded ({error.err})") from error
+    except ValueError as error:
+        if kind and error.__cause__ is None:  # of a depth or a range that is not known
+            raise
+        raise ValueError(f"{path}: {_complaint(path, kind, raw, error)}") from error
+    return image, max(side, *image.shape)
+
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #38e463a3
 def _stream_problem(pieces, rows):
     "What is wrong with compressed bytes in which rows begin at given places."
@@ -218,21 +237,7 @@ def read_photograph(
         raise ValueError(f"{path}: {problem}")
     if (frames := len(_frames(path, raw))) > 1:
         raise ValueError(f"{path}: {frames} frames or pages, expected a single image")
-    kind, size, special = _header(path)
-    side = max(size) if kind == "JPEG" else 0
-    image = None
-    try:
-        if not special:
-            image = cv2.imdecode(raw, _flag(side, max_side))
-        if image is None:
-            image = _by_pillow(path)
-    except cv2.error as error:
-        raise ValueError(f"{path}: cannot be decoded ({error.err})") from error
-    except ValueError as error:
-        if kind and error.__cause__ is None:  # of a depth or a range that is not known
-            raise
-        raise ValueError(f"{path}: {_complaint(path, kind, raw, error)}") from error
-    full = max(side, max(image.shape))
+    image, full = _decoded(path, raw, max_side)
     factor = max(1.0, full / max_side)
     if factor > 1:
         size = [max(1, round(length * full / max(image.shape) / factor)) for length in image.shape]

@@ -298,22 +298,6 @@ def _by_network(self: Predictor, image, codes=(), found=()):
 
 
 @patch
-def _framed(self: Predictor, image, codes, quad, seen):
-    "The reading of a rectangle that is cut off, in a frame as bright as its ground; often empty."
-    room = round(0.3 * float(np.linalg.norm(quad[1] - quad[0])))
-    light, own = int(scan_lines(image, quad).max()), []
-    wide = cv2.copyMakeBorder(image, *[room] * 4, cv2.BORDER_CONSTANT, value=light)
-    quads = list(islice(likeliest(bar_regions(*gradient_cells(wide))), 1))
-    readings = self.lines.read_all(wide, quads)
-    answers = [self._settled(wide, reading, codes, own) for reading in readings]
-    there, here = ([one for one in some if one] for some in (own, answers))
-    for one in there + here:
-        one.corners = one.corners - np.float32(room)
-    seen += there
-    return here
-
-
-@patch
 def _efforts(self: Predictor, image, cells, first, regions, illegible):
     "Rectangles and the sign with which to read them, until something is found."
     dark = first and self.lines.on_dark(image, first[0])
@@ -338,6 +322,14 @@ def _others(quads, known):
     return (quad for quad in quads if all(quad_iou(quad, other) < 0.8 for other in known))
 
 
+def _elsewhere(quad, settled):
+    "Whether a rectangle is neither at a settled location nor tiny compared with one."
+    return all(
+        quad_iou(quad, other) <= 0.2 and cv2.contourArea(quad) > 0.25 * cv2.contourArea(other)
+        for other in settled
+    )
+
+# %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #d47e90a3
 def _cut_off(image, quad):
     "Whether a rectangle ends at a bar and, if it holds a code, within four modules of the border."
     ends = (quad[:2] + quad[[3, 2]]) / 2
@@ -350,12 +342,21 @@ def _cut_off(image, quad):
     return bool((near & (line[[0, -1]] < (inside.min() + inside.max()) / 2)).any())
 
 
-def _elsewhere(quad, settled):
-    "Whether a rectangle is neither at a settled location nor tiny compared with one."
-    return all(
-        quad_iou(quad, other) <= 0.2 and cv2.contourArea(quad) > 0.25 * cv2.contourArea(other)
-        for other in settled
-    )
+@patch
+def _framed(self: Predictor, image, codes, quad, seen):
+    "The reading of a rectangle that is cut off, in a frame as bright as its ground; often empty."
+    room = round(0.3 * float(np.linalg.norm(quad[1] - quad[0])))
+    light = int(scan_lines(image, quad).max())
+    wide = cv2.copyMakeBorder(image, room, room, room, room, cv2.BORDER_CONSTANT, value=light)
+    own: list[Any] = []
+    quads = list(islice(likeliest(bar_regions(*gradient_cells(wide))), 1))
+    readings = self.lines.read_all(wide, quads)
+    answers = [self._settled(wide, reading, codes, own) for reading in readings]
+    there, here = ([one for one in some if one] for some in (own, answers))
+    for one in there + here:
+        one.corners = one.corners - np.float32(room)
+    seen += there
+    return here
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #02978559
 @patch
