@@ -19,6 +19,7 @@ import wfdb
 from click.testing import CliRunner
 
 from clfnb.cli import main
+from clfnb.files import InputError
 from clfnb.preprocessing.ecg.quality import signal_kind
 from clfnb.settings import load_settings
 from clfnb.simulate.ecg.records import simulate, write
@@ -383,6 +384,126 @@ def test_an_export_with_a_row_of_units_and_times_of_the_clock(predict, tmp_path)
         found.append(pd.read_csv(tmp_path / "found").filter(regex="^(p|qrs|r|t)_"))
         (tmp_path / "found").unlink()
     assert len(found[0]) > 8 and (found[0] - found[1]).abs().max().max() <= 4  # ms or samples
+
+
+HEART = simulate(10, 250, seed=1)[0]
+
+
+def table_of(path, head, *, times=None, scale=1.0, end="", separator=","):
+    """A table of `HEART` with the rows of a header, and its path."""
+    rows = [[f"{value:.5f}" for value in row] for row in HEART * scale]
+    if times is not None:
+        rows = [[time, *row] for time, row in zip(times, rows, strict=True)]
+    path.write_text("\n".join([*head, *(separator.join(row) + end for row in rows)]) + "\n")
+    return path
+
+
+def seconds():
+    return [f"{at / 250:.3f}" for at in range(len(HEART))]
+
+
+def on_clock(first, date):
+    """Times of the day in brackets, with a date."""
+    times = [first + at / 250 for at in range(len(HEART))]
+    text = [f"{t // 3600:02.0f}:{t % 3600 // 60:02.0f}:{t % 60:06.3f}" for t in times]
+    return [f"[{time} {date}]" for time in text]
+
+
+@pytest.mark.parametrize(
+    "head, options",
+    [
+        (["I,II"], {"end": ","}),  # once II was read as I, and I was lost
+        (["time,I,II", "s,uV,uV,"], {"end": ",", "scale": 1000, "times": seconds()}),
+        (["time,I,II", ",uV,uV"], {"scale": 1000, "times": seconds()}),
+        (["uV,uV"], {"scale": 1000}),
+        (
+            ["'Time and date','I','II'", "'hh:mm:ss.mmm','mV','mV'"],
+            {"times": on_clock(58740, "01/03/2005")},
+        ),
+        (
+            ["       Time      Date\tI\tII", "(hh:mm:ss.mmm) (dd/mm/yyyy)\t(mV)\t(mV)"],
+            {"times": on_clock(58740, "01/03/2005"), "separator": "\t"},
+        ),
+    ],
+)
+def test_dialects_of_tables(tmp_path, head, options):
+    """A comma at the end of each row, a header of units alone, and times with a date: the values in mV."""
+    path = table_of(tmp_path / "a.csv", head, **options)
+    with open_recording(path, None if "times" in options else 250) as record:
+        assert record.fs == 250 and len(record.names) == 2
+        np.testing.assert_allclose(record.read(), HEART, atol=1e-4)
+
+
+def test_a_lead_called_v_is_no_volt(tmp_path):
+    with open_recording(table_of(tmp_path / "a.csv", ["II,V"]), 250) as record:
+        np.testing.assert_allclose(record.read(), HEART, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "head, options, what",
+    [
+        (
+            ["Elapsed time I II"],
+            {"times": seconds(), "separator": " "},
+            "row 1: expected 3 names, one a column, found 4",
+        ),
+        (["I"], {"times": seconds()}, "row 1: expected 3 names, one a column, found 1"),
+        (["I (mV),II", "uV,uV"], {}, r"row 2, column I \(mV\): expected mV, found uV"),
+        (
+            ["time,I,II"],
+            {"times": ["0.000", *seconds()[:-1]]},
+            "column time tells none: a step of 0 s before row 3",
+        ),
+        (["time,I,II"], {"times": ["", *seconds()[1:]]}, "column time has no time in row 2"),
+        (
+            ["time,I,II"],
+            {
+                "times": [f"23:59:{50 + at / 250:06.3f}" for at in range(len(HEART) - 1)]
+                + ["0:00:00"]
+            },
+            "column time tells none: a step of -86400 s before row 2501",
+        ),
+    ],
+)
+def test_tables_that_would_be_read_wrongly(tmp_path, head, options, what):
+    path = table_of(tmp_path / "a.csv", head, **options)
+    with pytest.raises(InputError, match=what):
+        open_recording(path, None if head[0].startswith("time") else 250)
+
+
+def test_a_dash_is_a_missing_sample(tmp_path):
+    path = table_of(tmp_path / "a.csv", ["time,I,II"], times=seconds())
+    lines = path.read_text().splitlines()
+    lines[101] = "0.400,-,0.5"
+    path.write_text("\n".join(lines))
+    with open_recording(path) as record:
+        found = record.read()
+    assert np.argwhere(np.isnan(found)).tolist() == [[100, 0]] and found[100, 1] == 0.5
+
+
+@pytest.mark.parametrize(
+    "variables, what",
+    [
+        (
+            {"ecg": HEART, "fs": 250, "info": {"fs": 500}},
+            "expected one sampling rate, found 250 and 500 Hz",
+        ),
+        (
+            {"a": {"ecg": HEART, "fs": 250}, "b": {"ecg": 2 * HEART}},
+            "expected one array ecg, found several",
+        ),
+    ],
+)
+def test_two_answers_in_a_matlab_file(tmp_path, variables, what):
+    scipy.io.savemat(tmp_path / "a.mat", variables)
+    with pytest.raises(InputError, match=what):
+        open_recording(tmp_path / "a.mat")
+
+
+def test_the_unit_of_a_matlab_file(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"s": {"ecg": 1000 * HEART, "fs": 250, "units": "uV"}})
+    with open_recording(tmp_path / "a.mat") as record:
+        np.testing.assert_allclose(record.read(), HEART, atol=1e-4)
 
 
 def test_two_outputs_of_one_name(predict, tmp_path):

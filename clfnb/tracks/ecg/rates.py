@@ -16,11 +16,13 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ...files import InputError
+from ...text import printable
 from .wfdb_files import RATE_LIMITS_HZ
 
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #f16f50ab
 _TIME = re.compile(
-    r"(?:elapsed(?:[\s_]time)?|time|t|seconds?|secs?)[\s_]*[(\[]?\s*(s|secs?|seconds?|ms|[hms:.]+)?\s*[)\]]?",
+    r"(?:elapsed(?:[\s_]time)?|time(?:\s+(?:and\s+)?date)?|t|seconds?|secs?)[\s_]*"
+    r"[(\[]?\s*(s|secs?|seconds?|ms|[hms:.]+[() dmy/]*)?\s*[)\]]?",
     re.I,
 )
 
@@ -38,6 +40,8 @@ class TimeColumn:
         self.name = match[0] if match else ""
         self._seconds = 1e-3 if match and str(match[1]).lower() == "ms" else 1.0
         self._ends, self._count, self._steps = [np.nan, np.nan], 0, [np.inf, -np.inf]
+        self._at = [0, 0]  # the rows with the smallest and the largest step
+        self._missing: int | None = None  # the first row without a time
 
     def add(
         self,
@@ -47,8 +51,12 @@ class TimeColumn:
         if self.index is not None and len(values):
             times = values[:, self.index] * self._seconds
             steps = np.diff(np.r_[self._ends[1:] if self._count else [], times])
-            if len(steps):
-                self._steps = [min(self._steps[0], steps.min()), max(self._steps[1], steps.max())]
+            for which, (index, sign) in enumerate(((steps.argmin, 1), (steps.argmax, -1))):
+                if len(steps) and sign * steps[index()] < sign * self._steps[which]:
+                    self._steps[which] = steps[index()]
+                    self._at[which] = self._count + len(times) - len(steps) + int(index())
+            if self._missing is None and np.isnan(times).any():
+                self._missing = self._count + int(np.isnan(times).argmax())
             self._ends = [self._ends[0] if self._count else times[0], times[-1]]
             self._count += len(times)
 
@@ -81,6 +89,23 @@ def in_seconds(
     found = texts.astype(str).str.strip().str.extract(_CLOCK).astype(float).fillna({0: 0.0})
     seconds = found @ [3600.0, 60.0, 1.0]
     return part.assign(**{part.columns[self.index]: seconds.where(seconds.notna(), texts)})
+
+# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #2877d690
+@patch
+def doubt(
+    self: TimeColumn,
+    above: int,  # rows of the file above the first sample
+) -> str:
+    "Why the times tell no rate, in words."
+    row, column = above + 1, f"column {printable(self.name)}"
+    if self._missing is not None:
+        return f"{column} has no time in row {row + self._missing}"
+    if self._count < 2:
+        return f"{column} has one time only"
+    mean = (self._ends[1] - self._ends[0]) / (self._count - 1)
+    which = int(abs(self._steps[1] - mean) > abs(self._steps[0] - mean))
+    step = f"{self._steps[which]:.6g} s before row {row + self._at[which]}"
+    return f"{column} tells none: a step of {step}, {mean:.6g} s on average"
 
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #e5b1ecab
 RATE_TOLERANCE = 0.01  # relative difference between two statements of a rate

@@ -10,6 +10,7 @@ __all__ = ['CHUNK_ROWS', 'MIN_RATE_HZ', 'PLACES', 'ArrayRecord', 'split_unit', '
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #19b69259
 import csv
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,10 @@ def split_unit(
 ) -> tuple[str, str]:  # name and unit; "" where none is given
     "Name and unit of a column with a unit in brackets."
     name, _, unit = head.strip().rstrip(")]").replace("[", "(").partition("(")
-    return (name.strip(), unit.strip()) if millivolts(unit) is not None else (head.strip(), "")
+    if millivolts(unit) is not None:
+        return name.strip(), unit.strip()
+    alone = re.sub(r"\.\d+$", "", head.strip())  # pandas numbers equal names
+    return head.strip(), alone if alone != "V" and millivolts(alone) else ""
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #33678253
 class BinaryTable:
@@ -92,7 +96,7 @@ CHUNK_ROWS = 200_000  # of a table, read at once
 
 
 def _dialect(path):
-    "Separator and quotation mark, the row of the header (0, or None), and the units of a row below."
+    "Options of `pandas.read_csv` for a table, and the units of a row below its header."
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         lines = [line for line, _ in zip(file, range(5), strict=False)]
     if not "".join(lines).strip():
@@ -102,16 +106,26 @@ def _dialect(path):
     separator = next((mark for mark in "\t;" if mark in text), blank)
     marked = lines[0].replace(";", ",").replace("\t", ",")
     words = lines[0].split() if separator == r"\s+" else marked.split(",")
+    if separator == r"\s+" and len(words) > len(text.split()):
+        raise InputError(
+            f"{path}: row 1: expected {len(text.split())} names, one a column, found {len(words)} words"
+        )
     quote = "'" if lines[0].startswith("'") else '"'
+    options: dict = dict(sep=separator, quotechar=quote, decimal="," if separator == ";" else ".")
+    if text.rstrip("\r\n").endswith(
+        separator
+    ):  # else pandas takes the first column for names of rows
+        options["index_col"] = False
     if all(_is_number(word) for word in words):
-        return separator, quote, None, []
+        return options | dict(header=None), []
     if separator == r"\s+":
         units = "".join(lines[1:2]).split()
     else:
         units = next(csv.reader(lines[1:2], delimiter=separator, quotechar=quote), [])
     units = [unit.strip(" ()[]") for unit in units]
     named = any(millivolts(unit) for unit in units)
-    return separator, quote, 0, units if named and not any(map(_is_number, units)) else []
+    units = units if named and not any(unit and _is_number(unit) for unit in units) else []
+    return options | dict(header=0, skiprows=[1] if units else None), units
 
 
 def _is_number(word):
@@ -136,6 +150,23 @@ def _numbers(path, part, above):
         )
     return values
 
+
+def _names(path, part, columns, units):
+    "The names of columns, with their units in brackets. Raises `InputError` if names do not fit columns."
+    if part.index.nlevels > 1:
+        found, there = len(part.columns), part.index.nlevels + len(part.columns)
+        raise InputError(f"{path}: row 1: expected {there} names, one a column, found {found}")
+    of, names = dict(zip(part.columns, units, strict=False)), []
+    for column in columns:
+        name = str(column) if isinstance(column, str) else f"column {column}"
+        own, unit = split_unit(name)[1], of.get(column, "")
+        if own and millivolts(unit) not in (None, millivolts(own)):
+            raise InputError(
+                f"{path}: row 2, column {name}: expected {own}, found {printable(unit)}"
+            )
+        names.append(f"{name} ({unit})" if unit and not name.endswith((")", "]")) else name)
+    return names
+
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #ffb46610
 def read_table(
     path: Path,  # a row per sample, a column per signal
@@ -148,44 +179,63 @@ def read_table(
     """
     import pandas as pd
 
-    separator, quote, head, units = _dialect(regular_file(path))
-    folder, samples, columns = tempfile.TemporaryDirectory(prefix="clfnb-table-"), 0, None
+    options, units = _dialect(regular_file(path))
+    above, columns = (options["header"] is not None) + bool(units), None
+    folder, samples = tempfile.TemporaryDirectory(prefix="clfnb-table-"), 0
     binary = Path(folder.name) / "samples"
-    options = dict(sep=separator, quotechar=quote, header=head, skiprows=[1] if units else None)
     options |= dict(chunksize=CHUNK_ROWS, encoding="utf-8-sig", skipinitialspace=True)
     with reading(path, "a table of numbers"), open(binary, "wb") as file:
-        decimal = "," if separator == ";" else "."
-        for part in pd.read_csv(path, decimal=decimal, **options):
-            units = dict(zip(part.columns, units, strict=False)) if columns is None else units
-            part = part.dropna(axis="columns", how="all") if columns is None else part[columns]
+        for part in pd.read_csv(path, na_values="-", **options):
             if columns is None:
-                columns = list(part.columns)
-                names = [f"{c} ({units[c]})" if c in units else str(c) for c in columns]
-                times = TimeColumn([] if head is None else names)
+                columns = part.columns[part.notna().any()]
+                names = _names(path, part, columns, units)
+                times = TimeColumn(names if above else [])
                 agreed_rate(path, rate or (times.name and RATE_LIMITS_HZ[0]) or None, None, "--fs")
-            part = times.in_seconds(part)
-            values = _numbers(path, part, samples + (head is not None) + bool(units))
+            part = times.in_seconds(part[columns])
+            values = _numbers(path, part, samples + above)
             file.write(np.ascontiguousarray(values, np.float32).tobytes())
             times.add(values.to_numpy(float))
             samples += len(part)
-    if not samples or not columns:
+    if not samples or not len(columns):
         raise InputError(f"{path}: expected a table of samples, found no row of numbers")
+    if rate is None and times.rate is None:
+        raise InputError(f"{path}: expected --fs HZ, since {times.doubt(above)}")
     rate = agreed_rate(path, rate, times.rate, f"column {printable(times.name)}")
     values = BinaryTable(binary, samples, len(columns))
-    names = [f"column {c}" for c in columns] if head is None else names
     leads, voltages = zip(*map(split_unit, names), strict=True)
     return ArrayRecord(values, list(leads), list(voltages), rate, folder)
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #0f6b2ae9
-def _arrays(variables, depth=3):
-    "Arrays of numbers by name, those in structures by the name of their field."
-    arrays = {name: value for name, value in variables.items() if isinstance(value, np.ndarray)}
-    found: dict = {}
-    for value in arrays.values():
+def _variables(variables, depth=3):
+    "(name, array) of each variable; those in structures have the name of their field."
+    arrays = [(name, value) for name, value in variables.items() if isinstance(value, np.ndarray)]
+    found = [(name, value) for name, value in arrays if value.dtype.kind in "fiuU"]
+    for _, value in arrays:
         if value.dtype.names and value.size == 1 and depth:
             fields = {field: value[field].item() for field in value.dtype.names}
-            found = _arrays(fields, depth - 1) | found
-    return found | {name: value for name, value in arrays.items() if value.dtype.kind in "fiu"}
+            found += _variables(fields, depth - 1)
+    return found
+
+
+def _scalars(found, names):
+    "The different single values of the variables with one of the names."
+    values = [
+        value.squeeze().item() for name, value in found if name.lower() in names and value.size == 1
+    ]
+    return list(dict.fromkeys(values))
+
+
+def _signal(path, found):
+    "Name and values of the signals."
+    signals = [(k, v) for k, v in found if v.dtype.kind != "U" and v.ndim == 2 and max(v.shape) > 1]
+    if not signals:
+        names = sorted({k for k, v in found if v.dtype.kind != "U"})
+        raise InputError(f"{path}: expected an array (samples, leads), found {names or 'none'}")
+    named = [(k, v) for k, v in signals if k.lower() in ("val", "ecg", "data", "signal")]
+    name, values = max(named or signals, key=lambda pair: pair[1].size)
+    if not all(np.array_equal(v, values, equal_nan=True) for k, v in signals if k == name):
+        raise InputError(f"{path}: expected one array {name}, found several in its structures")
+    return name, values if values.shape[0] > values.shape[1] else values.T
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #8bbc4445
 def read_mat(
@@ -202,23 +252,22 @@ def read_mat(
             raise InputError(
                 f"{path}: expected a MATLAB file of version 7 or older, found 7.3: save it with -v7"
             ) from None
-    arrays = _arrays(variables)
-    signals = {k: v for k, v in arrays.items() if v.ndim == 2 and max(v.shape) > 1}
-    if not signals:
-        raise InputError(
-            f"{path}: expected an array (samples, leads), found {sorted(arrays) or 'none'}"
-        )
-    named = [k for k in signals if k.lower() in ("val", "ecg", "data", "signal")]
-    name = max(named or signals, key=lambda k: signals[k].size)
-    values = signals[name] if signals[name].shape[0] > signals[name].shape[1] else signals[name].T
+    found = _variables(variables)
+    name, values = _signal(path, found)
     rates = [
-        float(v.squeeze())
-        for k, v in arrays.items()
-        if k.lower() in ("fs", "sampling_rate", "sfreq") and v.size == 1
+        float(v)
+        for v in _scalars(found, ("fs", "sampling_rate", "sfreq"))
+        if not isinstance(v, str)
     ]
-    rate = agreed_rate(path, rate, rates[0] if rates else None, "its variable of the rate")
-    leads = values.shape[1]
-    return ArrayRecord(values, [f"{name} {i}" for i in range(leads)], [""] * leads, rate)
+    if len(rates) > 1 and rate not in rates:
+        raise InputError(
+            f"{path}: expected one sampling rate, found {' and '.join(f'{r:g}' for r in rates)} Hz"
+        )
+    own = rate if rate in rates else rates[0] if rates else None
+    rate = agreed_rate(path, rate, own, "its variable of the rate")
+    units = [unit for unit in _scalars(found, ("unit", "units")) if millivolts(str(unit))]
+    leads, unit = values.shape[1], units[0] if len(units) == 1 else ""
+    return ArrayRecord(values, [f"{name} {i}" for i in range(leads)], [unit] * leads, rate)
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #57993998
 def read_dicom(
