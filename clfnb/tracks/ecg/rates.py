@@ -19,14 +19,14 @@ from ...files import InputError
 from ...text import printable
 from .wfdb_files import RATE_LIMITS_HZ
 
-# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #f16f50ab
+# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #c7b7715f
 _TIME = re.compile(
     r"(?:elapsed(?:[\s_]time)?|time(?:\s+(?:and\s+)?date)?|t|seconds?|secs?)[\s_]*"
     r"[(\[]?\s*(s|secs?|seconds?|ms|[hms:.]+[() dmy/]*)?\s*[)\]]?",
     re.I,
 )
 
-
+# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #f16f50ab
 class TimeColumn:
     "The times of a table, added piece by piece."
 
@@ -64,9 +64,7 @@ class TimeColumn:
     def rate(self) -> float | None:
         "Samples per second; None where the times do not tell it."
         step = (self._ends[1] - self._ends[0]) / max(self._count - 1, 1)
-        even = (
-            step > 0 and 0 < self._steps[0] and max(abs(s - step) for s in self._steps) < step / 2
-        )
+        even = 0 < self._steps[0] and max(abs(s - step) for s in self._steps) < step / 2
         if not even or step > 1 / RATE_LIMITS_HZ[0]:
             return None
         rounding = (self._steps[1] - self._steps[0]) / (self._ends[1] - self._ends[0])

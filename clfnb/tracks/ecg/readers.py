@@ -180,7 +180,8 @@ def read_table(
     import pandas as pd
 
     options, units = _dialect(regular_file(path))
-    above, columns = (options["header"] is not None) + bool(units), None
+    above = (options["header"] is not None) + bool(units)
+    columns: Any = None
     folder, samples = tempfile.TemporaryDirectory(prefix="clfnb-table-"), 0
     binary = Path(folder.name) / "samples"
     options |= dict(chunksize=CHUNK_ROWS, encoding="utf-8-sig", skipinitialspace=True)
