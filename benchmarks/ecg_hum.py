@@ -21,7 +21,17 @@ from clfnb.tracks.ecg.delineator import Predictor
 
 HEIGHTS_MV, TOLERANCE_S = (0.05, 0.1, 0.3, 1.0), 0.05
 PEAKS = {"P": "p_peak", "QRS": "r_peak", "T": "t_peak"}
-WAVES = ["P", "P lost", "P invented", "QRS", "QRS lost", "QRS invented", "T", "T lost", "T invented"]
+WAVES = [
+    "P",
+    "P lost",
+    "P invented",
+    "QRS",
+    "QRS lost",
+    "QRS invented",
+    "T",
+    "T lost",
+    "T invented",
+]
 HEAD = ["hum", *WAVES, "QRS duration, ms"]
 
 
