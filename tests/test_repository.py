@@ -108,15 +108,16 @@ def commands(text):
     return [shlex.split(line) for line in text.splitlines() if line.strip()]
 
 
-def missing_program(words):
-    "What a command calls that is not in this repository or its environment, or None."
+def missing_program(words, installed=()):
+    "What a command calls that is not in this repository, its environment or installed before, or None."
     name, *rest = words
     if name in ELSEWHERE:
         return None
     if Path(name).name != "python":
         return None if Path(sys.executable).with_name(name).exists() else name
     if rest[0] == "-m":
-        return None if find_spec(rest[1]) else f"module {rest[1]}"
+        there = rest[1] in {"pip", *installed} or find_spec(rest[1])  # uv makes one without pip
+        return None if there else f"module {rest[1]}"
     return None if (ROOT / rest[0]).is_file() else rest[0]
 
 
@@ -131,14 +132,16 @@ def test_a_workflow_calls_what_there_is(file, monkeypatch):
         before = [before] if isinstance(before, str) else before
         problems += [f"{name}: needs {other}" for other in before if other not in uploaded]
         brought = {one for other in before for one in uploaded.get(other, ())}
-        uploaded[name], downloaded, ids = set(), set(), set()
+        uploaded[name], downloaded, ids, installed = set(), set(), set(), set()
         for step in job["steps"]:
             options, uses = step.get("with", {}), step.get("uses", "")
             assert bool(uses) != ("run" in step)
             assert not uses or re.fullmatch(r"[\w-]+/[\w/-]+@(v\d+|release/v\d+)", uses)
             for words in commands(step.get("run", "")):
-                if missing := missing_program(words):
+                if missing := missing_program(words, installed):
                     problems.append(f"{name}: {missing}")
+                if words[1:4] == ["-m", "pip", "install"]:
+                    installed |= {*words[4:]}
             place = step.get("working-directory", ".")
             if not (ROOT / place).is_dir() and place not in downloaded:
                 problems.append(f"{name}: {place} is no folder")
