@@ -24,11 +24,11 @@ LENGTH_S, WHOLE_S, NEAR_S, TOLERANCE_S = 10, 240, 0.6, 0.15
 HEAD = ["leads", "pieces", "QRS", "false, begin", "false, end", "false", "missed"]
 
 
-def unmatched(marks, others, fs):
-    "Marks that are further than the tolerance from all others."
+def unmatched(marks, others, tolerance):
+    "Marks that are further than the tolerance, in samples, from all others."
     if not len(marks) or not len(others):
         return marks
-    return marks[np.abs(marks[:, None] - others).min(axis=1) > TOLERANCE_S * fs]
+    return marks[np.abs(marks[:, None] - others).min(axis=1) > tolerance]
 
 
 def count(predictor, signal, fs, whole, begin, leads):
@@ -37,7 +37,7 @@ def count(predictor, signal, fs, whole, begin, leads):
     piece = signal[begin : begin + length, leads]
     found = predictor.delineate(piece, fs)["qrs_on"]
     reference = whole - begin
-    false = unmatched(found, reference, fs)
+    false = unmatched(found, reference, TOLERANCE_S * fs)
     seen = reference[(reference >= 0.02 * fs) & (reference < length - 0.16 * fs)]
     near = NEAR_S * fs
     return np.array(
@@ -46,7 +46,7 @@ def count(predictor, signal, fs, whole, begin, leads):
             (false < near).sum(),
             (false >= length - near).sum(),
             len(false),
-            len(unmatched(seen, found, fs)),
+            len(unmatched(seen, found, TOLERANCE_S * fs)),
         ]
     )
 

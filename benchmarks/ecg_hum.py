@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from ecg_ends import unmatched
 from tables import write_records, write_table
 from tqdm import tqdm
 
@@ -35,13 +36,6 @@ WAVES = [
 HEAD = ["hum", *WAVES, "QRS duration, ms"]
 
 
-def alone(marks, others, fs):
-    "How many marks are further than the tolerance from all others."
-    if not len(marks) or not len(others):
-        return len(marks)
-    return int((np.abs(marks[:, None] - others).min(axis=1) > TOLERANCE_S * fs).sum())
-
-
 def hum_of(shape, fs, rng):
     "Hum of an amplitude of one, (samples, leads)."
     hertz, phases = rng.choice([50, 60]) + 0.1 * rng.standard_normal(), rng.uniform(0, 1, shape[1])
@@ -59,8 +53,9 @@ def count(found, reference, fs):
     "Waves of the reference, lost and invented ones, for each kind; the change of the duration."
     numbers: list = []
     for name in PEAKS.values():
-        here, there = found[name], reference[name]
-        numbers += [len(there), alone(there, here, fs), alone(here, there, fs)]
+        here, there, tolerance = found[name], reference[name], TOLERANCE_S * fs
+        lost, invented = unmatched(there, here, tolerance), unmatched(here, there, tolerance)
+        numbers += [len(there), len(lost), len(invented)]
     return [*numbers, qrs_ms(found, fs) - qrs_ms(reference, fs)]
 
 

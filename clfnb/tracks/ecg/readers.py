@@ -112,10 +112,8 @@ def _dialect(path):
         )
     quote = "'" if lines[0].startswith("'") else '"'
     options: dict = dict(sep=separator, quotechar=quote, decimal="," if separator == ";" else ".")
-    if text.rstrip("\r\n").endswith(
-        separator
-    ):  # else pandas takes the first column for names of rows
-        options["index_col"] = False
+    if text.rstrip("\r\n").endswith(separator):
+        options["index_col"] = False  # else pandas takes the first column for names of rows
     if all(_is_number(word) for word in words):
         return options | dict(header=None), []
     if separator == r"\s+":
