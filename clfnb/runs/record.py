@@ -6,7 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/record.html.md"""
 
 # %% auto #0
 __all__ = ['PACKAGES', 'ATTEMPT_ENTRIES', 'OPTIONAL_ENTRIES', 'environment', 'fingerprint', 'new_run_folder', 'start_record',
-           'update_record', 'Run', 'open_run', 'RunInfo', 'read_run', 'headline', 'list_runs', 'find_run', 'find_model']
+           'update_record', 'Run', 'open_run', 'notebook_parameters', 'RunInfo', 'read_run', 'headline', 'list_runs',
+           'find_run', 'find_model']
 
 # %% ../../nbs/lib/runs/record.ipynb #4f5382e8
 import hashlib
@@ -236,6 +237,14 @@ def open_run(
     if not (folder / "run.json").exists():
         start_record(folder, lesson, parameters or {}, runner=None)
     return Run(folder.absolute(), lesson, parameters or {})
+
+# %% ../../nbs/lib/runs/record.ipynb #a1c0de02
+def notebook_parameters(
+    namespace: dict,  # `globals()` of a notebook
+) -> dict:  # name → value, without `out_dir`
+    "The parameters of a notebook: its names with a type, as they are now."
+    names = namespace.get("__annotations__", {})
+    return {name: namespace[name] for name in names if name in namespace and name != "out_dir"}
 
 # %% ../../nbs/lib/runs/record.ipynb #40e5320e
 @patch
