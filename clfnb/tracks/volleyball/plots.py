@@ -54,9 +54,10 @@ def plot_by_class(
     at, table = np.arange(len(table)), table.reset_index(drop=True)
     spread = np.abs(table[["low", "high"]].to_numpy().T - table.recall.to_numpy())
     ax.errorbar(at, table.recall, yerr=spread, fmt="o", color=PALETTE[1], label="recall")
-    ax.plot(at, table.merged, "x", color=PALETTE[3], label="recall, teams merged")
+    merged = dict(color=PALETTE[3], zorder=3, label="recall, teams merged")
+    ax.plot(at, table.merged, "x", **merged)
     labels = [f"{name}\n({n})" for name, n in zip(table.activity, table.n, strict=True)]
-    ax.set(xticks=at, ylim=(0, 1.02), ylabel="share of frames")
+    ax.set(xticks=at, ylim=(0, 1.04), ylabel="share of frames")
     ax.set_xticklabels(labels, fontsize=7)
     ax.legend(loc="lower left", fontsize="small")
     return ax
