@@ -54,8 +54,8 @@ def plot_by_class(
     at, table = np.arange(len(table)), table.reset_index(drop=True)
     spread = np.abs(table[["low", "high"]].to_numpy().T - table.recall.to_numpy())
     ax.errorbar(at, table.recall, yerr=spread, fmt="o", color=PALETTE[1], label="recall")
-    merged = dict(color=PALETTE[3], zorder=3, label="recall, teams merged")
-    ax.plot(at, table.merged, "x", **merged)
+    line = ax.plot(at, table.merged, "x", color=PALETTE[3], label="recall, teams merged")[0]
+    line.set_zorder(3)  # in front of the recall, which it often equals
     labels = [f"{name}\n({n})" for name, n in zip(table.activity, table.n, strict=True)]
     ax.set(xticks=at, ylim=(0, 1.04), ylabel="share of frames")
     ax.set_xticklabels(labels, fontsize=7)
