@@ -458,8 +458,8 @@ def test_a_lead_called_v_is_no_volt(tmp_path):
         (
             ["time,I,II"],
             {
-                "times": [f"23:59:{50 + at / 250:06.3f}" for at in range(len(HEART) - 1)]
-                + ["0:00:00"]
+                "times": [f"1/1/24 23:59:{50 + at / 250:06.3f}" for at in range(len(HEART) - 1)]
+                + ["1/1/24 0:00:00"]  # without the date it would be midnight
             },
             "column time tells none: a step of -86400 s before row 2501",
         ),

@@ -154,7 +154,7 @@ def _per_lead(path, found, names, leads):
         raise InputError(f"{path}: expected one {sorted(names)[0]}, found several")
     return (np.array(next(iter(values))), next(iter(values.values()))) if values else None
 
-
+# %% ../../../nbs/lib/tracks/ecg/mat_files.ipynb #e835dec7
 def _calibrated(path, found, values, units):
     "The signals in their units, and NaN for the lowest number of 16 or 32 bits, a missing sample."
     if values.dtype.kind == "i" and values.dtype.itemsize in (2, 4):

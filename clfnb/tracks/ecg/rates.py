@@ -51,7 +51,7 @@ _ALONE = re.compile(
     "seconds?|secs?|ms|msecs?|millis.*|us|usecs?|micros.*|minute[sn]?|hours?|stunden|tage|days"
 )
 
-
+# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #befe5afc
 def time_unit(
     name: str,  # of a column or a variable
 ) -> float | None:  # seconds; 0 where it gives no unit, None if it is no name of times

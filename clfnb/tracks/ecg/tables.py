@@ -57,9 +57,9 @@ class ArrayRecord:
         "Release the values."
         self._values, self._folder = None, None
 
-
+# %% ../../../nbs/lib/tracks/ecg/tables.ipynb #c299f79a
 _BEHIND = re.compile(
-    r"(.*[^\s_/,:.-])(?:[\s_/,:.-]+(?:in\s+)?((?:[mnuµμ]|milli|micro|nano)v(?:olts?)?|volts?)"
+    r"(.*?[^\s_/,:.-])(?:[\s_/,:.-]+(?:in\s+)?((?:[mnuµμ]|milli|micro|nano)v(?:olts?)?|volts?)"
     r"|(?:\s*/\s*|\s+in\s+)(v))",
     re.I,
 )  # a unit without brackets; a V alone may be a lead
@@ -121,7 +121,7 @@ class Dialect:
     above: int = 0  # lines above the first row of numbers
     names: list[str] = field(default_factory=list)  # of the columns; empty without a header
     units: list[str] = field(default_factory=list)  # of a row below the names
-    stated: dict = field(default_factory=dict)  # rates, unit and lead of the lines above, by number
+    facts: dict = field(default_factory=dict)  # rates, unit and lead of the lines above, by number
 
 
 def _encoding(path):
@@ -205,9 +205,9 @@ def _read_above(path, dialect, number, line, words):
     "Note what a line above the header states. Raises `InputError` for one of another header."
     if found := _RATE.search(line):
         rate = float(found[1].replace(",", ".")) * (1000 if found[2] else 1)
-        dialect.stated.setdefault("rates", {})[rate] = number
+        dialect.facts.setdefault("rates", {})[rate] = number
     elif pair := _PAIR.match(line):
-        dialect.stated[_KEYS.get(pair[1].lower(), pair[1].lower())] = pair[2].strip()
+        dialect.facts[_KEYS.get(pair[1].lower(), pair[1].lower())] = pair[2].strip()
     several = len(words) == dialect.columns > 1 and not _is_comment(line)
     named = [w for w in words if lead_kind(w)[0] == "ecg" or time_unit(w) is not None]
     if several and sum(map(bool, words)) > 1 and (named or len(words) > 2):
@@ -314,7 +314,7 @@ def _numbers(path, part, above, names, time):
     values = values.to_numpy(float)
     return np.where(np.isfinite(values), values, np.nan)
 
-
+# %% ../../../nbs/lib/tracks/ecg/tables.ipynb #d4250534
 def _names(path, dialect, columns):
     "The names of columns, with their units in brackets. Raises `InputError` for two units of one."
     names = []
@@ -326,18 +326,18 @@ def _names(path, dialect, columns):
                 f"{path}: row {dialect.above}, column {name}: expected {own}, found {printable(unit)}"
             )
         if not name:
-            name = dialect.stated.get("lead", "") if len(columns) == 1 else ""
+            name = dialect.facts.get("lead", "") if len(columns) == 1 else ""
         unit = unit or (
-            dialect.stated.get("unit", "") if not own and time_unit(name) is None else ""
+            dialect.facts.get("unit", "") if not own and time_unit(name) is None else ""
         )
         name = name or f"column {column}"
         names.append(f"{name} ({unit})" if unit and not name.endswith((")", "]")) else name)
     return names
 
 
-def _stated_rate(path, dialect, rate):
+def _rate_above(path, dialect, rate):
     "The rate that the lines above the header state. Raises `InputError` for two."
-    rates = dialect.stated.get("rates", {})
+    rates = dialect.facts.get("rates", {})
     if len(rates) > 1:
         found = " and ".join(f"{hertz:g}" for hertz in rates)
         raise InputError(
@@ -384,7 +384,7 @@ def read_table(
     binary = Path(folder.name) / "samples"
     with reading(path, "a table of numbers"), open(binary, "wb") as file:
         dialect = find_dialect(regular_file(path))
-        above, rate = dialect.above, _stated_rate(path, dialect, rate)
+        above, rate = dialect.above, _rate_above(path, dialect, rate)
         for part in _parts(path, dialect):
             if columns is None:
                 columns = part.columns[part.notna().any()]
