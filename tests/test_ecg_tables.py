@@ -3,6 +3,7 @@
 import datetime
 
 import numpy as np
+import pydicom
 import pytest
 import scipy.io
 
@@ -158,7 +159,8 @@ def cells(*entries):
         {"val": STEPS.T, "adc_gain": [0.005, 0.005]},
         {"val": STEPS.T * np.int16([[1], [2]]), "gain": [200, 400]},
         {"val": (STEPS + 100).T, "Gain": 200, "baseline": 100},
-        {"s": {"signal": STEPS.T, "gain": 0.2, "units": "uV"}},
+        {"s": {"signal": STEPS.T, "gain": 200_000, "units": "V"}},
+        {"val": np.round(1000 * HEART).astype(np.int32).T, "gain": 5000, "units": "uV"},
         {"ecg": cells(HEART[:, 0], HEART[:, :1].T * 0 + HEART[:, 1])},
         {"ecg": cells(HEART)},
         {"d": cells({"ecg": HEART})},
@@ -179,7 +181,8 @@ def test_matlab_files_of_one_heart(tmp_path, variables):
 @pytest.mark.parametrize(
     "variables, what",
     [
-        ({"val": STEPS.T, "gain": 7}, "variable gain: expected steps per unit or units per step"),
+        ({"val": STEPS.T, "gain": 7}, "variable gain: expected one meaning"),
+        ({"val": STEPS.T, "gain": 0.2, "units": "uV"}, "gain: expected one meaning .* .as they are."),
         ({"val": STEPS.T, "gain": "200/mV"}, "variable gain: expected a number, or 2, found '200/mV'"),
         ({"ecg": cells(HEART[:, 0], HEART[:9, 1])}, "variable ecg: .* cells of 9 and 2500 samples"),
         ({"raw": HEART, "filtered": 2 * HEART}, "found raw and filtered: name one of them ecg"),
@@ -212,3 +215,62 @@ def test_gains_of_wfdb_with_an_exponent(tmp_path):
     (tmp_path / "a.hea").write_text(f"a 1 250 {len(STEPS)}\na.dat 16 0x10/mV 16 0 0 0 0 I")
     with pytest.raises(InputError, match="expected a number as gain of .I., found .0x10."):
         read(tmp_path / "a")
+
+
+def test_rows_without_a_sample_count_as_time(tmp_path):
+    """Rows of separators below the header are missing samples; once they could be taken for lines above it."""
+    (tmp_path / "a.csv").write_text("\n".join(["I,II", *[","] * 20, *lines_of()]))
+    values = read(tmp_path / "a.csv", 250)[2]
+    assert np.isnan(values[:20]).all()
+    np.testing.assert_allclose(values[20:], HEART, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", [["I,HR"], []])
+def test_words_in_the_first_rows_are_no_lines_above_a_header(tmp_path, head):
+    rows = [f"{i:.4f},{'waiting' if at < 500 else 72}" for at, i in enumerate(HEART[:, 0])]
+    (tmp_path / "a.csv").write_text("\n".join([*head, *rows]))
+    with pytest.raises(
+        InputError, match="expected names|expected numbers alone|expected one header"
+    ):
+        read(tmp_path / "a.csv", 250)
+
+
+def waveforms(path, *groups):
+    """A DICOM file with groups of (steps of 5 uV, names, rate, offset in ms), padded with -32768."""
+    data = pydicom.Dataset()
+    data.SOPClassUID = data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.9.1.1"
+    data.WaveformSequence = []
+    for steps, names, rate, offset in groups:
+        group = pydicom.Dataset()
+        group.MultiplexGroupTimeOffset, group.SamplingFrequency = offset, rate
+        group.NumberOfWaveformSamples, group.NumberOfWaveformChannels = steps.shape
+        group.WaveformBitsAllocated, group.WaveformSampleInterpretation = 16, "SS"
+        group.WaveformPaddingValue = np.int16(-32768).tobytes()
+        group.WaveformData = steps.astype("<i2").tobytes()
+        group.ChannelDefinitionSequence = []
+        for name in names:
+            channel, unit = pydicom.Dataset(), pydicom.Dataset()
+            channel.ChannelLabel, channel.ChannelSensitivity = name, "5"
+            channel.ChannelBaseline, channel.ChannelSensitivityCorrectionFactor = "0", "1"
+            unit.CodeValue = "uV"
+            channel.ChannelSensitivityUnitsSequence = [unit]
+            group.ChannelDefinitionSequence.append(channel)
+        data.WaveformSequence.append(group)
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_groups_padding_and_labels_of_dicom(tmp_path):
+    """Groups of the same seconds are one recording, longer than an average of beats at a high rate."""
+    steps = STEPS.copy()
+    steps[50, 1] = -32768
+    average = np.repeat(STEPS[:300], 10, axis=0), ["I", "II"], 2500, 0
+    halves = (steps[:, :1], ["I"], 250, 0), (steps[:, 1:], ["II"], 250, 0)
+    names, rate, values = read(waveforms(tmp_path / "a.dcm", average, *halves))
+    assert (names, rate) == (["I", "II"], 250)
+    assert np.argwhere(np.isnan(values)).tolist() == [[50, 1]]
+    np.testing.assert_allclose(
+        np.nan_to_num(values), np.where(steps > -32768, STEPS / 200, 0), atol=1e-5
+    )

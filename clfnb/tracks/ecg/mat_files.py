@@ -171,18 +171,24 @@ def _calibrated(path, found, values, units):
     span = np.nanmax(np.nanpercentile(values, 99, axis=0) - np.nanpercentile(values, 1, axis=0))
     low, high = RANGE_MV
     with np.errstate(all="ignore"):
-        factors = [
-            factor
-            for factor in (1 / gain[0], gain[0])
-            if low <= np.max(span * factor * to_mv) <= high
-        ]
-    if len(factors) != 1:
-        sizes = " or ".join(f"{np.max(span * f * to_mv):.3g} mV" for f in (1 / gain[0], gain[0]))
+        sizes = {
+            factor: np.max(span * np.abs(value) * to_mv)
+            for factor, value in (
+                ("steps per unit", 1 / gain[0]),
+                ("units per step", gain[0]),
+                ("as they are", np.ones(leads)),
+            )
+        }
+    likely = [factor for factor, size in sizes.items() if low <= size <= high]
+    if not any(units) and len(likely) > 1:
+        likely = [factor for factor in likely if factor != "as they are"]
+    if len(likely) != 1:
+        found = ", ".join(f"{size:.3g} mV ({factor})" for factor, size in sizes.items())
         raise InputError(
-            f"{path}: variable {printable(gain[1])}: expected steps per unit or units per step, one of which "
-            f"gives {low:g} to {high:g} mV, found {sizes}"
+            f"{path}: variable {printable(gain[1])}: expected one meaning that gives {low:g} to {high:g} mV, "
+            f"found {found}"
         )
-    return values * factors[0]
+    return values * {"steps per unit": 1 / gain[0], "units per step": gain[0]}.get(likely[0], 1)
 
 # %% ../../../nbs/lib/tracks/ecg/mat_files.ipynb #0f6b2ae9
 _RATES = {

@@ -179,7 +179,10 @@ def _first_numbers(dialect, rows, last):
         if fits and all(
             _is_number(word) for word, is_one in zip(row, numeric, strict=True) if is_one
         ):
-            return index + _is_count(row, rows[index + 1 : last + 1])
+            index += _is_count(row, rows[index + 1 : last + 1])
+            while index and len(row) > 1 and rows[index - 1] == [""] * len(row):
+                index -= 1  # a row of missing samples
+            return index
     return last
 
 
@@ -209,6 +212,10 @@ def _read_above(path, dialect, number, line, words):
     elif pair := _PAIR.match(line):
         dialect.facts[_KEYS.get(pair[1].lower(), pair[1].lower())] = pair[2].strip()
     several = len(words) == dialect.columns > 1 and not _is_comment(line)
+    if words and dialect.columns > 1 and re.fullmatch(r"[-+]?\d*[.,]?\d+", words[0]):
+        raise InputError(
+            f"{path}: row {number}: expected numbers alone, found {printable(line.strip())!r}"
+        )
     named = [w for w in words if lead_kind(w)[0] == "ecg" or time_unit(w) is not None]
     if several and sum(map(bool, words)) > 1 and (named or len(words) > 2):
         raise InputError(
@@ -251,6 +258,10 @@ def _header(path, dialect, lines, rows):
         if len(names) != count:
             raise InputError(
                 f"{path}: row {number}: expected {count} names, one a column, found {len(names)}"
+            )
+        if fractions := [name for name in names if re.fullmatch(r"[-+]?\d*[.,]\d+", name)]:
+            raise InputError(
+                f"{path}: row {number}: expected names of columns, found {fractions[0]!r}"
             )
         dialect.names = names
     for i in at:
