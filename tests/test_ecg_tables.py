@@ -107,6 +107,8 @@ def test_numbers_of_columns_are_no_sample(tmp_path, head):
     times = range(len(HEART)) if head[0] == "," else None
     path = table(tmp_path, [head], times=None if times is None else [str(at) for at in times])
     np.testing.assert_allclose(read(path, 250)[2], HEART, atol=1e-4)
+    path.write_text(path.read_text().replace(f"{HEART[4, 1]:.5f}", "NaN", 1))
+    assert len(read(path, 250)[2]) == len(HEART)
 
 
 def test_names_that_occur_twice_and_codes_of_missing_samples(tmp_path):

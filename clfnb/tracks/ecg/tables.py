@@ -154,7 +154,7 @@ def _is_comment(line):
 def _marks(dialect, text):
     "Find the separator and the decimal mark of a line of numbers."
     words = text.split()
-    commas = [re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", word) for word in words]
+    commas = [re.fullmatch(r"[-+]?\d*,?\d+([eE][-+]?\d+)?", word) for word in words]
     blank = len(words) > 1 and ("," not in text or (all(commas) and "." not in text))
     dialect.separator = next((m for m in "\t;|" if m in text), r"\s+" if blank else ",")
     if dialect.separator != ",":
@@ -192,7 +192,7 @@ def _is_count(row, below):
     if not below or [*words] not in [[str(i + k) for i in range(len(words))] for k in (0, 1)]:
         return False
     unnamed = len(row) > 1 and row[0] == "" and len(words) == len(row) - 1
-    return unnamed or all(re.search(r"[.,eE]|^$", word) for line in below for word in line)
+    return unnamed or all(re.search(r"[.,e]|^\D*$", word) for line in below for word in line)
 
 # %% ../../../nbs/lib/tracks/ecg/tables.ipynb #b916cecc
 _RATE = re.compile(
