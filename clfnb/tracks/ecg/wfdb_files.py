@@ -103,6 +103,11 @@ def _add_signal(header, line):
         )
     number = len(header.signals)
     name = (parts["name"] or "").strip() or f"signal {number}"
+    gain = parts["gain"] or "200"
+    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", gain):
+        raise InputError(
+            f"{header.path}.hea: expected a number as gain of {name!r}, found {gain!r}"
+        )
     header.signals.append(
         dict(
             file=parts["file"],
@@ -113,7 +118,8 @@ def _add_signal(header, line):
             unit=parts["unit"] or "mV",  # the standard's default
             calibrated=bool(re.search("[1-9]", parts["gain"] or "")),
             name=name,
-            line=line,
+            line=line.replace(gain, gain.lower(), 1) if "E" in gain else line,
+            plain="E" not in gain,  # which wfdb would read as the end of the number
         )
     )
 
@@ -217,7 +223,7 @@ class Segment:
         if not (
             plain
             and named
-            and all(re.fullmatch(r"~|[-\w]*\.?\w*", s["file"]) for s in self.signals)
+            and all(re.fullmatch(r"~|[-\w]*\.?\w*", s["file"]) and s["plain"] for s in self.signals)
         ):
             self._rename()
 
