@@ -97,16 +97,8 @@ def _signal(path, found):
     return [f"{name} {i}" for i in range(values.shape[1])], values
 
 # %% ../../../nbs/lib/tracks/ecg/mat_files.ipynb #89bb6daa
-_LEADS = {"lead", "leads", "leadname", "leadnames", "label", "labels", "channel", "channels"}
-_LEADS |= {
-    "channelname",
-    "channelnames",
-    "channellabels",
-    "signame",
-    "signames",
-    "siglabels",
-    "names",
-}
+_LEADS = set("lead leads leadname leadnames label labels channel channels names".split())
+_LEADS |= set("channelname channelnames channellabels signame signames siglabels".split())
 _UNITS = {"unit", "units", "unitname", "unitnames", "physicalunit", "physicalunits", "sigunits"}
 
 
@@ -191,16 +183,8 @@ def _calibrated(path, found, values, units):
     return values * {"steps per unit": 1 / gain[0], "units per step": gain[0]}.get(likely[0], 1)
 
 # %% ../../../nbs/lib/tracks/ecg/mat_files.ipynb #0f6b2ae9
-_RATES = {
-    "fs",
-    "sfreq",
-    "srate",
-    "samplingrate",
-    "samplerate",
-    "samplingfrequency",
-    "samplefrequency",
-}
-_RATES |= {"sampfreq", "samplingfreq", "samplefreq", "fsamp", "fsample"}
+_RATES = set("fs fsamp fsample sfreq srate sampfreq samplerate samplefreq samplefrequency".split())
+_RATES |= set("samplingrate samplingfreq samplingfrequency".split())
 
 
 def _rates(found):

@@ -32,20 +32,8 @@ _UNITS_S = {
 }
 _SECONDS = {word: seconds for seconds, words in _UNITS_S.items() for word in words.split()}
 _CLOCK_UNIT = re.compile(r"(hh?|mm?):(mm?|ss?)[hmsdy:./() ]*|hms")
-_TIMES = {
-    "",
-    "t",
-    "tm",
-    "time",
-    "times",
-    "clock",
-    "timestamp",
-    "time stamp",
-    "datetime",
-    "zeit",
-    "temps",
-}
-_TIMES |= {"tiempo", "tempo", "elapsed", "elapsed time", "relative time", "time elapsed"}
+_TIMES = set("t tm time times clock timestamp datetime zeit temps tiempo tempo elapsed".split())
+_TIMES |= {"", "time stamp", "elapsed time", "relative time", "time elapsed"}
 _TIMES |= {"date time", "time date", "date and time", "time and date"}
 _ALONE = re.compile(
     "seconds?|secs?|ms|msecs?|millis.*|us|usecs?|micros.*|minute[sn]?|hours?|stunden|tage|days"
