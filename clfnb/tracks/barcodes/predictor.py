@@ -413,13 +413,16 @@ def _covers(quad, reading):
 
 def _striped(image, quad):
     """Whether a rectangle is no higher than it is wide, and a line through it as often dark and
-    bright as a code: 59 changes, of which a blur of nearly a module leaves 16 or more.
+    bright as a code: 59 changes, of which a blur of nearly a module leaves 16 or more. Its upper
+    and its lower half must be alike, which those of a line of text are not.
     """
     if np.linalg.norm(quad[2] - quad[1]) > np.linalg.norm(quad[1] - quad[0]):
         return False
-    line = scan_lines(image, quad, 256, 2).mean(0)
+    halves = scan_lines(image, quad, 256, 2)
+    line = halves.mean(0)
     dark = line < line.mean()
-    return bool(np.count_nonzero(dark[1:] != dark[:-1]) >= 16)
+    changes = np.count_nonzero(dark[1:] != dark[:-1])
+    return bool(changes >= 16 and np.corrcoef(halves)[0, 1] > 0.75)
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #8d836e48
 TABLE = ["path", "code", "confidence", *CORNERS, "reader"]
