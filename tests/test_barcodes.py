@@ -22,10 +22,12 @@ from clfnb.preprocessing.barcodes.markup import (
     read_markup,
     write_markup,
 )
+from clfnb.runs.record import fingerprint
 from clfnb.simulate.barcodes.lines import random_code
 from clfnb.simulate.barcodes.photographs import Camera, simulate, take, write
 from clfnb.simulate.barcodes.trials import KINDS, misprint, trial
 from clfnb.tracks.barcodes.examples import images_in, load, read_photograph
+from clfnb.tracks.barcodes.predict import read_barcodes
 from clfnb.tracks.barcodes.predictor import Predictor, code_rates
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"
@@ -624,3 +626,107 @@ def test_real_photographs(network, name, least):
 def test_folder_without_images(tmp_path):
     with pytest.raises(FileNotFoundError, match="no images in this folder"):
         images_in(tmp_path)
+
+
+def test_a_small_code_beside_a_much_larger_one(network):
+    """A code a half, a third or a fifth as wide as the other one, below it: both are read, none wrong."""
+    for scale in (4, 6, 10):
+        large, small = drawn("4006381333931", scale), drawn("5901234123457", 2)
+        page = np.full((420, 1200), 255, np.uint8)
+        page[20 : 20 + large.shape[0], 10 : 10 + large.shape[1]] = large
+        page[230 : 230 + small.shape[0], 700 : 700 + small.shape[1]] = small
+        answers = network.read(cv2.GaussianBlur(page, (0, 0), 1.2))
+        assert {one.code for one in answers} == {"4006381333931", "5901234123457"}, scale
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_strip_with_small_codes_anywhere(network, tmp_path, turned):
+    """200 x 20,000 pixels, codes at places that any way of tiling meets: all are read."""
+    codes = [f"{59012341234 + 11 * k:012d}" for k in range(9)]
+    codes = [code + check_digit(code) for code in codes]
+    strip = np.full((20000, 200), 240, np.uint8)
+    for number, code in enumerate(codes):
+        label = cv2.resize(drawn(code), (155, 60), interpolation=cv2.INTER_AREA)
+        top = 1130 + 2171 * number
+        strip[top : top + 60, 20:175] = label
+    cv2.imwrite(str(tmp_path / "strip.png"), strip.T if turned else strip)
+    table, failed = network.predict(tmp_path)
+    assert not failed and sorted(table.code) == codes
+
+
+def test_one_small_code_in_a_large_image(network):
+    """A code of 125 pixels in one of 1600, where 320 pixels show nothing of it."""
+    for place in (100, 731, 1390):
+        image = np.full((1200, 1600), 240, np.uint8)
+        label = cv2.resize(drawn("4006381333931"), (155, 60), interpolation=cv2.INTER_AREA)
+        image[place * 2 // 3 :, place:][:60, :155] = label
+        assert [one.code for one in network.read(image)] == ["4006381333931"]
+
+
+@pytest.mark.parametrize("cut", [4.5, 6.5, 8.5, 10.5])
+def test_a_crop_through_a_digit_is_never_another_code(cascade, cut):
+    """Up to a digit and a guard missing on one side, with and without a new ground: the code or nothing."""
+    for number in range(12):
+        code = random_code(np.random.default_rng([7, number]))
+        whole = drawn(code)[20:-20, 48:-48]
+        part = whole[:, round(4 * cut) :] if number % 2 else whole[:, : -round(4 * cut)]
+        for image in (part, cv2.copyMakeBorder(part, *[40] * 4, cv2.BORDER_CONSTANT, value=255)):
+            image = np.ascontiguousarray(cv2.GaussianBlur(image, (0, 0), 0.2 + 0.3 * number))
+            assert {one.code for one in cascade.read(image)} <= {code}
+
+
+def test_an_interrupt_keeps_what_was_read(tmp_path, monkeypatch, capsys):
+    """Ctrl-C at the third of four images: the table holds two, the message says so; at the first, an old table stays."""
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), drawn("4006381333931"))
+    plain, seen = Predictor.read, []
+
+    def interrupted(self, image):
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return plain(self, image)
+
+    monkeypatch.setattr(Predictor, "read", interrupted)
+    table, markup = tmp_path / "t.csv", tmp_path / "a.csv"
+    with pytest.raises(KeyboardInterrupt):
+        read_barcodes([str(tmp_path)], csv=str(table), answer=str(markup))
+    assert pd.read_csv(table).path.tolist() == ["0.png", "1.png"]
+    assert read_markup(markup).path.tolist() == ["0.png", "1.png"]
+    assert "2 images were read before the interrupt" in capsys.readouterr().err
+    seen[:] = [1, 1]
+    with pytest.raises(KeyboardInterrupt):
+        read_barcodes([str(tmp_path)], csv=str(table))
+    assert len(pd.read_csv(table)) == 2
+
+
+def test_pages_of_a_truncated_file_are_named_and_libraries_print_nothing(tmp_path, network, capfd):
+    """A page whose directory is cut off is left out by number, never read as black; libtiff and libjpeg are silent."""
+    label = Image.fromarray(drawn("4006381333931"))
+    label.save(tmp_path / "w.tif", save_all=True, append_images=[label], compression="tiff_lzw")
+    label.save(tmp_path / "j.jpg")
+    whole, photo = ((tmp_path / name).read_bytes() for name in ("w.tif", "j.jpg"))
+    (tmp_path / "w.tif").write_bytes(whole[:-120])
+    (tmp_path / "j.jpg").write_bytes(photo[:900] + photo[1000:])
+    table, failed = network.predict(tmp_path)
+    pages = [path for path in table.path if "w.tif" in path]
+    assert pages == [f"{tmp_path}/w.tif#1"]
+    assert [text.split(": ")[0] for text in failed if "w.tif" in text] == [f"{tmp_path}/w.tif#2"]
+    assert capfd.readouterr().err == ""
+
+
+def test_examples_without_corners_are_refused_where_they_are_needed(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), drawn("4006381333931"))
+    (tmp_path / "a.txt").write_text("4006381333931")
+    assert load(tmp_path).label.tolist() == ["4006381333931"]
+    with pytest.raises(ValueError, match="expected .*markup.csv with the corners of each code"):
+        load(tmp_path, corners=True)
+
+
+def test_a_link_to_itself_is_no_data(tmp_path):
+    """The fingerprint of a folder is the same without it."""
+    (tmp_path / "a.txt").write_text("4006381333931")
+    before = fingerprint(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "self").symlink_to(".")
+    assert fingerprint(tmp_path) == before

@@ -62,6 +62,13 @@ def full_frames(
     return full or [0]
 
 
+def _check_directory(image, path):
+    "Refuse a page of a TIFF that does not say where its pixels are, which Pillow reads as black."
+    tags: Any = getattr(image, "tag_v2", {})
+    if image.format == "TIFF" and 273 not in tags and 324 not in tags:
+        raise UnreadableImage(f"{path}: a truncated TIFF file (its pixels are nowhere)")
+
+
 def single_frame(
     image: Image.Image,  # an open file
     path: str | Path,  # for the message
@@ -112,6 +119,7 @@ def read_image(
                 single_frame(opened, path)
             else:
                 opened.seek(page - 1)
+            _check_directory(opened, path)
             grey = mode == "L" and opened.mode == "RGB"
             if opened.format == "JPEG" and (grey or max_side):
                 opened.draft("L" if grey else None, (max_side, max_side) if max_side else None)

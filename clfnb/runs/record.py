@@ -10,6 +10,7 @@ __all__ = ['PACKAGES', 'ATTEMPT_ENTRIES', 'OPTIONAL_ENTRIES', 'environment', 'fi
            'find_run', 'find_model']
 
 # %% ../../nbs/lib/runs/record.ipynb #4f5382e8
+import errno
 import hashlib
 import json
 import os
@@ -89,8 +90,10 @@ def fingerprint(
     for parts, path in sorted(_files(folder), key=lambda file: file[0]):
         try:
             status = os.stat(path)
-        except FileNotFoundError:  # a dangling link
-            continue
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # a link to nothing, or to itself
+                continue
+            raise
         size = status.st_size
         if stat.S_ISREG(status.st_mode):
             digest.update(os.fsencode(f"{'/'.join(parts)}:{size}\n"))

@@ -8,9 +8,12 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/examples.html.md"""
 __all__ = ['IMAGE_SUFFIXES', 'FOREIGN', 'pages_of', 'read_photograph', 'images_in', 'load']
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ed5f7622
+import os
 import struct
+import threading
 import warnings
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -25,7 +28,7 @@ from ...preprocessing.barcodes.markup import CORNERS, missing_images, read_marku
 from ...preprocessing.images import full_frames, read_image
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #58bde921
-IMAGE_SUFFIXES = (*SUFFIXES, ".jfif", ".jpe")
+IMAGE_SUFFIXES = (*SUFFIXES, ".jfif", ".jpe", ".pbm", ".pnm", ".mpo")
 FOREIGN = (
     *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"),
     *(".dng", ".cr2", ".nef", ".arw", ".svg", ".psd", ".tga"),
@@ -53,6 +56,41 @@ def _by_pillow(path, page=None):
         warnings.simplefilter("ignore")
         return read_image(path, page=page)
 
+# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #b775a03d
+class _Silence:
+    "How many threads decode, and where the error stream went before the first of them."
+
+    lock, threads, before = threading.Lock(), 0, -1
+
+
+@contextmanager
+def _silent_libraries():
+    "While it lasts, what is printed on the error stream is lost, by libraries in C too."
+    with _Silence.lock:
+        _Silence.threads += 1
+        if _Silence.threads == 1:
+            _Silence.before = _diverted()
+    try:
+        yield
+    finally:
+        with _Silence.lock:
+            _Silence.threads -= 1
+            if not _Silence.threads and _Silence.before >= 0:
+                os.dup2(_Silence.before, 2)
+                os.close(_Silence.before)
+
+
+def _diverted():
+    "Send the error stream to nowhere. A copy of the descriptor; -1 where the stream is closed."
+    try:
+        before = os.dup(2)
+    except OSError:
+        return -1
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return before
+
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #a9edba2f
 def _frames(path, raw):
     "Numbers of the full images in a file, from 0; [0] for a file that cannot be opened."
@@ -69,24 +107,56 @@ def _frames(path, raw):
         except Exception:  # whoever reads it says what is wrong
             return [0]
 
+# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #8ebf77ed
+def _cut_directory(path):
+    "The number, from 0, of the page whose directory a TIFF names but does not hold; None for none."
+    with open(path, "rb") as file:
+        head = file.read(16)
+        order, big = "<" if head[:1] == b"I" else ">", b"+" in head[2:4]
+        place, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
+        known: list[int] = []
+        try:
+            (at,) = struct.unpack_from(order + place, head, 8 if big else 4)
+            while at and at not in known:
+                known.append(at)
+                file.seek(at)
+                (entries,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
+                file.seek(entries * entry, os.SEEK_CUR)
+                (at,) = struct.unpack(order + place, file.read(struct.calcsize(place)))
+        except struct.error:
+            return max(0, len(known) - 1)
+    return None
+
 
 def pages_of(
     path: str | Path,  # a file
 ) -> list[int | None]:  # numbers for `read_photograph`
-    "The pages of a TIFF that has several, from 1; for any other file only None."
+    """The pages of a TIFF that has several, from 1; for any other file only None. A page that is cut
+    off counts, so that reading it raises an error.
+    """
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
         return [None]
     try:
         numbers = _frames(path, np.fromfile(path, np.uint8, 4))
-    except OSError:  # whoever reads it says what is wrong
+        cut = _cut_directory(path)
+    except (OSError, OverflowError):  # whoever reads it says what is wrong
         return [None]
+    numbers = list(range(cut + 1)) if cut else numbers
     return [number + 1 for number in numbers] if len(numbers) > 1 else [None]
+
+# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #3238fec2
+def _factor(size, max_side):
+    """By which factor an image is reduced: until its longer side is `max_side`. Not at all if it is
+    a strip with fewer pixels than a square of that side: little of its width would be left.
+    """
+    strip = max(size) > 8 * min(size) and size[0] * size[1] <= max_side**2
+    return 1.0 if strip else max(1.0, max(size) / max_side)
 
 
 def _shrunk(image, max_side):
-    "An image whose longer side is at most `max_side`, and the factor by which it was reduced."
-    factor = max(1.0, max(image.shape) / max_side)
+    "An image reduced by `_factor`, and that factor."
+    factor = _factor(image.shape, max_side)
     size = [max(1, round(length / factor)) for length in image.shape[::-1]]
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor > 1 else image
     return small, factor
@@ -110,15 +180,18 @@ def _complaint(path, kind, raw, error):
     for head, name in _BEGINS:
         if raw.tobytes().startswith(head):
             return f"a truncated or damaged {name} file ({len(raw)} bytes)"
-    if path.suffix.lower() in FOREIGN:
-        return f"images of the kind {path.suffix.lower()} are not read; save it as JPEG or PNG"
+    suffix = path.suffix.lower()
+    if suffix in FOREIGN and (name := Image.registered_extensions().get(suffix)):
+        return f"a truncated or damaged {name} file ({len(raw)} bytes)"
+    if suffix in FOREIGN:
+        return f"images of the kind {suffix} are not read; save it as JPEG or PNG"
     return f"not an image that OpenCV can read ({', '.join(IMAGE_SUFFIXES)})"
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ab63c7d5
 def _decoded(path, raw, max_side):
     "An image by OpenCV, or else by Pillow, and the longer side of the full one."
     kind, size, special = _header(path)
-    side = max(size) if kind == "JPEG" else 0
+    side = max(size) if kind == "JPEG" and _factor(size, max_side) > 1 else 0
     image = None
     try:
         if not special:
@@ -215,7 +288,7 @@ def _png_problem(raw):
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #f9b25209
 def read_photograph(
     path: str | Path,  # of an image in a format that OpenCV or Pillow reads
-    max_side: int = 4000,  # pixels of the longer side beyond which the image is reduced
+    max_side: int = 4000,  # pixels of the longer side beyond which the image is reduced, but a strip
     page: int | None = None,  # of a TIFF, from 1; None: the file must hold a single image
 ) -> tuple[np.ndarray, float]:  # (height, width) grey uint8, and the factor by which it was reduced
     """Read a photograph, rotated according to its EXIF data.
@@ -231,16 +304,18 @@ def read_photograph(
     raw = np.fromfile(path, np.uint8)
     if not len(raw):
         raise ValueError(f"{path}: an empty file; expected an image")
-    if page:
-        return _shrunk(_by_pillow(path, page), max_side)
-    if problem := _png_problem(raw):
-        raise ValueError(f"{path}: {problem}")
-    if (frames := len(_frames(path, raw))) > 1:
-        raise ValueError(f"{path}: {frames} frames or pages, expected a single image")
-    image, full = _decoded(path, raw, max_side)
-    factor = max(1.0, full / max_side)
+    with _silent_libraries():
+        if page:
+            return _shrunk(_by_pillow(path, page), max_side)
+        if problem := _png_problem(raw):
+            raise ValueError(f"{path}: {problem}")
+        if (frames := len(_frames(path, raw))) > 1:
+            raise ValueError(f"{path}: {frames} frames or pages, expected a single image")
+        image, full = _decoded(path, raw, max_side)
+    whole = [length * full / max(image.shape) for length in image.shape]
+    factor = _factor(whole, max_side)
     if factor > 1:
-        size = [max(1, round(length * full / max(image.shape) / factor)) for length in image.shape]
+        size = [max(1, round(length / factor)) for length in whole]
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     return image, factor
 
@@ -289,11 +364,12 @@ def _from_texts(folder):
 def load(
     folder: str | Path,  # with markup.csv, or with a text file beside each image
     skip_bad: bool = False,  # warn instead of raising if rows or images are bad
+    corners: bool = False,  # whether the corners must be known
 ) -> pd.DataFrame:  # path, label (the code), group and, if known, x1 … y4
     """The examples of a folder.
 
     Raises `FileNotFoundError` if there are none, `ValueError` listing bad rows and missing
-    images.
+    images, or if the corners are needed and not known.
     """
     folder = Path(folder)
     if (folder / "markup.csv").is_file():
@@ -312,5 +388,8 @@ def load(
     if not len(table):
         layouts = "markup.csv, or a text file beside each image"
         raise FileNotFoundError(f"{folder}: no photographs with codes (expected {layouts})")
+    if corners and CORNERS[0] not in table:
+        expected = f"expected {folder / 'markup.csv'} with the corners of each code"
+        raise ValueError(f"{expected}, found {len(table)} codes without corners")
     table.attrs["errors"] = bad
     return table

@@ -45,6 +45,33 @@ def show(
     if answer == []:
         say(f"{printable(path)}  none found")
 
+# %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #665bd59b
+def _collect(answers, csv, answer):
+    """Show what `Predictor.each` gives and write the tables, after an interrupt too. The table, and
+    the number of images that were left out.
+    """
+    import pandas as pd
+
+    from clfnb.tracks.barcodes.predictor import TABLE
+
+    rows, read, failed = [], 0, 0
+    try:
+        for path, own, found in answers:
+            show(path, found)
+            rows += own
+            read, failed = read + 1, failed + isinstance(found, Exception)
+    except KeyboardInterrupt:
+        if rows and (csv or answer):
+            write_tables(pd.DataFrame(rows, columns=TABLE), csv, answer)
+            said = (
+                f"{read} images were read before the interrupt; {csv or answer} holds these alone"
+            )
+            say(printable(said), err=True)
+        raise
+    table = pd.DataFrame(rows, columns=TABLE)
+    write_tables(table, csv, answer)
+    return table, failed
+
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #58559f72
 @click.command("barcodes")
 @click.argument("places", metavar="IMAGE|FOLDER", nargs=-1, required=True, type=click.Path())
@@ -100,12 +127,10 @@ def read_barcodes(
     for note in notes:
         say(note, err=True)
     base = named[0] if len(named) == 1 and Path(named[0]).is_dir() else ""
-    table, failed = Predictor.load(folder, reader=reader, threshold=threshold).predict(
-        paths, base, show
-    )
-    write_tables(table, csv, answer)
+    predictor = Predictor.load(folder, reader=reader, threshold=threshold)
+    table, failed = _collect(predictor.each(paths, base), csv, answer)
     codes = table.dropna(subset="code")
-    read, images = codes["path"].nunique(), table["path"].nunique() + len(failed)
-    said = f"{len(codes)} codes in {read} of {images} images, {len(failed)} left out"
+    read, images = codes["path"].nunique(), table["path"].nunique() + failed
+    said = f"{len(codes)} codes in {read} of {images} images, {failed} left out"
     say(said, err=as_stream(csv or "") == 1)
     return 1 if failed else 0
