@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import maximum_filter1d
 
 from ...files import InputError
 from ...preprocessing.ecg.beats import POINTS, WAVE_POINTS
@@ -141,7 +142,7 @@ def mask_artefacts(
 
 # %% ../../../nbs/lib/tracks/ecg/streams.ipynb #b9a09cb0
 R_REACH_S = 0.05  # seconds on each side of the network's R
-PULSE_S, PULSE_RATIO = 0.008, 4  # from a pacemaker's pulse to where its height is down by this
+PULSE_S, PULSE_RATIO = 0.008, 6  # from a pacemaker's pulse to where its height is down by this
 
 
 def snap_to_extremum(
@@ -165,9 +166,9 @@ def snap_to_extremum(
     left = np.where(on[:, None] < near, right, left)
     slope = (right - left) / np.maximum(end - on, 1)[:, None]
     far = np.abs(signal[index, leads[:, None]] - left - slope * (index - on[:, None]))
-    pulse = far[:, around:-around] > PULSE_RATIO * np.maximum(
-        far[:, : -2 * around], far[:, 2 * around :]
-    )
+    flanks = np.maximum(far[:, : -2 * around], far[:, 2 * around :])
+    pulse = far[:, around:-around] > PULSE_RATIO * flanks
+    pulse = maximum_filter1d(pulse, 2 * around + 1, axis=1, mode="constant")
     index, inside, far = (each[:, around:-around] for each in (index, inside, far))
     best = np.where(inside & ~pulse, far, -1).argmax(axis=1)
     return np.where(inside.any(axis=1), index[np.arange(len(r)), best], r)
