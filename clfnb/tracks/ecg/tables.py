@@ -75,8 +75,8 @@ def split_unit(
         return name.strip(), unit
     if behind := _BEHIND.fullmatch(head.strip()):
         return behind[1], behind[2] or behind[3]
-    alone = head.strip()
-    return alone, alone if alone != "V" and millivolts(alone) else ""
+    alone = re.sub(r"\.\d+$", "", head.strip())  # pandas numbers equal names
+    return head.strip(), alone if alone != "V" and millivolts(alone) else ""
 
 # %% ../../../nbs/lib/tracks/ecg/tables.ipynb #33678253
 class BinaryTable:
