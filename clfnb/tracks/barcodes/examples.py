@@ -9,6 +9,7 @@ __all__ = ['IMAGE_SUFFIXES', 'FOREIGN', 'pages_of', 'read_photograph', 'images_i
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ed5f7622
 import os
+import signal
 import struct
 import threading
 import warnings
@@ -26,6 +27,7 @@ from ...files import regular_file
 from ...preprocessing.barcodes.ean13 import normalise
 from ...preprocessing.barcodes.markup import CORNERS, missing_images, read_markup
 from ...preprocessing.images import full_frames, read_image
+from ...runs.process import STOP_SIGNALS
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #58bde921
 IMAGE_SUFFIXES = (*SUFFIXES, ".jfif", ".jpe", ".pbm", ".pnm", ".mpo")
@@ -65,19 +67,40 @@ class _Silence:
 
 @contextmanager
 def _silent_libraries():
-    "While it lasts, what is printed on the error stream is lost, by libraries in C too."
-    with _Silence.lock:
-        _Silence.threads += 1
-        if _Silence.threads == 1:
-            _Silence.before = _diverted()
+    """While it lasts, what is printed on the error stream is lost, by libraries in C too, and an
+    interrupt waits: between two steps it would leave the stream diverted.
+    """
+    late: list = []
+    handlers = _held_back(late)
     try:
-        yield
-    finally:
         with _Silence.lock:
-            _Silence.threads -= 1
-            if not _Silence.threads and _Silence.before >= 0:
-                os.dup2(_Silence.before, 2)
-                os.close(_Silence.before)
+            _Silence.threads += 1
+            if _Silence.threads == 1:
+                _Silence.before = _diverted()
+        try:
+            yield
+        finally:
+            with _Silence.lock:
+                _Silence.threads -= 1
+                if not _Silence.threads and _Silence.before >= 0:
+                    os.dup2(_Silence.before, 2)
+                    os.close(_Silence.before)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in late:
+            handlers[number](number, frame)
+
+
+def _held_back(late):
+    "Have signals that Python handles wait in a list. Their handlers; none outside the main thread."
+    handlers: dict = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in STOP_SIGNALS:
+            if callable(handler := signal.getsignal(number)):
+                handlers[number] = handler
+                signal.signal(number, lambda *got: late.append(got))
+    return handlers
 
 
 def _diverted():
@@ -90,6 +113,18 @@ def _diverted():
     os.dup2(nowhere, 2)
     os.close(nowhere)
     return before
+
+
+def _in_child():
+    "A process that is forked while a thread decodes prints its errors where they belong."
+    _Silence.lock, diverted = threading.Lock(), _Silence.threads and _Silence.before >= 0
+    _Silence.threads = 0
+    if diverted:
+        os.dup2(_Silence.before, 2)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #a9edba2f
 def _frames(path, raw):
