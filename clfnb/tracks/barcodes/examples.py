@@ -91,7 +91,7 @@ def _silent_libraries():
         for number, frame in late:
             handlers[number](number, frame)
 
-
+# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #b775a03e
 def _held_back(late):
     "Have signals that Python handles wait in a list. Their handlers; none outside the main thread."
     handlers: dict = {}
