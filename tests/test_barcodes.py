@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +26,7 @@ from clfnb.runs.record import fingerprint
 from clfnb.simulate.barcodes.lines import random_code
 from clfnb.simulate.barcodes.photographs import Camera, simulate, take, write
 from clfnb.simulate.barcodes.trials import KINDS, misprint, trial
-from clfnb.tracks.barcodes.examples import _silent_libraries, images_in, load, read_photograph
+from clfnb.tracks.barcodes.examples import images_in, load, read_photograph
 from clfnb.tracks.barcodes.predict import read_barcodes
 from clfnb.tracks.barcodes.predictor import Predictor, code_rates
 
@@ -702,8 +700,8 @@ def test_an_interrupt_keeps_what_was_read(tmp_path, monkeypatch, capsys):
     assert len(pd.read_csv(table)) == 2
 
 
-def test_pages_of_a_truncated_file_are_named_and_libraries_print_nothing(tmp_path, network, capfd):
-    """A page whose directory is cut off is left out by number, never read as black; libtiff and libjpeg are silent."""
+def test_pages_of_a_truncated_file_are_named(tmp_path, network):
+    """A page whose directory is cut off is left out by number, never read as black."""
     label = Image.fromarray(drawn("4006381333931"))
     label.save(tmp_path / "w.tif", save_all=True, append_images=[label], compression="tiff_lzw")
     label.save(tmp_path / "j.jpg")
@@ -714,7 +712,6 @@ def test_pages_of_a_truncated_file_are_named_and_libraries_print_nothing(tmp_pat
     pages = [path for path in table.path if "w.tif" in path]
     assert pages == [f"{tmp_path}/w.tif#1"]
     assert [text.split(": ")[0] for text in failed if "w.tif" in text] == [f"{tmp_path}/w.tif#2"]
-    assert capfd.readouterr().err == ""
 
 
 def test_examples_without_corners_are_refused_where_they_are_needed(tmp_path):
@@ -732,39 +729,3 @@ def test_a_link_to_itself_is_no_data(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "self").symlink_to(".")
     assert fingerprint(tmp_path) == before
-
-
-def test_an_interrupt_waits_until_the_error_stream_is_back():
-    """Ctrl-C while the stream is diverted is raised behind the block, when the stream is itself again."""
-    before, handler = os.stat(2), signal.getsignal(signal.SIGINT)
-    during = []
-    with pytest.raises(KeyboardInterrupt), _silent_libraries():
-        signal.raise_signal(signal.SIGINT)
-        during.append(os.stat(2))
-    assert os.path.samestat(during[0], os.stat(os.devnull))
-    assert os.path.samestat(os.stat(2), before)
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_a_forked_process_keeps_its_error_stream():
-    """Forked while a thread decodes: the child's error stream is the one from before."""
-    inside, done, before = threading.Event(), threading.Event(), os.stat(2)
-
-    def decode():
-        with _silent_libraries():
-            inside.set()
-            done.wait(30)
-
-    thread = threading.Thread(target=decode)
-    thread.start()
-    assert inside.wait(30)
-    child = os.fork()
-    if not child:
-        with _silent_libraries():
-            diverted = os.path.samestat(os.stat(2), os.stat(os.devnull))
-        os._exit(not (diverted and os.path.samestat(os.stat(2), before)))
-    done.set()
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
-    assert os.path.samestat(os.stat(2), before)

@@ -9,12 +9,9 @@ __all__ = ['IMAGE_SUFFIXES', 'FOREIGN', 'pages_of', 'read_photograph', 'images_i
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #ed5f7622
 import os
-import signal
 import struct
-import threading
 import warnings
 import zlib
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -27,7 +24,6 @@ from ...files import regular_file
 from ...preprocessing.barcodes.ean13 import normalise
 from ...preprocessing.barcodes.markup import CORNERS, missing_images, read_markup
 from ...preprocessing.images import full_frames, read_image
-from ...runs.process import STOP_SIGNALS
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #58bde921
 IMAGE_SUFFIXES = (*SUFFIXES, ".jfif", ".jpe", ".pbm", ".pnm", ".mpo")
@@ -57,74 +53,6 @@ def _by_pillow(path, page=None):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return read_image(path, page=page)
-
-# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #b775a03d
-class _Silence:
-    "How many threads decode, and where the error stream went before the first of them."
-
-    lock, threads, before = threading.Lock(), 0, -1
-
-
-@contextmanager
-def _silent_libraries():
-    """While it lasts, what is printed on the error stream is lost, by libraries in C too, and an
-    interrupt waits: between two steps it would leave the stream diverted.
-    """
-    late: list = []
-    handlers = _held_back(late)
-    try:
-        with _Silence.lock:
-            _Silence.threads += 1
-            if _Silence.threads == 1:
-                _Silence.before = _diverted()
-        try:
-            yield
-        finally:
-            with _Silence.lock:
-                _Silence.threads -= 1
-                if not _Silence.threads and _Silence.before >= 0:
-                    os.dup2(_Silence.before, 2)
-                    os.close(_Silence.before)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number, frame in late:
-            handlers[number](number, frame)
-
-# %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #b775a03e
-def _held_back(late):
-    "Have signals that Python handles wait in a list. Their handlers; none outside the main thread."
-    handlers: dict = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in STOP_SIGNALS:
-            if callable(handler := signal.getsignal(number)):
-                handlers[number] = handler
-                signal.signal(number, lambda *got: late.append(got))
-    return handlers
-
-
-def _diverted():
-    "Send the error stream to nowhere. A copy of the descriptor; -1 where the stream is closed."
-    try:
-        before = os.dup(2)
-    except OSError:
-        return -1
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    return before
-
-
-def _in_child():
-    "A process that is forked while a thread decodes prints its errors where they belong."
-    _Silence.lock, diverted = threading.Lock(), _Silence.threads and _Silence.before >= 0
-    _Silence.threads = 0
-    if diverted:
-        os.dup2(_Silence.before, 2)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #a9edba2f
 def _frames(path, raw):
@@ -339,14 +267,13 @@ def read_photograph(
     raw = np.fromfile(path, np.uint8)
     if not len(raw):
         raise ValueError(f"{path}: an empty file; expected an image")
-    with _silent_libraries():
-        if page:
-            return _shrunk(_by_pillow(path, page), max_side)
-        if problem := _png_problem(raw):
-            raise ValueError(f"{path}: {problem}")
-        if (frames := len(_frames(path, raw))) > 1:
-            raise ValueError(f"{path}: {frames} frames or pages, expected a single image")
-        image, full = _decoded(path, raw, max_side)
+    if page:
+        return _shrunk(_by_pillow(path, page), max_side)
+    if problem := _png_problem(raw):
+        raise ValueError(f"{path}: {problem}")
+    if (frames := len(_frames(path, raw))) > 1:
+        raise ValueError(f"{path}: {frames} frames or pages, expected a single image")
+    image, full = _decoded(path, raw, max_side)
     whole = [length * full / max(image.shape) for length in image.shape]
     factor = _factor(whole, max_side)
     if factor > 1:
