@@ -245,9 +245,11 @@ def open_run(
 def notebook_parameters(
     namespace: dict,  # `globals()` of a notebook
 ) -> dict:  # name → value, without `out_dir`
-    "The parameters of a notebook: its names with a type, as they are now."
-    names = namespace.get("__annotations__", {})
-    return {name: namespace[name] for name in names if name in namespace and name != "out_dir"}
+    "The parameters of a notebook: its names with a type that hold a plain value, as it is now."
+    names = [name for name in namespace.get("__annotations__", {}) if name != "out_dir"]
+    values = {name: namespace[name] for name in names if name in namespace}
+    plain = (str, int, float, bool, type(None))
+    return {name: value for name, value in values.items() if isinstance(value, plain)}
 
 # %% ../../nbs/lib/runs/record.ipynb #40e5320e
 @patch
