@@ -117,10 +117,12 @@ def _factor(size, max_side):
     return 1.0 if strip else max(1.0, max(size) / max_side)
 
 
-def _shrunk(image, max_side):
-    "An image reduced by `_factor`, and that factor."
-    factor = _factor(image.shape, max_side)
-    size = [max(1, round(length / factor)) for length in image.shape[::-1]]
+def _shrunk(image, max_side, full=None):
+    "An image reduced by `_factor`, and that factor; `full`: its longer side in the file."
+    ratio = (full or max(image.shape)) / max(image.shape)
+    whole = [length * ratio for length in image.shape]
+    factor = _factor(whole, max_side)
+    size = [max(1, round(length / factor)) for length in whole[::-1]]
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor > 1 else image
     return small, factor
 
@@ -274,12 +276,7 @@ def read_photograph(
     if (frames := len(_frames(path, raw))) > 1:
         raise ValueError(f"{path}: {frames} frames or pages, expected a single image")
     image, full = _decoded(path, raw, max_side)
-    whole = [length * full / max(image.shape) for length in image.shape]
-    factor = _factor(whole, max_side)
-    if factor > 1:
-        size = [max(1, round(length / factor)) for length in whole]
-        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    return image, factor
+    return _shrunk(image, max_side, full)
 
 # %% ../../../nbs/lib/tracks/barcodes/examples.ipynb #a158d9f5
 def images_in(

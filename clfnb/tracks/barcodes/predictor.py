@@ -9,7 +9,7 @@ __all__ = ['READERS', 'ZXING_CONFIDENCE', 'FINE', 'SMALLER', 'SMALLEST', 'ECHOED
            'Predictor', 'code_rates', 'prediction_rows', 'evaluate']
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #11537d05
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -433,18 +433,15 @@ def predict(
     self: Predictor,
     paths: Any,  # a folder, searched to any depth, an image, or a list of images
     base: str | Path = "",  # folder to which the paths in the table are relative; "": as they are
-    report: Callable | None = None,  # called with (path, readings or error) after each image
 ) -> tuple[pd.DataFrame, list[str]]:  # path, code, confidence, x1 … y4, reader; the error messages
     """Read many images, each page of a TIFF as one, named FILE#PAGE. A file that is not an image
     is reported and left out.
     """
     paths = images_in(paths) if isinstance(paths, (str, Path)) else paths
     rows, failed = [], []
-    for path, own, answer in self.each(paths, base):
+    for _, own, answer in self.each(paths, base):
         rows += own
         failed += [str(answer)] if isinstance(answer, Exception) else []
-        if report:
-            report(path, answer)
     return pd.DataFrame(rows, columns=TABLE), failed
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #66d4235d

@@ -167,8 +167,8 @@ def snap_to_extremum(
     right = np.where(end[:, None] >= len(signal) - near, left, right)
     left = np.where(on[:, None] < near, right, left)
     slope = (right - left) / np.maximum(end - on, 1)[:, None]
-    level = left + slope * (index - on[:, None])
-    far = np.abs(above := signal[index, leads[:, None]] - level)
+    above = signal[index, leads[:, None]] - left - slope * (index - on[:, None])
+    far = np.abs(above)
     flanks = np.maximum(far[:, : -2 * around], far[:, 2 * around :])
     pulse = far[:, around:-around] > PULSE_RATIO * flanks
     pulse = maximum_filter1d(pulse, 2 * around + 1, axis=1, mode="constant")

@@ -189,7 +189,7 @@ def _first_numbers(dialect, rows, last):
 def _is_count(row, below):
     "Whether a row of numbers is a header, such as pandas writes: 0,1,2 above fractions, or ,0,1."
     words = [word for word in row if word]
-    if not below or [*words] not in [[str(i + k) for i in range(len(words))] for k in (0, 1)]:
+    if not below or words not in [[str(i + k) for i in range(len(words))] for k in (0, 1)]:
         return False
     unnamed = len(row) > 1 and row[0] == "" and len(words) == len(row) - 1
     return unnamed or all(re.search(r"[.,e]|^\D*$", word) for line in below for word in line)
