@@ -165,7 +165,8 @@ def _complete(piece):
     "The longest row of beats without a gap, with all marks but those of the P wave filled in."
     beats = piece.beats.reset_index(drop=True)
     rr = beats.r_peak.diff()
-    run = (rr > 1.7 * rr.median()).cumsum()
+    usual = rr.quantile()  # of a single beat NaN, without a warning
+    run = (rr > 1.7 * usual).cumsum()
     beats = beats[run == run.mode().iloc[0]].reset_index(drop=True) if len(beats) else beats
     beats["known_t"] = (beats.t_peak >= 0) & (beats.t_end >= 0)
     beats["qrs_on"] = beats.qrs_on.where(beats.qrs_on >= 0, beats.r_peak - 10)
