@@ -10,7 +10,8 @@ __all__ = ['HEIGHT_WINDOW_S', 'MEDIAN_WINDOW_S', 'MEDIANS_PER_S', 'REACH_S', 'QR
 
 # %% ../../../nbs/lib/preprocessing/ecg/amplitude.ipynb #7d97cd63
 import numpy as np
-from scipy.ndimage import maximum_filter1d, median_filter, minimum_filter1d
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.ndimage import median_filter
 
 # %% ../../../nbs/lib/preprocessing/ecg/amplitude.ipynb #41d2920b
 HEIGHT_WINDOW_S, MEDIAN_WINDOW_S, MEDIANS_PER_S = 1.6, 16.0, 5
@@ -36,9 +37,9 @@ def running_amplitude(
     knots, size = np.arange(0, len(signal), step), round(MEDIAN_WINDOW_S * fs / step) | 1
     amplitude = np.empty(signal.shape, np.float32)
     for lead, values in enumerate(np.ascontiguousarray(signal.T)):
-        height = maximum_filter1d(values, window, mode="nearest")
-        height -= minimum_filter1d(values, window, mode="nearest")
-        medians = median_filter(height[knots], size=size, mode="nearest")
+        padded = np.pad(values, window // 2, mode="edge")
+        near = sliding_window_view(padded, window)[::step]
+        medians = median_filter(near.max(axis=1) - near.min(axis=1), size=size, mode="nearest")
         amplitude[:, lead] = np.interp(np.arange(len(signal)), knots, medians)
     return amplitude
 

@@ -160,13 +160,14 @@ def labels_from_probabilities(
             f"expected probabilities (samples, {len(segments) + 1}), found {probs.shape}"
         )
     kinds = ["none", *(kind for _, kind, *_ in segments)]
-    starts = [i for i, kind in enumerate(kinds) if kind not in kinds[:i]]
-    sums = np.add.reduceat(probs, starts, axis=1)
-    wave = sums.argmax(axis=1)
-    first = np.array(starts)[wave]
-    last = np.array([*starts[1:], len(kinds)])[wave] - 1
-    row = np.arange(len(probs))
-    return np.where(probs[row, last] > probs[row, first], last, first).astype(np.int64)
+    labels, best = np.zeros(len(probs), np.int64), np.full(len(probs), -np.inf, probs.dtype)
+    for kind in dict.fromkeys(kinds):
+        own = [number for number, other in enumerate(kinds) if other == kind]
+        total = sum(probs[:, number] for number in own)
+        half = np.where(probs[:, own[-1]] > probs[:, own[0]], own[-1], own[0])
+        labels[total > best] = half[total > best]
+        best = np.maximum(best, total)
+    return labels
 
 # %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #89ce86b9
 def waves_from_labels(
