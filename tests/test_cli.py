@@ -651,11 +651,11 @@ def test_names_in_tables_of_answers(tmp_path, clfnb, capsys):
 
     names = ["=SUM(A1)", "+1+2", "@x", "-a", "caf\udce9", "\x1b[2J", "price_$5", "<b>", "-5"]
     table = pd.DataFrame({"path": names, "probability": 0.5})
-    finish_prediction(table, ["a\x1b[2J.png: broken"], str(tmp_path / "t.csv"), "rows")
+    finish_prediction([(table, ["a\x1b[2J.png: broken"])], str(tmp_path / "t.csv"), "rows")
     out, error = capsys.readouterr()
     assert "\x1b" not in out + error
     read = pd.read_csv(tmp_path / "t.csv", dtype=str).path.tolist()
     assert read[:4] == ["'=SUM(A1)", "'+1+2", "'@x", "'-a"]
     assert read[4:] == [r"caf\xe9", r"\x1b[2J", "price_$5", "<b>", "-5"]
-    finish_prediction(table, [], None, "rows")
+    finish_prediction([(table, [])], None, "rows")
     assert "\x1b" not in capsys.readouterr().out
