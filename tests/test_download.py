@@ -639,7 +639,7 @@ BROKEN = {
     "half a line": (lambda lines: b"".join(lines)[:-40], r"expected a SHA-256|expected a line for"),
     "the first lines": (lambda lines: b"".join(lines[:6]), "expected a line for"),
     "nothing": (lambda lines: b"", "expected one line per file, found none"),
-    "another list": (lambda lines: DIGITS.encode() + b"  x.dat", "expected a line for RECORDS"),
+    "another list": (lambda lines: DIGITS.encode() + b"  x.txt", "expected a line for RECORDS"),
 }
 
 

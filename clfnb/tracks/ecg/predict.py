@@ -110,7 +110,10 @@ def make_jobs(
         say(note, err=True)
     results = output_paths(records, root, out)
     for folder in dict.fromkeys(result.parent for result in results):
-        ensure_writable(folder)
+        try:
+            ensure_writable(folder)
+        except OSError as error:
+            raise OSError(f"{error}; --out FOLDER writes elsewhere") from error
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator
 
