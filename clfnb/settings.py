@@ -183,7 +183,8 @@ def settings_sources(
         )
     found = {}
     for name, variable in ENVIRONMENT.items():
-        value, where, base = *_default(name), Path.cwd()
+        value, where = _default(name)
+        base = Path.cwd()
         if name in said:
             value, where, base = *said[name], Path(file or "").parent
         if environ.get(variable, "").strip():

@@ -48,6 +48,14 @@ def lead_names(
         raise ValueError(f"leads: expected names such as I,II,V5, found {leads!r}")
     return names or None
 
+
+def _check_folders(results):
+    for folder in dict.fromkeys(result.parent for result in results):
+        try:
+            ensure_writable(folder)
+        except OSError as error:
+            raise OSError(f"{error}; --out FOLDER writes elsewhere") from error
+
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #a7e9fc21
 OPTIONS = [
     click.option(
@@ -109,11 +117,7 @@ def make_jobs(
     for note in notes:
         say(note, err=True)
     results = output_paths(records, root, out)
-    for folder in dict.fromkeys(result.parent for result in results):
-        try:
-            ensure_writable(folder)
-        except OSError as error:
-            raise OSError(f"{error}; --out FOLDER writes elsewhere") from error
+    _check_folders(results)
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator
 
