@@ -8,6 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/vision/batches.html.md"""
 __all__ = ['BATCH', 'each_batch', 'joined']
 
 # %% ../../nbs/lib/vision/batches.ipynb #325e7c98
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 # %% ../../nbs/lib/vision/batches.ipynb #4d77cf5d
-BATCH = 128  # images held in memory at a time
+BATCH = min(512, 64 * (os.cpu_count() or 1))  # images in memory: a task for each core's decoder
 
 
 def each_batch(
