@@ -32,6 +32,7 @@ from .commands.sweep import sweep_command
 from .commands.watch import watch_command
 from clfnb.console import (
     Commands,
+    OutputFile,
     TrackCommands,
     UsageError,
     complete,
@@ -51,7 +52,7 @@ from clfnb.console import (
     with_options,
 )
 from .course.commands import COMMANDS
-from .files import check_outputs, write_file
+from .files import as_stream, check_outputs, write_file
 from .registry import Track
 from .settings import load_settings
 from .text import printable, say, tolerate_closed_pipe
@@ -543,6 +544,7 @@ def predict() -> None:
 @json_option
 @click.option(
     "--report",
+    type=OutputFile(),
     metavar="FILE",
     is_flag=False,
     flag_value="clfnb-report.md",
@@ -566,14 +568,15 @@ def doctor_command(
     checks = run_checks()
     statuses = {True: "ok", False: "MISSING", None: "note"}
     rows = [(statuses[check.ok], check.name, check.detail, check.fix) for check in checks]
+    streamed = as_stream(report or "") == 1
     if as_json:
         print_rows(("status", "name", "detail", "fix"), rows, as_json)
     else:
-        say(table(("", "name", "detail"), [row[:3] for row in rows]))
+        say(table(("", "name", "detail"), [row[:3] for row in rows]), err=streamed)
         for status, name, _, fix in rows:
             if status != "ok" and fix:
-                say(f"{name}: {fix}")
+                say(f"{name}: {fix}", err=streamed)
     if report:
         write_file(Path(report), problem_report(checks))
-        say(f"written: {report}")
+        say(f"written: {report}", err=streamed)
     return 1 if any(check.ok is False for check in checks) else 0

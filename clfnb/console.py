@@ -8,13 +8,14 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 __all__ = ['json_option', 'dataset_argument', 'error_text', 'UsageError', 'check_words', 'CheckedGroup', 'Commands', 'table',
            'json_text', 'print_rows', 'complete', 'lesson_names', 'run_names', 'data_names', 'check_data_name',
            'parameter_names', 'find_lesson', 'pairs_to_values', 'parameter_options', 'parameter_help', 'summary',
-           'TrackCommands', 'with_options', 'check_device', 'predict_options', 'finish_prediction']
+           'TrackCommands', 'with_options', 'OutputFile', 'check_device', 'predict_options', 'collect',
+           'finish_prediction']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +395,22 @@ def with_options(
 
     return decorate
 
+# %% ../nbs/lib/console.ipynb #89d4bc7d
+class OutputFile(click.Path):
+    "The type of an option that names a file to write."
+
+    def __init__(self):
+        super().__init__(dir_okay=False, allow_dash=True)
+
+    def convert(
+        self,
+        value: Any,  # as typed
+        param: click.Parameter | None,  # click's description of the option
+        ctx: click.Context | None,  # click's own record of what was typed
+    ) -> Any:  # the same; for - the name of standard output
+        "The path of the file. Fails for a folder."
+        return "/dev/stdout" if value == "-" else super().convert(value, param, ctx)
+
 # %% ../nbs/lib/console.ipynb #477be0fd
 def check_device(
     ctx: click.Context,  # click's own record of what was typed
@@ -430,27 +447,57 @@ def predict_options(
             metavar="auto|cpu|cuda|cuda:N|mps",
             help="Where to compute; default from CLFNB_DEVICE.",
         ),
-        click.option("--csv", type=click.Path(dir_okay=False), help="File for the table."),
+        click.option("--csv", type=OutputFile(), help="File for the table; - is standard output."),
     ]
 
     return with_options(options)
 
+# %% ../nbs/lib/console.ipynb #623e3008
+def collect(
+    parts: Iterable,  # results, one after the other
+    save: Callable,  # writes or prints those that there are, a list
+    noun: str,  # what is counted, such as "images"
+    count: Callable = lambda part: 1,  # how many of them a part holds
+) -> Any:  # what `save` returns
+    """Collect and save results. After an interrupt those that are there are saved and counted, before
+    it is raised again.
+    """
+    done: list = []
+    try:
+        for part in parts:
+            done.append(part)
+    except KeyboardInterrupt:
+        if read := sum(map(count, done)):
+            save(done)
+            say(f"{read} {noun} were read before the interrupt, the others were not", err=True)
+        raise
+    return save(done)
+
 # %% ../nbs/lib/console.ipynb #6a525a1b
 def finish_prediction(
-    table: Any,  # predictions, a pandas table
-    errors: list[str],  # a sentence for each file that was left out
+    parts: Iterable,  # a table and the sentences for files that were left out, batch by batch
     csv: str | None,  # file for the table; None: the terminal
     noun: str,  # what the rows are, such as "images named"
+    notes: Iterable[str] = (),  # sentences for the error stream, before the first part
     **to_csv,  # options of pandas, such as float_format
 ) -> int:  # exit code: 1 if something was left out
     "Write or print the predictions, report what was left out, and print both counts."
-    for error in errors:
-        say(f"left out: {printable(error)}", err=True)
-    text = csv_text(table, lines=bool(csv), **to_csv)  # in a terminal, a row is a line
-    if csv:
-        write_file(Path(csv), text)
-    counts = f"{len(table)} {noun}, {len(errors)} left out"
-    say(f"{counts}, in {csv}" if csv else text.rstrip(), err=as_stream(csv or "") == 1)
-    if not csv and errors:
-        say(counts, err=True)
-    return 1 if errors else 0
+    for note in notes:
+        say(note, err=True)
+
+    def save(done):
+        from clfnb.vision.batches import joined
+
+        table, errors = joined(done)
+        for error in errors:
+            say(f"left out: {printable(error)}", err=True)
+        text = csv_text(table, lines=bool(csv), **to_csv)  # in a terminal, a row is a line
+        if csv:
+            write_file(Path(csv), text)
+        counts = f"{len(table)} {noun}, {len(errors)} left out"
+        say(f"{counts}, in {csv}" if csv else text.rstrip(), err=as_stream(csv or "") == 1)
+        if not csv and errors:
+            say(counts, err=True)
+        return 1 if errors else 0
+
+    return collect(parts, save, noun.split()[0], lambda part: len(part[0]) + len(part[1]))

@@ -243,8 +243,9 @@ def anonymise(
     text: str,  # e.g. a path or a traceback
 ) -> str:  # with ~, USER and HOST in place of the home folder and the names
     "Text without the names of the user and the machine."
-    text = text.replace(str(Path.home()), "~")
-    names = {"USER": os.environ.get("USER") or Path.home().name, "HOST": platform.node()}
+    home = os.path.expanduser("~")  # stays ~ for a user without one
+    text = text.replace(home, "~")
+    names = {"USER": os.environ.get("USER") or Path(home).name, "HOST": platform.node()}
     for stand_in, name in names.items():
         if len(name) > 2 and name != "root":
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", stand_in, text)

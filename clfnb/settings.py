@@ -152,12 +152,16 @@ def _read_file(file):
 
 # %% ../nbs/lib/settings.ipynb #87c158cd
 def _default(name):
-    "The default of a setting."
+    "The default of a setting, and where it comes from."
     if name in DEFAULTS:
-        return DEFAULTS[name]
-    if name == "cache_dir":
-        return Path(platformdirs.user_cache_dir("clfnb", appauthor=False))
-    return Path(platformdirs.user_data_dir("clfnb", appauthor=False)) / name.removesuffix("_dir")
+        return DEFAULTS[name], "default"
+    kind = name.removesuffix("_dir")
+    places = platformdirs.user_cache_dir, platformdirs.user_data_dir
+    try:
+        own, shared = (Path(place("clfnb", appauthor=False)) for place in places)
+    except RuntimeError:  # from platformdirs
+        return Path("/clfnb", kind), "default without a home folder: set HOME"
+    return own if kind == "cache" else shared / kind, "default"
 
 # %% ../nbs/lib/settings.ipynb #ae08d802
 def settings_sources(
@@ -179,7 +183,8 @@ def settings_sources(
         )
     found = {}
     for name, variable in ENVIRONMENT.items():
-        value, where, base = _default(name), "default", Path.cwd()
+        value, where = _default(name)
+        base = Path.cwd()
         if name in said:
             value, where, base = *said[name], Path(file or "").parent
         if environ.get(variable, "").strip():

@@ -16,6 +16,7 @@ import nbformat
 import numpy as np
 import pytest
 import wfdb
+from PIL import Image
 
 import clfnb as clfnb_package
 from clfnb.cli import main
@@ -651,11 +652,77 @@ def test_names_in_tables_of_answers(tmp_path, clfnb, capsys):
 
     names = ["=SUM(A1)", "+1+2", "@x", "-a", "caf\udce9", "\x1b[2J", "price_$5", "<b>", "-5"]
     table = pd.DataFrame({"path": names, "probability": 0.5})
-    finish_prediction(table, ["a\x1b[2J.png: broken"], str(tmp_path / "t.csv"), "rows")
+    finish_prediction([(table, ["a\x1b[2J.png: broken"])], str(tmp_path / "t.csv"), "rows")
     out, error = capsys.readouterr()
     assert "\x1b" not in out + error
     read = pd.read_csv(tmp_path / "t.csv", dtype=str).path.tolist()
     assert read[:4] == ["'=SUM(A1)", "'+1+2", "'@x", "'-a"]
     assert read[4:] == [r"caf\xe9", r"\x1b[2J", "price_$5", "<b>", "-5"]
-    finish_prediction(table, [], None, "rows")
+    finish_prediction([(table, [])], None, "rows")
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="homes of users as POSIX has them")
+def test_a_user_without_a_home_folder(course, clfnb, monkeypatch, tmp_path):
+    "As in a container that runs as a number: what reads goes on, the doctor says why folders are odd."
+    import pwd
+
+    def unknown(_):
+        raise KeyError
+
+    for name in (
+        "HOME",
+        "CLFNB_RUNS",
+        "CLFNB_CACHE",
+        "CLFNB_DATA",
+        "XDG_DATA_HOME",
+        "XDG_CACHE_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    code, out, error = clfnb("runs")
+    assert (code, out.strip()) == (0, "No runs in /clfnb/runs.") and not error
+    assert clfnb("data", "list")[0] == 0
+    out = clfnb("doctor", "--report", str(tmp_path / "r.md"))[1]
+    assert "/clfnb/cache" in out and "default without a home folder: set HOME" in out
+    monkeypatch.setenv("CLFNB_RUNS", str(tmp_path / "runs"))
+    assert clfnb("runs")[1].strip() == f"No runs in {tmp_path / 'runs'}."
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of folders")
+def test_read_only_places(tmp_path):
+    "A user who may write in one folder alone gets an answer there, and one line everywhere else."
+    drop = shutil.which("setpriv") if os.geteuid() == 0 else ""
+    if drop is None:
+        pytest.skip("root may write everywhere, and setpriv is not there")
+    words = [drop, "--bounding-set=-all", "--inh-caps=-all"] if drop else []
+    package = Path(clfnb_package.__file__).parents[1]
+    shut, free = tmp_path / "shut", tmp_path / "free"
+    for folder in (shut, free, shut / "images"):
+        folder.mkdir()
+    Image.new("L", (60, 60)).save(shut / "images" / "a.png")
+    for folder in (shut / "images", shut):
+        folder.chmod(0o555)
+
+    def run(*more):
+        command = [*words, sys.executable, "-m", "clfnb", *map(str, more)]
+        outside = {**os.environ, "HOME": str(shut), "PYTHONPATH": str(package)}
+        for name in ("CLFNB_RUNS", "CLFNB_CACHE", "CLFNB_DATA"):
+            outside.pop(name, None)
+        done = subprocess.run(command, cwd=shut, env=outside, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    for command in ("--help", "lessons", "runs", "data list"):
+        assert run(*command.split())[::2] == (0, "")
+    assert "MISSING" in run("doctor")[1]
+    assert run("predict", "barcodes", "images", "--csv", free / "t.csv")[0] == 0
+    assert len((free / "t.csv").read_text().splitlines()) == 2
+    refused = {
+        "predict barcodes images --csv t.csv": f"{shut}: cannot write here",
+        "start x --no-lab": f"{shut}/x: cannot write here",
+    }
+    refused |= {"data simulate barcodes": f"{shut}/.cache: Permission denied"}
+    for command, said in refused.items():
+        code, _, error = run(*command.split())
+        assert code == 1 and error.startswith(f"Error: {said}") and len(error.splitlines()) == 1

@@ -429,7 +429,7 @@ def test_a_checksum_file_cannot_write_elsewhere(server, place):
         match=r"SHA256SUMS\.txt, line 14: the name '\.\./\.\./escaped\.dat' does not stay inside",
     ):
         catalog.get("qtdb", download=True, pause=0.001)
-    assert files_in(place) == ["qtdb/SHA256SUMS.txt"]
+    assert files_in(place) == []
 
 
 def test_a_changed_file_on_the_server(server, place):
@@ -628,9 +628,55 @@ def test_a_web_page_in_place_of_the_checksums(server, place):
     with pytest.raises(ValueError, match=r"SHA256SUMS\.txt, line 1: expected a SHA-256") as failed:
         catalog.get("qtdb", download=True, pause=0.001)
     assert f"(from {server.url}SHA256SUMS.txt)" in str(failed.value)
+    assert "wants a login" in str(failed.value) and files_in(place) == []
     put_qtdb(server)
     catalog.get("qtdb", download=True, pause=0.001)
     assert catalog.verify_dataset("qtdb") == []
+
+
+BROKEN = {
+    "a web page": (lambda lines: PAGE, "line 1: expected a SHA-256"),
+    "half a line": (lambda lines: b"".join(lines)[:-40], r"expected a SHA-256|expected a line for"),
+    "the first lines": (lambda lines: b"".join(lines[:6]), "expected a line for"),
+    "nothing": (lambda lines: b"", "expected one line per file, found none"),
+    "another list": (lambda lines: DIGITS.encode() + b"  x.txt", "expected a line for RECORDS"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_list_beside_complete_data(server, place, kind):
+    "An earlier download left it there: the data are of use, the list is named, and can be had again."
+    put_qtdb(server)
+    folder = catalog.get("qtdb", download=True, pause=0.001)
+    lines = (folder / "SHA256SUMS.txt").read_bytes().splitlines(keepends=True)
+    change, said = BROKEN[kind]
+    (folder / "SHA256SUMS.txt").write_bytes(change(sorted(lines, key=lambda x: b"sel" in x)))
+    assert catalog.get("qtdb") == catalog.resolve("qtdb", "ecg") == folder
+    try:
+        problems = catalog.verify_dataset("qtdb")
+    except ValueError as error:
+        problems = [str(error)]
+    assert len(problems) == 1 and re.search(said, problems[0])
+    assert "SHA256SUMS.txt" in problems[0] and "clfnb data get qtdb fetches" in problems[0]
+    server.requests.clear()
+    catalog.get("qtdb", download=True, pause=0.001)
+    assert [name for name, _ in server.requests] == ["SHA256SUMS.txt"]
+    assert catalog.verify_dataset("qtdb") == []
+
+
+def test_a_web_page_in_place_of_the_index(server, place):
+    "Its words are no records; some of them look like paths outside the folder."
+    put_qtdb(server)
+    folder = catalog.get("qtdb", download=True, pause=0.001)
+    for page in (PAGE, b"<a href='/login' /> ../up"):
+        (folder / "RECORDS").write_bytes(page)
+        with pytest.raises(
+            FileNotFoundError,
+            match="RECORDS.*clfnb data get qtdb fetches it|missing.*clfnb data get qtdb fetches it",
+        ):
+            catalog.get("qtdb")
+        catalog.get("qtdb", download=True, pause=0.001)
+        assert catalog.verify_dataset("qtdb") == []
 
 
 def test_an_address_that_is_none_is_named(monkeypatch, place):

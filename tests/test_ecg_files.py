@@ -755,7 +755,7 @@ def test_slips_on_the_command_line(tmp_path, capfd):
         (["--annotator", "--json", "x"], "Option '--annotator' requires a value"),
         (["--csv="], "Option '--csv' requires a value, found ''"),
         (["--out", ""], "Option '--out' requires a value, found ''"),
-        (["--pdf", "-"], "Option '--pdf' requires a value, found '-'"),
+        (["--out", "-"], "Option '--out' requires a value, found '-'"),
         (["--leads", " , "], "leads: expected names such as I,II,V5, found ' , '"),
         (["--annotator", "-v"], "annotator: expected letters and digits"),
         (["--annotator", "x" * 300], "annotator: expected letters and digits"),

@@ -36,7 +36,6 @@ from clfnb.tracks.ecg.wfdb_files import parse_header
 from clfnb.tracks.plankton.network import Predictor, build_model
 from clfnb.training.checkpoints import save_model
 from clfnb.training.digests import stamp
-from clfnb.vision.predictor import classify_images
 
 CASES = Path(os.environ.get("CLFNB_DATA", ".")).parent / "cases" / "runs"
 ARGUMENTS = {"widths": [8], "blocks": [1], "px": 32}
@@ -667,7 +666,7 @@ def test_large_images_are_read_small(tmp_path, model):
     Image.fromarray(photograph).save(tmp_path / "large.jpg")
     images, _, _ = decode([tmp_path / "large.jpg"] * 3)
     assert images.data.size == 3 * 768 * 1024
-    table, errors = classify_images(Predictor.load(model), [tmp_path / "large.jpg"] * 5, chunk=2)
+    table, errors = Predictor.load(model).predict([tmp_path / "large.jpg"] * 5, chunk=2)
     assert len(table) == 5 and not errors
 
 

@@ -604,3 +604,26 @@ def test_each_lesson_names_its_headline():
         named = re.search(r"^headline = \((.*?)\)$", last, re.M | re.S)
         assert named and "run.finish(headline)" in last, lesson.name
         assert len(re.findall(r'"[\w.]+"', named[1])) == 5, lesson.name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of open files as Linux has them")
+@pytest.mark.parametrize("number", [12, 32, 48, 100])
+def test_too_few_open_files_are_told_before_a_kernel_starts(lesson, tmp_path, number):
+    "No abort in a library, no kernel that never answers, no run."
+    shell = f"ulimit -c 0; ulimit -n {number}; exec {sys.executable} -m clfnb run {lesson.path}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=120)
+    said = f"Error: a run needs 128 open files, this process may open {number}: "
+    assert done.returncode == 1 and done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of open files as Linux has them")
+def test_a_low_limit_of_open_files_is_raised_for_the_kernel(tmp_path, monkeypatch):
+    "As far as a run needs, not beyond the hard limit."
+    monkeypatch.setenv("CLFNB_RUNS", str(tmp_path / "runs"))
+    shown = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    lesson = write_lesson(tmp_path, PARAMETERS, shown)
+    run = f"exec {sys.executable} -m clfnb run {lesson.path}"
+    shell = f"ulimit -Sn 24; ulimit -Hn 2000; {run}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "(1024, 2000)" in done.stderr, done.stderr

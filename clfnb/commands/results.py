@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from clfnb.console import (
+    OutputFile,
     UsageError,
     complete,
     json_option,
@@ -22,7 +23,7 @@ from clfnb.console import (
     table,
     with_options,
 )
-from ..files import check_paths
+from ..files import as_stream, check_paths, write_file
 from ..settings import load_settings
 from ..text import csv_text, say
 
@@ -84,7 +85,7 @@ OPTIONS = [
     click.option("--latex", "as_latex", is_flag=True, help="As a LaTeX table with booktabs."),
     click.option(
         "--report",
-        type=click.Path(dir_okay=False),
+        type=OutputFile(),
         metavar="FILE",
         help="Write a page with curves and importances instead.",
     ),
@@ -98,14 +99,13 @@ def _split(text):
 
 def _report(results, runs_dir, file):
     "Write the page and print its path."
-    from clfnb.files import write_file
     from clfnb.runs.sweep.page import page_html
 
     check_paths(runs_dir, "folder of runs", file)
     here = file.absolute().parent
     inside = here.is_relative_to(Path(runs_dir).absolute())
     depth = len(here.relative_to(Path(runs_dir).absolute()).parts) if inside else 0
-    say(write_file(file, page_html(results, "../" * depth)))
+    say(write_file(file, page_html(results, "../" * depth)), err=as_stream(file) == 1)
     return 0
 
 # %% ../../nbs/lib/commands/results.ipynb #4c1fb311

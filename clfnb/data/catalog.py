@@ -180,6 +180,16 @@ def info(
     return DATASETS[name]
 
 # %% ../../nbs/lib/data/catalog.ipynb #c68d1919
+def _required(dataset, folder):
+    "The files that the index of a folder asks for. Raises `ValueError` for a name outside it."
+    index = folder / dataset.index
+    examples = index.read_text(encoding="utf-8", errors="replace").split()
+    for example in examples:
+        if Path(example).is_absolute() or ".." in Path(example).parts:
+            raise ValueError(f"{index}: the name {example!r} does not stay inside the folder")
+    return [example + part for example in examples for part in dataset.parts]
+
+
 def missing_files(
     dataset: Dataset,  # catalogue entry
     folder: str | Path,  # folder to check
@@ -194,11 +204,7 @@ def missing_files(
     index = folder / dataset.index
     if not index.is_file():
         return [f"{dataset.index}: missing"]
-    examples = index.read_text(encoding="utf-8", errors="replace").split()
-    for example in examples:
-        if Path(example).is_absolute() or ".." in Path(example).parts:
-            raise ValueError(f"{index}: the name {example!r} does not stay inside the folder")
-    files = [example + part for example in examples for part in dataset.parts]
+    files = _required(dataset, folder)
     return [f"{file}: missing" for file in files if not (folder / file).is_file()] or (
         [] if files else [f"{dataset.index}: lists nothing"]
     )
@@ -222,19 +228,26 @@ def resolve_base_url(
     )
 
 
+def _checksums(dataset, file, source):
+    "The published checksums. Raises `ValueError` for a file that is no list of them, or a part of it."
+    sums = read_checksums(file.read_text(encoding="utf-8", errors="replace"), source)
+    if dataset.index not in sums:
+        raise ValueError(f"{source}: expected a line for {dataset.index}, found none")
+    return sums
+
+
 def _download(dataset, folder, base, options):
     folder.mkdir(parents=True, exist_ok=True)
-    sums_file = fetch(
-        base + quote(dataset.checksums), folder / dataset.checksums, progress=False, **options
-    )
+    new = folder / f".{dataset.checksums}.new"
     try:
-        sums = read_checksums(
-            sums_file.read_text(encoding="utf-8", errors="replace"), source=str(sums_file)
-        )
-        if dataset.index not in sums:
-            raise ValueError(f"{sums_file}: expected a line for {dataset.index}, found none")
-    except ValueError as error:  # such as the page of a network that wants a login
-        raise ValueError(f"{error} (from {base}{dataset.checksums})") from error
+        fetch(base + quote(dataset.checksums), new, progress=False, **options)
+        sums = _checksums(dataset, new, dataset.checksums)
+        os.replace(new, folder / dataset.checksums)
+    except ValueError as error:
+        login = "the network may answer with a page of its own, such as one that wants a login"
+        raise ValueError(f"{error} (from {base}{dataset.checksums}); {login}") from error
+    finally:
+        new.unlink(missing_ok=True)
     here = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     check_room(folder / dataset.index, max(0, dataset.bytes - here))
     chosen = sorted(wanted_names(sums, dataset.wanted), key=lambda name: name == dataset.index)
@@ -243,6 +256,34 @@ def _download(dataset, folder, base, options):
     fetch(files[-1][1], folder / dataset.index, files[-1][2], progress=False, **options)
 
 # %% ../../nbs/lib/data/catalog.ipynb #a92b9e13
+def _problems(dataset, folder, sums_too=False):
+    "What a folder lacks to be complete, and if asked what is wrong with its list of checksums."
+    try:
+        problems = missing_files(dataset, folder)
+        sums_file = folder / dataset.checksums
+        if sums_too and not problems and sums_file.is_file():
+            sums = _checksums(dataset, sums_file, str(sums_file))
+            unlisted = [name for name in _required(dataset, folder) if name not in sums]
+            if unlisted:
+                found = f"none for {len(unlisted)} of them, such as {unlisted[0]}"
+                raise ValueError(f"{sums_file}: expected a line for each file, found {found}")
+    except ValueError as error:
+        return [str(error)]
+    return problems
+
+
+def _not_here(dataset, folder, problems):
+    "Why a folder is not the data set, and what to do."
+    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+    if dataset.manual_steps:
+        advice = f"{dataset.manual_steps} (see {dataset.source})"
+    else:
+        advice = f"clfnb data get {dataset.name} fetches it ({dataset.size})"
+    found = folder.is_dir() and not dataset.manual_steps
+    state = f"found {problems[0]}{more}" if found else "no such folder, or nothing in it"
+    return f"{folder}: not the data set {dataset.name} ({state}); {advice}"
+
+# %% ../../nbs/lib/data/catalog.ipynb #9bc5f1e3
 def get(
     name: str,  # from `names()`
     data_dir: str | Path | None = None,  # folder of all data sets; None: that of the settings
@@ -256,28 +297,18 @@ def get(
     """
     dataset = info(name)
     folder = load_settings(data_dir=data_dir).data_dir / (dataset.folder or name)
-    problems = missing_files(dataset, folder)
-    if problems and (dataset.manual_steps or not download):
-        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        state = (
-            f"found {problems[0]}{more}"
-            if folder.is_dir() and not dataset.manual_steps
-            else "no such folder, or nothing in it"
-        )
-        advice = (
-            f"{dataset.manual_steps} (see {dataset.source})"
-            if dataset.manual_steps
-            else f"clfnb data get {name} fetches it ({dataset.size})"
-        )
-        raise FileNotFoundError(f"{folder}: not the data set {name} ({state}); {advice}")
+    download = download and not dataset.manual_steps
+    problems = _problems(dataset, folder, sums_too=download)
+    if problems and not download:
+        raise FileNotFoundError(_not_here(dataset, folder, problems))
     if problems:
         from filelock import FileLock
 
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
-            if missing_files(dataset, folder):
+            if _problems(dataset, folder, sums_too=True):
                 _download(dataset, folder, resolve_base_url(dataset, base_url), options)
-        if problems := missing_files(dataset, folder):
+        if problems := _problems(dataset, folder):
             raise ValueError(
                 f"{folder}: downloaded, but {problems[0]} (the server's checksum file does not list it)"
             )
@@ -303,12 +334,15 @@ def verify_dataset(
     sums_file = folder / dataset.checksums
     if not sums_file.is_file():
         advice = f"nothing can be compared; the published one is {dataset.url}{dataset.checksums}"
-        return [*missing_files(dataset, folder), f"{dataset.checksums}: missing, so {advice}"]
-    return verify(
-        folder,
-        read_checksums(sums_file.read_text(encoding="utf-8", errors="replace"), str(sums_file)),
-        dataset.wanted,
-    )
+        return [*_problems(dataset, folder), f"{dataset.checksums}: missing, so {advice}"]
+    try:
+        text = sums_file.read_text(encoding="utf-8", errors="replace")
+        sums = read_checksums(text, str(sums_file))
+    except ValueError as error:
+        raise ValueError(f"{error}; clfnb data get {name} fetches the list again") from error
+    again = f"clfnb data get {name} fetches what is missing and the list again"
+    problems = verify(folder, sums, dataset.wanted)
+    return problems or [f"{problem}; {again}" for problem in _problems(dataset, folder, True)]
 
 # %% ../../nbs/lib/data/catalog.ipynb #c2779c7c
 TABLES = (".csv", ".tsv", ".parquet", ".npy", ".npz", ".json")  # data in one file

@@ -30,6 +30,7 @@ from .plan import TIME_LIMITS, Plan, plan_run, read_lesson
 from clfnb.runs.process import (
     Interruptible,
     RunLocked,
+    allow_open_files,
     heartbeat,
     is_alive,
     process_identity,
@@ -298,7 +299,8 @@ def run_lesson(
     progress: bool = True,  # print a line per cell
     warm: bool = False,  # fork the kernel from a process that has imported everything
 ) -> Path:  # the run folder
-    "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`."
+    "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`, `OSError` where too few files may be opened."
+    allow_open_files()
     with tolerate_closed_pipe(), Interruptible() as stop:
         folder = new_run_folder(plan.lesson, plan.values, plan.settings.runs_dir)
         with run_lock(folder):
@@ -406,6 +408,7 @@ def resume_run(
     Raises `ValueError` if it is finished or being executed (`RunLocked`) or its data have changed,
     what `plan_run` raises, and `RunFailed` or `RunInterrupted` as `run_lesson`.
     """
+    allow_open_files()
     folder = (run if isinstance(run, RunInfo) else read_run(run)).folder.absolute()
     with tolerate_closed_pipe(), Interruptible() as stop, run_lock(folder, force):
         info = read_run(folder)  # as it is now that nobody else can change it
@@ -428,6 +431,7 @@ def run_in_folder(
     Raises `RunLocked`, `RunFailed` or `RunInterrupted`. Whether the run is finished already is for
     the caller to check.
     """
+    allow_open_files()
     folder.mkdir(parents=True, exist_ok=True)
     with tolerate_closed_pipe(), Interruptible(should_stop) as stop, run_lock(folder, force):
         execute = _continue_in if (folder / "run.json").exists() else _start_in

@@ -6,10 +6,12 @@ Docs: https://clfnb.github.io/clfnb/lib/vision/predictor.html.md"""
 
 # %% auto #0
 __all__ = ['MIN_SIDE', 'probability_metrics', 'evaluate', 'energy_quantiles', 'unknown_score', 'ImagePredictor',
-           'prediction_columns', 'classify_images']
+           'prediction_columns']
 
 # %% ../../nbs/lib/vision/predictor.ipynb #e7fb75c2
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from ..models.shipped import model_folder
 from ..preprocessing.images import UnreadableImage
 from ..training.checkpoints import restore_model
 from ..training.inference import finite_rows
+from .batches import BATCH, each_batch, joined
 from .views import predict_logits
 
 # %% ../../nbs/lib/vision/predictor.ipynb #d7387121
@@ -176,16 +179,6 @@ def table(
     "Predictions as a table, as `prediction_columns`."
     return prediction_columns(self, logits, paths, probs)
 
-
-@patch
-def predict(
-    self: ImagePredictor,
-    paths: Any,  # a folder of images, searched to any depth, an image, or a list of these
-    **options,  # of `classify_images`
-) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
-    "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
-    return classify_images(self, paths, **options)
-
 # %% ../../nbs/lib/vision/predictor.ipynb #4ebb8107
 def prediction_columns(
     predictor: ImagePredictor,  # knows the classes, the temperature and the energies
@@ -225,35 +218,47 @@ def _too_small(path, shape):
     return f"{path}: {width} × {height} pixels, expected at least {MIN_SIDE} × {MIN_SIDE}"
 
 
-def classify_images(
-    predictor: ImagePredictor,  # ready to use
+@patch
+def _classify(self: ImagePredictor, batch, probs, on_error):
+    "The table of a batch of files, and why some were left out."
+    images, read, errors = decode(batch, on_error, progress=False)
+    if not len(images):
+        return self.table(np.zeros((0, len(self.classes))), [], probs), errors
+    kept = [path for path, decoded in zip(batch, read, strict=True) if decoded]
+    small = [_too_small(path, shape) for path, shape in zip(kept, images.shapes, strict=True)]
+    if any(small) and on_error == "raise":
+        raise UnreadableImage(next(filter(None, small)))
+    logits = self.logits(self.data(images))
+    finite, lost = finite_rows(self.model, kept, logits)
+    good = finite & [not reason for reason in small]
+    named = [path for path, one in zip(kept, good, strict=True) if one]
+    return self.table(logits[good], named, probs), [*errors, *filter(None, small), *lost]
+
+# %% ../../nbs/lib/vision/predictor.ipynb #1e6b2130
+@patch
+def each(
+    self: ImagePredictor,
     paths: Any,  # a folder of images, searched to any depth, an image, or a list of these
     probs: bool = False,  # add a column for every class
     on_error: str = "skip",  # a broken or tiny image: "skip" or "raise"
-    chunk: int = 512,  # images held in memory at a time
+    chunk: int = BATCH,  # images held in memory at a time
+    notes: list[str] | None = None,  # gets a sentence for each folder that is not searched
+) -> Iterator[tuple[pd.DataFrame, list[str]]]:
+    """A table for each batch of images, and why others of it were left out.
+
+    Raises `FileNotFoundError` where there are none.
+    """
+    paths = find_images(paths, notes) if isinstance(paths, (str, Path)) else map(Path, paths)
+    found = (find_images(path, notes) if path.is_dir() else [path] for path in paths)
+    images = [image for part in found for image in part]
+    return each_batch(partial(self._classify, probs=probs, on_error=on_error), images, chunk)
+
+
+@patch
+def predict(
+    self: ImagePredictor,
+    paths: Any,  # as for `each`
+    **options,  # of `each`
 ) -> tuple[pd.DataFrame, list[str]]:  # the table, and why other files were left out
     "Classify all images of a folder. Raises `FileNotFoundError` where there are none."
-    paths = find_images(paths) if isinstance(paths, (str, Path)) else list(map(Path, paths))
-    found = (find_images(path) if path.is_dir() else [path] for path in paths)
-    paths = [image for part in found for image in part]
-    tables = [predictor.table(np.zeros((0, len(predictor.classes))), [], probs)]
-    errors = []
-    for start in range(0, len(paths), chunk):
-        batch = paths[start : start + chunk]
-        images, read, broken = decode(batch, on_error)
-        errors += broken
-        if len(images):
-            kept = [path for path, decoded in zip(batch, read, strict=True) if decoded]
-            small = [
-                _too_small(path, shape) for path, shape in zip(kept, images.shapes, strict=True)
-            ]
-            if any(small) and on_error == "raise":
-                raise UnreadableImage(next(filter(None, small)))
-            errors += filter(None, small)
-            logits = predictor.logits(predictor.data(images))
-            finite, lost = finite_rows(predictor.model, kept, logits)
-            errors += lost
-            good = finite & [not reason for reason in small]
-            named = [path for path, one in zip(kept, good, strict=True) if one]
-            tables.append(predictor.table(logits[good], named, probs))
-    return pd.concat(tables[1:] or tables, ignore_index=True), errors
+    return joined(self.each(paths, **options))

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .files import SUFFIXES, class_table, image_files, walk
-from ...files import regular_file, write_atomic
+from .files import SUFFIXES, class_table, image_files
+from ...files import regular_file, walk, write_atomic
 from ...settings import load_settings
 from ...text import printable
 
@@ -247,11 +247,12 @@ def has_ifcb_bins(
 
 def find_images(
     path: str | Path,  # a folder, or one file
+    notes: list[str] | None = None,  # as of `image_files`
 ) -> list[Path]:
     "All images of a path, the regions of IFCB bins too. Raises `FileNotFoundError` where there is none."
     path = Path(path)
     if not path.is_dir() or not has_ifcb_bins(path):
-        return image_files(path)
+        return image_files(path, notes)
     return extract_bins(path, _cached(path, load_settings().cache_dir))
 
 

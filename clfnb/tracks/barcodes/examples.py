@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ...data.images.files import SUFFIXES, walk
-from ...files import regular_file
+from ...data.images.files import SUFFIXES
+from ...files import regular_file, walk
 from ...preprocessing.barcodes.ean13 import normalise
 from ...preprocessing.barcodes.markup import CORNERS, missing_images, read_markup
 from ...preprocessing.images import full_frames, read_image

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from ...console import predict_options
+from ...console import OutputFile, collect, predict_options
 from ...files import as_stream, check_paths, write_file
 from ...text import csv_text, printable, say
 
@@ -34,50 +34,23 @@ def write_tables(
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #786c7694
 def show(
-    path: Path,  # the image
-    answer: Any,  # its readings, or the error
+    table: Any,  # of one image
+    errors: list[str],  # why it was left out
+    err: bool = False,  # print the codes on the error stream, too
 ) -> None:
     "Print the codes of one image; an unreadable file is reported on the error stream."
-    if isinstance(answer, Exception):
-        say(f"left out: {printable(answer)}", err=True)
-    for reading in [] if isinstance(answer, Exception) else answer:
-        say(f"{printable(path)}  {reading.code}  {reading.confidence:.3f}  {reading.reader}")
-    if answer == []:
-        say(f"{printable(path)}  none found")
-
-# %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #665bd59b
-def _collect(answers, csv, answer):
-    """Show what `Predictor.each` gives and write the tables, after an interrupt too. The table, and
-    the number of images that were left out.
-    """
-    import pandas as pd
-
-    from clfnb.tracks.barcodes.predictor import TABLE
-
-    rows, read, failed = [], 0, 0
-    try:
-        for path, own, found in answers:
-            show(path, found)
-            rows += own
-            read, failed = read + 1, failed + isinstance(found, Exception)
-    except KeyboardInterrupt:
-        if rows and (csv or answer):
-            write_tables(pd.DataFrame(rows, columns=TABLE), csv, answer)
-            said = (
-                f"{read} images were read before the interrupt; {csv or answer} holds these alone"
-            )
-            say(printable(said), err=True)
-        raise
-    table = pd.DataFrame(rows, columns=TABLE)
-    write_tables(table, csv, answer)
-    return table, failed
+    for error in errors:
+        say(f"left out: {printable(error)}", err=True)
+    for row in table.itertuples():
+        read = f"{row.code}  {row.confidence:.3f}  {row.reader}" if row.code else "none found"
+        say(f"{printable(row.path)}  {read}", err=err)
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #58559f72
 @click.command("barcodes")
 @click.argument("places", metavar="IMAGE|FOLDER", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--answer",
-    type=click.Path(dir_okay=False),
+    type=OutputFile(),
     help="Also the layout of the study's answer.csv (UTF-16, no header).",
 )
 @click.option(
@@ -120,17 +93,29 @@ def read_barcodes(
     from clfnb.runs.record import find_model
 
     folder = None if run is None else find_model(run, "barcodes")
-    from clfnb.tracks.barcodes.predictor import Predictor, images_in
+    from clfnb.tracks.barcodes.predictor import Predictor, images_in, relative
+    from clfnb.vision.batches import joined
 
     notes: list[str] = []
     paths = [path for place in named for path in images_in(place, notes)]
     for note in notes:
         say(note, err=True)
     base = named[0] if len(named) == 1 and Path(named[0]).is_dir() else ""
+    streamed = 1 in (as_stream(csv or ""), as_stream(answer or ""))
     predictor = Predictor.load(folder, reader=reader, threshold=threshold)
-    table, failed = _collect(predictor.each(paths, base), csv, answer)
-    codes = table.dropna(subset="code")
-    read, images = codes["path"].nunique(), table["path"].nunique() + failed
-    said = f"{len(codes)} codes in {read} of {images} images, {failed} left out"
-    say(said, err=as_stream(csv or "") == 1)
-    return 1 if failed else 0
+
+    def shown():
+        for table, errors in predictor.each(paths):
+            show(table, errors, streamed)
+            yield table, errors
+
+    def save(done):
+        table, errors = joined(done)
+        write_tables(relative(table, base), csv, answer)
+        codes = table.dropna(subset="code")
+        read, images = codes["path"].nunique(), len(done)
+        said = f"{len(codes)} codes in {read} of {images} images, {len(errors)} left out"
+        say(said, err=streamed)
+        return 1 if errors else 0
+
+    return collect(shown(), save, "images")

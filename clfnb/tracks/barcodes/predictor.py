@@ -6,12 +6,12 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/predictor.html.md"""
 
 # %% auto #0
 __all__ = ['READERS', 'ZXING_CONFIDENCE', 'FINE', 'SMALLER', 'SMALLEST', 'ECHOED', 'TABLE', 'MissingReader', 'read_zxing',
-           'Predictor', 'code_rates', 'prediction_rows', 'evaluate']
+           'Predictor', 'relative', 'code_rates', 'prediction_rows', 'evaluate']
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #11537d05
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from ...preprocessing.barcodes.markup import CORNERS
 from .examples import images_in, pages_of, read_photograph
 from .reader import LineReading, Reading
 from .verdict import NOT_WEIGHED, twin_quads, wide_quads
+from ...vision.batches import joined
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #3432b9d5
 READERS = ("cascade", "network", "zxing")
@@ -438,34 +439,43 @@ def predict(
     is reported and left out.
     """
     paths = images_in(paths) if isinstance(paths, (str, Path)) else paths
-    rows, failed = [], []
-    for _, own, answer in self.each(paths, base):
-        rows += own
-        failed += [str(answer)] if isinstance(answer, Exception) else []
-    return pd.DataFrame(rows, columns=TABLE), failed
+    table, errors = joined(chain([(_rows([]), [])], self.each(paths)))
+    return relative(table, base), errors
+
+
+def relative(
+    table: pd.DataFrame,  # with a column path
+    base: str | Path,  # a folder; "": the paths stay as they are
+) -> pd.DataFrame:
+    "A table whose paths in a folder are relative to it."
+
+    def shortened(name):
+        path = Path(name)
+        return path.relative_to(base).as_posix() if base and path.is_relative_to(base) else name
+
+    return table.assign(path=[shortened(name) for name in table["path"]])
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #66d4235d
 @patch
 def each(
     self: Predictor,
     paths: Any,  # images
-    base: str | Path = "",  # see `predict`
-) -> Iterator:  # (path, rows of the table, readings or the error) of one image after the other
-    "What `predict` collects, for whoever wants to keep what was read before an interrupt."
+) -> Iterator[tuple[pd.DataFrame, list[str]]]:
+    "What `predict` joins: for one image after the other its rows, or why there are none."
     for path, page in [(Path(one), page) for one in paths for page in pages_of(one)]:
-        inside = base and path.is_relative_to(base)
-        tail = f"#{page}" if page else ""
-        shown = path.with_name(path.name + tail)
-        name = (path.relative_to(base).as_posix() if inside else str(path)) + tail
+        name = str(path) + (f"#{page}" if page else "")
         try:
             image, factor = read_photograph(path, 10000, page)
-            answer = self._read_large(image)
-            rows = [_row(name, reading, factor) for reading in answer]
-            rows = rows or [[name, None, *[np.nan] * 9, ""]]
+            rows = [_row(name, reading, factor) for reading in self._read_large(image)]
+            table, errors = _rows(rows or [[name, None, *[np.nan] * 9, ""]]), []
         except (ValueError, OSError, cv2.error) as error:
             text = str(error) if str(path) in str(error) else f"{path}: {error}"
-            rows, answer = [], ValueError(text.replace(str(path), str(shown), 1))
-        yield shown, rows, answer
+            table, errors = _rows([]), [text.replace(str(path), name, 1)]
+        yield table, errors
+
+
+def _rows(rows):
+    return pd.DataFrame(rows, columns=TABLE)
 
 # %% ../../../nbs/lib/tracks/barcodes/predictor.ipynb #60cc4d55
 @patch

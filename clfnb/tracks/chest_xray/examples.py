@@ -18,9 +18,10 @@ import pandas as pd
 import torch
 
 from ...data.splits import content_keys
-from ...files import InputError, regular_file
+from ...files import InputError, regular_file, walk
 from ...preprocessing.radiographs import MIN_SIDE, is_dicom
 from ...settings import load_settings
+from ...text import printable
 from .names import parse_name
 from .store import cached_squares
 
@@ -29,22 +30,25 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", "
 SPLITS = ("train", "val", "test")
 
 
+def _is_radiograph(path, notes):
+    "Whether a file is an image or DICOM; one without a suffix that cannot be read is noted."
+    try:
+        return path.suffix.lower() in SUFFIXES or (not path.suffix and is_dicom(path))
+    except OSError as error:
+        notes.append(printable(f"{path}: not readable ({error.strerror}), left out"))
+        return False
+
+
 def radiograph_files(
     path: str | Path,  # a folder, searched to any depth, or one file
+    notes: list[str] | None = None,  # gets a sentence for each folder or file that is not read
 ) -> list[Path]:  # sorted
     "Image and DICOM files, by suffix or DICOM's own mark. Raises `FileNotFoundError` where there is none."
-    root = Path(path)
+    root, said = Path(path), [] if notes is None else notes
     if root.is_file():
         return [root]
-    files = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith((".", "__MACOSX"))]
-        paths = [Path(folder, name) for name in names if not name.startswith(".")]
-        files += [
-            path
-            for path in paths
-            if path.suffix.lower() in SUFFIXES or not path.suffix and is_dicom(path)
-        ]
+    paths = [Path(folder, name) for folder, names in walk(root, said) for name in names]
+    files = [file for file in paths if _is_radiograph(file, said)]
     if not files:
         state = "none" if root.is_dir() else "no such folder"
         raise FileNotFoundError(f"{root}: expected images ({' '.join(SUFFIXES)}), found {state}")

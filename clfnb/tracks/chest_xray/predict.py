@@ -34,7 +34,8 @@ def command(
     folder = None if run is None else find_model(run, "chest_xray")
     from clfnb.tracks.chest_xray.predictor import DISCLAIMER, Predictor
 
-    predictions, errors = Predictor.load(folder, device).predict(places)
-    code = finish_prediction(predictions, errors, csv, "images classified", float_format="%.6g")
+    notes: list[str] = []
+    parts = Predictor.load(folder, device).each(places, notes=notes)
+    code = finish_prediction(parts, csv, "images classified", notes, float_format="%.6g")
     say(DISCLAIMER, err=True)
     return code

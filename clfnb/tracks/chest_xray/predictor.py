@@ -9,8 +9,10 @@ __all__ = ['MAX_BYTES', 'DISCLAIMER', 'save_ensemble', 'Predictor']
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #97ff36bb
 import copy
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from .store import decode_squares
 from ...training.checkpoints import restore_model, save_model
 from ...training.digests import model_root
 from ...training.inference import finite_rows, infer
+from ...vision.batches import BATCH, each_batch, joined
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #66859c40
 MAX_BYTES = 2**28  # of squares in memory
@@ -70,40 +73,25 @@ def save_ensemble(
     )
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #b62779b5
-def _inside(path):
-    "The .npz files of a folder, and the folder itself if it has images; any other path as it is."
-    arrays = sorted(path.glob("*.npz")) if path.is_dir() else []
-    if not arrays:
-        return [path]
-    with suppress(FileNotFoundError):
-        radiograph_files(path)
-        return [*arrays, path]
-    return arrays
+def _sources(paths, notes=None):
+    """The .npz files of some paths, and all images.
 
-
-def _chunks(paths, size, chunk):
-    "(names, images, errors) by chunks of files, or by splits of an .npz."
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    paths = [inside for path in paths for inside in _inside(Path(path))]
-    for path in [Path(path) for path in paths if str(path).endswith(".npz")]:
-        try:
-            splits = read_npz(path)
-        except (ValueError, OSError) as error:  # the other files are still read
-            yield [], np.zeros((0, size, size), np.uint8), [printable(error)]
+    Raises `FileNotFoundError` for a folder with neither.
+    """
+    arrays: list = []
+    files: list = []
+    for path in [Path(paths)] if isinstance(paths, (str, Path)) else map(Path, paths):
+        if not path.is_dir():
+            (arrays if path.suffix == ".npz" else files).append(path)
             continue
-        for split, (images, _) in splits.items():
-            errors = [] if len(images) else [f"{path}: the split {split} has no image"]
-            yield [f"{path}#{split}/{row}" for row in range(len(images))], images, errors
-    others = [path for path in paths if not str(path).endswith(".npz")]
-    files = [
-        file
-        for path in others
-        for file in (radiograph_files(path) if Path(path).is_dir() else [Path(path)])
-    ]
-    for start in range(0, len(files), chunk):
-        batch = files[start : start + chunk]
-        images, read, errors = decode_squares(batch, size)
-        yield [str(path) for path, good in zip(batch, read, strict=True) if good], images, errors
+        inside = sorted(path.glob("*.npz"))
+        arrays += inside
+        try:
+            files += radiograph_files(path, notes)
+        except FileNotFoundError:
+            if not inside:
+                raise
+    return arrays, files
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #419cf34e
 @dataclass
@@ -188,20 +176,64 @@ def table(
 
 # %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #5c902338
 @patch
-def predict(
+def _score(self: Predictor, names, images, errors=()):
+    "The table of a batch of images in memory, and why others were left out."
+    if not len(images):
+        return self.table([], np.zeros(0), np.zeros(0)), list(errors)
+    p, unknown = self.score_images(images)
+    good, lost = finite_rows(self.ensemble, names, p, unknown)
+    return self.table(names, p, unknown)[good], [*errors, *lost]
+
+
+@patch
+def _score_files(self: Predictor, batch):
+    images, read, errors = decode_squares(batch, self.size)
+    names = [str(path) for path, good in zip(batch, read, strict=True) if good]
+    return self._score(names, images, errors)
+
+
+@patch
+def _score_rows(self: Predictor, name, images, rows):
+    return self._score([f"{name}/{row}" for row in rows], images[rows.start : rows.stop])
+
+
+@patch
+def _score_splits(self: Predictor, path, chunk):
+    "As `each`, for one .npz file."
+    try:
+        splits = read_npz(path)
+    except (ValueError, OSError) as error:  # the other files are still read
+        yield self._score([], [], [printable(error)])
+        return
+    for split, (images, _) in splits.items():
+        if not len(images):
+            yield self._score([], [], [f"{path}: the split {split} has no image"])
+        score = partial(self._score_rows, f"{path}#{split}", images)
+        yield from each_batch(score, range(len(images)), chunk)
+
+# %% ../../../nbs/lib/tracks/chest_xray/predictor.ipynb #3d0b22e3
+@patch
+def each(
     self: Predictor,
     paths: Any,  # a folder of X-rays (searched to any depth) or of .npz files, a file, or a list of these
-    chunk: int = 2048,  # files held in memory at a time; fewer where the squares are large
+    chunk: int = BATCH,  # images held in memory at a time; fewer where the squares are large
+    notes: list[str] | None = None,  # gets a sentence for each folder that is not searched
+) -> Iterator[tuple[pd.DataFrame, list[str]]]:
+    """The table of `table` for each batch of images, and why others of it were left out.
+
+    Raises `FileNotFoundError` where there are none.
+    """
+    arrays, files = _sources(paths, notes)
+    chunk = max(1, min(chunk, MAX_BYTES // self.size**2))
+    rows = (part for path in arrays for part in self._score_splits(path, chunk))
+    return chain(rows, each_batch(self._score_files, files, chunk))
+
+
+@patch
+def predict(
+    self: Predictor,
+    paths: Any,  # as for `each`
+    **options,  # of `each`
 ) -> tuple[pd.DataFrame, list[str]]:  # the table of `table`, and why other files were left out
     "Classify all images of a folder or list. Raises `FileNotFoundError` where there are none."
-    tables, errors = [], []
-    chunk = max(1, min(chunk, MAX_BYTES // self.size**2))
-    for names, images, broken in _chunks(paths, self.size, chunk):
-        errors += broken
-        if names:
-            p, unknown = self.score_images(images)
-            good, broken = finite_rows(self.ensemble, names, p, unknown)
-            errors += broken
-            tables.append(self.table(names, p, unknown)[good])
-    empty = self.table([], np.zeros(0), np.zeros(0))
-    return pd.concat(tables or [empty], ignore_index=True), errors
+    return joined(self.each(paths, **options))

@@ -12,7 +12,7 @@ import errno
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +139,7 @@ def run_jobs(
     jobs: Iterable[Job],  # recordings and outputs
     workers: int = 1,  # processes
     **watch,  # progress and total of `run_job`, with one worker
-) -> Iterator[Outcome]:  # in the order of the jobs
+) -> Iterator[Outcome]:  # as the jobs end
     "Outcomes of jobs. If a worker dies, each unfinished job has an outcome with an error."
     jobs = list(jobs)
     if workers <= 1 or len(jobs) <= 1:
@@ -153,8 +153,9 @@ def run_jobs(
         initargs=(load, arguments),
     )
     try:
-        futures = [pool.submit(_run_job, job) for job in jobs]
-        for job, future in zip(jobs, futures, strict=True):
+        futures = {pool.submit(_run_job, job): job for job in jobs}
+        for future in as_completed(futures):
+            job = futures[future]
             try:
                 yield future.result()
             except BrokenProcessPool:

@@ -11,21 +11,21 @@ __all__ = ['OPTIONS', 'ROWS_AT_ONCE', 'finite', 'lead_names', 'make_jobs', 'writ
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #db30d274
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ...console import predict_options, with_options
+from ...console import OutputFile, collect, predict_options, with_options
 from ...files import as_stream, check_outputs, ensure_writable, write_atomic, write_json
 from ...text import csv_text, printable, say
 from .records import find_recordings, output_paths
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #4180f4c2
 def _file(name, text):
-    return click.option(name, type=click.Path(dir_okay=False), help=text)
+    return click.option(name, type=OutputFile(), help=text)
 
 
 def finite(
@@ -47,6 +47,14 @@ def lead_names(
     if leads is not None and not names:
         raise ValueError(f"leads: expected names such as I,II,V5, found {leads!r}")
     return names or None
+
+
+def _check_folders(results):
+    for folder in dict.fromkeys(result.parent for result in results):
+        try:
+            ensure_writable(folder)
+        except OSError as error:
+            raise OSError(f"{error}; --out FOLDER writes elsewhere") from error
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #a7e9fc21
 OPTIONS = [
@@ -104,10 +112,12 @@ def make_jobs(
     **options,  # annotator, fs, at
 ) -> list:  # of `clfnb.tracks.ecg.jobs.Job`
     "A job for each recording. Raises `FileNotFoundError` or `ValueError` for a path without any."
-    records, root = find_recordings(path, tables=options.get("fs") is not None)
+    notes: list[str] = []
+    records, root = find_recordings(path, options.get("fs") is not None, notes)
+    for note in notes:
+        say(note, err=True)
     results = output_paths(records, root, out)
-    for folder in dict.fromkeys(result.parent for result in results):
-        ensure_writable(folder)
+    _check_folders(results)
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator
 
@@ -223,23 +233,22 @@ def run_with_progress(
     arguments: tuple,  # of `load`
     jobs: list,  # of `make_jobs`
     workers: int,  # processes
-) -> list:  # outcomes in the order of the jobs
+) -> Iterator:  # outcomes as the jobs end
     "Run all jobs with a progress bar in a terminal."
     from tqdm import tqdm
 
     from clfnb.tracks.ecg.jobs import run_jobs
 
-    single, outcomes = len(jobs) == 1, []
+    single = len(jobs) == 1
     options = dict(unit=" s", unit_scale=True) if single else dict(total=len(jobs), unit=" records")
     with tqdm(desc="delineating", disable=None, leave=False, **options) as bar:
         watch = dict(progress=bar.update, total=bar.reset) if single else {}
         for outcome in run_jobs(load, arguments, jobs, workers, **watch):
-            outcomes.append(outcome)
             if not single:
                 bar.update(1)
             with bar.external_write_mode():
                 report_outcome(outcome)
-    return outcomes
+            yield outcome
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #ad66d9c3
 def _last_line(outcomes, where, files):
@@ -251,6 +260,16 @@ def _last_line(outcomes, where, files):
         f"{len(good)} of {len(outcomes)} records annotated, {beats} beats, in {where}", err=streamed
     )
     return 0 if len(good) == len(outcomes) else 1
+
+
+def _finish(outcomes, jobs, where, files):
+    "Write the results in the order of the jobs, and the last line; the exit code."
+    place = {job: number for number, job in enumerate(jobs)}
+    outcomes = sorted(outcomes, key=lambda outcome: place[outcome.job])
+    problems = write_results(outcomes, files)
+    for problem in problems:
+        say(f"not written: {printable(problem)}", err=True)
+    return _last_line(outcomes, where, files) or int(bool(problems))
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #e34885f1
 @click.command("ecg")
@@ -289,8 +308,6 @@ def command(
     model = None if run is None else find_model(run, "ecg")
     from clfnb.tracks.ecg.delineator import Predictor
 
+    save = partial(_finish, jobs=jobs, where=out or _common_folder(jobs), files=files)
     outcomes = run_with_progress(Predictor.load, (model, device), jobs, workers)
-    problems = write_results(outcomes, files)
-    for problem in problems:
-        say(f"not written: {printable(problem)}", err=True)
-    return _last_line(outcomes, out or _common_folder(jobs), files) or int(bool(problems))
+    return collect(outcomes, save, "recordings")

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...files import MAX_TEXT_BYTES, real_place, regular_file
+from ...files import MAX_TEXT_BYTES, real_place, regular_file, walk
 from ...text import printable
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #3210d932
@@ -69,21 +69,21 @@ def segment_names(
 def find_records(
     folder: Path,  # to search
     tables: bool = False,  # include .csv, .tsv and .mat
+    notes: list[str] | None = None,  # gets a sentence for each folder that is not searched
 ) -> list[Path]:  # sorted
     "The recordings in a folder and its subfolders, without segments and hidden folders."
     records, segments, seen = [], set(), set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, names in walk(folder, notes):
         real = os.path.realpath(parent)
-        folders[:] = sorted(f for f in folders if not f.startswith(".")) if real not in seen else []
         if real in seen:
             continue
         seen.add(real)
-        for name in files:
+        for name in names:
             path = Path(parent, name)
             if name.endswith(".hea"):
                 records.append(record_path(path))
                 segments |= {Path(parent, segment) for segment in segment_names(path)}
-            elif is_other_format(path) and not name.startswith("."):
+            elif is_other_format(path):
                 if tables or path.suffix.lower() not in TABLES:
                     records.append(path)
     return sorted(path for path in records if path not in segments)
@@ -128,11 +128,11 @@ def records_in(
     return _records_at(records_folder(path), tables)
 
 
-def _records_at(path, tables):
+def _records_at(path, tables, notes=None):
     "As `records_in`, for a path of `records_folder`."
     if path.is_dir():
         listed = (path / "RECORDS").exists()
-        records = listed_records(path) if listed else find_records(path, tables)
+        records = listed_records(path) if listed else find_records(path, tables, notes)
         if not records and listed:
             raise FileNotFoundError(f"{path / 'RECORDS'}: expected a list of records, found none")
         if not records:
@@ -156,16 +156,17 @@ def _records_at(path, tables):
 def find_recordings(
     paths: str | Path | Iterable[str | Path],  # one path or several, each as of `records_in`
     tables: bool = False,  # include tables in a folder
+    notes: list[str] | None = None,  # as of `find_records`
 ) -> tuple[list[Path], Path]:  # records in the order of the paths; what their names are relative to
     "The recordings of all paths, each once. Raises `FileNotFoundError` for a path without any."
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     places = [records_folder(path) for path in paths]
     if len(places) == 1:
-        return _records_at(places[0], tables), places[0]
+        return _records_at(places[0], tables, notes), places[0]
     found: dict = {}
     for place in places:
         try:
-            records = _records_at(place, tables)
+            records = _records_at(place, tables, notes)
         except FileNotFoundError:
             if not place.is_file():
                 raise

@@ -48,10 +48,11 @@ def command(
     from clfnb.tracks.plankton.network import Predictor
 
     predictor = Predictor.load(folder, device).set_tau(fraction)
-    answers, errors = predictor.predict(places, probs=probs)
+    notes: list[str] = []
+    parts = predictor.each(places, probs=probs, notes=notes)
     if predictor.balanced_tau is not None:
         say(describe_use(predictor), err=True)
-    return finish_prediction(answers, errors, csv, "images named", float_format="%.6g")
+    return finish_prediction(parts, csv, "images named", notes, float_format="%.6g")
 
 # %% ../../../nbs/lib/tracks/plankton/predict.ipynb #aaf65321
 def describe_use(

@@ -43,6 +43,7 @@ def command(
     folder = find_model(run, "volleyball")
     from clfnb.tracks.volleyball.predictor import Predictor
 
-    table, errors = Predictor.load(folder, device).predict(places, actions=not no_actions)
-    shown = table if probs else table.loc[:, :"source"]
-    return finish_prediction(shown, errors, csv, "frames classified", float_format="%.6g")
+    notes: list[str] = []
+    parts = Predictor.load(folder, device).each(places, not no_actions, notes)
+    shown = ((table if probs else table.loc[:, :"source"], errors) for table, errors in parts)
+    return finish_prediction(shown, csv, "frames classified", notes, float_format="%.6g")

@@ -8,7 +8,10 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/volleyball/predictor.html.md"""
 __all__ = ['IMAGES', 'VolleyballModel', 'save_volleyball', 'activity_table', 'Predictor']
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #010bae81
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import pandas as pd
 from fastcore.basics import patch
 from torch import nn
 
+from ...files import walk
 from ...models.shipped import model_folder
 from ...preprocessing.volleyball.annotations import ACTIVITIES
 from .examples import COLUMNS, load
@@ -24,6 +28,7 @@ from .frames import FrameData, FrameNet, frame_probabilities
 from .players import PlayersModel, geometries
 from ...training.checkpoints import restore_model, save_model
 from ...training.inference import finite_rows
+from ...vision.batches import each_batch, joined
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #189b8862
 class VolleyballModel(nn.Module):
@@ -70,7 +75,7 @@ def _read(folder):
     return table.assign(geometry=geometries(table)), errors
 
 
-def _annotated(paths):
+def _annotated(paths, notes=None):
     "The table of all frames that have boxes; images without; and errors."
     tables, images, errors, known = [], [], [], {}
     for path in paths:
@@ -81,7 +86,8 @@ def _annotated(paths):
                 tables.append(table)
                 errors += more
             except FileNotFoundError as missing:
-                inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
+                inside = [Path(where, name) for where, names in walk(path, notes) for name in names]
+                inside = sorted(file for file in inside if file.suffix.lower() in IMAGES)
                 if not inside:
                     raise FileNotFoundError(f"{missing}, and no images") from missing
                 images += inside
@@ -168,35 +174,12 @@ class Predictor:
 
 # %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #631e801c
 @patch
-def predict(
-    self: Predictor,
-    paths: Any,  # an annotated folder or its annotations.txt, a folder of images, an image, or a list of these
-    actions: bool = True,  # use the players' actions where they are known
-) -> tuple[pd.DataFrame, list[str]]:  # a row per frame, and why other frames were left out
-    "Predict activities. Raises `FileNotFoundError` for a folder with neither annotations nor images."
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    table, images, errors = _annotated(list(map(Path, paths)))
-    known = table.actions.map(any).to_numpy(bool) & actions
-    inputs = [(True, table[known]), (False, table[~known])]
-    tables = [self._from_players(rows, use, errors) for use, rows in inputs if len(rows)]
-    tables = tables or [activity_table(_image_rows([]), np.zeros((0, 8)), "")]
-    if images:
-        predicted, broken = self._from_images(images)
-        tables.append(predicted)
-        errors += broken
-    filled = [part for part in tables if len(part)] or tables[:1]
-    return pd.concat(filled, ignore_index=True), errors
-
-
-@patch
-def _from_players(self: Predictor, rows, use_actions, errors):
-    model = (self.model.actions if use_actions else None) or self.model.boxes
-    if model is None:
-        raise ValueError("this model needs the players' actions, and there are frames without")
+def _from_players(self: Predictor, model, rows):
     probs = model.probabilities(rows, self.device)
     good, lost = finite_rows(self.model, rows.id, probs)
-    errors += lost
-    return activity_table(rows, probs, "boxes" + " and actions" * bool(model.use_actions))[good]
+    return activity_table(rows, probs, "boxes" + " and actions" * bool(model.use_actions))[
+        good
+    ], lost
 
 
 @patch
@@ -211,3 +194,45 @@ def _from_images(self: Predictor, images):
     probs = frame_probabilities(self.model.frame, data, self.device)
     good, lost = finite_rows(self.model, data.table.path, probs)
     return activity_table(data.table, probs, "image")[good], data.errors + lost
+
+
+@patch
+def _players_model(self: Predictor, actions):
+    model = (self.model.actions if actions else None) or self.model.boxes
+    if model is None:
+        raise ValueError("this model needs the players' actions, and there are frames without")
+    return model
+
+# %% ../../../nbs/lib/tracks/volleyball/predictor.ipynb #72fba913
+@patch
+def each(
+    self: Predictor,
+    paths: Any,  # an annotated folder or its annotations.txt, a folder of images, an image, or a list of these
+    actions: bool = True,  # use the players' actions where they are known
+    notes: list[str] | None = None,  # gets a sentence for each folder that is not searched
+) -> Iterator[tuple[pd.DataFrame, list[str]]]:
+    """A table for each batch of frames, and why others of it were left out.
+
+    Raises `FileNotFoundError` for a folder with neither annotations nor images.
+    """
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    table, images, errors = _annotated(list(map(Path, paths)), notes)
+    known = table.actions.map(any).to_numpy(bool) & actions
+    parts = [iter([(activity_table(_image_rows([]), np.zeros((0, 8)), ""), errors)])]
+    for use, rows in (True, table[known]), (False, table[~known]):
+        if len(rows):
+            predict = partial(self._from_players, self._players_model(use))
+            parts.append(each_batch(predict, rows, unit="frames"))
+    if images:
+        parts.append(each_batch(self._from_images, images, unit="frames"))
+    return chain.from_iterable(parts)
+
+
+@patch
+def predict(
+    self: Predictor,
+    paths: Any,  # as for `each`
+    actions: bool = True,  # use the players' actions where they are known
+) -> tuple[pd.DataFrame, list[str]]:  # a row per frame, and why other frames were left out
+    "Predict activities. Raises `FileNotFoundError` for a folder with neither annotations nor images."
+    return joined(self.each(paths, actions))
