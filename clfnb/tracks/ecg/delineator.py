@@ -172,25 +172,12 @@ class Predictor:
         return isinstance(self.model, LeadNet)
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #31343cd0
-def _decision(found):
-    "The decision on P waves of a description, or None. Raises `ValueError` for one that decides nothing."
-    if not found:
-        return None
-    decision = waves.PDecision(**found)
-    numbers = np.array([*decision.weights, decision.bias, decision.threshold], float)
-    count = len(waves.P_FEATURES)
-    if len(numbers) != count + 2 or not np.isfinite(numbers).all() or not 0 <= numbers[-1] <= 1:
-        raise ValueError(
-            f"decision: expected {count} weights, a bias and a threshold in 0..1, found {found}"
-        )
-    return decision
-
-
 @patch(cls_method=True)
 def load(
     cls: Predictor,
     run: str | Path | None = None,  # a run folder or its model folder; None: shipped weights
     device: str = "cpu",  # where to compute
+    fast: bool = False,  # label each beat once, without the averages of similar beats
 ) -> Predictor:
     """The predictor of a run.
 
@@ -201,7 +188,7 @@ def load(
     model, config = restore_model(folder, lambda config: build_model(**config["arguments"]), "ecg")
     with reading(model_root(folder) / "config.json", "the description of an ECG model"):
         scale = config.get("preprocessing", {}).get("scale")
-        chosen = _decision(config.get("decision"))
+        chosen = waves.read_decision(config.get("decision"))
     arguments = config["arguments"]
     if scale != SCALE:
         raise InputError(
@@ -213,7 +200,8 @@ def load(
         predictor.model = fuse_batchnorm(model)
     predictor.decision = chosen
     predictor.confidence_map = confidence_map(config, folder)
-    predictor.average_beats = config.get("average_beats") is True and predictor.scheme == "waves"
+    averages = config.get("average_beats") is True and predictor.scheme == "waves"
+    predictor.average_beats = averages and not fast
     return predictor
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #74c63fa7

@@ -101,6 +101,11 @@ OPTIONS += [
         show_default=True,
         help="Recordings processed at a time, each in its own process.",
     ),
+    click.option(
+        "--fast",
+        is_flag=True,
+        help="Label each beat once, not on the average of its neighbours too: less exact.",
+    ),
 ]
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #aadf1c78
@@ -289,6 +294,7 @@ def command(
     html,
     at,
     workers,
+    fast,
     run,
     device,
     csv,
@@ -309,5 +315,5 @@ def command(
     from clfnb.tracks.ecg.delineator import Predictor
 
     save = partial(_finish, jobs=jobs, where=out or _common_folder(jobs), files=files)
-    outcomes = run_with_progress(Predictor.load, (model, device), jobs, workers)
+    outcomes = run_with_progress(Predictor.load, (model, device, fast), jobs, workers)
     return collect(outcomes, save, "recordings")

@@ -7,7 +7,8 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/waves.html.md"""
 # %% auto #0
 __all__ = ['CUT_S', 'NEAR_END_S', 'END_BEATS', 'END_SHARE', 'EARLY_SHARE', 'WIDE', 'UNSEEN_QRS_S', 'P_FEATURES', 'MAX_PR_S',
            'NEIGHBOURS', 'UNSEEN_S', 'wave_probability', 'find_waves', 'pr_intervals', 'pr_spread', 'p_wave_features',
-           'PDecision', 'fit_decision', 'decide_p_waves', 'points_from_waves', 'beat_table', 'point_confidence']
+           'PDecision', 'read_decision', 'fit_decision', 'decide_p_waves', 'points_from_waves', 'beat_table',
+           'point_confidence']
 
 # %% ../../../nbs/lib/tracks/ecg/waves.ipynb #65483d56
 import warnings
@@ -246,6 +247,22 @@ class PDecision:
         "The entry of a model's configuration."
         weights = [round(float(w), 4) for w in self.weights]
         return {"weights": weights, "bias": round(self.bias, 4), "threshold": self.threshold}
+
+# %% ../../../nbs/lib/tracks/ecg/waves.ipynb #d25ae871
+def read_decision(
+    entry: dict | None,  # of a model's configuration
+) -> PDecision | None:
+    "The decision of `PDecision.config`, or None. Raises `ValueError` for one that decides nothing."
+    if not entry:
+        return None
+    decision = PDecision(**entry)
+    numbers = np.array([*decision.weights, decision.bias, decision.threshold], float)
+    count = len(P_FEATURES)
+    if len(numbers) != count + 2 or not np.isfinite(numbers).all() or not 0 <= numbers[-1] <= 1:
+        raise ValueError(
+            f"decision: expected {count} weights, a bias and a threshold in 0..1, found {entry}"
+        )
+    return decision
 
 
 def fit_decision(
