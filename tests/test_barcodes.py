@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from clfnb.preprocessing.barcodes.ean13 import best_codes, check_digit, encode, is_valid
+from clfnb.preprocessing.barcodes.edges import bar_edges, edge_error, single_lines
 from clfnb.preprocessing.barcodes.explain import pattern_lead
 from clfnb.preprocessing.barcodes.markup import (
     MarkupError,
@@ -26,9 +27,10 @@ from clfnb.runs.record import fingerprint
 from clfnb.simulate.barcodes.lines import random_code
 from clfnb.simulate.barcodes.photographs import Camera, simulate, take, write
 from clfnb.simulate.barcodes.trials import KINDS, misprint, trial
+from clfnb.tracks.barcodes import predictor
 from clfnb.tracks.barcodes.examples import images_in, load, read_photograph
 from clfnb.tracks.barcodes.predict import read_barcodes
-from clfnb.tracks.barcodes.predictor import Predictor, code_rates
+from clfnb.tracks.barcodes.predictor import Predictor, code_rates, read_zxing
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"
 CASES = DATA.parent.parent / "cases" / "barcodes"
@@ -204,6 +206,51 @@ def test_code_that_all_twins_give_and_nobody_printed(network):
     assert network.read(image) == [] and len(credulous.read(image)) == 1
 
 
+@pytest.mark.parametrize(
+    "kind, number", [("check", 191473), ("illegal", 210155), ("illegal", 210460), ("bars", 210090)]
+)
+def test_what_zxing_reads_where_no_code_is(cascade, monkeypatch, kind, number):
+    """Misprints in which zxing-cpp reads a code, but edges lie elsewhere; believed, it is answered."""
+    image, truth = trial(kind, number)
+    assert truth == [] and cascade.read(image) == []
+    monkeypatch.setattr(predictor, "_measured", lambda image, one: True)
+    assert cascade.read(image)[0].code == read_zxing(image, turned=False)[0].code
+
+
+@pytest.mark.parametrize("symbol", ["valid", "pattern", "check"])
+@pytest.mark.parametrize("blur", [0.1, 0.35])
+def test_edges_tell_a_misprint_from_a_print(blur, symbol):
+    """Drawn at 16 dots a module, blurred, bent and photographed at 3 pixels a module: the edges of a valid print
+    fit its code, those of one with another digit or a pattern of no digit do not.
+    """
+    rng = np.random.default_rng(int(100 * blur))
+    for _ in range(20):
+        code = random_code(rng)
+        fine = np.repeat(np.pad(misprint(code, symbol, rng), 8), 16)
+        x = np.linspace(0, 1, 333)  # pixels
+        at = (x + rng.uniform(-0.06, 0.06) * np.sin(np.pi * x)) * (len(fine) - 1)
+        row = np.interp(
+            at,
+            np.arange(len(fine)),
+            cv2.GaussianBlur(220.0 - 180 * fine[None], (0, 0), 16 * blur)[0],
+        )
+        image = np.uint8(np.clip(row + rng.normal(0, 3, (20, 333)), 0, 255).round())
+        left, right = np.interp([8 * 16, 103 * 16], at, np.arange(333.0))
+        corners = np.float32([[left, 3], [right, 3], [right, 16], [left, 16]])
+        edges = [bar_edges(line) for line in single_lines(image, corners)]
+        fits = [e is not None and edge_error(e, code) < predictor.MAX_EDGE_ERROR for e in edges]
+        assert sum(fits) > 1 if symbol == "valid" else not any(fits)
+
+
+def test_strained_reading_is_not_sure(network):
+    """In `tall` 330863 a rectangle ends ten modules beyond the bars, and along it a wrong code fits well."""
+    image, truth = trial("tall", 330863)
+    assert {answer.code for answer in network.read(image)} <= {code for code, _ in truth}
+    trusting = replace(network.lines.verdict, max_strain=1.0)
+    credulous = replace(network, lines=replace(network.lines, verdict=trusting))
+    assert [answer.code for answer in credulous.read(image)] == ["3830397563256"]
+
+
 def hazy(seed, modules):
     """A photograph of 640 x 480 by a phone without a focus: the disc in modules, noise, sharpening, JPEG."""
     code, corners = None, None
@@ -236,7 +283,7 @@ def test_a_negative_is_read_as_one(network):
 
 
 def test_threshold_holds_for_what_only_zxing_reads():
-    """An answer that was only echoed has the confidence `ECHOED`: who wants more gets none."""
+    """An answer that was only measured has the confidence `MEASURED`: who wants more gets none."""
     pytest.importorskip("zxingcpp")
     sure = Predictor.load(reader="zxing", threshold=0.999)
     for number in range(900_000, 900_012):

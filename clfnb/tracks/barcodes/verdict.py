@@ -37,6 +37,7 @@ class Verdict:
     agreed: float = 1.5  # added to the logit if another reader gives the same code
     doubt: float = 6.5  # how far below the required logit twins are still read
     sure: float = 4.5  # logit above which no twins are read
+    max_strain: float = 0.03  # strain above which twins are read nevertheless
     min_confidence: float = 0.7  # minimum confidence of the networks
     min_agreement: float = 0.34  # minimum share of a reading and its twins that give the code
     min_support: float = 0.25  # minimum share of the lines that give the weakest digit
@@ -46,7 +47,7 @@ class Verdict:
     min_pattern_lead: float = 0.04  # lead over other bars below which a misprint is possible
     misprinted: float = 7.0  # taken off the logit for each unit that is missing
 
-
+# %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #12f03ea9
 def _logit(share):
     return float(np.clip(np.log(share + 1e-9) - np.log(1 - share + 1e-9), -6, 6))
 
