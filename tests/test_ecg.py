@@ -36,6 +36,13 @@ def test_the_weights_are_small_and_their_card_names_the_data():
     assert "QT Database" in card and "ODC-By" in card and "not a medical device" in card
 
 
+def test_fast_leaves_out_the_averages_and_finds_the_same_complexes(predictor, sinus):
+    fast = Predictor.load(fast=True)
+    assert predictor.average_beats and not fast.average_beats
+    found, complexes = fast.delineate(sinus[0])["r_peak"], sinus[1].r_peak
+    assert len(found) == len(complexes) and found_share(found, complexes, 3) > 0.98
+
+
 def test_a_simulated_patient_is_delineated(predictor, sinus):
     signal, beats, _ = sinus
     found = predictor.delineate(signal)
