@@ -73,9 +73,9 @@ def cli(
 
 # %% ../nbs/lib/cli.ipynb #f3ccf729
 def _silence_decoders():
-    "Keep what OpenCV and Pillow print on a broken image from the terminal: a command says it by itself."
+    "Keep what decoders print on a broken image from the terminal: a command says it by itself."
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when OpenCV is imported
-    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL|pydicom")
 
 
 LOGGED = ("run", "sweep", "watch", "start", "update", "data get", "data simulate")

@@ -16,6 +16,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -458,20 +459,27 @@ def collect(
     save: Callable,  # writes or prints those that there are, a list
     noun: str,  # what is counted, such as "images"
     count: Callable = lambda part: 1,  # how many of them a part holds
+    files: Iterable[str | None] = (),  # that `save` writes
 ) -> Any:  # what `save` returns
     """Collect and save results. After an interrupt those that are there are saved and counted, before
     it is raised again.
     """
+    from clfnb.runs.process import uninterrupted
+
+    streams = [as_stream(file) is not None for file in files if file]
+    waits = bool(streams) and not any(streams)
     done: list = []
     try:
         for part in parts:
             done.append(part)
     except KeyboardInterrupt:
         if read := sum(map(count, done)):
-            save(done)
-            say(f"{read} {noun} were read before the interrupt, the others were not", err=True)
+            with uninterrupted() if waits else nullcontext():
+                save(done)
+                say(f"{read} {noun} were read before the interrupt, the others were not", err=True)
         raise
-    return save(done)
+    with uninterrupted() if waits else nullcontext():
+        return save(done)
 
 # %% ../nbs/lib/console.ipynb #6a525a1b
 def finish_prediction(
@@ -491,13 +499,28 @@ def finish_prediction(
         table, errors = joined(done)
         for error in errors:
             say(f"left out: {printable(error)}", err=True)
-        text = csv_text(table, lines=bool(csv), **to_csv)  # in a terminal, a row is a line
-        if csv:
-            write_file(Path(csv), text)
+        file = csv if csv and _written(csv, csv_text(table, **to_csv)) else None
         counts = f"{len(table)} {noun}, {len(errors)} left out"
-        say(f"{counts}, in {csv}" if csv else text.rstrip(), err=as_stream(csv or "") == 1)
-        if not csv and errors:
+        if file:
+            say(f"{counts}, in {file}", err=as_stream(file) == 1)
+        else:
+            say(csv_text(table, lines=False, **to_csv).rstrip())  # in a terminal, a row is a line
+        if not file and errors:
             say(counts, err=True)
-        return 1 if errors else 0
+        return 1 if errors or file != csv else 0
 
-    return collect(parts, save, noun.split()[0], lambda part: len(part[0]) + len(part[1]))
+    return collect(
+        parts, save, noun.split()[0], lambda part: len(part[0]) + len(part[1]), files=[csv]
+    )
+
+
+def _written(csv, text):
+    "Whether a table is in its file; if not, a line says why. Raises `OSError` for a stream."
+    try:
+        write_file(Path(csv), text)
+    except OSError as error:
+        if as_stream(csv) is not None:
+            raise
+        say(f"not written: {error_text(error)}; the table is printed instead", err=True)
+        return False
+    return True

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 import wfdb
 from PIL import Image
 
+from clfnb import files
 from clfnb.cli import main
 from clfnb.simulate.barcodes.photographs import write as write_barcodes
 from clfnb.simulate.chest_xray.anatomy import FIRST, anatomy, radiograph
@@ -26,6 +28,7 @@ from clfnb.simulate.volleyball.folder import write as write_volleyball
 from clfnb.tracks.barcodes.predictor import Predictor as BarcodePredictor
 from clfnb.tracks.chest_xray import predictor as chest_xray
 from clfnb.tracks.ecg import jobs
+from clfnb.tracks.ecg import predict as ecg_predict
 from clfnb.tracks.plankton.network import build_model, model_config
 from clfnb.tracks.volleyball import predictor as volleyball
 from clfnb.tracks.volleyball.players import PlayersModel
@@ -271,3 +274,138 @@ def test_pipes_and_devices_among_the_images_are_left_out(track, words, place, tm
     out, error = capfd.readouterr()
     assert len(pd.read_csv(io.StringIO(out))) == 1
     assert error.count("left out: ") == 2 and "pipe or a device" in error
+
+
+@posix
+@pytest.mark.parametrize("track", TRACKS)
+def test_a_signal_while_the_table_is_written_waits(track, words, tmp_path, monkeypatch, capfd):
+    "The first one loses nothing and still ends the command; a second one stops the writing."
+    assert main(words(track, "--csv", tmp_path / "whole.csv")) == 0
+    times = 1
+
+    def stopped(path, write):
+        def slow(scratch):
+            for _ in range(times):
+                signal.raise_signal(signal.SIGTERM)
+            write(scratch)
+
+        return plain(path, slow)
+
+    plain = files.write_atomic
+    for module in (files, ecg_predict):
+        monkeypatch.setattr(module, "write_atomic", stopped)
+    monkeypatch.setattr("clfnb.tracks.ecg.jobs.write_annotations", lambda *_: None)
+    assert main(words(track, "--csv", tmp_path / "t.csv")) == 143
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert "writing the results" in capfd.readouterr().err
+    times = 2
+    assert main(words(track, "--csv", tmp_path / "none.csv")) == 143
+    assert not (tmp_path / "none.csv").exists() and not list(tmp_path.glob(".*"))
+
+
+@posix
+@pytest.mark.parametrize("track", TRACKS)
+def test_impatience_does_not_lose_what_was_read(track, words, tmp_path, monkeypatch, capfd):
+    "A second signal, while the rows before the first one are written."
+    stop_at(monkeypatch, track, signal.SIGINT, 2)
+    plain = files.os.replace
+
+    def stopped(*paths):
+        signal.raise_signal(signal.SIGINT)
+        plain(*paths)
+
+    monkeypatch.setattr("clfnb.files.os.replace", stopped)
+    monkeypatch.setattr("clfnb.tracks.ecg.jobs.write_annotations", lambda *_: None)
+    assert main(words(track, "--csv", tmp_path / "t.csv")) == 130
+    assert len(pd.read_csv(tmp_path / "t.csv"))
+    assert " were read before the interrupt" in capfd.readouterr().err
+
+
+@posix
+@pytest.mark.parametrize("track", ("chest_xray", "ecg"))
+def test_a_pipe_that_nobody_reads_can_be_interrupted_at_once(track, words, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "scratch").mkdir()
+    script = "import sys; from clfnb.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, *words(track, "--csv", tmp_path / "pipe")]
+    place = os.environ | {"TMPDIR": str(tmp_path / "scratch")}
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=place)
+    limit = time.monotonic() + 300
+    while not list((tmp_path / "scratch").glob(".pipe.*")) and time.monotonic() < limit:
+        time.sleep(0.1)
+    time.sleep(1)  # the table is there, and waits for a reader
+    job.send_signal(signal.SIGTERM)
+    assert "Stopped." in job.communicate(timeout=60)[1] and job.returncode == 143
+    assert not list((tmp_path / "scratch").glob(".pipe.*"))
+
+
+@posix
+@pytest.mark.parametrize("track", ("plankton", "chest_xray", "volleyball"))
+def test_a_table_that_cannot_be_written_is_printed(track, words, tmp_path, monkeypatch, capfd):
+    assert main(words(track, "--csv", tmp_path / "t.csv")) == 0
+    capfd.readouterr()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("clfnb.files.os.replace", full)
+    assert main(words(track, "--csv", tmp_path / "full.csv")) == 1
+    out, error = capfd.readouterr()
+    assert out == (tmp_path / "t.csv").read_text()
+    assert f"not written: {tmp_path / 'full.csv'}: No space left on device; " in error
+
+
+@posix
+def test_one_full_disk_does_not_lose_the_other_table(words, tmp_path, capfd):
+    assert main(words("barcodes", "--csv", "/dev/full", "--answer", tmp_path / "a.csv")) == 1
+    out, error = capfd.readouterr()
+    assert "not written: /dev/full: No space left on device" in error
+    assert len((tmp_path / "a.csv").read_text("utf-16").splitlines()) == 6
+    assert "6 codes in 6 of 6 images" in out
+
+
+@posix
+def test_the_annotations_of_a_video_are_no_table_to_write(words, place, tmp_path, capfd):
+    shutil.copytree(place / "volleyball", tmp_path / "games")
+    file = next((tmp_path / "games").rglob("annotations.txt"))
+    before = file.read_text()
+    for folder in (tmp_path / "games", file):
+        assert main(words("volleyball", "--csv", file, folder=folder)) == 1
+        assert f"{file}: this file is read" in capfd.readouterr().err
+    assert file.read_text() == before
+
+
+@posix
+def test_a_terminated_worker_costs_its_recording_alone(tmp_path):
+    jobs_ = [jobs.Job(Path(f"{number}"), f"{number}", None) for number in range(4)]
+    outcomes = list(jobs.run_jobs(terminated_at_2, (), jobs_, 2))
+    assert len(outcomes) == 4
+    said = {one.job.name: one.error for one in outcomes}
+    assert said["2"] == "2: not delineated, since a worker process died"
+    assert all("no such" in said[name] for name in "013")
+
+
+def terminated_at_2():
+    "Loads a predictor in a worker, whose second recording is interrupted by a signal."
+    plain = jobs.run_job
+
+    def run(predictor, job):
+        if job.name == "2":
+            signal.raise_signal(signal.SIGTERM)
+        return plain(predictor, job)
+
+    jobs.run_job = run
+
+
+def test_a_broken_dicom_is_one_line(words, tmp_path):
+    "The reader's own warnings stay away."
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 50)
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "nowhere")
+    script = "import sys; from clfnb.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, *words("chest_xray", folder=tmp_path / "in")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert [line.split(": ")[0] for line in lines[:-2]] == ["left out"] * 2
+    assert lines[1] == f"left out: {tmp_path / 'in' / 'b.png'}: No such file or directory"

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/process.html.md"""
 
 # %% auto #0
 __all__ = ['HEARTBEAT_SECONDS', 'STALE_SECONDS', 'STOP_SIGNALS', 'OPEN_FILES', 'MIN_OPEN_FILES', 'process_identity', 'is_alive',
-           'RunLocked', 'run_lock', 'heartbeat', 'seconds_silent', 'Interruptible', 'allow_open_files']
+           'RunLocked', 'run_lock', 'heartbeat', 'seconds_silent', 'Interruptible', 'uninterrupted', 'allow_open_files']
 
 # %% ../../nbs/lib/runs/process.ipynb #c7e3033c
 import os
@@ -165,6 +165,38 @@ class Interruptible:
     def __exit__(self, *_):
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+# %% ../../nbs/lib/runs/process.ipynb #5be20f41
+@contextmanager
+def uninterrupted(
+    what: str = "writing the results",  # of the context, for the message of a signal that waits
+):
+    """Within this context a first signal of `STOP_SIGNALS` waits for its end; a second one is obeyed
+    at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    obeyed: dict[int, Any] = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    waiting: list[int] = []
+
+    def wait(number, frame):
+        waiting.append(number)
+        if len(waiting) > 1:
+            obeyed[number](number, frame)
+        with suppress(OSError):  # print is not reentrant
+            os.write(2, f"{what}; a second signal stops that, too\n".encode())
+
+    handled = [number for number, handler in obeyed.items() if callable(handler)]
+    try:
+        for number in handled:
+            signal.signal(number, wait)
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, obeyed[number])
+    if waiting:
+        obeyed[waiting[0]](waiting[0], None)
 
 # %% ../../nbs/lib/runs/process.ipynb #6c774fa8
 OPEN_FILES = 1024  # that a run should be able to have open

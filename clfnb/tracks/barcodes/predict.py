@@ -8,13 +8,13 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/predict.html.md"""
 __all__ = ['write_tables', 'show', 'command', 'read_barcodes']
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #617b0ca6
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ...console import OutputFile, collect, predict_options
+from ...console import OutputFile, collect, error_text, predict_options
 from ...files import as_stream, check_paths, write_file
 from ...text import csv_text, printable, say
 
@@ -23,14 +23,22 @@ def write_tables(
     table: Any,  # of `Predictor.predict`
     csv: str | None,  # all columns
     answer: str | None,  # path, code, corners and modules in the study's layout
-) -> None:
-    "Write the requested tables, each completely or not at all."
-    if csv:
-        write_file(Path(csv), csv_text(table))
-    if answer:
-        from clfnb.preprocessing.barcodes.markup import write_markup
+) -> list[str]:  # why a table could not be written
+    "Write the requested tables, each completely or not at all, whatever becomes of the other."
+    from clfnb.preprocessing.barcodes.markup import write_markup
 
-        write_markup(table.dropna(subset="code"), answer)
+    problems = []
+    writers: list[tuple[str | None, Callable]] = [
+        (csv, lambda file: write_file(Path(file), csv_text(table))),
+        (answer, lambda file: write_markup(table.dropna(subset="code"), file)),
+    ]
+    for file, save in writers:
+        try:
+            if file:
+                save(file)
+        except OSError as error:
+            problems.append(error_text(error))
+    return problems
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #786c7694
 def show(
@@ -111,11 +119,13 @@ def read_barcodes(
 
     def save(done):
         table, errors = joined(done)
-        write_tables(relative(table, base), csv, answer)
+        problems = write_tables(relative(table, base), csv, answer)
+        for problem in problems:
+            say(f"not written: {problem}", err=True)
         codes = table.dropna(subset="code")
         read, images = codes["path"].nunique(), len(done)
         said = f"{len(codes)} codes in {read} of {images} images, {len(errors)} left out"
         say(said, err=streamed)
-        return 1 if errors else 0
+        return 1 if errors or problems else 0
 
-    return collect(shown(), save, "images")
+    return collect(shown(), save, "images", files=[csv, answer])

@@ -28,7 +28,8 @@ def _read_chunk(paths, size):
         try:
             results.append(read_radiograph(path, size))
         except Exception as error:  # of any kind: the other files are still read
-            message = str(error)
+            named = isinstance(error, OSError) and error.strerror  # and a number, for nobody
+            message = f"{path}: {error.strerror}" if named else str(error)
             results.append(message if str(path) in message else f"{path}: {message}")
     return results
 

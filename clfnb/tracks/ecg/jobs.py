@@ -158,7 +158,7 @@ def run_jobs(
             job = futures[future]
             try:
                 yield future.result()
-            except BrokenProcessPool:
+            except (BrokenProcessPool, SystemExit):  # the latter is that of `_stop`
                 yield Outcome(job, f"{job.record}: not delineated, since a worker process died")
         pool.shutdown()
     except BaseException:

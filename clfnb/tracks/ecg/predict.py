@@ -316,4 +316,4 @@ def command(
 
     save = partial(_finish, jobs=jobs, where=out or _common_folder(jobs), files=files)
     outcomes = run_with_progress(Predictor.load, (model, device, fast), jobs, workers)
-    return collect(outcomes, save, "recordings")
+    return collect(outcomes, save, "recordings", files=files.values())

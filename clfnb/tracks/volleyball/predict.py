@@ -8,10 +8,12 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/volleyball/predict.html.md"""
 __all__ = ['TRAIN', 'command']
 
 # %% ../../../nbs/lib/tracks/volleyball/predict.ipynb #6af933ce
+from pathlib import Path
+
 import click
 
 from ...console import finish_prediction, predict_options
-from ...files import check_paths
+from ...files import check_paths, refuse_overwrite
 
 # %% ../../../nbs/lib/tracks/volleyball/predict.ipynb #adb7dc66
 TRAIN = "clfnb run volleyball_activity -p data=FOLDER"
@@ -34,6 +36,8 @@ def command(
     file has them. Its activity column is never read.
     """
     places = check_paths(paths, "folder or image", csv)
+    if csv and Path(csv).name == "annotations.txt":  # of a video, even where it is not read now
+        refuse_overwrite(csv, csv)
     if run is None:
         raise click.UsageError(
             f"--run: no weights of volleyball come with clfnb; train them with\n    {TRAIN}\nand name that run, as in --run last"
