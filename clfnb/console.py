@@ -467,18 +467,18 @@ def collect(
     from clfnb.runs.process import uninterrupted
 
     streams = [as_stream(file) is not None for file in files if file]
-    waits = bool(streams) and not any(streams)
+    guard = uninterrupted if streams and not any(streams) else nullcontext
     done: list = []
     try:
         for part in parts:
             done.append(part)
     except KeyboardInterrupt:
         if read := sum(map(count, done)):
-            with uninterrupted() if waits else nullcontext():
+            with guard():
                 save(done)
                 say(f"{read} {noun} were read before the interrupt, the others were not", err=True)
         raise
-    with uninterrupted() if waits else nullcontext():
+    with guard():
         return save(done)
 
 # %% ../nbs/lib/console.ipynb #6a525a1b

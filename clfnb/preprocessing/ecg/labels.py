@@ -165,7 +165,8 @@ def labels_from_probabilities(
         own = [number for number, other in enumerate(kinds) if other == kind]
         total = sum(probs[:, number] for number in own)
         half = np.where(probs[:, own[-1]] > probs[:, own[0]], own[-1], own[0])
-        labels[total > best] = half[total > best]
+        better = total > best
+        labels[better] = half[better]
         best = np.maximum(best, total)
     return labels
 

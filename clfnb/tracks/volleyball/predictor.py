@@ -177,9 +177,8 @@ class Predictor:
 def _from_players(self: Predictor, model, rows):
     probs = model.probabilities(rows, self.device)
     good, lost = finite_rows(self.model, rows.id, probs)
-    return activity_table(rows, probs, "boxes" + " and actions" * bool(model.use_actions))[
-        good
-    ], lost
+    source = "boxes" + " and actions" * bool(model.use_actions)
+    return activity_table(rows, probs, source)[good], lost
 
 
 @patch
