@@ -1,5 +1,6 @@
 "The `clfnb` command as a user meets it: exit codes, messages, completion, a small lesson from beginning to end."
 
+import importlib.metadata
 import io
 import json
 import os
@@ -442,15 +443,22 @@ def test_a_broken_record_is_named_and_the_others_go_on(course, clfnb, monkeypatc
 
 
 def test_python_m_is_the_command():
-    text = (Path(clfnb_package.__file__).parent / "__main__.py").read_text(encoding="utf-8")
-    assert (
-        text.split()
-        == """"`python -m clfnb` is the command `clfnb`." import sys
-        from clfnb.cli import main
-        if __name__ == "__main__": sys.exit(main())""".split()
-    )
     done = subprocess.run([sys.executable, "-m", "clfnb", "--version"], capture_output=True)
     assert done.returncode == 0 and done.stdout.startswith(b"clfnb")
+    scripts = importlib.metadata.entry_points(group="console_scripts", name="clfnb")
+    assert {script.value for script in scripts} == {"clfnb.__main__:main"}
+
+
+def test_interrupt_while_loading(tmp_path):
+    "Ctrl-C may come before the command has set its handlers, while Python imports it."
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-m", "clfnb", "--version"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
 
 
 @pytest.mark.skipif(not POSIX, reason="a pipe is closed at its reading end")
