@@ -7,8 +7,8 @@ Docs: https://clfnb.github.io/clfnb/lib/files.html.md"""
 # %% auto #0
 __all__ = ['OUTPUT_SUFFIXES', 'MAX_TEXT_BYTES', 'IGNORED_NAMES', 'as_stream', 'write_atomic', 'write_file', 'write_json',
            'ensure_writable', 'expect_folder', 'refuse_overwrite', 'check_outputs', 'home_path', 'real_place',
-           'each_once', 'check_paths', 'InputError', 'regular_file', 'reading', 'read_json', 'walk', 'table_format',
-           'table_rows']
+           'each_once', 'check_paths', 'InputError', 'regular_file', 'reason', 'reading', 'read_json', 'walk',
+           'table_format', 'table_rows']
 
 # %% ../nbs/lib/files.ipynb #2b0fae30
 import csv
@@ -257,6 +257,16 @@ def regular_file(
             f"{printable(path)}: expected at most {max_bytes} bytes, found {entry.st_size}"
         )
     return Path(path)
+
+
+def reason(
+    error: Exception,  # that reading a file raised
+    path: str | Path,  # the file
+) -> str:  # for a message that begins with its name
+    "What an error says without the name of the file and without the number of the system's errors."
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).replace(f" {str(path)!r}", "")
 
 # %% ../nbs/lib/files.ipynb #70a869cd
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..files import regular_file
+from ..files import reason, regular_file
 
 # %% ../../nbs/lib/preprocessing/images.ipynb #d316afae
 class UnreadableImage(ValueError):
@@ -132,7 +132,7 @@ def read_image(
     except (FileNotFoundError, PermissionError, IsADirectoryError, UnreadableImage):
         raise
     except Exception as error:  # a broken file raises whatever its decoder stumbles over
-        raise UnreadableImage(f"{path}: not a readable image: {error}") from error
+        raise UnreadableImage(f"{path}: not a readable image: {reason(error, path)}") from error
 
 
 def _shrunk(image, max_side):

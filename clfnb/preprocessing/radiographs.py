@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..files import InputError, regular_file
+from ..files import InputError, reason, regular_file
 from .images import full_frames
 
 # %% ../../nbs/lib/preprocessing/radiographs.ipynb #0737b603
@@ -257,7 +257,9 @@ def read_radiograph(
         ValueError,
         Image.DecompressionBombError,
     ) as error:
-        raise UnreadableRadiograph(f"{path}: not a readable image: {error}") from error
+        raise UnreadableRadiograph(
+            f"{path}: not a readable image: {reason(error, path)}"
+        ) from error
     if not size or image.shape == (size, size):
         return image
     smaller = size < min(image.shape)
