@@ -69,7 +69,7 @@ def balanced(
     yield is_number(f(truth, truth)), "Return one number."
     yield np.isclose(f(truth, truth), 1), "A perfect answer should have 1."
     some = f(np.array([0, 0, 0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1, 1, 0]))
-    yield not np.isclose(some, 5 / 8), "That is the accuracy, in which a class counts by its images: always answering the commonest class should not pay."  # fmt: skip
+    yield not np.isclose(some, 5 / 8), "That is the accuracy, or the mean accuracy of two classes: always answering the commonest class should not pay."  # fmt: skip
     yield not np.isclose(some, 17 / 30), "That is the mean precision: divide by the images that *are* of the class, not by those that were named so."  # fmt: skip
     always = f(truth, np.zeros(4, int))
     yield np.isclose(always, 0.5), "Always answering the commonest of two classes should have 0.5: the other one is never recognised."  # fmt: skip
@@ -96,6 +96,7 @@ def adjusted(
     found = np.asarray(adjust(logits, counts, 1.0))
     yield np.array_equal(logits, before), "It changed the logits that it was given."
     yield found.shape == logits.shape, f"Expected the shape {logits.shape}, found {found.shape}."
+    yield not np.allclose(found.sum(axis=1), 1), "Return logits, not probabilities."
     yield np.allclose(adjust(logits, counts, 0), logits), "With tau=0 nothing should change."
     rare = log_softmax(found, axis=1)[:, 3] > log_softmax(logits, axis=1)[:, 3]
     yield rare.all(), "The rare class should gain; yours loses: is the sign right?"
@@ -133,12 +134,12 @@ def left_to_person(
     yield found[0] == 0, "With threshold 0 nothing is left to a person."
     left = [selective(probs, truth, t)[0] for t in (0.3, 0.6, 0.9)]
     yield left == sorted(left), "A higher threshold should leave more to a person: is it the share that is left?"  # fmt: skip
-    edge = np.array([[0.75, 0.25], [0.5, 0.5]])
-    yield selective(edge, np.array([0, 0]), 0.75)[0] == 0.5, "At least: an image at exactly the threshold is answered."  # fmt: skip
     for t in (0.5, 0.8):
         kept = [(row.argmax() == k) for row, k in zip(probs, truth, strict=True) if row.max() >= t]
         yield np.isclose(selective(probs, truth, t)[0], 1 - len(kept) / 300), "Count the images whose *largest* probability is below the threshold."  # fmt: skip
         yield np.isclose(selective(probs, truth, t)[1], sum(kept) / len(kept)), "The second number divides by the images that were answered, not by all."  # fmt: skip
+    edge = np.array([[0.75, 0.25], [0.5, 0.5]])
+    yield selective(edge, np.array([0, 0]), 0.75)[0] == 0.5, "At least: an image at exactly the threshold is answered."  # fmt: skip
     yield np.isnan(selective(probs, truth, 1.1)[1]), "Nothing answered: the accuracy is not known, so nan."  # fmt: skip
 
 # %% ../../nbs/lib/course/plankton_imbalance.ipynb #3a484fe3

@@ -89,8 +89,8 @@ def _curves(ax, history, columns, shift=0):
 
 def plot_history(
     history: pd.DataFrame,  # epoch, train_loss, perhaps val_loss and metrics: one row per epoch
-    metrics: Sequence[str] | None = None,  # on the right axis; none takes all other val_ columns
-    monitor: str = "val_loss",  # the column that chose the best epoch
+    metrics: Sequence[str] | None = None,  # on the right axis; none takes val_ columns, not losses
+    monitor: str = "val_loss",  # the column that chose the best epoch; "" marks none
     mode: str = "min",  # "min" or "max": which end of `monitor` is good
     ax: Axes | None = None,  # where to draw; none makes a figure
 ) -> Axes:  # the left axis (losses); the right one, if any, is its twin
@@ -99,13 +99,14 @@ def plot_history(
     Raises `ValueError` if a column is missing or the history is empty.
     """
     if metrics is None:
-        metrics = [name for name in history if name.startswith("val_") and name != "val_loss"]
+        metrics = [c for c in history if c.startswith("val_") and not c.endswith("_loss")]
     _need_columns(history, ["epoch", "train_loss", *metrics])
     ax = _own(ax, width=7, height=3.2)
-    losses = [name for name in ("train_loss", "val_loss") if name in history]
-    _curves(ax, history, [name for name in losses if history[name].notna().any()])
+    others = [c for c in history if c.startswith("val_") and c.endswith("_loss")]
+    losses = [c for c in ("train_loss", *others) if c not in metrics and history[c].notna().any()]
+    _curves(ax, history, losses)
     if metrics:
-        _curves(_right_axis(ax), history, metrics, shift=2)
+        _curves(_right_axis(ax), history, metrics, shift=max(2, len(losses)))
     if monitor in history and history[monitor].notna().any():
         _mark_best(ax, history, monitor, mode)
     ax.set(xlabel="epoch", ylabel="loss")
