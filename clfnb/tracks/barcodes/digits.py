@@ -48,7 +48,7 @@ def strip_table(
 def pattern_table(
     codes: Any,  # of the photographs, 13 digits each
 ) -> np.ndarray:  # (photographs, 12) int: patterns 0..19 at six positions, digits 0..9 at six
-    """Patterns at the twelve printed positions: on the left the digit, plus 10 if the parity is
+    """Patterns at the twelve positions with bars: on the left the digit, plus 10 if the parity is
     G.
     """
     digits = np.array([[int(digit) for digit in code] for code in codes])
@@ -80,7 +80,7 @@ def codes_from(
 # %% ../../../nbs/lib/tracks/barcodes/digits.ipynb #e4410e3a
 @dataclass
 class BoostedDigits:
-    "Twelve boosted ensembles, one for each printed digit."
+    "Twelve boosted ensembles, one for each digit with bars."
 
     trees: int = 40  # rounds; each grows one tree per pattern
     depth: int = 4  # of a tree

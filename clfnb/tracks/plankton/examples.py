@@ -83,7 +83,7 @@ def _label_conflicts(table):
         return []
     first = table[table.group == labels.index[labels > 1][0]].drop_duplicates("label")
     example = " and ".join(first.file[:2])
-    return [f"{(labels > 1).sum()} times the same image stands in two classes, such as {example}"]
+    return [f"the same image stands in two classes, such as {example}; {(labels > 1).sum()} in all"]
 
 # %% ../../../nbs/lib/tracks/plankton/examples.ipynb #b9ef94ca
 def assign_splits(
