@@ -70,11 +70,9 @@ def compare_auc(
     spread = np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0))
     half = norm.ppf((1 + level) / 2) * spread
     p = 2 * norm.sf(abs(difference) / spread) if spread > 0 else 1.0 if difference == 0 else 0.0
+    values = (difference, difference - half, difference + half, p)
     return {
-        "difference": difference,
-        "low": difference - half,
-        "high": difference + half,
-        "p": float(p),
+        name: float(v) for name, v in zip(("difference", "low", "high", "p"), values, strict=True)
     }
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #feec52e1

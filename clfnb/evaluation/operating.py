@@ -143,7 +143,7 @@ def threshold_for(
         ]
 
     thresholds, reached, false, _ = rates(y, score)
-    value = operate(reached, false)
+    value = np.array(operate(reached, false))
     weights = group_weights(groups, len(y), draws, np.random.default_rng(seed))
     replicates = operate(*rates(y, score, weights)[1:3])
     low, high = percentile_interval(np.stack(replicates, axis=1), level)

@@ -9,6 +9,7 @@ __all__ = ['launched_externally', 'choose_device', 'choose_precision', 'make_fab
            'deferred_interrupt']
 
 # %% ../../nbs/lib/training/processes.ipynb #ed8b041d
+import logging
 import multiprocessing
 import os
 import signal
@@ -62,6 +63,18 @@ def choose_precision(
     return "bf16-mixed" if able else "32-true"
 
 # %% ../../nbs/lib/training/processes.ipynb #c25f5df8
+@contextmanager
+def _without_notices():
+    "Without Fabric's line on the number format, which it repeats for each training; warnings are shown."
+    log = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def make_fabric(
     device: str = "auto",  # "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision: str = "auto",  # "auto" (bf16-mixed where the GPU can), "32-true", "bf16-mixed" or "16-mixed"
@@ -73,15 +86,16 @@ def make_fabric(
     "Choose the hardware. Raises `ValueError` for a device that is unknown or absent."
     kind, number = choose_device(device, devices)
     number_format: Any = choose_precision(precision, kind)
-    return Fabric(
-        accelerator=kind,
-        devices=devices if number is None else [number],
-        strategy="ddp" if devices * nodes > 1 else "auto",
-        precision=number_format,
-        num_nodes=nodes,
-        callbacks=callbacks,
-        loggers=loggers,
-    )
+    with _without_notices():
+        return Fabric(
+            accelerator=kind,
+            devices=devices if number is None else [number],
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            precision=number_format,
+            num_nodes=nodes,
+            callbacks=callbacks,
+            loggers=loggers,
+        )
 
 # %% ../../nbs/lib/training/processes.ipynb #d9cd8edf
 @contextmanager

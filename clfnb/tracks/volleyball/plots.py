@@ -18,6 +18,21 @@ from ...evaluation.plots import PALETTE, new_axes
 from ...preprocessing.volleyball.players import find_net
 
 # %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #0a09ef79
+def _place_label(
+    placed: list,  # (left, bottom, right, top) of the labels so far; receives the new one
+    x: float,  # left end of the label
+    y: float,  # its lower edge; image rows count downwards
+    width: float,  # of its text
+    height: float,  # of its text
+) -> float:  # its lower edge, above all labels that it would cover
+    "A free position for a label."
+    hits = [other for other in placed if other[0] < x + width and other[2] > x]
+    while covered := [t for _, b, _, t in hits if t < y and b > y - height]:
+        y = min(covered)
+    placed.append((x, y, x + width, y - height))
+    return y
+
+
 def plot_frame(
     boxes: np.ndarray,  # (n, 4) left, top, width, height in pixels
     actions: Any,  # (n,) text
@@ -26,22 +41,31 @@ def plot_frame(
     image: np.ndarray
     | None = None,  # (height, width, 3), of any size with the frame's aspect ratio
     ax: Axes | None = None,  # where to draw; None makes a figure
+    share: float = 1.0,  # of the frame's height to show, around the players
 ) -> Axes:
     "Draw the players of a frame."
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
     ax = new_axes(width=5, height=2.8)[0] if ax is None else ax
     height, net = width * 9 / 16, find_net(boxes / width) * width
     if image is not None:
         ax.imshow(image, extent=(0, width, height, 0))
+    placed: list = []
     for (x, y, w, h), action in zip(boxes, actions, strict=True):
         colour = PALETTE[1] if x + w / 2 < net else PALETTE[3]
         ax.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.2))
         if action not in ("", "standing"):
-            ax.text(x, y - 0.01 * height, action, fontsize=5, color=colour)
+            size = 0.012 * width * len(action), 0.04 * height  # in a plot five inches wide
+            above = _place_label(placed, x, y - 0.01 * height, *size)
+            halo = [withStroke(linewidth=2, foreground="white")]
+            ax.text(x, above, action, fontsize=7, color=colour, path_effects=halo, clip_on=True)
     ax.axvline(net, color="#888888", linewidth=0.8, linestyle=":")
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal")
-    ax.set_title(title, fontsize=7)
+    middle = (boxes[:, 1].min() + (boxes[:, 1] + boxes[:, 3]).max()) / 2
+    top = np.clip(middle - share * height / 2, 0, (1 - share) * height)
+    ylim = (top + share * height, top)
+    ax.set(xlim=(0, width), ylim=ylim, xticks=[], yticks=[], aspect="equal")
+    ax.set_title(title, fontsize=8)
     return ax
 
 # %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #5892aa5f
@@ -54,8 +78,8 @@ def plot_by_class(
     at, table = np.arange(len(table)), table.reset_index(drop=True)
     spread = np.abs(table[["low", "high"]].to_numpy().T - table.recall.to_numpy())
     ax.errorbar(at, table.recall, yerr=spread, fmt="o", color=PALETTE[1], label="recall")
-    line = ax.plot(at, table.merged, "x", color=PALETTE[3], label="recall, teams merged")[0]
-    line.set_zorder(3)  # in front of the recall, which it often equals
+    beside = at + 0.15  # the recall, which it often equals, would hide it
+    ax.plot(beside, table.merged, "x", color=PALETTE[3], label="recall, teams merged")
     labels = [f"{name}\n({n})" for name, n in zip(table.activity, table.n, strict=True)]
     ax.set(xticks=at, ylim=(0, 1.04), ylabel="share of frames")
     ax.set_xticklabels(labels, fontsize=7)
