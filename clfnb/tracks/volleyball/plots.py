@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from ...evaluation.plots import PALETTE, new_axes
 from ...preprocessing.volleyball.players import find_net
 
-# %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #0a09ef79
+# %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #8e3b06f1
 def _place_label(
     placed: list,  # (left, bottom, right, top) of the labels so far; receives the new one
     x: float,  # left end of the label
@@ -32,7 +32,7 @@ def _place_label(
     placed.append((x, y, x + width, y - height))
     return y
 
-
+# %% ../../../nbs/lib/tracks/volleyball/plots.ipynb #0a09ef79
 def plot_frame(
     boxes: np.ndarray,  # (n, 4) left, top, width, height in pixels
     actions: Any,  # (n,) text
