@@ -29,7 +29,9 @@ def mirrored_logits(
     yield callable(mirror_logits), "Give a function: def mirror_logits(logits): ..."
     rng = np.random.default_rng(4)
     logits = rng.normal(size=(6, 8))
+    before = logits.copy()
     mirrored = np.asarray(mirror_logits(logits))
+    yield np.array_equal(logits, before), "It changed its argument: work on a copy."
     yield mirrored.shape == logits.shape, f"Expected the shape {logits.shape}, found {mirrored.shape}."  # fmt: skip
     yield np.shape(mirror_logits(logits[0])) == (8,), "One frame has eight logits before and after."
     yield np.allclose(np.sort(mirrored, 1), np.sort(logits, 1)), "Mirroring only reorders the eight values of a frame; your values are different."  # fmt: skip
