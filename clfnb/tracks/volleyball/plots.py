@@ -61,7 +61,8 @@ def plot_frame(
             halo = [withStroke(linewidth=2, foreground="white")]
             ax.text(x, above, action, fontsize=7, color=colour, path_effects=halo, clip_on=True)
     ax.axvline(net, color="#888888", linewidth=0.8, linestyle=":")
-    middle = (boxes[:, 1].min() + (boxes[:, 1] + boxes[:, 3]).max()) / 2
+    highest = boxes[:, 1].min() - 0.08 * height  # room for two labels
+    middle = (highest + (boxes[:, 1] + boxes[:, 3]).max()) / 2
     top = np.clip(middle - share * height / 2, 0, (1 - share) * height)
     ylim = (top + share * height, top)
     ax.set(xlim=(0, width), ylim=ylim, xticks=[], yticks=[], aspect="equal")
