@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from clfnb.tracks.ecg import examples, recipe
+from clfnb.tracks.ecg import examples, recipe, variants
 from clfnb.tracks.ecg.delineator import Predictor
 from clfnb.tracks.ecg.waves import P_FEATURES, fit_decision
 from clfnb.training.digests import stamp
@@ -24,7 +24,7 @@ def fold_candidates(folder, rows, hearts, number):
     "The candidates of one fold."
     predictor = Predictor.load(folder)
     found = [
-        recipe.p_candidates(predictor, recipe.record_pieces(row), row.record)
+        recipe.p_candidates(predictor, variants.record_pieces(row), row.record)
         for row in rows.itertuples()
     ]
     for heart, (pieces,) in enumerate(recipe.simulated_pool(hearts, 30, seed=300 + number)):

@@ -1,12 +1,13 @@
-"""P waves at fast rates, on simulated hearts and on records that the folds have not seen.
+"""P waves at fast rates and with long PR intervals, on simulated hearts and on records that the folds have not seen.
 
     python benchmarks/ecg_fast.py --data FOLDER --models FOLD0 FOLD1 ... [--out FOLDER]
 
 Models as for `ecg_tables.py`. Simulated: hearts with a P wave before each beat, and hearts without, other hearts for each model, 20 s each.
-Records: the annotated beats of each held-out record with 15 s around them, played faster by a factor (all waves shrink), or with diastole, QT
-and PR shortened to a given rate, so that P comes to lie on T (`tracks.ecg.recipe.quicken`). Both leads together. A wave is found if a point
-of its kind is within 75 ms of the true peak. P wrong, simulated: beats without P wave that have one within 300 ms before the QRS and after
-the QRS before; in records: found P waves that nobody marked. Intervals: 95 %, bootstrap over hearts or records.
+Records: the annotated beats of each held-out record with 15 s around them, played faster by a factor (all waves shrink); or with diastole, QT
+and PR shortened to a given rate, so that P comes to lie on T (`tracks.ecg.variants.quicken`); or with P waves moved away from the QRS
+(`lengthen_pr`). Both leads together. A wave is found if a point of its kind is within 75 ms of the true peak. P wrong, simulated: beats
+without P wave that have one within 300 ms before the QRS and after the QRS before; in records: found P waves that nobody marked. Intervals:
+95 %, bootstrap over hearts or records.
 """
 
 import argparse
@@ -25,13 +26,10 @@ from clfnb.preprocessing.ecg.labels import UNKNOWN, targets_from_beats
 from clfnb.simulate.ecg.varied import simulate_rhythm
 from clfnb.tracks.ecg import examples
 from clfnb.tracks.ecg.delineator import Predictor
-from clfnb.tracks.ecg.recipe import UNMARKED, Piece, quicken
+from clfnb.tracks.ecg.variants import UNMARKED, Piece, lengthen_pr, quicken
 
-RATES, FACTORS, QUICK = (
-    (109, 133, 150, 167, 182, 200, 222),
-    (1.0, 1.3, 1.6, 2.0),
-    (110, 140, 170, 200),
-)
+RATES, FACTORS = (109, 133, 150, 167, 182, 200, 222), (1.0, 1.3, 1.6, 2.0)
+QUICK, LONGER_MS = (110, 140, 170, 200), (40, 80, 120, 160)
 HEAD = ["hearts or records", "n", "P waves", "P found %", "P wrong %", "QRS found %", "T found %"]
 COUNTS = ["P", "P found", "P marked", "P wrong", "QRS", "QRS found", "T", "T found"]
 
@@ -90,16 +88,15 @@ def records(predictor, rows):
                 found = predictor.delineate(piece.signal, fs * factor)
                 own = count(found, piece.beats, fs * factor, piece.targets != UNKNOWN)
                 yield {"group": f"records, {factor:.1f} times as fast", "heart": row.record, **own}
-            for rate in QUICK if fs == 250 else ():
-                quick = quicken(piece, rate)
-                if quick is not piece:
-                    found, known = predictor.delineate(quick.signal, fs), quick.targets != UNKNOWN
-                    own = count(found, quick.beats, fs, known)
-                    yield {
-                        "group": f"records, shorter pauses, {rate}/min",
-                        "heart": row.record,
-                        **own,
-                    }
+            changed = {}
+            if fs == 250:
+                changed = {f"shorter pauses, {rate}/min": quicken(piece, rate) for rate in QUICK}
+                changed |= {f"PR {ms} ms longer": lengthen_pr(piece, ms / 1000) for ms in LONGER_MS}
+            for name, other in changed.items():
+                if other is not piece:
+                    found, known = predictor.delineate(other.signal, fs), other.targets != UNKNOWN
+                    own = count(found, other.beats, fs, known)
+                    yield {"group": f"records, {name}", "heart": row.record, **own}
 
 
 def table(rows, replicates=1000):
