@@ -139,23 +139,25 @@ def in_seconds(
     if self.index is None or pd.api.types.is_numeric_dtype(part.iloc[:, self.index]):
         return part
     texts = part.iloc[:, self.index]
-    found = texts.astype(str).str.strip().str.extract(_CLOCK)
+    spelled = texts.astype(str).str.strip()
+    elapsed = spelled.str.extract(r"^(\d+) days?\b", expand=False).astype(float)
+    found = spelled.str.replace(r"^\d+ days?,?\s+", "", regex=True).str.extract(_CLOCK)
     if not found[3].notna().any():
         return part
     half = found[4].str.lower()
     hours = found[1].fillna("0").astype(float)
-    hours = hours.where(half.isna(), hours % 12 + 12 * (half == "pm"))
+    hours = hours.where(half.isna(), hours % 12 + 12 * (half == "pm")) + 24 * elapsed.fillna(0)
     minutes, seconds = found[2].astype(float), found[3].str.replace("[,:]", ".", regex=True)
     times = 3600 * hours + 60 * minutes + seconds.astype(float)
     dates = (found[0].fillna("") + found[5].fillna("")).str.strip()
-    of_day = times.where(found[1].notna()).to_numpy()  # minutes alone know no midnight
+    of_day = times.where(found[1].notna() & elapsed.isna()).to_numpy()  # others know no midnight
     times += 86400 * self._days(of_day, dates.to_numpy(str))
     self._seconds, self.bare = 1.0, False
     part = part.copy(deep=False)
     part.isetitem(self.index, times.where(times.notna(), texts))
     return part
 
-
+# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #d495333a
 @patch
 def _days(self: TimeColumn, times, dates):
     "Whole days before each time of a clock."

@@ -292,10 +292,11 @@ def lengthen_pr(
     if not beats.has_p.any():
         return piece
     plain, lifted = _lift_p(piece, beats)
-    for number, wave in lifted.items() if rng else ():
-        start = max(beats.p_on[number], 0)
-        noise = gaussian_filter1d(rng.standard_normal(wave.shape), 2, axis=0)
-        plain[start : start + len(wave)] += 0.03 * noise
+    if rng:
+        for number, wave in lifted.items():
+            start = max(beats.p_on[number], 0)
+            noise = gaussian_filter1d(rng.standard_normal(wave.shape), 2, axis=0)
+            plain[start : start + len(wave)] += 0.03 * noise
     marks = beats[list(POINTS)].astype(np.int64)
     places = marks[["p_on", "p_peak", "p_end"]].to_numpy() - round(longer * FS)
     marks.loc[~beats.known_t, ["t_on", "t_peak", "t_end"]] = MISSING
