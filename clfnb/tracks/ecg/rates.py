@@ -122,6 +122,18 @@ def rate_for(
         return min((rate / unit for unit in units), key=lambda hertz: abs(np.log(hertz / given)))
     return rate if RATE_LIMITS_HZ[0] <= rate <= (MAX_BARE_HZ if self.bare else np.inf) else None
 
+
+@patch
+def _days(self: TimeColumn, times, dates):
+    "Whole days before each time of a clock."
+    last, date, days = self._clock if self._count else (times[0], dates[0], 0)
+    new = np.diff(np.r_[last, times]) < -43200
+    if dates[0]:
+        new = np.array([date, *dates[:-1]]) != dates
+    days = days + np.cumsum(new)
+    self._clock = times[-1], dates[-1], int(days[-1])
+    return days
+
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #e8a9017c
 _CLOCK = re.compile(
     r"^\[?\s*(\d[\d./-]*\d[T\s]+)?(?:(\d+):)?(\d+):(\d+(?:[.,:]\d+)?)\s*([ap]m)?"
@@ -156,18 +168,6 @@ def in_seconds(
     part = part.copy(deep=False)
     part.isetitem(self.index, times.where(times.notna(), texts))
     return part
-
-# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #d495333a
-@patch
-def _days(self: TimeColumn, times, dates):
-    "Whole days before each time of a clock."
-    last, date, days = self._clock if self._count else (times[0], dates[0], 0)
-    new = np.diff(np.r_[last, times]) < -43200
-    if dates[0]:
-        new = np.array([date, *dates[:-1]]) != dates
-    days = days + np.cumsum(new)
-    self._clock = times[-1], dates[-1], int(days[-1])
-    return days
 
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #2877d690
 @patch
