@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 # %% ../nbs/lib/text.ipynb #54053560
@@ -52,13 +53,34 @@ def shortened(
     return text if len(text) <= max_length else f"{text[: max_length - 1 - half]}…{text[-half:]}"
 
 # %% ../nbs/lib/text.ipynb #e7826967
+@cache
+def _glyphs(files):
+    "The code points that some fonts can draw."
+    from matplotlib.font_manager import get_font
+
+    return {*map(ord, "\t\n")}.union(*(get_font(file).get_charmap() for file in files))
+
+
+def _drawable(text):
+    "Text with escapes for what the fonts of Matplotlib's settings lack."
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties, findfont
+
+    families = rcParams["font.family"]
+    known = _glyphs(tuple(findfont(FontProperties(family=[family])) for family in families))
+    return "".join(c if ord(c) in known else f"\\u{ord(c):04x}" for c in text)
+
+
 def figure_text(
     text: object,  # e.g. the name of a class
 ) -> str:  # for titles, labels and legends
-    "Text that Matplotlib draws literally."
-    return re.sub(r"(?<!\\)\$", r"\\$", printable(text, lines=True))
+    """Text that Matplotlib draws literally. What its fonts lack, such as Japanese in the usual one, is
+    an escape instead of an empty box; `font.family` in a matplotlibrc names others.
+    """
+    text = printable(text, lines=True)
+    return re.sub(r"(?<!\\)\$", r"\\$", text if text.isascii() else _drawable(text))
 
-
+# %% ../nbs/lib/text.ipynb #d944f45a
 def show_as_text(
     figure: Any,  # of Matplotlib, finished
 ) -> None:
