@@ -175,6 +175,9 @@ def _label_legend(ax, labels, names):
         for label in shown
     ]
     if patches:
+        low, high = ax.get_ylim()
+        rows = -(-len(patches) // 4)
+        ax.set_ylim(low, high + (0.03 + 0.1 * rows) * (high - low))  # above the signal
         ax.legend(handles=patches, loc="upper right", fontsize="x-small", ncols=4)
 
 # %% ../../nbs/lib/evaluation/plots.ipynb #0c5c956b
