@@ -75,6 +75,8 @@ def cell_title(
             return re.sub(r"[*`]|\]\(\S*\)", "", headings[-1]).strip()
     lines = (line for line in notebook.cells[index].source.splitlines() if line.strip())
     line = next((line for line in lines if not line.startswith(("#", "%"))), "")
+    if below and "open_run(" in notebook.cells[index].source:
+        return "Settings of the run"
     return "Imports" if below and line.startswith(("import ", "from ")) else line
 
 # %% ../../nbs/lib/runs/engine.ipynb #5ab6d559
