@@ -324,6 +324,7 @@ def parameter_help(
     rows = [
         (p.name, p.allowed, json.dumps(p.default), p.help)
         for p in read_parameters(lesson.path, lesson.own).values()
+        if p.name != "out_dir"  # `plan_run` refuses it
     ]
     return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(
         ("name", "expects", "default", "meaning"), rows
