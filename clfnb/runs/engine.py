@@ -111,16 +111,24 @@ class CellFailed(CellError):
     "A cell raised an error."
 
 # %% ../../nbs/lib/runs/engine.ipynb #4f7d564e
+def _failed_line(error):
+    "The line that raised an error, from its traceback; an assertion may have no message."
+    plain = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    marked = re.findall(r"^-+> *\d+ +(.*)$", plain, re.MULTILINE)
+    return f"in {marked[-1].strip()!r}" if marked else "without a message"
+
+
 def cell_failure(
     cell: Any,  # a code cell that raised
 ) -> str | None:  # one line; None where it only called `sys.exit()`
-    """The error of a cell, of a very long one the beginning; without an error, the end of what it
-    wrote to the error output.
+    """The error of a cell, of a very long one the beginning, of one without a message the line of
+    code; without an error, the end of what it wrote to the error output.
     """
     errors = [output for output in cell.outputs if output.output_type == "error"]
     if errors:
         exited = errors[-1].ename == "SystemExit" and errors[-1].evalue in ("", "0")
-        return None if exited else f"{errors[-1].ename}: {errors[-1].evalue}"[:2000]
+        what = errors[-1].evalue or _failed_line(errors[-1])
+        return None if exited else f"{errors[-1].ename}: {what}"[:2000]
     stderr = "".join(output.text for output in cell.outputs if output.get("name") == "stderr")
     return " ".join(stderr.split())[-500:] or "an error without a message"
 

@@ -288,7 +288,8 @@ def _entries(curves, names, colours):
         label = f"{what} {ece.value:.3f} [{ece.low:.3f}, {ece.high:.3f}]"
         yield (Patch(color=colour, alpha=0.2, lw=0), line), label
     floor, line = curves[-1].floor, Line2D([], [], color=INK, lw=1, ls=(0, (3, 2)))
-    label = f"if calibrated {floor.mean:.3f}, 95 % below {floor.p95:.3f}"
+    whose = f"{names[-1]} if calibrated:" if len(curves) > 1 else "if calibrated"
+    label = f"{whose} {floor.mean:.3f}, 95 % below {floor.p95:.3f}"
     yield (Patch(color=INK, alpha=0.27, lw=0), line), label
     if len(curves) == 1:
         table = curves[0].table
@@ -446,6 +447,7 @@ def reliability_grid(
     groups: Any = None,  # (n,) unit of resampling
     draws: int = 500,  # bootstrap draws, and test sets of a calibrated model
     seed: int = 0,  # random seed
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> np.ndarray:  # of Axes, one for each class shown
     "A reliability diagram for each class. Raises `ValueError` for bad input."
     probs = check_probabilities(probs)
@@ -458,7 +460,9 @@ def reliability_grid(
     if not wanted:
         raise ValueError("classes: expected at least one class, found none")
     curves = {
-        k: reliability_curve(probs, y, k, n_bins, bins, groups, draws=draws, seed=seed)
+        k: reliability_curve(
+            probs, y, k, n_bins, bins, groups, draws=draws, seed=seed, weights=weights
+        )
         for k in wanted
     }
     shown = (
