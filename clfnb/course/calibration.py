@@ -62,7 +62,7 @@ def uninformative(
     yield np.allclose(rows, rows[0]), "Every row should say the same."
     yield (
         ece(rows, y) < 0.02,
-        f"Its calibration error is {ece(rows, y):.3f}: how often is its one answer right, and how often does it say so?",
+        f"Its calibration error is {ece(rows, y):.3f}: how often is its one answer right, and with what confidence is it given?",
     )
 
 # %% ../../nbs/lib/course/calibration.ipynb #80f833f7
@@ -76,6 +76,7 @@ def error_from_scratch(
     probs = softmax(rng.normal(0, 2, (400, 3)), axis=1)
     y = rng.integers(0, 3, 400)
     found = my_ece(probs, y, 10)
+    yield not np.array_equal(found, np.nan, equal_nan=True), "The number is nan: an empty bin has no mean, and should count for nothing."  # fmt: skip
     yield is_number(found), "Return one number."
     yield found >= 0, "A gap counts without its sign: it is negative here, where the answers are less often right than stated."  # fmt: skip
     yield found <= 1, "An error lies between 0 and 1."
@@ -109,9 +110,16 @@ def floor(
     )
     yield (
         np.isclose(my_floor(probs, 5, 1), my_floor(probs, 5, 1)),
-        "The same seed gives another number.",
+        "The same seed gives another number: where else does chance come from?",
     )
-    yield not np.isclose(my_floor(probs, 5, 1), my_floor(probs, 5, 2)), "The seed changes nothing."
+    yield (
+        not np.isclose(my_floor(probs, 5, 1), my_floor(probs, 5, 2)),
+        "The seed changes nothing: are labels drawn, and by a generator made from it?",
+    )
+    yield (
+        not np.isclose(my_floor(probs, 5, 1), my_floor(probs, 1, 1)),
+        "Five draws give the same as one: does each have labels of its own?",
+    )
     true = noise_floor(probs, draws=400)
     yield (
         abs(found - true.mean) < 0.012,

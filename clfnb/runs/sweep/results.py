@@ -359,12 +359,13 @@ def number_text(
 
 def decimals(
     cells: list[Cell],  # of one column
-) -> int | None:  # None: there is no standard deviation
+) -> int | None:  # None: no standard deviation, or one that only a power of ten can show
     "The number of decimals in which the median standard deviation of a column has two digits."
     known = sorted(cell.sd for cell in cells if cell.sd)
     if not known:
         return None
-    return min(max(0, 1 - math.floor(math.log10(known[len(known) // 2]))), 12)
+    places = max(0, 1 - math.floor(math.log10(known[len(known) // 2])))
+    return places if places <= 6 else None
 
 
 def cell_text(
