@@ -62,8 +62,8 @@ def paired_difference(
     b = {seed: luck[seed] + 0.02 + rng.normal(0, 0.005) for seed in (9, 3, 5, 1, 7, 8, 2)}
     try:
         found = paired(a, b)
-    except KeyError as error:
-        yield False, f"The seed {error} is in one mapping only: such seeds do not count."
+    except KeyError as missing:
+        yield False, f"The seed {missing} is in one mapping only: such seeds do not count."
     yield len(found) == 2, "Return two numbers: (mean, standard error)."
     mean, error = found
     yield is_number(mean) and is_number(error, 0), "Both should be numbers, the error not negative."
