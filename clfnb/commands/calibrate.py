@@ -79,7 +79,8 @@ def say_calibration(
     say(table(SHOWN, rows))
     say(f"uncalibrated        {result.before}")
     say(f"temperature-scaled  {result.after}")
-    short = f", {fit.caution:g} standard errors short of the optimum" if fit.caution else ""
+    steps = f"{fit.caution:g} standard error{'s' * (fit.caution != 1)}"
+    short = f", {steps} short of the optimum" if fit.caution else ""
     error = f"(standard error of its logarithm {fit.log_error:.2g})"
     say(f"temperature {fit.temperature:.4g}{short} {error}")
     for path in files:

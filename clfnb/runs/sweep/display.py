@@ -147,13 +147,13 @@ def summary_lines(
     "How a sweep ended, and the commands that show more."
     count = progress.count()
     total = len(progress.jobs)
-    left = total - sum(count.values()) + count["skipped"]
+    left, runs = total - sum(count.values()) + count["skipped"], total + before + kept
     parts = [f"{count['finished'] + before} done"]
     parts += [f"{kept} changed and kept"] if kept else []
     parts += [f"{count[word]} {word}" for word in ("failed", "interrupted") if count[word]]
     parts += [f"{left} not started"] if left else []
     took = duration_text(time.monotonic() - progress.started)
-    lines = [f"{total + before + kept} runs: {', '.join(parts)}; {took}"]
+    lines = [f"{runs} run{'s' * (runs != 1)}: {', '.join(parts)}; {took}"]
     for run, error in list(progress.errors.items())[:3]:
         if progress.outcomes.get(run) == "failed":
             lines.append(
