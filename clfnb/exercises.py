@@ -155,7 +155,7 @@ def grade(
         hint = next((hint for holds, hint in check(*answers) if not holds), None)
     except Exception as error:
         said = one_line(error)[:200]
-        hint = f"Looking at it ended with {type(error).__name__}: {said}"
+        hint = f"Your answer cannot be checked: {type(error).__name__}: {said}"
     if hint is None:
         return "right."
     if returned and all(value is None for value in returned):

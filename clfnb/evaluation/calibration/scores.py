@@ -95,6 +95,7 @@ def brier_decomposition(
     y: Any,  # (n,) int class numbers
     n_bins: int = 15,  # number of bins
     bins: str = "width",  # "width" or "mass"
+    weights: Any = None,  # (n,) weight of each example; None weighs all equally
 ) -> BrierParts:  # sums over the classes; of class 1 alone for `(n,)`
     """Murphy's decomposition (1973, J. Appl. Meteor. 12:595) with Stephenson's rest (2008).
 
@@ -102,6 +103,8 @@ def brier_decomposition(
     """
     probs = check_probabilities(probs)
     y = check_labels(y, probs)
+    weights = check_weights(weights, len(y))
+    share = np.full(len(y), 1 / len(y)) if weights is None else weights / len(y)
     columns = (
         [(probs, y == 1)]
         if probs.ndim == 1
@@ -109,7 +112,7 @@ def brier_decomposition(
     )
     parts = np.sum(
         [
-            _parts(np.clip(confidence.astype(np.float64), 0, 1), outcome, n_bins, bins)
+            _parts(np.clip(confidence.astype(np.float64), 0, 1), outcome, share, n_bins, bins)
             for confidence, outcome in columns
         ],
         axis=0,
@@ -120,17 +123,19 @@ def brier_decomposition(
     )
 
 # %% ../../../nbs/lib/evaluation/calibration/scores.ipynb #9abcff24
-def _parts(confidence, outcome, n_bins, bins):
-    where, share = bin_numbers(confidence, bin_edges(confidence, n_bins, bins)), outcome.mean()
-    n = np.bincount(where, minlength=n_bins)
-    full = n > 0
-    weight, n = n[full] / len(confidence), n[full]
+def _parts(confidence, outcome, share, n_bins, bins):
+    "Brier score, reliability, resolution and uncertainty of one class; `share`: of each example."
+    where, rate = bin_numbers(confidence, bin_edges(confidence, n_bins, bins)), share @ outcome
+    weight = np.bincount(where, share, n_bins)
+    full = weight > 0
+    weight = weight[full]
     mean, frequency = (
-        np.bincount(where, values, n_bins)[full] / n for values in (confidence, outcome)
+        np.bincount(where, share * values, n_bins)[full] / weight
+        for values in (confidence, outcome)
     )
     return (
-        ((confidence - outcome) ** 2).mean(),
+        share @ (confidence - outcome) ** 2,
         weight @ (mean - frequency) ** 2,
-        weight @ (frequency - share) ** 2,
-        share * (1 - share),
+        weight @ (frequency - rate) ** 2,
+        rate * (1 - rate),
     )
