@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -25,7 +26,9 @@ from clfnb.preprocessing.ecg.quality import signal_kind
 from clfnb.settings import load_settings
 from clfnb.simulate.ecg.records import simulate, write
 from clfnb.simulate.ecg.varied import simulate_rhythm
+from clfnb.tracks.ecg.delineator import Predictor
 from clfnb.tracks.ecg.intervals import beats_table
+from clfnb.tracks.ecg.jobs import Job, run_jobs
 from clfnb.tracks.ecg.predict import command
 from clfnb.tracks.ecg.readers import ArrayRecord, Recording, open_recording
 from clfnb.tracks.ecg.streams import delineate_recording
@@ -54,8 +57,6 @@ BEATS = {
 
 @pytest.fixture(scope="module")
 def predictor():
-    from clfnb.tracks.ecg.delineator import Predictor
-
     return Predictor.load()
 
 
@@ -331,6 +332,24 @@ def test_a_stop_leaves_no_half_file(tmp_path, number, code):
     assert job.wait(300) == code
     assert list(out.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["day.dat", "day.hea", "out"]
+
+
+def test_a_stop_ends_all_workers(tmp_path):
+    """Once a stopped worker began the recording that was handed out next, and wrote it after the command had ended."""
+    day = {"I": np.tile(heart(20)[0]["I"], 1000)}
+    put(tmp_path, "short", heart(10)[0])
+    for number in range(4):
+        put(tmp_path, f"day{number}", day)
+    names = ["short", *(f"day{number}" for number in range(4))]
+    (tmp_path / "out").mkdir()
+    jobs = [Job(tmp_path / name, name, tmp_path / "out" / name) for name in names]
+    outcomes = run_jobs(Predictor.load, (), jobs, workers=2)
+    assert not next(outcomes).error
+    start = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - start < 9  # of the 10 s after which a worker is left alone
+    assert multiprocessing.active_children() == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["short.clf"]
 
 
 def test_edf_of_the_same_heart(predict, tmp_path):

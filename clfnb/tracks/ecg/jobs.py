@@ -111,14 +111,16 @@ def run_job(
         return Outcome(job, _one_line(job, error), disk_full=full)
 
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #4c5555a9
-_PREDICTOR = None  # of a worker process
+_PREDICTOR: Any = None  # of a worker process
+_STOPPED: Any = None  # an event: whether all workers shall end
 
 
-def _start(load, arguments):
+def _start(load, arguments, stopped):
     "Initialise a worker."
     import torch
 
-    global _PREDICTOR
+    global _PREDICTOR, _STOPPED
+    _STOPPED = stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     torch.set_num_threads(1)
@@ -130,6 +132,8 @@ def _stop(number, frame):
 
 
 def _run_job(job):
+    if _STOPPED.is_set():  # the pool hands jobs out ahead of time
+        raise SystemExit(1)
     return run_job(_PREDICTOR, job)
 
 # %% ../../../nbs/lib/tracks/ecg/jobs.ipynb #e33f653d
@@ -146,12 +150,10 @@ def run_jobs(
         predictor = load(*arguments)
         yield from (run_job(predictor, job, **watch) for job in jobs)
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start,
-        initargs=(load, arguments),
-    )
+    context = multiprocessing.get_context("spawn")
+    stopped = context.Event()
+    start: dict = dict(initializer=_start, initargs=(load, arguments, stopped))
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, **start)
     try:
         futures = {pool.submit(_run_job, job): job for job in jobs}
         for future in as_completed(futures):
@@ -162,6 +164,7 @@ def run_jobs(
                 yield Outcome(job, f"{job.record}: not delineated, since a worker process died")
         pool.shutdown()
     except BaseException:
+        stopped.set()
         _terminate(pool)
         raise
 
