@@ -77,6 +77,21 @@ def header_lines(
     return [line for line in lines if line and not line.startswith("#")]
 
 # %% ../../../nbs/lib/tracks/ecg/wfdb_files.ipynb #bf425e2a
+def _check_gain(header, line, parts, name, gain):
+    "Refuse a gain field of a signal that is not read as such. Raises `InputError`."
+    number = re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", gain)
+    if not number or not np.isfinite(float(gain)):
+        raise InputError(
+            f"{header.path}.hea: expected a number as gain of {name!r}, found {gain!r}"
+        )
+    unreadable = parts["gain"] is None and re.match(r"[-+.]?\d\S*[(/]", name)
+    apart = parts["unit"] == "" and not parts["numbers"] and millivolts(name.split()[0])
+    if unreadable or apart:
+        raise InputError(
+            f"{header.path}.hea: expected 'GAIN(BASELINE)/UNIT' of a signal, found {line[:60]!r}"
+        )
+
+
 def _rate(words, file):
     "Frames per second. Raises `InputError` where wfdb would silently use its default."
     if len(words) < 3:
@@ -104,10 +119,7 @@ def _add_signal(header, line):
     number = len(header.signals)
     name = (parts["name"] or "").strip() or f"signal {number}"
     gain = parts["gain"] or "200"
-    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", gain):
-        raise InputError(
-            f"{header.path}.hea: expected a number as gain of {name!r}, found {gain!r}"
-        )
+    _check_gain(header, line, parts, name, gain)
     header.signals.append(
         dict(
             file=parts["file"],
@@ -168,9 +180,9 @@ def parse_header(
     count = re.search(r"/(\d+)$", words[0])
     body = lines[1 : 1 + int(count[1] if count else words[1])]
     expected = int(count[1] if count else words[1])
-    if len(body) < expected:
+    if len(lines) - 1 != expected:
         kind = "segments" if count else "signals"
-        raise InputError(f"{file}: expected lines for {expected} {kind}, found {len(body)}")
+        raise InputError(f"{file}: expected lines for {expected} {kind}, found {len(lines) - 1}")
     for line in body:
         _add_segment(header, line) if count else _add_signal(header, line)
     _check_extent(header, file)
@@ -186,6 +198,10 @@ def frames_in_files(
         stored = [signal for signal in header.signals if signal["file"] == name]
         if name == "~" or stored[0]["format"] == "0":
             continue
+        if len(formats := {signal["format"] for signal in stored}) > 1:
+            raise InputError(
+                f"{header.path}.hea: expected one format of {name}, found {' and '.join(sorted(formats))}"
+            )
         file = header.path.parent / name
         try:
             size = regular_file(file).stat().st_size
@@ -218,12 +234,15 @@ class Segment:
         self.skews = [signal["skew"] for signal in self.signals]
         self._folder: Any = None
         self._record = str(self.header.path)
-        plain = re.fullmatch(r"[-\w]+", self.header.path.name) and self.header.frames
+        plain = re.fullmatch(r"[-\w]+", self.header.path.name, re.ASCII) and self.header.frames
         named = header_lines(path)[0].split()[0] == self.header.path.name
         if not (
             plain
             and named
-            and all(re.fullmatch(r"~|[-\w]*\.?\w*", s["file"]) and s["plain"] for s in self.signals)
+            and all(
+                re.fullmatch(r"~|[-\w]*\.?\w*", s["file"], re.ASCII) and s["plain"]
+                for s in self.signals
+            )
         ):
             self._rename()
 
