@@ -134,6 +134,12 @@ def test_names_that_occur_twice_and_codes_of_missing_samples(tmp_path):
         ([], {"decimal": ",", "values": HEART[:, :1]}, 250, "behind a decimal comma"),
         (["I\tII"], {"separator": "\t", "values": np.full((500, 2), 47.25), "decimal": ",", "digits": 3}, 250, "row 2, column I: expected a number, found '47,250'"),
         (["I,II"], {"end": ",x"}, 250, "row 1: expected 3 names, one a column, found 2"),
+        (["# fs = 500 Hz", "time (s),I,II"], {"times": scaled(1, 3)}, None, "column time .s. says 250 Hz, row 1 says 500 Hz"),
+        (["I,II"], {"values": HEART[:0]}, 250, "row 1: expected a row of numbers, found 'I,II'"),
+        (["I,II", "0.1,0.2\0"], {}, 250, "row 2: expected text, found a byte 0, as in binary files"),
+        (["I,II", "0.1,\u22120.2"], {}, 250, "row 2: expected names of columns or numbers alone, found '\u22120.2'"),
+        (["I,II"], {"values": HEART.T[:, :1000].reshape(1, -1)}, 250, "row 1: expected 2000 names"),
+        ([], {"values": HEART.T}, 250, "column 0: its name .* and 2492 more"),
     ],
 )  # fmt: skip
 def test_tables_that_are_refused(tmp_path, head, options, fs, what):
@@ -276,3 +282,58 @@ def test_groups_padding_and_labels_of_dicom(tmp_path):
     np.testing.assert_allclose(
         np.nan_to_num(values), np.where(steps > -32768, STEPS / 200, 0), atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "separator, mark", [(";", "."), (";", ","), ("\t", "."), ("\t", ","), (",", ".")]
+)
+def test_separators_of_thousands(tmp_path, separator, mark):
+    """1.234 µV beside 567 µV once was a thousandth: the R peaks were cut out. Decimals of all other forms are read."""
+    rows = [[f"{round(3000 * value):,}".replace(",", mark) for value in row] for row in HEART]
+    head = separator.join(["I (uV)", "II (uV)"])
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([head, *map(separator.join, rows)]))
+    with pytest.raises(InputError, match="without a separator of thousands, found '-?1[.,]"):
+        read(path, 250)
+    shortest = [[f"{value:.3f}".rstrip("0").rstrip(".") for value in 1000 * row] for row in HEART]
+    words = [[word.replace(".", mark) for word in row] for row in shortest]
+    path.write_text("\n".join([head, *map(separator.join, words)]))
+    np.testing.assert_allclose(read(path, 250)[2], HEART, atol=1e-5)
+
+
+@pytest.mark.parametrize("first, lost", [(1000, 0.04), (1000, 3600), (100, -7200)])
+def test_a_gap_in_the_times_is_noted(tmp_path, first, lost):
+    """With --fs the rows are counted, so a note says that times after a gap are others."""
+    times = [f"{second + lost * (at >= first):.3f}" for at, second in enumerate(SECONDS)]
+    path = table(tmp_path, ["time (s),I,II"], times=times)
+    with pytest.raises(InputError, match=f"a step of {lost + 0.004:g} s before row {first + 2}"):
+        read(path)
+    with open_recording(path, 250) as record:
+        assert f"step of {lost + 0.004:g} s before row {first + 2}" in record.notes["I"]
+    even = table(tmp_path, ["time (s),I,II"], times=[f"{int(at)}" for at in SECONDS])
+    with open_recording(even, 250) as record:
+        assert not record.notes
+
+
+def test_a_lead_that_begins_late(tmp_path):
+    """Once a column was dropped without a word if it was empty throughout the first part of the table."""
+    rows = np.tile(lines_of(HEART[:, :1]), 81)
+    late = np.tile(HEART[:, 1], 81)
+    late[:200_001] = np.nan
+    lines = [f"{row},{'' if np.isnan(x) else x}" for row, x in zip(rows, late, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["I,II", *lines]))
+    names, _, values = read(tmp_path / "a.csv", 250)
+    assert names == ["I", "II"]
+    np.testing.assert_allclose(values[:, 1], late, atol=1e-4)
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="row 200002, column 1: expected a name of the column"):
+        read(tmp_path / "a.csv", 250)
+
+
+def test_remarks_of_octave_and_codes_far_beyond_any_voltage(tmp_path):
+    rows = lines_of(separator=" ")
+    rows[100] = "9.9e37 -1e300"
+    (tmp_path / "a.csv").write_text("\n".join(["# name: x", "# fs: 250", "# columns: 2", *rows]))
+    names, rate, values = read(tmp_path / "a.csv")
+    assert names == ["column 0", "column 1"] and rate == 250
+    assert np.argwhere(np.isnan(values)).tolist() == [[100, 0], [100, 1]]

@@ -187,9 +187,16 @@ def doubt(
         ]
         return f"{column} has no unit: {' or '.join(units) or f'{rate:.6g} Hz in s'}"
     mean = (self._ends[1] - self._ends[0]) / (self._count - 1)
+    return f"{column} tells none: {self._worst_step(above)}, {mean:.6g} s on average"
+
+
+@patch
+def _worst_step(self: TimeColumn, above):
+    "The step that differs most from the mean, in words."
+    mean = (self._ends[1] - self._ends[0]) / (self._count - 1)
     which = int(abs(self._steps[1] - mean) > abs(self._steps[0] - mean))
-    step = f"{self._steps[which]:.6g} s before row {row + self._at[which]}"
-    return f"{column} tells none: a step of {step}, {mean:.6g} s on average"
+    unit = "" if self.bare else " s"
+    return f"a step of {self._steps[which]:.6g}{unit} before row {above + 1 + self._at[which]}"
 
 
 @patch
@@ -204,22 +211,40 @@ RATE_TOLERANCE = 0.01  # relative difference between two statements of a rate
 
 def agreed_rate(
     path: Path,  # for messages
-    given: float | None,  # Hz, of --fs
+    given: float | None,  # Hz, of --fs or of another place in the file
     own: float | None,  # Hz, of the file
     where: str,  # in the file, such as "column time"
+    by: str = "--fs",  # where the given rate stands
 ) -> float:  # Hz
     "The rate of a recording. Raises `InputError` where the two contradict each other, or neither is known."
     if given is None and own is None:
         raise InputError(f"{path}: expected --fs HZ, since the file does not say its sampling rate")
     if given and own and abs(given / own - 1) > RATE_TOLERANCE:
         raise InputError(
-            f"{path}: {where} says {own:.6g} Hz, --fs says {given:g} Hz; correct one of them"
+            f"{path}: {where} says {own:.6g} Hz, {by} says {given:g} Hz; correct one of them"
         )
     rate = float(given or own or 0)
     if not RATE_LIMITS_HZ[0] <= rate <= RATE_LIMITS_HZ[1]:
         low, high = RATE_LIMITS_HZ
         raise InputError(f"{path}: {where}: expected {low} to {high} Hz, found {rate:g}")
     return rate
+
+# %% ../../../nbs/lib/tracks/ecg/rates.ipynb #5b1c9e02
+@patch
+def contradiction(
+    self: TimeColumn,
+    rate: float,  # Hz, at which the rows are counted
+    above: int,  # rows of the file above the first sample
+) -> str:  # in words; empty for none
+    "Gaps in the times, or steps back, of which the count of the rows knows nothing."
+    if self._count < 2 or self._missing is not None or self._even_rate():
+        return ""
+    coarse = self._steps[0] == 0  # such as whole seconds: only the total tells
+    lost = self._ends[1] - self._ends[0] - (self._count - 1) / rate
+    if coarse and (self.bare or abs(lost) <= max(2, RATE_TOLERANCE * self._count / rate)):
+        return ""
+    column = f"column {printable(self.name)}"
+    return f"{column} has {self._worst_step(above)}, but rows are counted at {rate:g} Hz throughout"
 
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #4b477d88
 HEADER_TOLERANCE = 1e-3  # relative difference that rounding explains

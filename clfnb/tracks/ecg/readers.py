@@ -19,8 +19,8 @@ from ...files import InputError, reading, regular_file
 from ...preprocessing.ecg.quality import lead_kind, looks_like_ecg, signal_kind
 from .edf_files import EdfRecord, GappedEdfRecord, _edf_kind, import_optional
 from .mat_files import read_mat
-from .rates import confirm_rate
-from .records import TABLES, is_other_format, record_path
+from .rates import agreed_rate, confirm_rate
+from .records import FEW, TABLES, is_other_format, record_path
 from .tables import ArrayRecord, read_table
 from .wfdb_files import RATE_LIMITS_HZ, WfdbRecord
 
@@ -35,7 +35,7 @@ def read_dicom(
         groups = list(data.get("WaveformSequence", []))
         if not groups:
             raise InputError(f"{path}: expected a DICOM file with waveforms, found none")
-        spans = [_span(group) for group in groups]
+        spans = [_span(path, group) for group in groups]
         longest = max(spans, key=lambda span: span[0] / span[1])
         chosen = [i for i, span in enumerate(spans) if span == longest]
         channels = [c for i in chosen for c in groups[i].ChannelDefinitionSequence]
@@ -50,10 +50,12 @@ def read_dicom(
         return ArrayRecord(values, names, units, longest[1])
 
 
-def _span(group):
-    "Samples of a group, their rate in Hz, and its offset in ms."
-    offset = float(group.get("MultiplexGroupTimeOffset") or 0)
-    return int(group.NumberOfWaveformSamples), float(group.SamplingFrequency), offset
+def _span(path, group):
+    "Samples of a group, their rate in Hz, and its offset in ms. Raises `InputError` for no plausible rate."
+    offset, rate = float(group.get("MultiplexGroupTimeOffset") or 0), float(group.SamplingFrequency)
+    if not 0 < rate <= RATE_LIMITS_HZ[1]:
+        agreed_rate(path, None, rate, "SamplingFrequency")
+    return int(group.NumberOfWaveformSamples), rate, offset
 
 
 def _group_values(data, groups, index):
@@ -193,14 +195,21 @@ def choose_leads(
         chosen += [index for index, name in enumerate(source.names) if name in noisy]
     else:
         left_out |= noisy
-        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items()) or "no signals"
-        advice = "; to read them nevertheless, name them (--leads)" if left_out else ""
-        raise InputError(f"{path}: expected a lead of an ECG, found none ({reasons}){advice}")
+        _refuse_all(path, left_out)
     if not _seconds(source):
         raise InputError(f"{path}: expected samples, found a record of length 0")
     return sorted(chosen), left_out
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #63572fe3
+def _refuse_all(path, left_out):
+    "Raise an `InputError` that gives the reasons for the first signals."
+    reasons = [f"{name}: {why}" for name, why in left_out.items()]
+    more = [f"and {len(reasons) - FEW} more"] if len(reasons) > FEW else []
+    advice = "; to read them nevertheless, name them (--leads)" if left_out else ""
+    reasons = "; ".join(reasons[:FEW] + more) or "no signals"
+    raise InputError(f"{path}: expected a lead of an ECG, found none ({reasons}){advice}")
+
+
 def _named(source, path, leads):
     "The leads of the given names, in any case."
     indices = {name.lower(): index for index, name in reversed(list(enumerate(source.names)))}
