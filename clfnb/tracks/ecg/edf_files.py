@@ -16,6 +16,7 @@ from fastcore.basics import patch
 
 from ...files import InputError, reading, regular_file
 from ...preprocessing.ecg.quality import millivolts
+from ...text import printable
 from .wfdb_files import unique_names
 
 # %% ../../../nbs/lib/tracks/ecg/edf_files.ipynb #459a242a
@@ -84,7 +85,12 @@ def check_data_records(
             f"{path}: expected the number of data records, found {records}: the recording was not "
             f"closed; the file holds {present} of {seconds:g} s"
         )
-    if records > present or seconds < 0 or (seconds == 0 and len(rows) > 1):
+    if seconds < 0 or (seconds == 0 and len(rows) > 1):
+        raise InputError(
+            f"{path}: expected data records of more than 0 s, found a duration of {seconds:g} s"
+        )
+    _check_limits(path, rows)
+    if records > present:
         raise InputError(
             f"{path}: expected {records} data records of {seconds:g} s, found {present}"
         )
@@ -98,6 +104,20 @@ def _edf_width(path):
     "Bytes per sample: 3 in BDF, whose first byte is 255, and 2 in EDF."
     with open(path, "rb") as file:
         return 3 if file.read(1) == b"\xff" else 2
+
+# %% ../../../nbs/lib/tracks/ecg/edf_files.ipynb #3e8f2b11
+def _check_limits(path, rows):
+    "Refuse a signal without a scale. Raises `InputError` naming it."
+    for row in rows:
+        for kind, low, high in (
+            ("physical", row["low"], row["high"]),
+            ("digital", row["digital_low"], row["digital_high"]),
+        ):
+            if low == high and not row["label"].endswith("Annotations"):
+                raise InputError(
+                    f"{path}: signal {printable(row['label'])}: expected a {kind} minimum that is not the maximum, "
+                    f"found {printable(low)} for both"
+                )
 
 # %% ../../../nbs/lib/tracks/ecg/edf_files.ipynb #ca7ed09f
 class EdfRecord:
