@@ -40,7 +40,7 @@ _OTHER = re.compile(
     r"(n?i?a?bp|art|cvp|icp|pap|pa[ps]?|ra|la|p[1-4]|uap|uvp|rap|lap)\d?\b"
     r"|.*(resp|pleth|ppg|spo2|sao2|co2|temp|abp|press|flow|thor|abdo|chest|nasal|snor|sound|pcg|phono|"
     r"eeg|eog|emg|chin|leg|acc|gyro|posit|light|mark|event|status|annot|trigger|pulse|impedance|batt|time|"
-    r"heart ?rate|sample|index|zeit|tiempo|note|remark|bemerk|\bdate\b|label|comment|rhythm|diagnos|\bhr\b|\brr\b|oxi|gsr|eda\b|saturation).*"
+    r"heart ?rate|sample|index|zeit|heure|tiempo|note|remark|bemerk|\bdate\b|label|comment|rhythm|diagnos|\bhr\b|\brr\b|oxi|gsr|eda\b|saturation).*"
 )
 
 

@@ -34,7 +34,8 @@ _SECONDS = {word: seconds for seconds, words in _UNITS_S.items() for word in wor
 _CLOCK_UNIT = re.compile(r"(hh?|mm?):(mm?|ss?)[hmsdy:./() ]*|hms")
 _TIMES = set("t tm time times clock timestamp datetime zeit temps tiempo tempo elapsed".split())
 _TIMES |= {"", "time stamp", "elapsed time", "relative time", "time elapsed"}
-_TIMES |= {"date time", "time date", "date and time", "time and date"}
+_TIMES |= {"date time", "time date", "date and time", "time and date", "unix time"}
+_TIMES |= {"uhrzeit", "zeitstempel", "datum uhrzeit", "heure", "hora", "unix timestamp"}
 _ALONE = re.compile(
     "seconds?|secs?|ms|msecs?|millis.*|us|usecs?|micros.*|minute[sn]?|hours?|stunden|tage|days"
 )

@@ -127,7 +127,7 @@ def open_recording(
     an unknown lead.
     """
     path = record_path(path)
-    source = _open(path, fs)
+    source = _open(path, fs, leads)
     try:
         chosen, left_out = choose_leads(source, path, leads)
         if not isinstance(source, ArrayRecord) or path.suffix.lower() == ".dcm":
@@ -146,7 +146,7 @@ def _seconds(source):
     return source.frames / source.header.fs if isinstance(source, WfdbRecord) else source.seconds
 
 
-def _open(path, fs):
+def _open(path, fs, leads=None):
     "The source of a path, by its suffix."
     kind = path.suffix.lower() if is_other_format(path) else ""
     if kind in TABLES and fs is not None and not RATE_LIMITS_HZ[0] <= fs <= RATE_LIMITS_HZ[1]:
@@ -158,7 +158,7 @@ def _open(path, fs):
     if kind in (".edf", ".bdf"):
         return GappedEdfRecord(path) if _edf_kind(path)[3:5] == "+D" else EdfRecord(path)
     if kind in (".csv", ".tsv"):
-        return read_table(path, fs)
+        return read_table(path, fs, leads)
     if kind == ".mat":
         return read_mat(path, fs)
     return read_dicom(path) if kind == ".dcm" else WfdbRecord(path)

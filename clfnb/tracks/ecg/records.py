@@ -96,6 +96,8 @@ def listed_records(
     "The records that `RECORDS` lists. Raises `OSError` or `ValueError` if the list cannot be read."
     listing = regular_file(folder / "RECORDS", MAX_TEXT_BYTES)
     text = listing.read_text("utf-8-sig", errors="surrogateescape")
+    if "\0" in text:
+        raise ValueError(f"{listing}: expected text in UTF-8, a record a line, found a byte 0")
     records, seen = [], seen | {folder.resolve()}
     for line in filter(None, (line.strip() for line in text.splitlines())):
         path = folder / line

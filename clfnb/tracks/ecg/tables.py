@@ -354,12 +354,15 @@ def find_dialect(
     return dialect
 
 # %% ../../../nbs/lib/tracks/ecg/tables.ipynb #70c1d5fe
-def _numbers(path, part, above, names, time):
+def _numbers(path, part, above, names, time, leads=None):
     "A part of a table, with so many lines above it, as finite numbers; words only in other signals."
+    read = leads and {re.sub(r" \(\d+\)$", "", lead).lower() for lead in leads}
     values = part.apply(pd.to_numeric, errors="coerce")
     words = values.isna() & part.notna()
     for column, name in enumerate(names):
-        if column != time and lead_kind(split_unit(name)[0])[0] == "other":
+        lead = split_unit(name)[0]
+        other = lead.lower() not in read if read else lead_kind(lead)[0] == "other"
+        if column != time and other:
             words.iloc[:, column] = False
     wrong = np.argwhere(words.to_numpy())
     if len(wrong):
@@ -460,6 +463,7 @@ def _check_empty(path, part, above):
 def read_table(
     path: Path,  # a row per sample, a column per signal
     rate: float | None = None,  # Hz; None: as the file tells
+    leads: list[str] | None = None,  # names of the columns that are read; None: all
 ) -> ArrayRecord:
     """A recording in a text table.
 
@@ -480,7 +484,7 @@ def read_table(
                 agreed_rate(path, rate or (times.name and RATE_LIMITS_HZ[0]) or None, None, "--fs")
             _check_empty(path, part.drop(columns=columns), samples + above)
             part = times.in_seconds(part[columns])
-            values = _numbers(path, part, samples + above, names, times.index)
+            values = _numbers(path, part, samples + above, names, times.index, leads)
             with np.errstate(over="ignore"):  # of codes, which become infinite
                 file.write(np.ascontiguousarray(values, np.float32).tobytes())
             times.add(values)
@@ -492,8 +496,8 @@ def read_table(
         raise InputError(f"{path}: expected --fs HZ, since {times.doubt(above)}")
     rate = agreed_rate(path, rate, own, f"column {printable(times.name)}", by)
     values = BinaryTable(binary, samples, len(columns))
-    leads, voltages = zip(*map(split_unit, names), strict=True)
-    record = ArrayRecord(values, list(leads), list(voltages), rate, folder)
+    heads, voltages = zip(*map(split_unit, names), strict=True)
+    record = ArrayRecord(values, list(heads), list(voltages), rate, folder)
     if note := times.contradiction(rate, above):
         record.notes = dict.fromkeys(record.names, note)
     return record
