@@ -192,11 +192,10 @@ def doubt(
 
 
 @patch
-def _worst_step(self: TimeColumn, above):
+def _worst_step(self: TimeColumn, above, unit=" s"):
     "The step that differs most from the mean, in words."
     mean = (self._ends[1] - self._ends[0]) / (self._count - 1)
     which = int(abs(self._steps[1] - mean) > abs(self._steps[0] - mean))
-    unit = "" if self.bare else " s"
     return f"a step of {self._steps[which]:.6g}{unit} before row {above + 1 + self._at[which]}"
 
 
@@ -244,8 +243,10 @@ def contradiction(
     lost = self._ends[1] - self._ends[0] - (self._count - 1) / rate
     if coarse and (self.bare or abs(lost) <= max(2, RATE_TOLERANCE * self._count / rate)):
         return ""
-    column = f"column {printable(self.name)}"
-    return f"{column} has {self._worst_step(above)}, but rows are counted at {rate:g} Hz throughout"
+    step = self._worst_step(above, "" if self.bare else " s")
+    return (
+        f"column {printable(self.name)} has {step}, but rows are counted at {rate:g} Hz throughout"
+    )
 
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #4b477d88
 HEADER_TOLERANCE = 1e-3  # relative difference that rounding explains
