@@ -19,7 +19,7 @@ from ...files import InputError, reading, regular_file
 from ...preprocessing.ecg.quality import lead_kind, looks_like_ecg, signal_kind
 from .edf_files import EdfRecord, GappedEdfRecord, _edf_kind, import_optional
 from .mat_files import read_mat
-from .rates import agreed_rate, confirm_rate
+from .rates import agreed_rate, confirm_rate, time_unit
 from .records import FEW, TABLES, is_other_format, record_path
 from .tables import ArrayRecord, read_table
 from .wfdb_files import RATE_LIMITS_HZ, WfdbRecord
@@ -168,7 +168,7 @@ def choose_leads(
     source: Any,  # of one of the formats
     path: Path,  # for messages
     leads: list[str] | None = None,  # names to use; None: all that are an ECG
-) -> tuple[list[int], dict[str, str]]:  # indices of the leads; name -> why, for the others
+) -> tuple[list[int], dict[str, str]]:  # indices of the leads; name -> why, for other signals
     "Which signals are leads. Raises `InputError` if none is, `ValueError` for an unknown name."
     chosen: list[int] = []
     left_out: dict[str, str] = {}
@@ -198,7 +198,8 @@ def choose_leads(
         _refuse_all(path, left_out)
     if not _seconds(source):
         raise InputError(f"{path}: expected samples, found a record of length 0")
-    return sorted(chosen), left_out
+    others = {name: why for name, why in left_out.items() if time_unit(name) is None}
+    return sorted(chosen), others
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #63572fe3
 def _refuse_all(path, left_out):
