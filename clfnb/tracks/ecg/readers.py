@@ -17,7 +17,7 @@ from fastcore.basics import patch
 
 from ...files import InputError, reading, regular_file
 from ...preprocessing.ecg.quality import lead_kind, looks_like_ecg, signal_kind
-from .edf_files import EdfRecord, GappedEdfRecord, _edf_kind, import_optional
+from .edf_files import import_optional, open_edf
 from .mat_files import read_mat
 from .rates import agreed_rate, confirm_rate, time_unit
 from .records import FEW, TABLES, is_other_format, record_path
@@ -156,7 +156,7 @@ def _open(path, fs, leads=None):
     if kind and not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if kind in (".edf", ".bdf"):
-        return GappedEdfRecord(path) if _edf_kind(path)[3:5] == "+D" else EdfRecord(path)
+        return open_edf(path)
     if kind in (".csv", ".tsv"):
         return read_table(path, fs, leads)
     if kind == ".mat":
