@@ -70,9 +70,11 @@ def compare_auc(
     spread = np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0))
     half = norm.ppf((1 + level) / 2) * spread
     p = 2 * norm.sf(abs(difference) / spread) if spread > 0 else 1.0 if difference == 0 else 0.0
-    values = (difference, difference - half, difference + half, p)
     return {
-        name: float(v) for name, v in zip(("difference", "low", "high", "p"), values, strict=True)
+        "difference": float(difference),
+        "low": float(difference - half),
+        "high": float(difference + half),
+        "p": float(p),
     }
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #feec52e1

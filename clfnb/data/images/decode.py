@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ...files import reason
 from ...preprocessing.images import UnreadableImage, read_image
 from ...text import printable
 
@@ -64,9 +65,8 @@ def _read_or_error(path, max_side):
     try:
         return read_image(path, max_side=max_side)
     except Exception as error:  # whatever it is, the others are read
-        if isinstance(error, OSError) and error.strerror:
-            return UnreadableImage(f"{path}: {error.strerror}")
-        return error if str(path) in str(error) else UnreadableImage(f"{path}: {error}")
+        said = reason(error, path)
+        return error if str(path) in said else UnreadableImage(f"{path}: {said}")
 
 
 def _read_some(paths, max_side):

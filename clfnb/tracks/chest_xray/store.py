@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...files import reason
 from ...preprocessing.radiographs import read_radiograph
 
 # %% ../../../nbs/lib/tracks/chest_xray/store.ipynb #e9185edd
@@ -28,9 +29,8 @@ def _read_chunk(paths, size):
         try:
             results.append(read_radiograph(path, size))
         except Exception as error:  # of any kind: the other files are still read
-            named = isinstance(error, OSError) and error.strerror  # and a number, for nobody
-            message = f"{path}: {error.strerror}" if named else str(error)
-            results.append(message if str(path) in message else f"{path}: {message}")
+            said = reason(error, path)
+            results.append(said if str(path) in said else f"{path}: {said}")
     return results
 
 

@@ -122,7 +122,7 @@ def records_folder(
     return path.parent if path.name == "RECORDS" and path.is_file() else path
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #f83d4540
-FEW = 8  # missing records that are named one by one
+FEW = 8  # missing records, or signals that are no leads, that are named one by one
 
 
 def _main_file(record):
@@ -132,6 +132,8 @@ def _main_file(record):
 
 def _without_missing(records, listing, notes):
     "Listed records; of many missing ones only the first, with a note on the others."
+    if not records:
+        raise FileNotFoundError(f"{listing}: expected a list of records, found none")
     missing = [record for record in records if not _main_file(record).is_file()]
     if len(missing) <= FEW:
         return records
@@ -158,8 +160,6 @@ def _records_at(path, tables, notes=None):
     if path.is_dir():
         listed = (path / "RECORDS").exists()
         records = listed_records(path) if listed else find_records(path, tables, notes)
-        if not records and listed:
-            raise FileNotFoundError(f"{path / 'RECORDS'}: expected a list of records, found none")
         if listed:
             return _without_missing(records, path / "RECORDS", notes)
         if not records:
