@@ -193,3 +193,20 @@ def test_a_recording_that_begins_before_a_t_wave_begins_without_a_qrs_complex(pr
         assert (found[point] > 1.1 * fs).all(), (point, found[point].min() / fs)
     true = beats.r_peak[beats.r_peak >= 0]
     assert found_share(found["r_peak"], true, 0.03 * fs) == 1
+
+
+def test_marks_beside_those_of_an_electrocardiograph(predictor):
+    """Twelve leads at 1000 Hz, measured by the device that recorded them."""
+    data = pytest.importorskip("pydicom.data")
+    found, errors = predictor.predict([Path(data.get_testdata_file("waveform_ecg.dcm"))])
+    assert not errors
+    at = {point: 1000 * own.to_numpy() for point, own in found.groupby("point")["seconds"]}
+    median = {
+        "RR": np.median(np.diff(at["r_peak"])),
+        "PR": np.median(at["qrs_on"] - at["p_on"]),
+        "QRS": np.median(at["qrs_end"] - at["qrs_on"]),
+        "QT": np.median(at["t_end"] - at["qrs_on"]),
+    }
+    device = {"RR": 982, "PR": 161, "QRS": 75, "QT": 368}  # ms, in the file
+    largest = {"RR": 3, "PR": 10, "QRS": 10, "QT": 25}
+    assert all(abs(median[name] - device[name]) <= largest[name] for name in device), median
