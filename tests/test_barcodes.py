@@ -30,7 +30,7 @@ from clfnb.simulate.barcodes.trials import KINDS, misprint, trial
 from clfnb.tracks.barcodes import predictor
 from clfnb.tracks.barcodes.examples import images_in, load, read_photograph
 from clfnb.tracks.barcodes.predict import read_barcodes
-from clfnb.tracks.barcodes.predictor import Predictor, code_rates, read_zxing
+from clfnb.tracks.barcodes.predictor import THRESHOLD, Predictor, code_rates, read_zxing
 
 DATA = Path(os.environ.get("CLFNB_DATA", "nowhere")) / "barcodes"
 CASES = DATA.parent.parent / "cases" / "barcodes"
@@ -659,13 +659,24 @@ def test_real_markup(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name, least", [("ean13-3", 54), ("upca-3", 17)])
-def test_real_photographs(network, name, least):
+@pytest.mark.parametrize(
+    "reader, threshold, name, least",
+    [
+        ("network", 0.98, "ean13-3", 54),
+        ("network", 0.98, "upca-3", 17),
+        ("cascade", THRESHOLD, "ean13-3", 55),
+        ("cascade", THRESHOLD, "upca-3", 19),
+    ],
+)
+def test_real_photographs(reader, threshold, name, least):
     """Real photographs: most read, none wrong."""
     if not (DATA / "zxing" / name).is_dir():
         pytest.skip(f"no {DATA / 'zxing' / name}")
+    if reader == "cascade":
+        pytest.importorskip("zxingcpp")
+    predictor = Predictor.load(reader=reader, threshold=threshold)
     table = load(DATA / "zxing" / name)
-    answers = [network.read(read_photograph(path)[0]) for path in table["path"]]
+    answers = [predictor.read(read_photograph(path)[0]) for path in table["path"]]
     measured = code_rates(table["label"], [a[0].code if a else None for a in answers])
     assert measured["right"] >= least and measured["wrong"] == 0
 

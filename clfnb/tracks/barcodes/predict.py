@@ -71,7 +71,7 @@ def show(
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    default=0.98,
+    default=0.985,
     show_default=True,
     help="Minimum confidence of an answer.",
 )
@@ -90,7 +90,7 @@ def command(
 def read_barcodes(
     places: Sequence[str],  # images and folders
     reader: str = "cascade",  # which reader
-    threshold: float = 0.98,  # minimum confidence
+    threshold: float = 0.985,  # minimum confidence
     run: str | None = None,  # which model
     device: str = "cpu",  # has no effect: the scan-line networks run in numpy
     csv: str | None = None,  # file of the table

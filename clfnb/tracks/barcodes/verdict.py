@@ -35,7 +35,7 @@ class Verdict:
     twins: tuple = (0.48, -0.55, -0.53, -1.7, -0.57, -2.3, -2.7)  # of the features with twins
     twins_bias: float = -8.7
     agreed: float = 1.5  # added to the logit if another reader gives the same code
-    doubt: float = 6.5  # how far below the required logit twins are still read
+    doubt: float = 6.8  # how far below the required logit twins are still read
     sure: float = 4.5  # logit above which no twins are read
     max_strain: float = 0.03  # strain above which twins are read nevertheless
     min_confidence: float = 0.7  # minimum confidence of the networks
