@@ -72,7 +72,8 @@ def write_atomic(
     """
     path, target = Path(path), as_stream(path)
     folder = path.parent if target is None else Path(gettempdir())
-    scratch = folder / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    begin = path.name.encode(errors="surrogateescape")[:200].decode(errors="ignore")
+    scratch = folder / f".{begin}.{uuid.uuid4().hex[:8]}.part"  # names have 255 bytes at most
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write(scratch)

@@ -105,7 +105,7 @@ def check_annotator(
 ) -> str:  # the same
     "Check a suffix. Raises `ValueError` unless it is a plain word that no file of a record uses."
     plain = re.fullmatch(r"[A-Za-z0-9][-\w]{0,19}", annotator, re.ASCII)
-    taken = ("hea", "dat", "mat", "edf", "bdf", "dcm", "csv", "tsv", "atr", "q1c")
+    taken = ("hea", "dat", "mat", "edf", "bdf", "dcm", "csv", "tsv", "txt", "atr", "q1c")
     if not plain or annotator.lower() in taken:
         raise ValueError(
             f"annotator: expected letters and digits, at most 20, and none of {', '.join(taken)}, "

@@ -119,9 +119,9 @@ def make_jobs(
     "A job for each recording. Raises `FileNotFoundError` or `ValueError` for a path without any."
     notes: list[str] = []
     records, root = find_recordings(path, options.get("fs") is not None, notes)
+    results = output_paths(records, root, out, notes)
     for note in notes:
         say(note, err=True)
-    results = output_paths(records, root, out)
     _check_folders(results)
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator

@@ -39,17 +39,31 @@ def read_dicom(
         longest = max(spans, key=lambda span: span[0] / span[1])
         chosen = [i for i, span in enumerate(spans) if span == longest]
         channels = [c for i in chosen for c in groups[i].ChannelDefinitionSequence]
-        names, units = [], []
-        for number, channel in enumerate(channels):
-            source = channel.get("ChannelSourceSequence")
-            label = str(channel.get("ChannelLabel") or f"channel {number}")
-            names.append(str(source[0].CodeMeaning) if source else label)
-            unit = channel.get("ChannelSensitivityUnitsSequence")
-            units.append(str(unit[0].CodeValue) if unit else "")
+        names, units = zip(*(_name_and_unit(*one) for one in enumerate(channels)), strict=True)
         values = np.concatenate([_group_values(data, groups, i) for i in chosen], axis=1)
-        return ArrayRecord(values, names, units, longest[1])
+        record = ArrayRecord(values, list(names), list(units), longest[1])
+    doubts = zip(record.names, map(_unit_doubt, channels), strict=True)
+    record.notes = {name: doubt for name, doubt in doubts if doubt}
+    return record
+
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #c4e10004
+def _name_and_unit(number, channel):
+    "The name and the unit of a channel; '' for no unit."
+    source = channel.get("ChannelSourceSequence")
+    label = str(channel.get("ChannelLabel") or f"channel {number}")
+    unit = channel.get("ChannelSensitivityUnitsSequence")
+    return str(source[0].CodeMeaning) if source else label, str(unit[0].CodeValue) if unit else ""
 
 
+def _unit_doubt(channel):
+    "Why the unit of a channel is not known, in words; empty where it is."
+    unit = _name_and_unit(0, channel)[1] or "mV"
+    if channel.get("ChannelSensitivity") is None:
+        return f"its file gives no ChannelSensitivity, so 1 {unit} per step is assumed"
+    given = channel.get("ChannelSensitivityUnitsSequence")
+    return "" if given else "its file gives no unit, so mV is assumed"
+
+# %% ../../../nbs/lib/tracks/ecg/readers.ipynb #c4e10005
 def _span(path, group):
     "Samples of a group, their rate in Hz, and its offset in ms. Raises `InputError` for no plausible rate."
     offset, rate = float(group.get("MultiplexGroupTimeOffset") or 0), float(group.SamplingFrequency)
@@ -157,7 +171,7 @@ def _open(path, fs, leads=None):
         raise FileNotFoundError(f"{path}: no such file")
     if kind in (".edf", ".bdf"):
         return open_edf(path)
-    if kind in (".csv", ".tsv"):
+    if kind in (".csv", ".tsv", ".txt"):
         return read_table(path, fs, leads)
     if kind == ".mat":
         return read_mat(path, fs)

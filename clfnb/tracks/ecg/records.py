@@ -11,6 +11,7 @@ __all__ = ['OTHER_FORMATS', 'TABLES', 'FEW', 'is_other_format', 'record_path', '
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #f5537293
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,16 +19,17 @@ from ...files import MAX_TEXT_BYTES, real_place, regular_file, walk
 from ...text import printable
 
 # %% ../../../nbs/lib/tracks/ecg/records.ipynb #3210d932
-OTHER_FORMATS = (".edf", ".bdf", ".dcm", ".csv", ".tsv", ".mat")
-TABLES = (".csv", ".tsv", ".mat")  # formats without a sampling rate
+OTHER_FORMATS = (".edf", ".bdf", ".dcm", ".csv", ".tsv", ".txt", ".mat")
+TABLES = (".csv", ".tsv", ".txt", ".mat")  # formats without a sampling rate
 
 
 def is_other_format(
     path: Path,  # a file
 ) -> bool:
     "Whether a file is a recording of another format than WFDB, by its name."
-    kind = path.suffix.lower()
-    return kind in OTHER_FORMATS and not (kind == ".mat" and path.with_suffix(".hea").is_file())
+    kind, text = path.suffix.lower(), str(path)
+    header = {".mat": text[:-4] + ".hea", ".txt": text + ".hea"}.get(kind)
+    return kind in OTHER_FORMATS and not (header and os.path.isfile(header))
 
 
 def record_path(
@@ -84,7 +86,8 @@ def find_records(
                 records.append(record_path(path))
                 segments |= {Path(parent, segment) for segment in segment_names(path)}
             elif is_other_format(path):
-                if tables or path.suffix.lower() not in TABLES:
+                kind = path.suffix.lower()
+                if kind != ".txt" and (tables or kind not in TABLES):
                     records.append(path)
     return sorted(path for path in records if path not in segments)
 
@@ -165,7 +168,7 @@ def _records_at(path, tables, notes=None):
         if not records:
             raise FileNotFoundError(
                 f"{path}: no WFDB records (.hea files), EDF, BDF or DICOM files in this folder"
-                f"{'' if tables else '; tables (.csv, .tsv, .mat) need --fs'}"
+                f"{'' if tables else '; tables (.csv, .tsv, .mat) need --fs'}; .txt files are read by name"
             )
         return records
     record = record_path(path)
@@ -221,19 +224,32 @@ def output_paths(
     records: list[Path],  # of `find_recordings`
     path: str | Path,  # of `find_recordings`; the folder, if there is one
     out: str | Path | None,  # a folder; None: beside each record
+    notes: list[str] | None = None,  # gets a sentence for each result with another name than usual
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."
     root = Path(path)
+    plain = [_result_folder(record, root, out) / record_name(record) for record in records]
+    often = Counter(plain)
     taken: dict = {}
-    for record in records:
-        folder = record.parent
-        if out is not None:
-            below = os.path.relpath(folder, root) if root.is_dir() else "."
-            folder = Path(out) if below.startswith("..") else Path(out, below)
-        result = folder / record_name(record)
+    for record, result in zip(records, plain, strict=True):
+        if often[result] > 1 and is_other_format(record):
+            if notes is not None:
+                others = f"{record_name(record)} is the name of several recordings"
+                notes.append(
+                    f"{printable(record)}: its result is called {printable(record.name)}, since {printable(others)}"
+                )
+            result = result.with_name(record.name)
         if result in taken:
             raise ValueError(
                 f"{record}: its result would have the same name as that of {taken[result]}: {result}"
             )
         taken[result] = record
     return list(taken)
+
+
+def _result_folder(record, root, out):
+    "The folder of a record's result."
+    if out is None:
+        return record.parent
+    below = os.path.relpath(record.parent, root) if root.is_dir() else "."
+    return Path(out) if below.startswith("..") else Path(out, below)
