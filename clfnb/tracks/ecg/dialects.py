@@ -70,7 +70,8 @@ def _is_number(word):
 
 
 def _is_comment(line):
-    return line.lstrip().startswith(("#", "%", "//", ";"))
+    line = line.strip()
+    return line.startswith(("#", "%", "//")) or (line[:1] == ";" and ";" not in line[1:])
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #071720a5
 def _marks(dialect, text):
@@ -199,7 +200,7 @@ def _read_above(path, dialect, number, line, words):
     named = [w for w in words if lead_kind(w)[0] == "ecg" or time_unit(w) is not None]
     if several and sum(map(bool, words)) > 1 and (named or len(words) > 2):
         raise InputError(
-            f"{path}: row {number}: expected one header above the numbers, found {printable(words[0])!r}"
+            f"{path}: row {number}: expected one header above the numbers, found {printable(' '.join(filter(None, words)))!r}"
         )
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10011
@@ -213,6 +214,14 @@ def _units_in(words):
         return [] if any(lead_kind(unit)[0] == "ecg" for unit in others if unit) else units
     timed = bool(units) and time_unit(f"t ({units[0]})") and len(units) > 1
     return units if timed and all(unit.lower() in UNSPECIFIED for unit in units[1:]) else []
+
+
+def _is_counted(row):
+    "Whether the numbers in a row of a header are those of columns, such as 1,2,3."
+    numbers = [word for word in row if re.fullmatch(r"\d+", word)]
+    return len(numbers) > 1 and numbers in [
+        [str(i + k) for i in range(len(numbers))] for k in (0, 1)
+    ]
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10015
 def _is_lead(word):
@@ -228,7 +237,8 @@ def _join_levels(upper, lower):
     first, second = (upper, lower) if leads[0] else (lower, upper)
     joined = []
     for a, b, own in zip(upper, lower, first, strict=True):
-        alone = any(leads) and own and (_is_lead(own) or time_unit(own) is not None)
+        alone = any(leads) and _is_lead(own) and first.count(own) == 1
+        alone = alone or (own and time_unit(own) is not None)
         joined.append(own if alone else " ".join(dict.fromkeys(filter(None, (a, b)))))
     return joined
 
@@ -245,6 +255,7 @@ def _header_rows(dialect, lines, rows, at):
             row += [""] * (dialect.columns - len(row))
         fact = _RATE.search(lines[i]) or (_PAIR.match(lines[i]) and sum(map(bool, row)) < 3)
         number = any(re.search(r"\d", word) and _is_number(word) for word in row)
+        number = number and not (units or _is_counted(row))
         if len(row) != dialect.columns or fact or number or not any(row):
             break
         if block and _is_comment(lines[i]) != _is_comment(lines[block[0]]):
@@ -257,7 +268,9 @@ def _join_header(dialect, lines, rows, at):
     "Join the rows of a header into the lowest, and note the units; the rows that are left."
     block = _header_rows(dialect, lines, rows, at)
     index, used = None, []
-    if len(block) > 1 and rows[block[0]][0] and not any(rows[block[0]][1:]):
+    above = rows[block[1]][0] if len(block) > 1 else None
+    alone = block and rows[block[0]][0] and not any(rows[block[0]][1:])
+    if alone and above is not None and (not above or time_unit(above) is None):
         used.append(block.pop(0))
         index = rows[used[0]][0]
     if len(block) > 1 and (units := _units_in(rows[block[0]])):
@@ -314,7 +327,7 @@ def _use_export(path, dialect, export, rows):
     below = [row for row in rows[export.above :] if len(row) == dialect.columns]
     surplus = dialect.columns > 1 and not any(row[-1] for row in below)
     columns = dialect.columns - surplus
-    names, units = name_columns(path, export, columns, below[0])
+    names, units = name_columns(path, export, columns, below)
     dialect.names, dialect.units = names + [""] * surplus, units + [""] * surplus
     if export.rate:
         dialect.facts["rates"] = {export.rate: export.row}

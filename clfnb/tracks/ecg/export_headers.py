@@ -88,6 +88,11 @@ def _split(line):
     return [word.strip().strip('"').strip() for word in words][: _length(words) or 1]
 
 
+def _is_row(text):
+    "Whether a text is a row of numbers, or of numbered channels, and no label."
+    return bool(re.match(r"(\S*[\t,;])?(CH1[\t,;]|[-+]?\d*[.,]?\d+(e[-+]?\d+)?([\t,;]|$))", text))
+
+
 def _acqknowledge(path, lines):
     "The header of an AcqKnowledge export; None for another file."
     full = [at for at, line in enumerate(lines) if line.strip()]
@@ -107,7 +112,7 @@ def _acqknowledge(path, lines):
     else:
         labels = [lines[at].strip().strip('"').rstrip("\t,; ") for at in body[: 2 * count]]
         names, units, used = labels[::2], labels[1::2], 2 * count
-    if len(units) < count or any(re.fullmatch(r"[-+\d.,\s]+", unit) for unit in units):
+    if len(units) < count or any(map(_is_row, [*names, *units])):
         raise InputError(
             f"{path}: row {row + 1}: expected a line with the name and one with the unit of each of "
             f"{count} channels"
@@ -162,14 +167,29 @@ def check_one_block(
         )
 
 # %% ../../../nbs/lib/tracks/ecg/export_headers.ipynb #c4a10031
+def _are_times(words, rate):
+    "Whether three numbers or more have the step of the sampling interval."
+    try:
+        times = [float(word.replace(",", ".")) for word in words]
+    except ValueError:
+        return False
+    steps = [(b - a) * rate for a, b in zip(times, times[1:], strict=False)]
+    return len(steps) > 1 and all(abs(step - 1) < 0.1 for step in steps)
+
+
 def name_columns(
     path: Path,  # for messages
     header: ExportHeader,  # of `find_export_header`
     columns: int,  # values in a row
-    first: list[str],  # the words of the first row
+    rows: list[list[str]],  # the first rows, at least one
 ) -> tuple[list[str], list[str]]:  # a name and a unit for each column
     "Names and units of all columns, with those of times. Raises `InputError` for surplus columns."
-    before = columns - len(header.names)
+    before, first = columns - len(header.names), rows[0]
+    if before == 0 and header.rate and _are_times([row[0] for row in rows], header.rate):
+        raise InputError(
+            f"{path}: row {header.above + 1}: expected the times and {columns} channels as in the header, "
+            f"found rows of {columns}"
+        )
     if header.scale:
         times = [header.scale]
     elif before == 2 and header.scale is None:

@@ -143,7 +143,7 @@ _DATE = (
     rf"|(?:{_MONTH}\s+)?{_MONTH}[\s./-]*\d{{1,2}},?[\s./-]+\d{{2,4}}"
 )  # in figures, or with the name of a month, such as 01-Mar-2024 and March 1, 2024
 _CLOCK = re.compile(
-    rf"^\[?\s*(?:({_DATE})[T\s,]+)?(?:(\d+):)?(\d+):(\d+(?:[.,:]\d+)?)\s*([ap]m)?"
+    rf"^\[?\s*(?:({_DATE})(?:[T\s,]+|(?<=[a-z]\d\d\d\d):))?(?:(\d+):)?(\d+):(\d+(?:[.,:]\d+)?)\s*([ap]m)?"
     rf"(\s+(?:{_DATE}))?\s*(z|utc|gmt|[+-]\d\d(?::?\d\d)?)?\s*\]?$",
     re.I,
 )  # date, hours, minutes, seconds, half of the day, date, offset from UTC
@@ -227,7 +227,7 @@ def _clock_change(self: TimeColumn):
     "What an hour in times of the day may be, in words; empty for other times."
     if not self._local or abs(self._steps[1] - self._steps[0] - 3600) > 1:
         return ""
-    return " (as where daylight-saving time begins or ends; times with their offset from UTC, such as +01:00, go on)"
+    return " (an hour, as where daylight-saving time begins or ends: write each time with its offset from UTC, such as +01:00)"
 
 
 @patch
