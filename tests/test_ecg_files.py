@@ -843,6 +843,37 @@ def test_broken_edf_is_one_line(tmp_path, suffix):
     assert "lead ECG: its header states 10 s, the file holds 20 s" in done.stderr
 
 
+def test_recordings_of_several_formats_with_one_name(predict, tmp_path):
+    """Once the folder was refused; now the WFDB record keeps the name, the others keep their suffix as well."""
+    ward = tmp_path / "ward"
+    record, edf = put(ward, "n", heart(10)[0]), night(ward / "n.edf")
+    put(ward, "m", heart(10)[0])
+    code, said = predict(ward, "--csv", tmp_path / "b.csv")
+    assert code == 0 and "3 of 3 records annotated" in said
+    assert f"{edf}: its annotations are n.edf.clf, since other recordings are called n too" in said
+    assert sorted(p.name for p in ward.glob("*.clf")) == ["m.clf", "n.clf", "n.edf.clf"]
+    assert wfdb.rdann(str(record), "clf").sample.size > 50
+    assert sorted(set(pd.read_csv(tmp_path / "b.csv").record)) == ["m", "n", "n.edf"]
+    table = pd.DataFrame({"time": np.arange(2500) / 250, **heart(10)[0]})
+    table.to_csv(ward / "n.csv", index=False)
+    assert predict(ward, "--fs", 250, "--out", tmp_path / "out")[0] == 0
+    names = ["m.clf", "n.clf", "n.csv.clf", "n.edf.clf"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
+
+
+def test_names_as_long_as_a_file_system_allows(predict, tmp_path):
+    """255 bytes with the suffix are written; a longer suffix leaves out the record alone, before it is read."""
+    longest = "é" * 125 + "x"
+    for name in (longest, "short"):
+        put(tmp_path, name, heart(10)[0])
+    assert predict(tmp_path)[0] == 0
+    assert (tmp_path / f"{longest}.clf").is_file()
+    code, said = predict(tmp_path, "--annotator", "mine")
+    assert code == 1 and "1 of 2 records annotated" in said
+    assert f"{longest}.mine: expected a name of at most 255 bytes, found 256" in said
+    assert (tmp_path / "short.mine").is_file() and not list(tmp_path.glob(".*"))
+
+
 def test_a_page_begins_within_the_recording(predict, tmp_path):
     path = put(tmp_path, "r", heart(30)[0])
     words = ["--pdf", tmp_path / "r.pdf", "--csv", tmp_path / "r.csv"]

@@ -285,6 +285,24 @@ def test_groups_padding_and_labels_of_dicom(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "absent, note",
+    [
+        ("ChannelSensitivity", "its file gives no ChannelSensitivity, so 1 uV per step is assumed"),
+        ("ChannelSensitivityUnitsSequence", "its file gives no unit, so mV is assumed"),
+    ],
+)
+def test_a_dicom_channel_without_its_unit_is_noted(tmp_path, absent, note):
+    """Its samples are in arbitrary units (PS3.3, C.10.9); once they were taken for microvolts without a word."""
+    data = pydicom.dcmread(waveforms(tmp_path / "a.dcm", (STEPS, ["I", "II"], 250, 0)))
+    delattr(data.WaveformSequence[0].ChannelDefinitionSequence[1], absent)
+    data.save_as(tmp_path / "b.dcm")
+    with open_recording(tmp_path / "b.dcm", leads=["I", "II"]) as record:
+        assert record.notes["II"].startswith(note) and "I" not in record.notes
+        factor = 1e-3 if absent == "ChannelSensitivity" else 5
+        np.testing.assert_allclose(record.read(), STEPS * [0.005, factor], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
     "separator, mark", [(";", "."), (";", ","), ("\t", "."), ("\t", ","), (",", ".")]
 )
 def test_separators_of_thousands(tmp_path, separator, mark):

@@ -23,7 +23,7 @@ import pandas as pd
 from ...files import InputError
 from ...text import one_line
 from .intervals import beats_table, summarise
-from .output import points_table, write_annotations
+from .output import check_name, points_table, write_annotations
 from .page import Page, check_start, make_page
 from .readers import open_recording
 from .streams import Delineation, delineate_recording
@@ -97,6 +97,8 @@ def run_job(
 ) -> Outcome:  # with an error if the recording could not be delineated
     "Delineate one recording; any failure becomes an error in one line."
     try:
+        if job.result:
+            check_name(job.result, job.annotator)
         with open_recording(
             job.record, job.fs, list(job.leads) if job.leads else None
         ) as recording:

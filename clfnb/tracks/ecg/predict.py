@@ -21,7 +21,7 @@ import click
 from ...console import OutputFile, collect, predict_options, with_options
 from ...files import as_stream, check_outputs, ensure_writable, write_atomic, write_json
 from ...text import csv_text, printable, say
-from .records import find_recordings, output_paths
+from .records import find_recordings, output_paths, record_name
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #4180f4c2
 def _file(name, text):
@@ -119,14 +119,15 @@ def make_jobs(
     "A job for each recording. Raises `FileNotFoundError` or `ValueError` for a path without any."
     notes: list[str] = []
     records, root = find_recordings(path, options.get("fs") is not None, notes)
-    results = output_paths(records, root, out, notes)
     for note in notes:
         say(note, err=True)
+    results = output_paths(records, root, out)
     _check_folders(results)
     from clfnb.tracks.ecg.jobs import Job
     from clfnb.tracks.ecg.output import check_annotator
 
     annotator = check_annotator(options["annotator"])
+    _say_names(records, results, annotator)
     marks = [result.with_name(f"{result.name}.{annotator}") for result in results]
     outputs = [file for name, file in files.items() if name != "page"]
     check_outputs(*outputs, inputs=[root, *records], taken=marks)
@@ -136,6 +137,14 @@ def make_jobs(
         Job(record, _name(record, root), result, **common)
         for record, result in zip(records, results, strict=True)
     ]
+
+
+def _say_names(records, results, annotator):
+    "Report each record whose annotations have another name than usual."
+    for record, result in zip(records, results, strict=True):
+        if result.name != (name := record_name(record)):
+            text = f"{record}: its annotations are {result.name}.{annotator}, since other recordings are called {name} too"
+            say(printable(text), err=True)
 
 
 def _name(record, root):

@@ -224,7 +224,6 @@ def output_paths(
     records: list[Path],  # of `find_recordings`
     path: str | Path,  # of `find_recordings`; the folder, if there is one
     out: str | Path | None,  # a folder; None: beside each record
-    notes: list[str] | None = None,  # gets a sentence for each result with another name than usual
 ) -> list[Path]:  # of each record, its result's path without suffix
     "Where the results of each record go. Raises `ValueError` naming two records that would share one."
     root = Path(path)
@@ -233,11 +232,6 @@ def output_paths(
     taken: dict = {}
     for record, result in zip(records, plain, strict=True):
         if often[result] > 1 and is_other_format(record):
-            if notes is not None:
-                others = f"{record_name(record)} is the name of several recordings"
-                notes.append(
-                    f"{printable(record)}: its result is called {printable(record.name)}, since {printable(others)}"
-                )
             result = result.with_name(record.name)
         if result in taken:
             raise ValueError(
