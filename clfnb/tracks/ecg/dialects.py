@@ -232,8 +232,8 @@ def _is_lead(word):
 def _join_levels(upper, lower):
     "One row of names from two; None where both name leads."
     leads = [any(map(_is_lead, words)) for words in (upper, lower)]
-    if all(leads):
-        return None
+    if upper == lower or all(leads):
+        return upper if upper == lower else None
     first, second = (upper, lower) if leads[0] else (lower, upper)
     joined = []
     for a, b, own in zip(upper, lower, first, strict=True):
@@ -244,6 +244,7 @@ def _join_levels(upper, lower):
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10019
 MAX_LEVELS = 5  # rows of a header: levels, units, and the name of an index
+_SCALE = re.compile(r"\b(gain|scal|factor|offset|baseline|multipl)", re.I)  # of values, not read
 
 
 def _header_rows(dialect, lines, rows, at):
@@ -253,7 +254,8 @@ def _header_rows(dialect, lines, rows, at):
         row, units = rows[i], block and _units_in(rows[block[-1]])
         if dialect.separator == "," and units and len(row) < dialect.columns:
             row += [""] * (dialect.columns - len(row))
-        fact = _RATE.search(lines[i]) or (_PAIR.match(lines[i]) and sum(map(bool, row)) < 3)
+        fact = _RATE.search(lines[i]) or _SCALE.search(lines[i])
+        fact = fact or (_PAIR.match(lines[i]) and sum(map(bool, row)) < 3)
         number = any(re.search(r"\d", word) and _is_number(word) for word in row)
         number = number and not (units or _is_counted(row))
         if len(row) != dialect.columns or fact or number or not any(row):
@@ -263,7 +265,7 @@ def _header_rows(dialect, lines, rows, at):
         block.append(i)
     return block
 
-
+# %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10050
 def _join_header(dialect, lines, rows, at):
     "Join the rows of a header into the lowest, and note the units; the rows that are left."
     block = _header_rows(dialect, lines, rows, at)

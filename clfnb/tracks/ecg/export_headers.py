@@ -67,7 +67,7 @@ def _labchart(path, lines):
     )
     count = max(_length(words) for words in (titles, ranges, units))
     titles, ranges, units = ([*words, *[""] * count][:count] for words in (titles, ranges, units))
-    behind = [re.sub(r"^[-+\d.,eE\s]*", "", text) for text in ranges]
+    behind = [(re.search(r"[^-+\d.,:\s]\S*$", text) or [""])[0] for text in ranges]
     units = [own if own not in ("", "*") else of for own, of in zip(units, behind, strict=True)]
     rate = _rate(path, row, interval[0] if interval else "") if row else None
     return ExportHeader(max(row for row, _ in fields.values()), titles, units, rate, row)
@@ -86,6 +86,11 @@ def _split(line):
     "The words of a line, without quotation marks and separators at its end."
     words = re.split(r"[\t,;]", line.strip("\r\n"))
     return [word.strip().strip('"').strip() for word in words][: _length(words) or 1]
+
+
+def _channels(count):
+    "A number of channels in words."
+    return f"{count} channel{'s' * (count != 1)}"
 
 
 def _is_row(text):
@@ -115,7 +120,7 @@ def _acqknowledge(path, lines):
     if len(units) < count or any(map(_is_row, [*names, *units])):
         raise InputError(
             f"{path}: row {row + 1}: expected a line with the name and one with the unit of each of "
-            f"{count} channels"
+            f"{_channels(count)}"
         )
     scale, used = _scale(path, lines, body, used, count)
     above = body[used] if used < len(body) else len(lines)
@@ -130,7 +135,7 @@ def _scale(path, lines, body, used, count):
         numbered = [word for word in words if re.fullmatch(r"CH\d+", word)]
         if len(numbered) != count or len(words) > count + 1:
             raise InputError(
-                f"{path}: row {body[used] + 1}: expected {count} channels as in the lines above, "
+                f"{path}: row {body[used] + 1}: expected {_channels(count)} as in the lines above, "
                 f"found {len(numbered)}"
             )
         scale, used = f"time ({words[0]})" if len(words) > count else "", used + 1
@@ -177,6 +182,11 @@ def _are_times(words, rate):
     return len(steps) > 1 and all(abs(step - 1) < 0.1 for step in steps)
 
 
+def _dates(words):
+    "Which of the words are dates in figures."
+    return [bool(re.fullmatch(r"\d+[-/.]\d+[-/.]\d+", word)) for word in words]
+
+
 def name_columns(
     path: Path,  # for messages
     header: ExportHeader,  # of `find_export_header`
@@ -187,20 +197,18 @@ def name_columns(
     before, first = columns - len(header.names), rows[0]
     if before == 0 and header.rate and _are_times([row[0] for row in rows], header.rate):
         raise InputError(
-            f"{path}: row {header.above + 1}: expected the times and {columns} channels as in the header, "
+            f"{path}: row {header.above + 1}: expected the times and {_channels(columns)} as in the header, "
             f"found rows of {columns}"
         )
     if header.scale:
         times = [header.scale]
-    elif before == 2 and header.scale is None:
-        times = (
-            ["time (s)", "date"] if ":" in first[0] or "/" not in first[0] else ["date", "time (s)"]
-        )
+    elif before == 2 and header.scale is None and sum(dates := _dates(first[:2])) == 1:
+        times = ["date" if date else "time (s)" for date in dates]
     else:
         times = ["time (s)"] * (header.scale is None and before == 1)
     if len(times) != before:
         raise InputError(
-            f"{path}: row {header.above + 1}: expected {len(header.names)} channels as in the header, "
+            f"{path}: row {header.above + 1}: expected {_channels(len(header.names))} as in the header, "
             f"perhaps with a time before them, found rows of {columns}"
         )
     return times + header.names, [""] * len(times) + header.units

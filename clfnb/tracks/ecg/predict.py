@@ -70,7 +70,7 @@ OPTIONS = [
         "--fs",
         type=click.FloatRange(10, 100_000),
         callback=finite,
-        help="Sampling rate in Hz of tables (.csv, .tsv, .mat); another file that states a different one is refused.",
+        help="Sampling rate in Hz of tables (.csv, .tsv, .txt, .mat); another file that states a different one is refused.",
     ),
     click.option(
         "--leads", help="Names of the leads to read, such as I,II,V5; all others are left out."
@@ -138,7 +138,7 @@ def make_jobs(
         for record, result in zip(records, results, strict=True)
     ]
 
-
+# %% ../../../nbs/lib/tracks/ecg/predict.ipynb #c4aa0001
 def _say_names(records, results, annotator):
     "Report each record whose annotations have another name than usual."
     for record, result in zip(records, results, strict=True):
@@ -310,9 +310,10 @@ def command(
 ) -> int:
     """Find the waves of whole ECG recordings of any length, as WFDB annotations, REC.clf.
 
-    Reads WFDB records, EDF and BDF, DICOM waveforms, and tables of samples (--fs), each once if several
-    paths name it. Waves are written as ( p ), ( N ) and ( t ). --csv writes a row for each beat: its
-    points, PR, QRS, QT, QTc, rhythm, and how probable it is that its marks are right. Not a medical
+    Reads WFDB records, EDF and BDF, DICOM waveforms, and tables of samples, such as text exports of
+    LabChart and AcqKnowledge (--fs where they tell no rate), each once if several paths name it. Waves
+    are written as ( p ), ( N ) and ( t ). --csv writes a row for each beat: its points, PR, QRS, QT, QTc,
+    rhythm, and how probable it is that its marks are right. Not a medical
     device: for teaching and research, never for a decision about a patient.
     """
     files = dict(beats=csv, points=points, leads=lead_table, json=json, pdf=pdf, html=html)

@@ -139,7 +139,7 @@ def _days(self: TimeColumn, times, dates):
 # %% ../../../nbs/lib/tracks/ecg/rates.ipynb #e8a9017c
 _MONTH = r"[^\W\d_]{3,9}\.?,?"
 _DATE = (
-    rf"\d[\d./-]*\d|(?:{_MONTH}\s+)?\d{{1,2}}\.?[\s./-]*{_MONTH}[\s./-]*\d{{2,4}}"
+    rf"\d[\d./-]*\d|\d{{4}}[\s./-]+{_MONTH}[\s./-]+\d{{1,2}}|(?:{_MONTH}\s+)?\d{{1,2}}\.?[\s./-]*{_MONTH}[\s./-]*\d{{2,4}}"
     rf"|(?:{_MONTH}\s+)?{_MONTH}[\s./-]*\d{{1,2}},?[\s./-]+\d{{2,4}}"
 )  # in figures, or with the name of a month, such as 01-Mar-2024 and March 1, 2024
 _CLOCK = re.compile(

@@ -114,14 +114,18 @@ CHUNK_ROWS = 200_000  # of a table, read at once
 MISSING_CODES = (-9999, 9999, -99999, 99999)  # in a column of fractions
 
 
+def _others(names, leads):
+    "Whether each column is another signal than a lead, by its name, or left out by `--leads`."
+    read = leads and {re.sub(r" \(\d+\)$", "", lead).lower() for lead in leads}
+    heads = [split_unit(name)[0] for name in names]
+    return [head.lower() not in read if read else lead_kind(head)[0] == "other" for head in heads]
+
+
 def _numbers(path, part, above, names, time, leads=None):
     "A part of a table, with so many lines above it, as finite numbers; words only in other signals."
-    read = leads and {re.sub(r" \(\d+\)$", "", lead).lower() for lead in leads}
     values = part.apply(pd.to_numeric, errors="coerce")
     words = values.isna() & part.notna()
-    for column, name in enumerate(names):
-        lead = split_unit(name)[0]
-        other = lead.lower() not in read if read else lead_kind(lead)[0] == "other"
+    for column, other in enumerate(_others(names, leads)):
         if column != time and other:
             words.iloc[:, column] = False
     wrong = np.argwhere(words.to_numpy())
@@ -247,9 +251,9 @@ def _check_empty(path, part, above):
 class _Thousands:
     "Whether columns may have separators of thousands, as far as numbers show it."
 
-    def __init__(self, columns, time):
-        self.whole, self.marked = np.zeros(columns, bool), np.zeros(columns, bool)
-        self.refuted = np.arange(columns) == (-1 if time is None else time)
+    def __init__(self, others):
+        self.whole, self.marked = np.zeros(len(others), bool), np.zeros(len(others), bool)
+        self.refuted = np.array(others)  # at first, columns that are no leads
 
     def add(self, values):
         "Take further rows into account."
@@ -311,7 +315,7 @@ def read_table(
                 columns = _columns(path, dialect, part)
                 names, units = _names(path, dialect, columns, part.at[part.index[0], columns[0]])
                 times = TimeColumn(names if dialect.names or names[0] == "time" else [])
-                thousands = _Thousands(len(columns), times.index)
+                thousands = _Thousands(_others(names, leads))
                 agreed_rate(path, rate or (times.name and RATE_LIMITS_HZ[0]) or None, None, "--fs")
             _check_empty(path, part.drop(columns=columns), samples + above)
             part = times.in_seconds(part[columns])
