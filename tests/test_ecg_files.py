@@ -854,6 +854,10 @@ def test_recordings_of_several_formats_with_one_name(predict, tmp_path):
     assert sorted(p.name for p in ward.glob("*.clf")) == ["m.clf", "n.clf", "n.edf.clf"]
     assert wfdb.rdann(str(record), "clf").sample.size > 50
     assert sorted(set(pd.read_csv(tmp_path / "b.csv").record)) == ["m", "n", "n.edf"]
+    before = (ward / "n.clf").read_bytes()
+    (ward / "n.edf.clf").unlink()
+    assert predict(edf)[0] == 0 and (ward / "n.edf.clf").is_file()
+    assert (ward / "n.clf").read_bytes() == before
     table = pd.DataFrame({"time": np.arange(2500) / 250, **heart(10)[0]})
     table.to_csv(ward / "n.csv", index=False)
     assert predict(ward, "--fs", 250, "--out", tmp_path / "out")[0] == 0

@@ -231,7 +231,8 @@ def output_paths(
     often = Counter(plain)
     taken: dict = {}
     for record, result in zip(records, plain, strict=True):
-        if often[result] > 1 and is_other_format(record):
+        beside = os.path.isfile(f"{record.with_suffix('')}.hea")  # a WFDB record, named or not
+        if is_other_format(record) and (beside or often[result] > 1):
             result = result.with_name(record.name)
         if result in taken:
             raise ValueError(
