@@ -85,7 +85,8 @@ def test_exports_of_labchart(tmp_path, lines, options):
 def test_remarks_in_an_export_of_labchart(tmp_path):
     """They stand behind the values of a row, also far below the first thousand rows."""
     lines = chart(seconds())
-    for row, remark in ((3, "#* begin"), (5000, "#1 cough\tand more"), (9999, "#* end")):
+    remarks = "#* begin", '"#* a mark that is open', "#1 cough\tand more", "#* end"
+    for row, remark in zip((0, 20, 5000, 9999), remarks, strict=True):
         lines[row] += f"\t{remark}"
     names, rate, values, _ = read(tmp_path, LABCHART + lines)
     assert (names, rate) == (["Lead I"], 1000)
@@ -101,6 +102,7 @@ def test_remarks_in_an_export_of_labchart(tmp_path):
         ([*ACQKNOWLEDGE, COUNTS], chart(end="\t"), None),
         ([*ACQKNOWLEDGE, f"\t{COUNTS}"], chart(seconds()), None),
         (ACQKNOWLEDGE, chart(), None),
+        (ACQKNOWLEDGE, chart(seconds(1 / 60)), None),
         ([ACQKNOWLEDGE[0], "Recording on: 2025-02-21 11:05:38.634", *ACQKNOWLEDGE[1:]], chart(), None),
         ([*ACQKNOWLEDGE[:3], "ECG", "uV", "RSP", "Volts", "CH1\tCH2", COUNTS], chart(scale=1000), ["ECG"]),
         ([*ACQKNOWLEDGE[:3], "ECG\tForce", "Volts\tkg", COUNTS], chart(scale=1e-3), ["ECG"]),
@@ -123,6 +125,8 @@ def test_exports_of_acqknowledge(tmp_path, head, body, names):
         (LABCHART + chart()[:5000] + LABCHART + chart(), None, "row 5007: expected one block of samples"),
         (LABCHART + rows(HEART[:, 0]), None, "row 7: expected 2 channels as in the header, perhaps with a time before them, found rows of 1"),
         (LABCHART + rows(seconds(), HEART[:, 0]), None, "row 7: expected the times and 2 channels as in the header, found rows of 2"),
+        (LABCHART + chart(seconds())[:5000] + ["5\t0.1\t0.2\t0.3"], None, "row 5007: expected 3 values, found 4"),
+        (LABCHART + rows(BREATH, HEART[:, 0], BREATH, BREATH), None, "row 7: expected 2 channels as in the header, .* found rows of 4"),
         (LABCHART, None, "expected samples behind the header, found none"),
         (ACQKNOWLEDGE + chart(), 500, "row 2 says 1000 Hz, --fs says 500 Hz"),
         (["a.acq", "1 msec/sample", "3 channels", *ACQKNOWLEDGE[3:], *chart()], None, "row 3: expected a line with the name and one with the unit of each of 3 channels"),
@@ -168,16 +172,32 @@ def test_headers_that_pandas_writes(tmp_path):
         (["time,I,II", "ms,uV,uV"], {"factor": 1000, "scale": 1000}, ["I", "II"]),
         (["# time,I,II", "# s,mV,mV"], {}, ["I", "II"]),
         (["time,II,V", "s,mV,mV"], {}, ["II", "V"]),
+        ([",I,II", "s,mV,mV"], {}, ["I", "II"]),
+        ([",ECG,", "time,I,II", "s,mV,mV"], {}, ["I", "II"]),
+        (["time,I,II", "s,mV,mV"], {"end": ","}, ["I", "II"]),
         (["time,ECG,ECG", ",I,II"], {}, ["I", "II"]),
         (["time,1,2", "s,mV,mV"], {}, ["1", "2"]),
     ],
 )
 def test_rows_of_units_and_levels(tmp_path, head, options, names):
     factor, scale = options.get("factor", 1), options.get("scale", 1)
-    body = rows(seconds(factor), scale * HEART[:, 0], scale * HEART[:, 1], separator=",")
+    body = rows(
+        seconds(factor),
+        scale * HEART[:, 0],
+        scale * HEART[:, 1],
+        separator=",",
+        end=options.get("end", ""),
+    )
     found, rate, values, notes = read(tmp_path, head + body, name="a.csv")
     assert (found, rate, notes) == (names, 1000, {})
     np.testing.assert_allclose(values, HEART, atol=1e-5)
+
+
+def test_one_lead_with_a_row_for_its_unit(tmp_path):
+    """The unit is alone in its row, as the name of an index is in that of pandas."""
+    names, _, values, _ = read(tmp_path, ["I", "uV", *rows(1000 * HEART[:, 0])], 1000, "a.csv")
+    assert names == ["I"]
+    np.testing.assert_allclose(values[:, 0], HEART[:, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pathlib import Path
 from ...files import InputError
 from ...preprocessing.ecg.quality import UNSPECIFIED, lead_kind, millivolts
 from ...text import printable
-from .export_headers import find_export_header, name_columns
+from .export_headers import REMARK, find_export_header, name_columns
 from .rates import is_clock, time_unit
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #9acc3897
@@ -254,6 +254,8 @@ def _header_rows(dialect, lines, rows, at):
         row, units = rows[i], block and _units_in(rows[block[-1]])
         if dialect.separator == "," and units and len(row) < dialect.columns:
             row += [""] * (dialect.columns - len(row))
+        elif len(row) == dialect.columns - 1 and rows[dialect.above][-1] == "":
+            row += [""]  # for the separator at the end of each row
         fact = _RATE.search(lines[i]) or _SCALE.search(lines[i])
         fact = fact or (_PAIR.match(lines[i]) and sum(map(bool, row)) < 3)
         number = any(re.search(r"\d", word) and _is_number(word) for word in row)
@@ -266,13 +268,17 @@ def _header_rows(dialect, lines, rows, at):
     return block
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10050
+def _is_index(row, above):
+    "Whether a row of a header is the name of the index alone, and no unit of the column above it."
+    unit = above[0] and (millivolts(row[0]) or time_unit(above[0]) is not None)
+    return bool(row[0] and len(row) > 1 and not any(row[1:]) and not unit)
+
+
 def _join_header(dialect, lines, rows, at):
     "Join the rows of a header into the lowest, and note the units; the rows that are left."
     block = _header_rows(dialect, lines, rows, at)
     index, used = None, []
-    above = rows[block[1]][0] if len(block) > 1 else None
-    alone = block and rows[block[0]][0] and not any(rows[block[0]][1:])
-    if alone and above is not None and (not above or time_unit(above) is None):
+    if len(block) > 1 and _is_index(rows[block[0]], rows[block[1]]):
         used.append(block.pop(0))
         index = rows[used[0]][0]
     if len(block) > 1 and (units := _units_in(rows[block[0]])):
@@ -349,7 +355,7 @@ def _head(path, dialect):
             f"{path}: row {binary[0] + 1}: expected text, found a byte 0, as in binary files"
         )
     if export := find_export_header(path, lines):
-        lines = [re.sub(r"[\t,;]\s*\"?#.*", "", line) for line in lines]
+        lines = [REMARK.sub("", line) for line in lines]
         lines[: export.above] = ["\n"] * export.above
         if not any(line.strip() for line in lines):
             raise InputError(f"{path}: expected samples behind the header, found none")

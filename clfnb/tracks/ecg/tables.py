@@ -26,7 +26,7 @@ from clfnb.tracks.ecg.dialects import (
     find_dialect,
     refuse_thousands,
 )
-from .export_headers import check_one_block
+from .export_headers import ExportRows
 from .rates import TimeColumn, agreed_rate, is_clock, time_unit
 from .wfdb_files import RATE_LIMITS_HZ, unique_names
 
@@ -158,7 +158,7 @@ def _names(path, dialect, columns, first=""):
         unit = unit or (
             dialect.facts.get("unit", "") if not own and time_unit(name) is None else ""
         )
-        if not name and column == columns[0] and is_clock(str(first)):
+        if not name and column == columns[0] and (is_clock(str(first)) or time_unit(f"t ({unit})")):
             name = "time"  # pandas gives the index of a table no name
         name = name or f"column {column}"
         units.append(unit if unit and not own else "")
@@ -207,14 +207,9 @@ def _parts(path, dialect, **more):
             sep=dialect.separator, quotechar=dialect.quote, decimal=dialect.decimal
         )
         options |= dict(na_values=MISSING, skipinitialspace=True, chunksize=CHUNK_ROWS)
-        if dialect.export:
-            options["usecols"] = names  # remarks may follow
         try:
-            for part in pd.read_csv(file, header=None, names=names, **options | more):
-                if dialect.export and not pd.api.types.is_numeric_dtype(part.iloc[:, 0]):
-                    for index, word in part.iloc[:, 0].astype(str).items():
-                        check_one_block(path, dialect.above + index + 1, word)
-                yield part
+            text: Any = ExportRows(path, file, dialect.above) if dialect.export else file
+            yield from pd.read_csv(text, header=None, names=names, **options | more)
         except pd.errors.ParserError as error:
             if opened := re.search(r"inside string starting at row (\d+)", str(error)):
                 row = dialect.above + int(opened[1]) + 1
