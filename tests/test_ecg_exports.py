@@ -206,6 +206,11 @@ def test_one_lead_with_a_row_for_its_unit(tmp_path):
         ([",I,II", ",V1,V2"], "row 1: expected one header above the numbers, found 'I II'"),
         (["time,I,II", "s,mV,mV", "a,b,c"], "row 1: expected one header above the numbers"),
         (["time,I (mV),II", "s,uV,uV"], r"row 2, column I \(mV\): expected mV, found uV"),
+        (
+            ["Unit,mV", "time,I,II", "s,uV,uV"],
+            "row 3, column I: expected uV, found mV in the lines above",
+        ),
+        (["time,I,II", "s,uV,uV", "s,mV,mV"], "row 1: expected one header above the numbers"),
         (["n,I,II", "5,waiting,waiting"], "row 2: expected names|expected one header"),
     ],
 )

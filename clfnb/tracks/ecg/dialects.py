@@ -224,9 +224,10 @@ def _is_counted(row):
     ]
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10015
-def _is_lead(word):
-    "Whether a word names one lead, as ECG alone does not."
-    return lead_kind(word)[0] == "ecg" and not re.match(r"e[ck]g|lead$", word, re.I)
+def _is_lead(word, exact=True):
+    "Whether a word names a lead; if exactly, which one, as ECG alone does not."
+    known = lead_kind(word)[0] == "ecg"
+    return known and not (exact and re.match(r"e[ck]g|lead$", word, re.I))
 
 
 def _join_levels(upper, lower):
@@ -234,10 +235,13 @@ def _join_levels(upper, lower):
     leads = [any(map(_is_lead, words)) for words in (upper, lower)]
     if upper == lower or all(leads):
         return upper if upper == lower else None
+    exact = any(leads)
+    if not exact:
+        leads = [any(_is_lead(word, False) for word in words) for words in (upper, lower)]
     first, second = (upper, lower) if leads[0] else (lower, upper)
     joined = []
     for a, b, own in zip(upper, lower, first, strict=True):
-        alone = any(leads) and _is_lead(own) and first.count(own) == 1
+        alone = _is_lead(own, exact) and first.count(own) == 1
         alone = alone or (own and time_unit(own) is not None)
         joined.append(own if alone else " ".join(dict.fromkeys(filter(None, (a, b)))))
     return joined
@@ -253,9 +257,9 @@ def _header_rows(dialect, lines, rows, at):
     for i in at[: -MAX_LEVELS - 1 : -1]:
         row, units = rows[i], block and _units_in(rows[block[-1]])
         if dialect.separator == "," and units and len(row) < dialect.columns:
-            row += [""] * (dialect.columns - len(row))
+            row = [*row, *[""] * (dialect.columns - len(row))]
         elif len(row) == dialect.columns - 1 and rows[dialect.above][-1] == "":
-            row += [""]  # for the separator at the end of each row
+            row = [*row, ""]  # for the separator at the end of each row
         fact = _RATE.search(lines[i]) or _SCALE.search(lines[i])
         fact = fact or (_PAIR.match(lines[i]) and sum(map(bool, row)) < 3)
         number = any(re.search(r"\d", word) and _is_number(word) for word in row)
@@ -265,6 +269,7 @@ def _header_rows(dialect, lines, rows, at):
         if block and _is_comment(lines[i]) != _is_comment(lines[block[0]]):
             break
         block.append(i)
+        rows[i] = row
     return block
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10050
@@ -281,14 +286,18 @@ def _join_header(dialect, lines, rows, at):
     if len(block) > 1 and _is_index(rows[block[0]], rows[block[1]]):
         used.append(block.pop(0))
         index = rows[used[0]][0]
-    if len(block) > 1 and (units := _units_in(rows[block[0]])):
+    while len(block) > 1 and (units := _units_in(rows[block[0]])):
+        if dialect.units and units != dialect.units:
+            break
         dialect.units = units
         used.append(block.pop(0))
     if not block:
         return at
     names = rows[block[0]]
+    if len(block) > 1 and any(_units_in(rows[i]) for i in block):
+        names = None
     for i in block[1:]:
-        names = None if _units_in(rows[i]) else names and _join_levels(rows[i], names)
+        names = names and _join_levels(rows[i], names)
     if names:
         used += block[1:]
         rows[block[0]] = names

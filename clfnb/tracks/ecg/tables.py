@@ -148,20 +148,23 @@ def _names(path, dialect, columns, first=""):
     names, units = [], []
     for column in columns:
         name = dialect.names[column] if dialect.names else ""
-        own, unit = split_unit(name)[1], dialect.units[column] if dialect.units else ""
-        if own and millivolts(unit) not in (None, millivolts(own)):
+        own, below = split_unit(name)[1], dialect.units[column] if dialect.units else ""
+        above = dialect.facts.get("unit", "") if time_unit(name) is None else ""
+        found = [unit for unit in (own, below, above) if millivolts(unit)]
+        if len({millivolts(unit) for unit in found}) > 1:
+            wanted = found[0]
+            other = next(unit for unit in found if millivolts(unit) != millivolts(wanted))
+            where = "" if other in (own, below) else " in the lines above"
             raise InputError(
-                f"{path}: row {dialect.above}, column {name}: expected {own}, found {printable(unit)}"
+                f"{path}: row {dialect.above}, column {name}: expected {wanted}, found {printable(other)}{where}"
             )
         if not name:
             name = dialect.facts.get("lead", "") if len(columns) == 1 else ""
-        unit = unit or (
-            dialect.facts.get("unit", "") if not own and time_unit(name) is None else ""
-        )
+        unit = "" if own else below or above
         if not name and column == columns[0] and (is_clock(str(first)) or time_unit(f"t ({unit})")):
             name = "time"  # pandas gives the index of a table no name
         name = name or f"column {column}"
-        units.append(unit if unit and not own else "")
+        units.append(unit)
         names.append(f"{name} ({unit})" if unit and not name.endswith((")", "]")) else name)
     return names, units
 
@@ -172,7 +175,7 @@ def _signals(names, units):
         (name.removesuffix(f" ({unit})"), unit) if unit else split_unit(name)
         for name, unit in zip(names, units, strict=True)
     ]
-    return [name for name, _ in pairs], [unit for _, unit in pairs]
+    return [name or unit for name, unit in pairs], [unit for _, unit in pairs]
 
 
 def _columns(path, dialect, part):
