@@ -1,6 +1,7 @@
-"""ECG tables of laboratory programs: exports of LabChart and AcqKnowledge, headers of several rows, dates in words, offsets from UTC. Every value is that of the heart that was written."""
+"""ECG tables of laboratory programs: exports of LabChart, AcqKnowledge and OpenSignals, headers of several rows, dates in words, offsets from UTC. Every value is that of the heart that was written."""
 
 import datetime
+import json
 import zoneinfo
 
 import numpy as np
@@ -113,6 +114,21 @@ def test_exports_of_acqknowledge(tmp_path, head, body, names):
     found, rate, values, notes = read(tmp_path, head + body)
     assert (found, rate, notes) == (names or ["ECG (.5 - 35 Hz), RSPEC-R"], 1000, {})
     np.testing.assert_allclose(values[:, 0], HEART[:, 0], atol=1e-5)
+
+
+def test_exports_of_opensignals(tmp_path):
+    """Columns of a BITalino: a number that starts anew after 15, digital inputs, counts of 10 bits."""
+    device = {"column": ["nSeq", "I1", "A2"], "label": ["A2"], "sensor": ["ECG"]}
+    head = {"20:16:02:26:60:88": device | {"sampling rate": 1000, "resolution": [4, 1, 10]}}
+    lines = ["# OpenSignals Text File Format", f"# {json.dumps(head)}", "# EndOfHeader"]
+    counts = [str(round(512 + 100 * value)) for value in HEART[:, 0]]
+    numbers = [str(at % 16) for at in MILLISECONDS]
+    lines += rows(numbers, ["1"] * len(counts), counts, end="\t")
+    names, rate, values, _ = read(tmp_path, lines)
+    assert (names, rate) == (["ECG A2"], 1000)
+    np.testing.assert_array_equal(values[:, 0], np.array(counts, float))
+    with pytest.raises(InputError, match="row 2 says 1000 Hz, --fs says 500 Hz"):
+        read(tmp_path, lines, 500)
 
 
 @pytest.mark.parametrize(

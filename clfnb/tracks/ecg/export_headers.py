@@ -1,4 +1,4 @@
-"""The blocks of lines that LabChart and AcqKnowledge write above a recording
+"""The blocks of lines that LabChart, AcqKnowledge and OpenSignals write above a recording
 
 Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/export_headers.html.md"""
 
@@ -9,6 +9,7 @@ __all__ = ['REMARK', 'ExportHeader', 'find_export_header', 'check_one_block', 'E
 
 # %% ../../../nbs/lib/tracks/ecg/export_headers.ipynb #c4a10004
 import csv
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,16 +150,42 @@ def _scale(path, lines, body, used, count):
         used += len(words) == count and whole and bool(sure)
     return scale, used
 
+# %% ../../../nbs/lib/tracks/ecg/export_headers.ipynb #6a66b735
+def _columns(device):
+    "The names and the units of one device's columns."
+    names, labels, sensors = (list(device[key]) for key in ("column", "label", "sensor"))
+    analogue = [f"{sensor} {label}" for sensor, label in zip(sensors, labels, strict=True)]
+    digital = [str(name) for name in names[: len(names) - len(analogue)]]
+    return digital + analogue, [""] * len(digital) + ["counts"] * len(analogue)
+
+
+def _opensignals(path, lines):
+    "The header of an OpenSignals export; None for another file."
+    if not lines or not lines[0].startswith("# OpenSignals"):
+        return None
+    above = next((i for i, line in enumerate(lines, 1) if "EndOfHeader" in line), 3)
+    try:
+        devices = list(json.loads(lines[1].lstrip("# ")).values())
+        rates = sorted({float(device["sampling rate"]) for device in devices})
+        names, units = zip(*map(_columns, devices), strict=True)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: row 2: expected the rate, columns, labels and sensors of each device in JSON"
+        ) from error
+    if len(rates) > 1:
+        raise InputError(f"{path}: row 2: expected devices of one rate, found {rates} Hz")
+    return ExportHeader(above, sum(names, []), sum(units, []), rates[0], 2)
+
 # %% ../../../nbs/lib/tracks/ecg/export_headers.ipynb #c4a10020
 def find_export_header(
     path: Path,  # for messages
     lines: list[str],  # the first of the file
 ) -> ExportHeader | None:  # None for a file of another kind
-    "The header of LabChart or AcqKnowledge. Raises `InputError` naming the row of a broken one."
+    "The header of an export. Raises `InputError` naming the row of a broken one."
     header = _labchart(path, lines)
     for number, line in enumerate(lines[header.above :] if header else []):
         check_one_block(path, header.above + number + 1, line)
-    return header or _acqknowledge(path, lines)
+    return header or _acqknowledge(path, lines) or _opensignals(path, lines)
 
 
 def check_one_block(
