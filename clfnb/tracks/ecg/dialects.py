@@ -41,9 +41,7 @@ class Dialect:
     names: list[str] = field(default_factory=list)  # of the columns; empty without a header
     units: list[str] = field(default_factory=list)  # of a row below the names
     facts: dict = field(default_factory=dict)  # rates, unit and lead of the lines above, by number
-    export: bool = (
-        False  # of LabChart or AcqKnowledge, whose remarks may follow the values of a row
-    )
+    export: bool = False  # of a laboratory program, whose remarks may follow the values of a row
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10041
 def _encoding(path):

@@ -311,10 +311,10 @@ def command(
     """Find the waves of whole ECG recordings of any length, as WFDB annotations, REC.clf.
 
     Reads WFDB records, EDF and BDF, DICOM waveforms, and tables of samples, such as text exports of
-    LabChart and AcqKnowledge (--fs where they tell no rate), each once if several paths name it. Waves
-    are written as ( p ), ( N ) and ( t ). --csv writes a row for each beat: its points, PR, QRS, QT, QTc,
-    rhythm, and how probable it is that its marks are right. Not a medical
-    device: for teaching and research, never for a decision about a patient.
+    LabChart, AcqKnowledge and OpenSignals (--fs where they tell no rate), each once if several paths
+    name it. Waves are written as ( p ), ( N ) and ( t ). --csv writes a row for each beat: its points,
+    PR, QRS, QT, QTc, rhythm, and how probable it is that its marks are right. Not a medical device: for
+    teaching and research, never for a decision about a patient.
     """
     files = dict(beats=csv, points=points, leads=lead_table, json=json, pdf=pdf, html=html)
     files["page"] = pdf or html
