@@ -263,6 +263,29 @@ def test_a_table_of_your_own(tmp_path):
     assert table.code.tolist() == [0, 1, 1, 0] and load_squares(table).shape == (4, 16, 16)
 
 
+@pytest.mark.parametrize("sign, encoding", [(";", "utf-8-sig"), ("\t", "utf-16"), (",", "utf-8")])
+def test_a_table_as_spreadsheets_write_it(tmp_path, sign, encoding):
+    "Other separators, blanks, capitals and Windows paths: the same patients and the same test set."
+    (tmp_path / "scans").mkdir()
+    grey = np.random.default_rng(0).integers(0, 255, (5, 20, 20)).astype(np.uint8)
+    for number, image in enumerate(grey):
+        cv2.imwrite(str(tmp_path / "scans" / f"scan {number}.png"), image)
+    rows = [("Path", "Label", "Patient ", "Split"), (r"scans\scan 0.png", "None", "P1", "Train")]
+    rows += [("scans/scan 1.png", "None ", "P1 ", "TEST"), ("scans/scan 2.png", "ill", "P2", "")]
+    rows += [("scans/scan 3.png", " ill", "P3", "Validation"), ("scans/scan 4.png", "ill", "", "")]
+    text = "\r\n".join(sign.join(row) for row in rows) + "\r\n"
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    table = load(tmp_path, size=16, cache_dir=tmp_path / "cache")
+    assert table.attrs["errors"] == [] and table.label.tolist() == ["None", "None", *["ill"] * 3]
+    assert table.split.tolist() == ["train", "test", "", "val", ""]
+    assert table.group.tolist()[:4] == ["P1", "P1", "P2", "P3"] and table.group.nunique() == 4
+    (note,) = table.attrs["notes"]
+    assert note.startswith("patients both in the test split and outside it: 1, such as P1;")
+    (tmp_path / "labels.csv").write_text("path,label,split\nscans/scan 0.png,ill,hold-out\n")
+    with pytest.raises(ValueError, match=r"labels.csv, row 2: split 'hold-out', expected train"):
+        load(tmp_path, cache_dir=tmp_path / "cache")
+
+
 def test_an_unpacked_archive_is_found_inside_its_folder(tmp_path):
     "The parts two folders down, what macOS adds, names of the third version and copies."
     inside = tmp_path / "archive" / "chest_xray" / "chest_xray"

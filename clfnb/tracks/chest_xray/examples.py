@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ...data.images.folders import SPLITS as SPLIT_WORDS
+from ...data.images.folders import read_table
 from ...data.splits import content_keys
 from ...files import InputError, regular_file, walk
 from ...preprocessing.radiographs import MIN_SIDE, is_dicom
@@ -119,22 +121,38 @@ def _folder_table(folder):
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #931510e4
 def _csv_table(file):
-    table = pd.read_csv(file, dtype=str)
+    table = read_table(file).apply(lambda column: column.str.strip())
+    table.columns = [str(name).strip().lower() for name in table]
     if missing := {"path", "label"} - set(table):
         raise ValueError(
             f"{file}: expected the columns path and label (and patient, split), found {list(table)}: {sorted(missing)} missing"
         )
-    blank = table.index[table[["path", "label"]].isna().any(axis=1)]
+    blank = table.index[(table[["path", "label"]] == "").any(axis=1)]
     if len(blank):
         raise ValueError(f"{file}, row {blank[0] + 2}: path or label is empty")
     numbers = {"0": "NORMAL", "1": "PNEUMONIA"}
     label = table.label.map(numbers) if set(table.label) <= set(numbers) else table.label
-    path = [
-        str(Path(name) if Path(name).is_absolute() else file.parent / name) for name in table.path
-    ]
-    split = table.split.fillna("") if "split" in table else ""
-    rows = pd.DataFrame({"path": path, "label": label, "split": split})
-    return rows.assign(patient=table.patient) if "patient" in table else rows
+    path = [str(_named_file(file.parent, name)) for name in table.path]
+    rows = pd.DataFrame({"path": path, "label": label, "split": _splits_of(file, table)})
+    return rows.assign(patient=table.patient.replace("", None)) if "patient" in table else rows
+
+
+def _named_file(folder, name):
+    "The file that a table names, also with the separators of Windows."
+    file = folder / name  # an absolute name stays as it is
+    return file if file.is_file() else folder / name.replace("\\", "/")
+
+
+def _splits_of(file, table):
+    "The split of each row, empty where the table names none."
+    if "split" not in table:
+        return ""
+    names = table.split.str.lower().map(SPLIT_WORDS | {"": ""})
+    if names.isna().any():
+        row = int(names.isna().to_numpy().argmax())
+        found = f"row {row + 2}: split {table.split[row]!r}"
+        raise ValueError(f"{file}, {found}, expected train, val, test or nothing")
+    return names
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #90b32e17
 def read_npz(
@@ -242,6 +260,14 @@ def _with_patients(table):
     number = [name.number if name else -1 for name in names]
     return table.assign(series=series, number=number, group=[root(name) for name in group]), notes
 
+
+def _shared_patients(table):
+    "A note on patients who are in the test split and outside it."
+    test = table.split == "test"
+    shared = sorted(set(table.group[test]) & set(table.group[~test]))
+    said = f"patients both in the test split and outside it: {len(shared)}, such as"
+    return [printable(f"{said} {shared[0]}; the test is not independent")] if shared else []
+
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #ac9b9f95
 def load(
     folder: str | Path,  # a folder in one of the three layouts, or an .npz or .csv file
@@ -270,6 +296,7 @@ def load(
         errors = [f"{path}: no such file" for path in missing] + errors
         table, notes = _with_patients(table[read].reset_index(drop=True))
         table = table.assign(store=str(store), row=range(len(table)))
+        notes += _shared_patients(table)
     classes = two_classes(table.label, folder)
     table["code"] = (table.label == classes[1]).astype(int)
     table.attrs.update(errors=errors, notes=notes, classes=list(classes))
