@@ -619,6 +619,24 @@ def test_hundred_megapixels(tmp_path, network):
     assert not failed and table.code.tolist() == ["4006381333931"] and table.x3.item() > 5000
 
 
+@pytest.mark.parametrize("sign, encoding", [(";", "utf-8-sig"), ("\t", "utf-16")])
+def test_markup_as_a_spreadsheet_writes_it(tmp_path, sign, encoding):
+    "Semicolons or tabs, decimal commas and a row of names give the numbers of the plain file."
+    plain = "a b.png,4006381333931,1.5,2,30,2,30,20.25,1.5,20.25\n"
+    (tmp_path / "plain.csv").write_text(plain)
+    row = plain.strip().replace(",", sign).replace(".5", ",5").replace(".25", ",25")
+    names = sign.join(["path", "code", "x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"])
+    for file, head in (("bare.csv", ""), ("named.csv", names + "\r\n")):
+        (tmp_path / file).write_bytes(f"{head}{row}\r\n".encode(encoding))
+        assert read_markup(tmp_path / file).equals(read_markup(tmp_path / "plain.csv"))
+
+
+def test_a_markup_without_a_usable_row_says_why(tmp_path):
+    (tmp_path / "markup.csv").write_text("a.png,4006381333931\n")
+    with pytest.raises(ValueError, match="none of 1 rows .* row 1: expected at least 10 cells"):
+        load(tmp_path, skip_bad=True)
+
+
 def test_markup_with_bad_rows_names_them(tmp_path):
     folder = write(tmp_path / "labels", images=2, seed=1)
     text = (

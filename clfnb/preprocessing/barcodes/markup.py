@@ -55,14 +55,16 @@ def _join(cells):
     return line.getvalue()
 
 # %% ../../../nbs/lib/preprocessing/barcodes/markup.ipynb #f35e6851
-def _row(line):
+def _row(line, delimiter=","):
     "One line as a dict. Raises `ValueError` saying what is wrong."
-    cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
+    reader = csv.reader([line], delimiter=delimiter, skipinitialspace=delimiter != "\t")
+    cells = [cell.strip() for cell in next(reader)]
     if len(cells) < len(COLUMNS):
         raise ValueError(f"expected at least {len(COLUMNS)} cells, found {len(cells)}")
     code = normalise(cells[1])
     try:
-        corners = [float(cell) for cell in cells[2:10]]
+        numbers = [cell.replace(",", ".") if delimiter != "," else cell for cell in cells[2:10]]
+        corners = [float(cell) for cell in numbers]
     except ValueError as error:
         raise ValueError(f"expected eight numbers for the corners, found {cells[2:10]}") from error
     corners = restore_corners(np.reshape(corners, (4, 2))).ravel().tolist()
@@ -84,11 +86,13 @@ def read_markup(
     Raises `FileNotFoundError`, or `MarkupError` naming each bad row with what was found and
     expected.
     """
-    rows, bad = [], []
-    for number, line in enumerate(_lines(path), start=1):
-        if line.strip():
+    rows, bad, lines = [], [], _lines(path)
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    header = lines and [*csv.reader(lines[:1], delimiter=delimiter)][0][:2] == COLUMNS[:2]
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not (header and number == 1):
             try:
-                rows.append(_row(line))
+                rows.append(_row(line, delimiter))
             except ValueError as error:
                 bad.append(f"{path}, row {number}: {error}")
     if bad and not skip_bad:

@@ -342,6 +342,10 @@ def load(
         table, bad = _from_texts(folder)
     if bad and not skip_bad:
         raise ValueError("\n".join(bad))
+    if bad and not len(table):
+        raise ValueError(
+            f"{folder}: none of {len(bad)} rows or images can be used, such as {bad[0]}"
+        )
     if bad:
         warnings.warn(f"{len(bad)} left out:\n" + "\n".join(bad), stacklevel=2)
     if not len(table):
