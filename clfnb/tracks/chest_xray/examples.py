@@ -260,7 +260,7 @@ def _with_patients(table):
     number = [name.number if name else -1 for name in names]
     return table.assign(series=series, number=number, group=[root(name) for name in group]), notes
 
-
+# %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #d93299fa
 def _shared_patients(table):
     "A note on patients who are in the test split and outside it."
     test = table.split == "test"
