@@ -46,7 +46,6 @@ def make_job(
     places = {"runs_dir": str(runs_dir), "run": planned.run, "copy": str(copy)}
     known = {"given": planned.given, "sweep": name, "token": token, "version": __version__}
     return {"plan": kept, "settings": settings, **places, **known, "warm": warm}
-    return {"plan": kept, "settings": settings, **places, **known}
 
 
 def _plan_of(job):
