@@ -166,6 +166,21 @@ def test_a_table_can_be_shown_and_written_again_unless_it_says_why_not(table):
         )
 
 
+def test_a_caption_names_the_version_that_its_section_names():
+    versions = re.compile(r"\b([A-Z]\w+2?) (\d+\.\d+\.\d+)")
+    for table in TABLES:
+        page = next(name for name in results.PAGES if table.section in results.sections(name))
+        told = set(versions.findall(results.sections(page)[table.section][0]))
+        assert set(versions.findall(table.about["caption"])) <= told, table.name
+
+
+def test_the_summary_of_the_results_is_read_from_their_tables():
+    "The first table of the page types no result: its figures stand between braces or are file names."
+    (summary,) = re.findall(r"^rows = \[.*?^\]", code(REFERENCE / "results.ipynb"), re.M | re.S)
+    typed = re.findall(r"\d*\.\d+|\d+ %", re.sub(r"\{[^{}]*\}", "", summary))
+    assert typed == [] and summary.count("value(") >= 8
+
+
 OLD = [["set", "n", "read", "ms"], ["upca", "1,021", "55 (0.93–1.00)", "8.7"], ["ean", "34", "34", "9.3"]]  # fmt: skip
 
 

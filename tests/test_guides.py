@@ -36,6 +36,8 @@ def shell_problem(text):
     "Why a shell would refuse a script, or Slurm."
     if "#SBATCH" in text and not text.startswith("#!/bin/"):
         return f"a batch script begins with #!/bin/bash, found {text.splitlines()[0]!r}"
+    if "#SBATCH --cpus-per-task" in text and "\nsrun" in text and "SRUN_CPUS_PER_TASK" not in text:
+        return "since Slurm 22.05 srun does not take over --cpus-per-task of the job"
     script = "\n".join(line.removeprefix("!") for line in text.splitlines())  # of a notebook
     done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
     return done.stderr or None
@@ -121,6 +123,7 @@ def test_the_judges_find():
     "What is held above would be seen if it were wrong."
     assert shell_problem("!/bin/bash\n#SBATCH --time=1\n") and shell_problem("#SBATCH -n 1\nls")
     assert not shell_problem("#!/bin/bash\n#SBATCH -n 1\nls\n")
+    assert shell_problem("#!/bin/bash\n#SBATCH --cpus-per-task=2\nsrun ls\n")
     if shutil.which("bash"):
         assert shell_problem("if true; then\n")
     assert list(commands("srun .venv/bin/clfnb runs --json  # all\nls")) == [["runs", "--json"]]
