@@ -500,11 +500,21 @@ def test_each_entry_can_be_found():
         "Jordan",
         "Okabe",
         "Platt",
-        "Seshadri",
     }
     assert {
         name for name, _, _, text in entries if not re.search(r"doi 10\.|arXiv \d", text)
     } == books
+
+
+def test_entries_are_in_alphabetical_order_within_each_subject():
+    path = ROOT / "nbs" / "reference" / "bibliography.ipynb"
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    subjects = re.split(r"^## ", "\n".join("".join(cell["source"]) for cell in cells), flags=re.M)
+    plain = str.maketrans("ÉéÅåÄäÖöÜüŁłęí", "EeAaAaOoUuLlei")
+    for subject in subjects[1:]:
+        keys = re.findall(r"^- \*\*(.+?) (\d{4})\.\*\*", subject, flags=re.M)
+        order = [(name.translate(plain).lower().split(" and ")[0], year) for name, year in keys]
+        assert len(order) > 3 and order == sorted(order), subject.splitlines()[0]
 
 
 def test_addresses_are_those_of_quarto():

@@ -75,7 +75,7 @@ DATASETS = {
         parts=(".hea", ".dat", ".q1c"),
         wanted=("RECORDS", "*.hea", "*.dat", "*.q1c", "*.q2c", "*.atr"),
         layout=LAYOUTS["qtdb"],
-        citation="Laguna P, Mark RG, Goldberg A, Moody GB. A database for evaluation of algorithms for measurement of QT and other waveform "
+        citation="Laguna P, Mark RG, Goldberger AL, Moody GB. A database for evaluation of algorithms for measurement of QT and other waveform "
         "intervals in the ECG. Computers in Cardiology 1997; 24:673-676. Goldberger AL et al. PhysioBank, PhysioToolkit, and "
         "PhysioNet. Circulation 2000; 101(23):e215-e220.",
     )
