@@ -389,7 +389,7 @@ def show_command(
     runs_dir: str | None,  # folder of all runs
     as_json: bool,  # for programs
 ) -> int:
-    "Print the parameters, the metrics and, if it failed, the failing cell of RUN."
+    "Print the parameters and the metrics of RUN. If it failed, the failing cell too."
     from clfnb.runs.record import find_run
 
     info = find_run(run, load_settings(runs_dir=runs_dir).runs_dir)
@@ -468,7 +468,7 @@ def data_verify(
     name: str,  # from the catalogue
     as_json: bool,  # for programs
 ) -> int:
-    "Compare the files of NAME with the published checksums; list what is missing or changed."
+    "Compare the files of NAME with the published checksums. Lists what is missing or changed."
     from clfnb.data.catalog import verify_dataset
 
     problems = verify_dataset(name)
@@ -514,7 +514,7 @@ def simulate_command(
 # %% ../nbs/lib/cli.ipynb #7ccf98da
 @data.group("simulate", cls=TrackCommands, part="simulate", make=simulate_command)
 def data_simulate() -> None:
-    "Write simulated data of a track into the cache and print the folder."
+    "Write simulated data into the cache, and print the folder."
 
 # %% ../nbs/lib/cli.ipynb #2b5253e9
 class Predictions(TrackCommands):
@@ -554,8 +554,9 @@ def doctor_command(
     as_json: bool,  # for programs
     report: str | None,  # file to write
 ) -> int:
-    """Check versions, extras, devices, data and disk; list what is missing and the command that
-    fixes it.
+    """Check versions, extras, devices, data and disk.
+
+    Lists what is missing, and the command that fixes it.
     """
     from clfnb.doctor import problem_report, run_checks
 

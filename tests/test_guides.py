@@ -82,6 +82,7 @@ def install_problem(text):
     return [name for name in asked if name not in extras] + [n for n in made if n not in targets]
 
 
+WIDEST = 92  # columns of code on the site's page
 PARSERS = {
     "python": ast.parse,
     "yaml": lambda text: list(yaml.safe_load_all(text)),
@@ -104,19 +105,37 @@ def test_a_block_can_be_typed(language, text):
         assert not install_problem(text)
 
 
-def test_every_block_of_code_says_its_language():
-    "A block that is merely indented is neither coloured nor judged here."
-    fenced = re.compile(r"^( *)```.*?^\1```", re.M | re.S)
-    bare, indented = [], []
+def test_every_block_of_code_says_its_language_and_fits_the_page():
+    "A block that is merely indented is neither coloured nor judged here; a wide one is cut off."
+    fenced, faults = re.compile(r"^( *)```.*?^\1```", re.M | re.S), []
     for page in PAGES:
         for cell in json.loads(page.read_text(encoding="utf-8"))["cells"]:
             text = "".join(cell["source"])
-            if cell["cell_type"] == "markdown":
-                bare += [
-                    page.stem for fence in fenced.finditer(text) if fence[0].startswith("```\n")
-                ]
-                indented += [page.stem for _ in re.findall(r"\n\n {4}\S", fenced.sub("", text))]
-    assert (bare, indented) == ([], [])
+            if cell["cell_type"] != "markdown":
+                continue
+            fences = [fence[0] for fence in fenced.finditer(text)]
+            faults += [f"{page.stem}: no language" for fence in fences if fence.startswith("```\n")]
+            lines = [line for fence in fences for line in fence.splitlines()]
+            faults += [f"{page.stem}: {line}" for line in lines if len(line) > WIDEST]
+            found = re.findall(r"\n\n {4}(\S.*)", fenced.sub("", text))
+            faults += [f"{page.stem}: indented: {line}" for line in found]
+    assert faults == []
+
+
+def groups(command):
+    "A group of commands and those inside it."
+    if isinstance(command, click.Group):
+        yield command
+        for name in command.list_commands(click.Context(command)):
+            yield from groups(command.get_command(click.Context(command), name))
+
+
+def test_a_list_of_commands_says_each_in_full():
+    "At 80 columns, click cuts what does not fit."
+    for group in groups(cli):
+        context = click.Context(group, info_name="clfnb", terminal_width=80)
+        told = group.get_help(context).partition("Commands:")[2]
+        assert told and "..." not in told, told
 
 
 def test_the_judges_find():

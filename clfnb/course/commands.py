@@ -60,9 +60,9 @@ def start_command(
     allow_root: bool,  # for JupyterLab, which refuses root otherwise
     solutions: bool,  # copy them too
 ) -> int:
-    """Copy lessons and exercises into FOLDER (clfnb-course) and open them in JupyterLab.
+    """Copy lessons and exercises into FOLDER, and open JupyterLab.
 
-    Nothing is ever overwritten: existing files stay as they are.
+    FOLDER is clfnb-course unless you name one. Nothing is ever overwritten: existing files stay as they are.
     """
     from clfnb.course.folder import start
 
@@ -105,7 +105,7 @@ def progress_command(
 def update_command(
     folder: str | None,  # a course folder; None: the one that contains the working directory
 ) -> int:
-    "Copy the installed edition of the notebooks; edited ones stay, with the new one beside them."
+    "Bring a course up to date. Edited notebooks stay, with the new one beside them."
     from clfnb.course.folder import update
 
     done = update(folder or ".")
