@@ -47,8 +47,8 @@ def commands(text):
     "The words after `clfnb` in each line of a script that calls it."
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
-        if words[:1] and words[0] in ("cd", "git", "pip", "pipx"):
-            continue  # here it is the name of a package or of a folder
+        if words[:1] and words[0] in ("cd", "docker", "git", "pip", "pipx"):
+            continue  # here it names a package, a folder or an image
         for place, word in enumerate(words):
             if word == "clfnb" or (word.endswith("/clfnb") and "://" not in word):
                 yield words[place + 1 :]
