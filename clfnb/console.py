@@ -132,10 +132,11 @@ def table(
 
     cells = [[show(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    limit = max(1, max(widths))
-    while width and sum(widths) + 2 * (len(widths) - 1) > width and limit > 8:
-        limit -= 1
-        widths = [min(limit, each) for each in widths]
+    for kept in (1, 0):  # the first column is what a next command is told: it is cut last
+        limit = max(widths[kept:], default=0)
+        while width and sum(widths) + 2 * (len(widths) - 1) > width and limit > 8:
+            limit -= 1
+            widths[kept:] = [min(limit, each) for each in widths[kept:]]
     lines = (
         (cell if len(cell) <= w else cell[: w - 1] + "…").ljust(w)
         for row in cells
