@@ -122,6 +122,22 @@ def test_every_block_of_code_says_its_language_and_fits_the_page():
     assert faults == []
 
 
+def test_the_lines_that_own_data_shows_are_read(tmp_path):
+    "Two photographs with their corners, and two frames with their players."
+    from clfnb.preprocessing.barcodes.markup import read_markup
+    from clfnb.preprocessing.volleyball.annotations import read_annotations
+
+    cells = json.loads((ROOT / "nbs" / "guides" / "own_data.ipynb").read_text("utf-8"))["cells"]
+    prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    markup, frames = (text for language, text in FENCE.findall(prose) if language == "text")
+    (tmp_path / "markup.csv").write_text(markup)
+    assert read_markup(tmp_path / "markup.csv").code.tolist() == ["4006381333931", "4006381333948"]
+    (tmp_path / "annotations.txt").write_text(frames)
+    read, faults = read_annotations(tmp_path / "annotations.txt")
+    assert [(frame.activity, len(frame.boxes)) for frame in read] == [("l-pass", 3), ("r-set", 3)]
+    assert {fault.kind for fault in faults} <= {"spelling"}
+
+
 def groups(command):
     "A group of commands and those inside it."
     if isinstance(command, click.Group):
