@@ -545,7 +545,6 @@ def predict() -> None:
 @click.option(
     "--report",
     type=OutputFile(),
-    metavar="FILE",
     is_flag=False,
     flag_value="clfnb-report.md",
     help="Write one file to attach to an issue (clfnb-report.md), without names of user and machine.",

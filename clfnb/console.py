@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/console.html.md"""
 __all__ = ['json_option', 'dataset_argument', 'error_text', 'UsageError', 'check_words', 'CheckedGroup', 'Commands', 'table',
            'json_text', 'print_rows', 'complete', 'lesson_names', 'run_names', 'data_names', 'check_data_name',
            'parameter_names', 'find_lesson', 'pairs_to_values', 'parameter_options', 'parameter_help', 'summary',
-           'TrackCommands', 'with_options', 'OutputFile', 'check_device', 'predict_options', 'collect',
+           'TrackCommands', 'with_options', 'OutputFile', 'check_device', 'predict_options', 'collect', 'write_outputs',
            'finish_prediction']
 
 # %% ../nbs/lib/console.ipynb #877eca9a
@@ -238,14 +238,14 @@ def parameter_names(
     ctx: click.Context,  # holds the lesson that was typed before
 ) -> list[str]:  # each with the `=` that follows it
     "The parameters of the lesson on the line."
-    from clfnb.runs.parameters import read_parameters
+    from clfnb.runs.plan import headless_parameters
 
     words = [
         ctx.params.get("lesson"),
         *ctx.args,
     ]  # a line that ends in -p is not parsed to its end: its words remain in args
     lesson = find_lesson(next(word for word in words if word in lesson_names()))
-    return [f"{name}=" for name in read_parameters(lesson.path, lesson.own)]
+    return [f"{name}=" for name in headless_parameters(lesson)]
 
 # %% ../nbs/lib/console.ipynb #7ea1e6ae
 def find_lesson(
@@ -320,12 +320,11 @@ def parameter_help(
     lesson: Any,  # from `find_lesson`
 ) -> str:  # a table: name, type with the allowed values, default, help
     "The parameters of a lesson as text."
-    from clfnb.runs.parameters import read_parameters
+    from clfnb.runs.plan import headless_parameters
 
     rows = [
         (p.name, p.allowed, json.dumps(p.default), p.help)
-        for p in read_parameters(lesson.path, lesson.own).values()
-        if p.name != "out_dir"  # `plan_run` refuses it
+        for p in headless_parameters(lesson).values()
     ]
     return f"Parameters of {lesson.name}, given as -p NAME=VALUE:\n\n" + table(
         ("name", "expects", "default", "meaning"), rows
@@ -400,10 +399,22 @@ def with_options(
 
 # %% ../nbs/lib/console.ipynb #89d4bc7d
 class OutputFile(click.Path):
-    "The type of an option that names a file to write."
+    "The type of an option that names a file to write; - is standard output."
 
-    def __init__(self):
+    def __init__(
+        self,
+        suffix: str = "",  # that the name must end in; "" for any
+    ):
         super().__init__(dir_okay=False, allow_dash=True)
+        self.suffix = suffix
+
+    def get_metavar(
+        self,
+        param: click.Parameter,  # click's description of the option
+        ctx: click.Context,  # click's own record of what was typed
+    ) -> str:
+        "The value as the help shows it, in brackets where it may be left out."
+        return f"[FILE{self.suffix}|-]" if param._flag_needs_value else f"FILE{self.suffix}|-"
 
     def convert(
         self,
@@ -411,8 +422,13 @@ class OutputFile(click.Path):
         param: click.Parameter | None,  # click's description of the option
         ctx: click.Context | None,  # click's own record of what was typed
     ) -> Any:  # the same; for - the name of standard output
-        "The path of the file. Fails for a folder."
-        return "/dev/stdout" if value == "-" else super().convert(value, param, ctx)
+        "The path of the file. Fails for a folder, and for a name without the suffix."
+        if value == "-":
+            return "/dev/stdout"
+        if not value or not (str(value).endswith(self.suffix) or as_stream(value) is not None):
+            expected = f"a file{f' that ends in {self.suffix}' if self.suffix else ''}"
+            self.fail(f"expected {expected}, or - for standard output, found {value!r}", param, ctx)
+        return super().convert(value, param, ctx)
 
 # %% ../nbs/lib/console.ipynb #477be0fd
 def check_device(
@@ -450,7 +466,7 @@ def predict_options(
             metavar="auto|cpu|cuda|cuda:N|mps",
             help="Where to compute; default from CLFNB_DEVICE.",
         ),
-        click.option("--csv", type=OutputFile(), help="File for the table; - is standard output."),
+        click.option("--csv", type=OutputFile(), help="File for the table."),
     ]
 
     return with_options(options)
@@ -483,6 +499,22 @@ def collect(
     with guard():
         return save(done)
 
+# %% ../nbs/lib/console.ipynb #bdfe2eeb
+def write_outputs(
+    outputs: Iterable[tuple[str | None, Callable]],  # a file, or None, and what writes it
+    instead: str = "",  # what is done if it cannot be written
+) -> list[str]:  # a sentence for each file that is not written
+    "Write files, each as a whole or not at all, and print which of them could not be written."
+    lost = []
+    for file, save in outputs:
+        try:
+            if file:
+                save(file)
+        except OSError as error:
+            lost.append(error_text(error))
+            say(f"not written: {'; '.join(filter(None, (lost[-1], instead)))}", err=True)
+    return lost
+
 # %% ../nbs/lib/console.ipynb #6a525a1b
 def finish_prediction(
     parts: Iterable,  # a table and the sentences for files that were left out, batch by batch
@@ -501,28 +533,18 @@ def finish_prediction(
         table, errors = joined(done)
         for error in errors:
             say(f"left out: {printable(error)}", err=True)
-        file = csv if csv and _written(csv, csv_text(table, **to_csv)) else None
+        text, printed = csv_text(table, **to_csv), bool(csv) and as_stream(csv) == 1
+        instead = "" if printed else "the table is printed instead"
+        lost = write_outputs([(csv, lambda file: write_file(Path(file), text))], instead)
         counts = f"{len(table)} {noun}, {len(errors)} left out"
-        if file:
-            say(f"{counts}, in {file}", err=as_stream(file) == 1)
-        else:
+        if csv and not lost:
+            say(f"{counts}, in {csv}", err=printed)
+        elif not printed:
             say(csv_text(table, lines=False, **to_csv).rstrip())  # in a terminal, a row is a line
-        if not file and errors:
+        if errors and (lost or not csv):
             say(counts, err=True)
-        return 1 if errors or file != csv else 0
+        return 1 if errors or lost else 0
 
     return collect(
         parts, save, noun.split()[0], lambda part: len(part[0]) + len(part[1]), files=[csv]
     )
-
-
-def _written(csv, text):
-    "Whether a table is in its file; if not, a line says why. Raises `OSError` for a stream."
-    try:
-        write_file(Path(csv), text)
-    except OSError as error:
-        if as_stream(csv) is not None:
-            raise
-        say(f"not written: {error_text(error)}; the table is printed instead", err=True)
-        return False
-    return True

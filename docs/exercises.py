@@ -3,8 +3,8 @@
 python docs/exercises.py          writes nbs/exercises/NN_LESSON.ipynb and nbs/solutions/NN_LESSON.ipynb
 python docs/exercises.py --check  exits with 1 if one of them is not what its master makes
 
-In a master, `x = 3  # SOLUTION` and the lines between `# BEGIN SOLUTION` and `# END SOLUTION` become `...` for the learner (lines that are not indented just go); a cell tagged `solution` stands
-only in the solutions, one tagged `master` in neither, and so do cells with the directives export, hide and default_exp.
+In a master, `x = 3  # SOLUTION` and the lines between `# BEGIN SOLUTION` and `# END SOLUTION` become `...` for the learner (lines that are not indented just go); a line such as `rows = ...` right
+above such lines stands only in the exercises, a cell tagged `solution` only in the solutions, one tagged `master` in neither, and so do cells with the directives export, hide and default_exp.
 """
 
 import json
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
 HIDDEN = re.compile(r"^#\|\s*(export|exporti|exports|hide|default_exp)\b", flags=re.M)
 BLOCK = re.compile(r"^( *)# BEGIN SOLUTION\n(.*?)^ *# END SOLUTION$", flags=re.M | re.S)
+PLACEHOLDER = re.compile(r"^\w+ = \.\.\.\n+(?=# BEGIN SOLUTION$)", flags=re.M)
 LINE = re.compile(r"^( *[\w.\[\]\"']+ = ).+  # SOLUTION$", flags=re.M)
 KINDS = {"exercises": "Exercises", "solutions": "Solutions"}
 HOW = """{other} {links}.
@@ -41,8 +42,8 @@ def without(source: str) -> str:
 
 
 def solved(source: str) -> str:
-    "A cell with its solutions and without the marks around them."
-    lines = source.splitlines()
+    "A cell with its solutions, without the marks around them and what stands for them in the exercises."
+    lines = PLACEHOLDER.sub("", source).splitlines()
     kept = [line for line in lines if line.strip() not in ("# BEGIN SOLUTION", "# END SOLUTION")]
     return "\n".join(line.removesuffix("  # SOLUTION") for line in kept)
 

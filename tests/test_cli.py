@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import nbformat
 import numpy as np
 import pytest
@@ -20,8 +22,8 @@ import wfdb
 from PIL import Image
 
 import clfnb as clfnb_package
-from clfnb.cli import main
-from clfnb.console import finish_prediction
+from clfnb.cli import cli, main
+from clfnb.console import OutputFile, finish_prediction, parameter_names
 from clfnb.runs.plan import plan_run, read_lesson
 
 POSIX = os.name == "posix"
@@ -336,6 +338,58 @@ def test_names_are_completed(course, line, offered):
     }
     done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True)
     assert f"plain,{offered}" in done.stdout.split()
+
+
+def commands(group, path=()):
+    "All commands below a group, with the words that call them."
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def test_a_file_to_write_may_be_standard_output_in_every_command(clfnb):
+    "The help says so, and in none of them is - a name, or a word of its own."
+    written = {}
+    for words, command in commands(cli):
+        options = [one for one in command.params if isinstance(one.type, OutputFile)]
+        written |= {(*words, one.opts[0]): one for one in options}
+        shown = " ".join(clfnb(*words, "--help")[1].split())
+        for option in options:
+            assert re.search(rf"{option.opts[0]} (\[FILE\S*\|-\]|FILE\|-)", shown), (words, option)
+            assert option.type.convert("-", option, None) == "/dev/stdout"
+    assert {name[-1] for name in written if name[0] == "predict"} == {
+        *("--csv", "--answer", "--points", "--lead-table", "--json", "--pdf", "--html")
+    }
+    assert {name for name in written if name[0] != "predict"} == {
+        ("doctor", "--report"),
+        *(("results", f"--{kind}") for kind in ("json", "csv", "html", "latex", "report")),
+    }
+
+
+def test_results_go_to_standard_output_or_into_a_file(course, clfnb):
+    assert clfnb("sweep", "tiny", "-p", "steps=2,3", "--name", "pair")[0] == 0
+    code, table, _ = clfnb("results", "pair", "--csv")
+    assert code == 0 and len(table.splitlines()) == 3
+    assert clfnb("results", "pair", "--csv", "-") == (0, table, "")
+    code, out, _ = clfnb("results", "pair", "--csv", course / "t.csv")
+    assert code == 0 and out == f"{course / 't.csv'}\n"
+    assert (course / "t.csv").read_text() == table
+    code, out, error = clfnb("results", "--csv", "pair")
+    assert code == 2 and not out and "'pair'" in error and not (course / "pair").exists()
+    (course / "noted.json").mkdir()
+    code, _, error = clfnb("results", "pair", "--json", course / "noted.json")
+    assert code == 2 and "directory" in error
+
+
+def test_completion_offers_what_the_help_of_a_lesson_shows(course, clfnb):
+    offered = parameter_names(SimpleNamespace(params={"lesson": "tiny"}, args=[]))
+    shown = clfnb("run", "tiny", "--help")[1].partition("Parameters of tiny")[2]
+    named = [line.split()[0] + "=" for line in shown.splitlines()[3:]]
+    assert offered == named and "steps=" in offered and "out_dir=" not in offered
 
 
 def test_doctor_names_what_mends(course, clfnb, monkeypatch):

@@ -104,6 +104,12 @@ def master_of(path, *cells):
     return path
 
 
+@pytest.mark.parametrize("master", MASTERS, ids=lambda path: path.stem)
+def test_solutions_hold_no_placeholders(master):
+    for number, source in house.cells(notebook_of(master, "solutions")):
+        assert not re.search(r"^\s*(\S+ = )?\.\.\.$", source, re.M), (number, source)
+
+
 def test_what_a_master_becomes(tmp_path):
     master = master_of(
         tmp_path / "calibration.ipynb",
@@ -120,7 +126,7 @@ def test_what_a_master_becomes(tmp_path):
     student, solution = texts["exercises"][1:], texts["solutions"][1:]
     assert student == ["Asked of all", "x = ...\ntable['a'] = ...\ngiven = 3", "def f(n):\n    ...", "rows = ..."]  # fmt: skip
     assert solution[:2] == ["Asked of all", "Why it is so"]
-    assert solution[2:] == ["x = 17\ntable['a'] = 18\ngiven = 3", "def f(n):\n    return n + 19", "rows = ...\nrows = [20]"]  # fmt: skip
+    assert solution[2:] == ["x = 17\ntable['a'] = 18\ngiven = 3", "def f(n):\n    return n + 19", "rows = [20]"]  # fmt: skip
     assert "Exercises 6" in texts["exercises"][0] and "Solutions 6" in texts["solutions"][0]
     broken = master_of(tmp_path / "calibration.ipynb", ("code", "# BEGIN SOLUTION\nx = 1"))
     with pytest.raises(making.BadMaster, match="mark was not understood"):

@@ -293,6 +293,14 @@ def _execute(stop, plan, folder, progress, warm):
     return folder
 
 # %% ../../nbs/lib/runs/execute.ipynb #e7978a5f
+@contextmanager
+def _supervised(should_stop=None):
+    "Within this context a run may open enough files, printing cannot end it, and a signal stops it."
+    allow_open_files()
+    with tolerate_closed_pipe(), Interruptible(should_stop) as stop:
+        yield stop
+
+
 def run_lesson(
     plan: Plan,  # of `plan_run`
     *,
@@ -300,8 +308,7 @@ def run_lesson(
     warm: bool = False,  # fork the kernel from a process that has imported everything
 ) -> Path:  # the run folder
     "Execute a plan in a new run folder. Raises `RunFailed` or `RunInterrupted`, `OSError` where too few files may be opened."
-    allow_open_files()
-    with tolerate_closed_pipe(), Interruptible() as stop:
+    with _supervised() as stop:
         folder = new_run_folder(plan.lesson, plan.values, plan.settings.runs_dir)
         with run_lock(folder):
             return _start_in(stop, plan, folder, progress, warm)
@@ -408,9 +415,8 @@ def resume_run(
     Raises `ValueError` if it is finished or being executed (`RunLocked`) or its data have changed,
     what `plan_run` raises, and `RunFailed` or `RunInterrupted` as `run_lesson`.
     """
-    allow_open_files()
     folder = (run if isinstance(run, RunInfo) else read_run(run)).folder.absolute()
-    with tolerate_closed_pipe(), Interruptible() as stop, run_lock(folder, force):
+    with _supervised() as stop, run_lock(folder, force):
         info = read_run(folder)  # as it is now that nobody else can change it
         plan = _resumable(info, force, **limits)
         return _continue_in(stop, plan, folder, progress, warm)
@@ -431,8 +437,8 @@ def run_in_folder(
     Raises `RunLocked`, `RunFailed` or `RunInterrupted`. Whether the run is finished already is for
     the caller to check.
     """
-    allow_open_files()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tolerate_closed_pipe(), Interruptible(should_stop) as stop, run_lock(folder, force):
-        execute = _continue_in if (folder / "run.json").exists() else _start_in
-        return execute(stop, plan, folder, progress, warm, **entries)
+    with _supervised(should_stop) as stop:
+        folder.mkdir(parents=True, exist_ok=True)
+        with run_lock(folder, force):
+            execute = _continue_in if (folder / "run.json").exists() else _start_in
+            return execute(stop, plan, folder, progress, warm, **entries)

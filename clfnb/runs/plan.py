@@ -7,7 +7,7 @@ Docs: https://clfnb.github.io/clfnb/lib/runs/plan.html.md"""
 # %% auto #0
 __all__ = ['COMPUTE_PARAMETERS', 'TIME_LIMITS', 'MIN_FREE_MB', 'Lesson', 'read_lesson', 'shipped_notebooks', 'lessons_folder',
            'find_lessons', 'available_devices', 'device_problem', 'values_from_settings', 'run_settings', 'Plan',
-           'data_folder', 'check_free_space', 'plan_runs', 'plan_run']
+           'data_folder', 'check_free_space', 'headless_parameters', 'plan_runs', 'plan_run']
 
 # %% ../../nbs/lib/runs/plan.ipynb #a0394e72
 import json
@@ -295,6 +295,14 @@ def _names_data(lesson, values):
     return isinstance(data, str) and (not lesson.own or home_path(data).is_dir())
 
 # %% ../../nbs/lib/runs/plan.ipynb #e498d0ff
+def headless_parameters(
+    lesson: Lesson,  # as `find_lessons` gives it
+) -> dict:  # name → `Parameter`
+    "The parameters that may be given to a run of its own, which `plan_runs` gives its folder."
+    rules = read_parameters(lesson.path, lesson.own)
+    return {name: rule for name, rule in rules.items() if name != "out_dir"}
+
+
 def plan_runs(
     lesson: Lesson,  # as `find_lessons` gives it
     many: Iterable[dict],  # a mapping from names to values per run, text or typed

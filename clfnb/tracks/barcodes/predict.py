@@ -8,13 +8,13 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/barcodes/predict.html.md"""
 __all__ = ['write_tables', 'show', 'command', 'read_barcodes']
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #617b0ca6
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ...console import OutputFile, collect, error_text, predict_options
+from ...console import OutputFile, collect, predict_options, write_outputs
 from ...files import as_stream, check_paths, write_file
 from ...text import csv_text, printable, say
 
@@ -27,18 +27,12 @@ def write_tables(
     "Write the requested tables, each completely or not at all, whatever becomes of the other."
     from clfnb.preprocessing.barcodes.markup import write_markup
 
-    problems = []
-    writers: list[tuple[str | None, Callable]] = [
-        (csv, lambda file: write_file(Path(file), csv_text(table))),
-        (answer, lambda file: write_markup(table.dropna(subset="code"), file)),
-    ]
-    for file, save in writers:
-        try:
-            if file:
-                save(file)
-        except OSError as error:
-            problems.append(error_text(error))
-    return problems
+    return write_outputs(
+        [
+            (csv, lambda file: write_file(Path(file), csv_text(table))),
+            (answer, lambda file: write_markup(table.dropna(subset="code"), file)),
+        ]
+    )
 
 # %% ../../../nbs/lib/tracks/barcodes/predict.ipynb #786c7694
 def show(
@@ -119,13 +113,11 @@ def read_barcodes(
 
     def save(done):
         table, errors = joined(done)
-        problems = write_tables(relative(table, base), csv, answer)
-        for problem in problems:
-            say(f"not written: {problem}", err=True)
+        lost = write_tables(relative(table, base), csv, answer)
         codes = table.dropna(subset="code")
         read, images = codes["path"].nunique(), len(done)
         said = f"{len(codes)} codes in {read} of {images} images, {len(errors)} left out"
         say(said, err=streamed)
-        return 1 if errors or problems else 0
+        return 1 if errors or lost else 0
 
     return collect(shown(), save, "images", files=[csv, answer])

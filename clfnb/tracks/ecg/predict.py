@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from ...console import OutputFile, collect, predict_options, with_options
+from ...console import OutputFile, collect, predict_options, with_options, write_outputs
 from ...files import as_stream, check_outputs, ensure_writable, write_atomic, write_json
 from ...text import csv_text, printable, say
 from .records import find_recordings, output_paths, record_name
@@ -187,21 +187,15 @@ def write_results(
     files: dict,  # output -> file or None
 ) -> list[str]:  # a sentence for each file that could not be written
     "Write the requested tables and pages, each as a whole or not at all, whatever becomes of the others."
-    problems = []
-    for name, save in _writers(outcomes).items():
-        file = files.get(name)
-        if file and save is None:
-            problems.append(f"{file}: no record was annotated, so there is nothing to write")
-        elif file:
-            try:
-                save(file)
-            except OSError as error:
-                problems.append(f"{file}: {error.strerror or error}")
-    return problems
+    return write_outputs((files.get(name), save) for name, save in _writers(outcomes).items())
+
+
+def _write_nothing(file):
+    raise OSError(f"{file}: no record was annotated, so there is nothing to write")
 
 
 def _writers(outcomes):
-    "Output -> what writes it into a file; None where there is nothing to write."
+    "Output -> what writes it into a file."
     import pandas as pd
 
     from clfnb.tracks.ecg.page import write_html, write_pdf
@@ -211,11 +205,11 @@ def _writers(outcomes):
     for name in ("beats", "points", "leads"):
         tables = [outcome.tables[name] for outcome in outcomes if name in outcome.tables]
         tables = tables or none
-        writers[name] = partial(_write_table, tables=tables) if tables else None
+        writers[name] = partial(_write_table, tables=tables) if tables else _write_nothing
     writers["json"] = partial(_write_summary, outcomes=outcomes)
     pages = [outcome.page for outcome in outcomes if outcome.page]
     for name, write_pages in (("pdf", write_pdf), ("html", write_html)):
-        writers[name] = partial(write_pages, pages=pages) if pages else None
+        writers[name] = partial(write_pages, pages=pages) if pages else _write_nothing
     return writers
 
 
@@ -280,10 +274,8 @@ def _finish(outcomes, jobs, where, files):
     "Write the results in the order of the jobs, and the last line; the exit code."
     place = {job: number for number, job in enumerate(jobs)}
     outcomes = sorted(outcomes, key=lambda outcome: place[outcome.job])
-    problems = write_results(outcomes, files)
-    for problem in problems:
-        say(f"not written: {printable(problem)}", err=True)
-    return _last_line(outcomes, where, files) or int(bool(problems))
+    lost = write_results(outcomes, files)
+    return _last_line(outcomes, where, files) or int(bool(lost))
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #e34885f1
 @click.command("ecg")
