@@ -21,6 +21,8 @@ from PIL import Image
 
 from clfnb import files
 from clfnb.cli import main
+from clfnb.preprocessing.images import UnreadableImage, _from_lab, read_image
+from clfnb.preprocessing.radiographs import UnreadableRadiograph, read_radiograph
 from clfnb.simulate.barcodes.photographs import write as write_barcodes
 from clfnb.simulate.chest_xray.anatomy import FIRST, anatomy, radiograph
 from clfnb.simulate.ecg.records import write as write_ecg
@@ -31,6 +33,7 @@ from clfnb.tracks.ecg import jobs
 from clfnb.tracks.ecg import predict as ecg_predict
 from clfnb.tracks.plankton.network import build_model, model_config
 from clfnb.tracks.volleyball import predictor as volleyball
+from clfnb.tracks.volleyball.frames import read_frame
 from clfnb.tracks.volleyball.players import PlayersModel
 from clfnb.training.checkpoints import save_model
 from clfnb.vision import predictor as vision
@@ -409,3 +412,41 @@ def test_a_broken_dicom_is_one_line(words, tmp_path):
     assert done.returncode == 1
     assert [line.split(": ")[0] for line in lines[:-2]] == ["left out"] * 2
     assert lines[1] == f"left out: {tmp_path / 'in' / 'b.png'}: No such file or directory"
+
+
+def lab_page(grey, a=0, b=0):
+    "A page in CIE Lab: what printers and scanners write. Lightness of a grey value under D50, in 255ths."
+    linear = np.where(grey <= 10, grey / 255 / 12.92, ((grey / 255 + 0.055) / 1.055) ** 2.4)
+    lightness = np.where(linear > 0.008856, 116 * np.cbrt(linear) - 16, 903.3 * linear)
+    planes = [np.rint(lightness * 2.55), np.full(grey.shape, a % 256), np.full(grey.shape, b % 256)]
+    pixels = np.stack(planes, -1).astype(np.uint8)
+    return Image.frombytes("LAB", grey.shape[::-1], pixels.tobytes())
+
+
+def test_pages_in_cie_lab_are_read_as_others_are(place, tmp_path):
+    photo = next((place / "barcodes").glob("*.png"))
+    grey = np.asarray(Image.open(photo).convert("L")).astype(float)
+    lab_page(grey).save(tmp_path / "one.tif")
+    pages = [lab_page(grey), Image.fromarray(grey.astype(np.uint8))]
+    pages[0].save(tmp_path / "two.tif", save_all=True, append_images=pages[1:])
+    reader = BarcodePredictor.load()
+    table, errors = reader.predict([tmp_path / "one.tif", tmp_path / "two.tif", photo])
+    assert not errors and table.code.nunique() == 1 and len(table) == 4
+
+    x_ray = np.asarray(Image.open(place / "chest_xray" / "0.png").convert("L")).astype(float)
+    lab_page(x_ray).save(tmp_path / "x-ray.tif")
+    assert np.abs(read_radiograph(tmp_path / "x-ray.tif", 0) - x_ray).max() <= 2
+    lab_page(x_ray, a=40).save(tmp_path / "red.tif")
+    with pytest.raises(UnreadableRadiograph, match="red.tif: a colour image"):
+        read_radiograph(tmp_path / "red.tif", 0)
+
+    lab_page(np.full((90, 160), 118.0)).save(tmp_path / "frame.tif")
+    assert np.abs(read_frame(tmp_path / "frame.tif", 32).astype(int) - 118).max() <= 1
+
+
+def test_a_pillow_without_colour_management_is_named(tmp_path, monkeypatch):
+    lab_page(np.full((90, 160), 118.0)).save(tmp_path / "frame.tif")
+    monkeypatch.setattr("clfnb.preprocessing.images.features.check", lambda name: False)
+    _from_lab.cache_clear()
+    with pytest.raises(UnreadableImage, match="frame.tif: .*CIE Lab, and this Pillow lacks Litt"):
+        read_image(tmp_path / "frame.tif")

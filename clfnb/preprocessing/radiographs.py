@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..files import InputError, reason, regular_file
-from .images import full_frames
+from .images import full_frames, srgb
 
 # %% ../../nbs/lib/preprocessing/radiographs.ipynb #0737b603
 class UnreadableRadiograph(ValueError):
@@ -68,7 +68,7 @@ def _to_grey(image, path, low=None, high=None):
         return np.asarray(image.convert("L"))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
-    image = image if image.mode == "RGB" else image.convert("RGB")
+    image = image if image.mode == "RGB" else srgb(image).convert("RGB")
     sample = np.asarray(image)[:: max(1, image.height // 64), :: max(1, image.width // 64)].astype(
         np.int16
     )
@@ -94,7 +94,8 @@ def _strip(image, low, high):
     if strip.mode in DEEP_MODES:
         return Image.fromarray(np.asarray(strip).astype(np.float32))
     transparent = strip.mode in ("RGBA", "LA", "PA") or "transparency" in strip.info
-    return strip.convert("RGBA" if transparent else "L" if strip.mode in ("1", "L") else "RGB")
+    mode = "RGBA" if transparent else "L" if strip.mode in ("1", "L") else "RGB"
+    return srgb(strip).convert(mode)
 
 
 def shrink(

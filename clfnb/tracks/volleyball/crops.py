@@ -17,8 +17,8 @@ from fastcore.basics import patch
 from torch import nn
 
 from ...data.images.datasets import loader
-from ...files import regular_file
-from ...preprocessing.images import UnreadableImage, single_frame
+from ...files import reason, regular_file
+from ...preprocessing.images import UnreadableImage, single_frame, srgb
 from ...preprocessing.volleyball.players import find_net
 from .frames import class_weights
 from .players import encode_labels
@@ -38,11 +38,11 @@ def crop_players(
     try:
         with Image.open(regular_file(path)) as image:
             single_frame(image, path)
-            frame = np.asarray(image.convert("RGB"))
+            frame = np.asarray(srgb(image).convert("RGB"))
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise exceptions of many types
-        raise UnreadableImage(f"{path}: not a readable frame: {error}") from error
+        raise UnreadableImage(f"{path}: not a readable frame: {reason(error, path)}") from error
     crops = []
     for x, y, w, h in boxes:
         scale = np.array([[1.2 * w / size[1], 0, x - 0.1 * w], [0, 1.2 * h / size[0], y - 0.1 * h]])

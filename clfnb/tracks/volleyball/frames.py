@@ -25,7 +25,7 @@ from torch.nn import functional
 from ...data.images.datasets import loader
 from ...files import reason, regular_file, write_atomic
 from ...models.pretrained import load_body_weights, make_body
-from ...preprocessing.images import UnreadableImage, single_frame
+from ...preprocessing.images import UnreadableImage, single_frame, srgb
 from ...preprocessing.volleyball.annotations import ACTIVITIES, mirror_label
 from ...training.inference import infer
 from ...training.trainer import Trainer
@@ -58,9 +58,9 @@ def read_frame(
                 )
             image.draft("RGB", (wide, high))
             return np.asarray(
-                image.convert("RGB").resize(
-                    (wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0
-                )
+                srgb(image)
+                .convert("RGB")
+                .resize((wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0)
             )
     except UnreadableImage:
         raise
