@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 # %% ../../nbs/lib/vision/batches.ipynb #4d77cf5d
-BATCH = min(512, 64 * (os.cpu_count() or 1))  # images in memory: a task for each core's decoder
+BATCH = min(512, 32 * (os.cpu_count() or 1))  # images in memory: a task for each core's decoder
 
 
 def each_batch(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...data.images.decode import share_out
 from ...files import reason
 from ...preprocessing.radiographs import read_radiograph
 
@@ -44,10 +45,11 @@ def decode_squares(
         raise ValueError(f"size: expected at least 8 pixels, found {size}")
     paths, errors = list(map(str, paths)), []
     images, read = np.empty((len(paths), size, size), np.uint8), np.zeros(len(paths), bool)
-    chunks = [paths[start : start + 32] for start in range(0, len(paths), 32)]
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    threads = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
         row = count = 0
-        for results in pool.map(lambda chunk: _read_chunk(chunk, size), chunks):
+        tasks = share_out(paths, threads, 32)
+        for results in pool.map(lambda task: _read_chunk(task, size), tasks):
             for image in results:
                 if isinstance(image, str):
                     errors.append(image)
