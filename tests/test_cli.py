@@ -385,6 +385,23 @@ def test_results_go_to_standard_output_or_into_a_file(course, clfnb):
     assert code == 2 and "directory" in error
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="folders as Linux has them")
+def test_a_home_that_cannot_be_written_needs_no_words_of_matplotlib(course, tmp_path):
+    "Not in the terminal, not in the notebook of a run; nothing stays in the folder of temporary files."
+    (tmp_path / "closed").touch()
+    own = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import matplotlib.pyplot")])
+    nbformat.write(own, course / "own.ipynb")
+    (tmp_path / "scratch").mkdir()
+    home = {"HOME": str(tmp_path / "closed" / "home"), "TMPDIR": str(tmp_path / "scratch")}
+    environment = {k: v for k, v in os.environ.items() if k not in ("MPLCONFIGDIR", "IPYTHONDIR")}
+    words = [*COMMAND, "run", str(course / "own.ipynb"), "--runs-dir", str(course / "runs")]
+    done = subprocess.run(words, env=environment | home, capture_output=True, text=True)
+    assert done.returncode == 0 and "atplotlib created" not in done.stderr, done.stderr
+    kept = next((course / "runs").rglob("notebook.ipynb")).read_text()
+    assert "import matplotlib.pyplot" in kept and "atplotlib created" not in kept
+    assert not [path for path in (tmp_path / "scratch").iterdir() if "matplotlib" in path.name]
+
+
 def test_completion_offers_what_the_help_of_a_lesson_shows(course, clfnb):
     offered = parameter_names(SimpleNamespace(params={"lesson": "tiny"}, args=[]))
     shown = clfnb("run", "tiny", "--help")[1].partition("Parameters of tiny")[2]
