@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nbclient import NotebookClient
 from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
@@ -803,3 +805,41 @@ def test_diagram_names_every_hook():
     first = "".join(json.loads(page.read_text("utf-8"))["cells"][2]["source"])
     chart = first.partition("```mermaid")[2].partition("```")[0]
     assert set(re.findall(r"\bon_\w+", chart)) == set(HOOKS) - {"on_init", "on_exception"}
+
+
+LIVE = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from clfnb.evaluation.plots import plot_history
+from clfnb.training.trainer import Trainer
+
+def trainer_of():
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return Trainer(model, torch.nn.functional.cross_entropy, optimizer, device="cpu")
+
+x = torch.arange(24.0).reshape(12, 2) / 24
+batches = DataLoader(TensorDataset(x, (x[:, 0] > 0.5).long()), 6)
+"""
+
+
+def test_a_notebook_shows_one_curve_of_a_training():
+    "In a kernel: stages share one figure, the final one takes its place, another cell has its own."
+    cells = [
+        LIVE,
+        "trainer = trainer_of()\nfor end in (2, 4):\n    trainer.fit(batches, epochs=end)",
+        "trainer = trainer_of()\nhistory = trainer.fit(batches, epochs=2)\n"
+        "print('said')\nfigure = plot_history(history).figure\ntrainer.show(figure)",
+        "from IPython.core.pylabtools import print_figure\nfrom IPython.display import Image\n"
+        "Image(print_figure(figure))",
+        "history = trainer.fit(batches, epochs=3)",
+        "finished = trainer_of()\nfinished.show(figure)",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    done = NotebookClient(book, timeout=120).execute()
+    shown = [[out for out in cell.outputs if "data" in out] for cell in done.cells]
+    images = [[out.data["image/png"] for out in some if "image/png" in out.data] for some in shown]
+    assert list(map(len, images)) == [0, 1, 1, 1, 1, 1]
+    final = images[3][0]
+    assert images[2] == [final] and images[5] == [final] and images[1] != [final] != images[4]
+    assert any(out.get("text") == "said\n" for out in done.cells[2].outputs)

@@ -44,7 +44,9 @@ class Progress(Callback):
         self.reporter: Any = None  # made when training starts
 
     def on_fit_start(self, trainer):
+        before = self.reporter
         self.reporter = make_reporter(self.kind if trainer.fabric.is_global_zero else "none")
+        self.reporter.continue_from(before)
 
     def on_epoch_start(self, trainer):
         self.reporter.start_epoch(trainer.epoch, trainer.steps, trainer.step)
@@ -54,6 +56,14 @@ class Progress(Callback):
 
     def on_epoch_end(self, trainer):
         self.reporter.end_epoch(trainer.history)
+
+    def show(
+        self,
+        figure: Any,  # of matplotlib
+    ):
+        "Show a figure of the finished training in place of the live one."
+        self.reporter = self.reporter or make_reporter(self.kind)  # other processes have trained
+        self.reporter.show(figure)
 
 # %% ../../nbs/lib/training/logs.ipynb #50ca408c
 def make_logger(

@@ -44,6 +44,18 @@ class Silent:
     ):
         "An epoch has ended."
 
+    def continue_from(
+        self,
+        before: Any,  # the reporter of the trainer's fit before this one; None for the first
+    ):
+        "The training goes on, in another stage say."
+
+    def show(
+        self,
+        figure: Any,  # of matplotlib
+    ):
+        "The training has ended, and a figure shows it: no terminal does."
+
 
 class Lines(Silent):
     "One line per epoch, for logs."
@@ -73,10 +85,37 @@ class Bar(Lines):
         super().end_epoch(history)
 
 # %% ../../nbs/lib/training/progress.ipynb #dc480333
+def _shell():
+    "The IPython of this process, if there is one."
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
 class Curve(Silent):
     "The losses by epoch, redrawn in place, for notebooks."
 
     shown: Any = None
+
+    def __init__(self):
+        self.cell = getattr(_shell(), "execution_count", None)
+
+    def continue_from(self, before: Any):
+        "Stages of a training in one cell share one figure."
+        if isinstance(before, Curve) and before.cell == self.cell:
+            self.shown = before.shown
+
+    def show(
+        self,
+        figure: Any,  # of matplotlib
+        **metadata,  # for a runner
+    ):
+        "Show a figure in place of the one before."
+        from IPython.display import display
+
+        if self.shown is None:
+            self.shown = display(figure, display_id=True, metadata=metadata)
+        else:
+            self.shown.update(figure, metadata=metadata)
 
     def draw(
         self,
@@ -102,14 +141,7 @@ class Curve(Silent):
         return figure
 
     def end_epoch(self, history: Any):
-        from IPython.display import display
-
-        figure = self.draw(history)
-        metadata = {"line": format_row(history[-1])}  # a runner prints it in its terminal
-        if self.shown is None:
-            self.shown = display(figure, display_id=True, metadata=metadata)
-        else:
-            self.shown.update(figure, metadata=metadata)
+        self.show(self.draw(history), line=format_row(history[-1]))  # a runner prints the line
 
 # %% ../../nbs/lib/training/progress.ipynb #9ed9af86
 def make_reporter(
@@ -120,11 +152,8 @@ def make_reporter(
     Raises `ValueError` for an unknown kind.
     """
     if kind is None:
-        ipython = sys.modules.get("IPython")
-        shell = ipython.get_ipython() if ipython else None
-        kind = (
-            "curve" if getattr(shell, "kernel", None) else "bar" if sys.stderr.isatty() else "lines"
-        )
+        notebook = getattr(_shell(), "kernel", None)
+        kind = "curve" if notebook else "bar" if sys.stderr.isatty() else "lines"
     kinds = {"curve": Curve, "bar": Bar, "lines": Lines, "none": Silent}
     if kind not in kinds:
         raise ValueError(f"progress: expected one of {', '.join(kinds)} or None, found {kind!r}")

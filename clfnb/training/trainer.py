@@ -311,7 +311,7 @@ class InferenceLoop(FitLoop):
 
 # %% ../../nbs/lib/training/trainer.ipynb #d06fe49b
 class BestEpochLoop(InferenceLoop):
-    "The weights of the best epoch."
+    "The weights of the best epoch, and the figure of the whole training."
 
     def restore_best(self):
         """Load the weights of the best epoch into the model.
@@ -327,6 +327,15 @@ class BestEpochLoop(InferenceLoop):
         if self.best_weights is None:
             raise ValueError("restore_best: no epoch has ended yet, so there are no best weights")
         self.model.load_state_dict(self.best_weights)
+
+    def show(
+        self,
+        figure: Any,  # of matplotlib, such as one of `plot_history`
+    ):
+        "Show a figure of the finished training in place of the live curve. In a terminal nothing is shown."
+        for callback in self.callbacks:
+            if isinstance(callback, Progress):
+                callback.show(figure)
 
     @property
     def best_epoch(self) -> int | None:
