@@ -18,9 +18,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -56,7 +54,7 @@ from clfnb.console import (
 from .course.commands import COMMANDS
 from .files import as_stream, check_outputs, write_file
 from .registry import Track
-from .settings import load_settings
+from .settings import load_settings, matplotlib_folder
 from .text import printable, say, tolerate_closed_pipe
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
@@ -80,30 +78,6 @@ def _silence_decoders():
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL|pydicom")
 
 
-def _can_be_made(folder):
-    "Whether a folder is there and may be written, or could be made."
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-
-
-@contextmanager
-def _matplotlib_folder():
-    """Within this context Matplotlib has a folder for its settings and fonts, in kernels too: where the
-    user's cannot be written, it would make one for each process and say so in two lines.
-    """
-    names = {"XDG_CONFIG_HOME": "~/.config", "XDG_CACHE_HOME": "~/.cache"}
-    folders = [Path(os.path.expanduser(os.environ.get(name) or names[name])) for name in names]
-    if os.environ.get("MPLCONFIGDIR") or all(map(_can_be_made, folders)):
-        yield
-        return
-    with TemporaryDirectory(prefix="clfnb-matplotlib-", ignore_cleanup_errors=True) as folder:
-        os.environ["MPLCONFIGDIR"] = folder
-        try:
-            yield
-        finally:
-            del os.environ["MPLCONFIGDIR"]
-
-
 LOGGED = ("run", "sweep", "watch", "start", "update", "data get", "data simulate")
 
 
@@ -113,7 +87,7 @@ def main(
     "The `clfnb` command. An interrupt ends with 130, as it does in a shell."
     _silence_decoders()
     words = [word for word in (sys.argv[1:] if args is None else args) if word[:1] != "-"]
-    with tolerate_closed_pipe() as output, _matplotlib_folder():
+    with tolerate_closed_pipe() as output, matplotlib_folder():
         code = _called(args)
         logged = any(" ".join(words[:count]) in LOGGED for count in (1, 2))
         if code or logged or not getattr(output, "lost", ""):

@@ -414,7 +414,8 @@ class OutputFile(click.Path):
         ctx: click.Context,  # click's own record of what was typed
     ) -> str:
         "The value as the help shows it, in brackets where it may be left out."
-        return f"[FILE{self.suffix}|-]" if param._flag_needs_value else f"FILE{self.suffix}|-"
+        optional = isinstance(param, click.Option) and param._flag_needs_value
+        return f"[FILE{self.suffix}|-]" if optional else f"FILE{self.suffix}|-"
 
     def convert(
         self,

@@ -6,15 +6,17 @@ Docs: https://clfnb.github.io/clfnb/lib/settings.html.md"""
 
 # %% auto #0
 __all__ = ['ENVIRONMENT', 'LEAST', 'RULES', 'DEFAULTS', 'SettingsError', 'Settings', 'find_settings_file', 'settings_sources',
-           'load_settings']
+           'load_settings', 'matplotlib_folder']
 
 # %% ../nbs/lib/settings.ipynb #b8197e1e
 import configparser
 import os
 import re
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import platformdirs
@@ -207,3 +209,27 @@ def load_settings(
     return Settings(
         **{name: value for name, (value, _) in settings_sources(start, environ, **explicit).items()}
     )
+
+# %% ../nbs/lib/settings.ipynb #1e03f6da
+def _can_be_made(folder):
+    "Whether a folder is there and may be written, or could be made."
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+@contextmanager
+def matplotlib_folder():
+    """Within this context Matplotlib has a folder for its settings and fonts, in kernels too: where the
+    user's cannot be written, it would make one for each process and say so in two lines.
+    """
+    names = {"XDG_CONFIG_HOME": "~/.config", "XDG_CACHE_HOME": "~/.cache"}
+    folders = [Path(os.path.expanduser(os.environ.get(name) or names[name])) for name in names]
+    if os.environ.get("MPLCONFIGDIR") or all(map(_can_be_made, folders)):
+        yield
+        return
+    with TemporaryDirectory(prefix="clfnb-matplotlib-", ignore_cleanup_errors=True) as folder:
+        os.environ["MPLCONFIGDIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["MPLCONFIGDIR"]

@@ -294,7 +294,7 @@ def _names_data(lesson, values):
     data = values.get("data")
     return isinstance(data, str) and (not lesson.own or home_path(data).is_dir())
 
-# %% ../../nbs/lib/runs/plan.ipynb #e498d0ff
+# %% ../../nbs/lib/runs/plan.ipynb #97aa1ad4
 def headless_parameters(
     lesson: Lesson,  # as `find_lessons` gives it
 ) -> dict:  # name → `Parameter`
@@ -302,7 +302,7 @@ def headless_parameters(
     rules = read_parameters(lesson.path, lesson.own)
     return {name: rule for name, rule in rules.items() if name != "out_dir"}
 
-
+# %% ../../nbs/lib/runs/plan.ipynb #e498d0ff
 def plan_runs(
     lesson: Lesson,  # as `find_lessons` gives it
     many: Iterable[dict],  # a mapping from names to values per run, text or typed

@@ -72,17 +72,17 @@ def _read_or_error(path, max_side):
 def _read_some(paths, max_side):
     return [_read_or_error(path, max_side) for path in paths]
 
-# %% ../../../nbs/lib/data/images/decode.ipynb #a6edc0a3
+# %% ../../../nbs/lib/data/images/decode.ipynb #344714c2
 def share_out(
     paths: list,  # of files
     threads: int,  # that read at the same time
-    most: int = 64,  # files of a task
+    max_files: int = 64,  # of a task
 ) -> list[list]:  # the same, task by task
     "Files as tasks: one for each thread where they are few; a task for each file costs as much as it does."
-    size = max(1, min(most, -(-len(paths) // threads)))
+    size = max(1, min(max_files, -(-len(paths) // threads)))
     return [paths[start : start + size] for start in range(0, len(paths), size)]
 
-
+# %% ../../../nbs/lib/data/images/decode.ipynb #a6edc0a3
 def decode(
     paths: Any,  # (n,) image files
     on_error: str = "skip",  # a broken image: "skip" or "raise"
