@@ -193,7 +193,8 @@ def settings_sources(
             value, where, base = environ[variable], f"environment variable {variable}", Path.cwd()
         if explicit.get(name) is not None:
             value, where, base = explicit[name], f"argument {name}", Path.cwd()
-        found[name] = (_typed(name, value, where, base), where)
+        named = where.removesuffix(f" {name}")  # the message has the name anyway
+        found[name] = (_typed(name, value, named, base), where)
     return found
 
 # %% ../nbs/lib/settings.ipynb #5e1205c1

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import click
+import house
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import wfdb
 from PIL import Image
@@ -24,6 +26,7 @@ from PIL import Image
 import clfnb as clfnb_package
 from clfnb.cli import cli, main
 from clfnb.console import OutputFile, finish_prediction, parameter_names
+from clfnb.files import write_json
 from clfnb.runs.plan import plan_run, read_lesson
 
 POSIX = os.name == "posix"
@@ -383,6 +386,67 @@ def test_results_go_to_standard_output_or_into_a_file(course, clfnb):
     (course / "noted.json").mkdir()
     code, _, error = clfnb("results", "pair", "--json", course / "noted.json")
     assert code == 2 and "directory" in error
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        ("runs --lesson tinny", 2, "no lesson 'tinny': did you mean 'tiny'?"),
+        ("runs --lesson tiny", 0, "No runs of tiny in"),
+        ("runs --runs-dir none", 2, "'none' does not exist"),
+        ("show last --runs-dir none", 2, "'none' does not exist"),
+        ("report last --runs-dir none", 2, "'none' does not exist"),
+        ("watch --runs-dir none", 2, "'none' does not exist"),
+        ("run tiny --timeout soon", 2, "expected a time such as 90, 30m or 2h, found 'soon'"),
+        ("run tiny --timeout 0", 2, "expected a time such as 90, 30m or 2h, found '0'"),
+        ("run tiny -p outdir=x", 2, "no such parameter (expected one of data, steps, "),
+        ("run tiny -p out_dir=x", 2, "out_dir: a headless run has a folder of its own"),
+        ("run tiny --device tpu", 2, "Error: argument: device: expected one of auto, cpu"),
+        ("run calibration -p data=qtdb", 2, "expected simulated, a table of predictions, or a run"),
+        ("predict plankton . --run=", 1, "expected the name of a run"),
+        ("predict plankton .", 2, "clfnb run plankton_imbalance -p data=FOLDER"),
+        ("predict volleyball .", 2, "clfnb run volleyball_activity -p data=FOLDER"),
+        ("predict chest_xray . --csv t.parquet", 2, "what is written is .csv, found 't.parquet'"),
+        ("predict ecg . --pdf t.csv", 2, "what is written is .pdf, found 't.csv'"),
+        ("doctor --json --report -", 2, "--json and --report -: two outputs"),
+    ],
+)
+def test_what_is_typed_wrong_is_said_in_its_own_words(course, clfnb, words, code, said):
+    shipped = house.NBS / "lessons" / "06_calibration.ipynb"
+    shutil.copy(shipped, course / "nbs" / "lessons")
+    found, out, error = clfnb(*words.split())
+    assert found == code and said in out + error, (found, out, error)
+    assert "out_dir" not in error or "out_dir=x" in words
+    assert not list(course.glob("*.parquet")) and not (course / "runs").exists()
+
+
+def test_times_are_typed_alike_in_run_and_sweep(course, clfnb):
+    assert clfnb("run", "tiny", "--timeout", "2h", "--cell-timeout", "90")[0] == 0
+    record = next((course / "runs").rglob("run.json"))
+    kept = json.loads(record.read_text())
+    assert (kept["timeout"], kept["cell_timeout"]) == (7200, 90)
+
+
+def test_calibrate_takes_a_run_by_its_name(course, clfnb):
+    folder = course / "runs" / "toy" / "20260101-000000-abcdef"
+    record = {"lesson": "toy", "status": "finished", "started": "2026-01-01T00:00:00+00:00"}
+    write_json(folder / "run.json", record)
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.05, 0.95, 400)
+    label = np.where(rng.random(400) < p, "a", "b")
+    table = pd.DataFrame({"id": range(400), "label": label, "p_a": p, "p_b": 1 - p})
+    table.to_parquet(folder / "predictions.parquet")
+    by_name = clfnb("calibrate", "20260101", "--out", course / "named", "--json")
+    by_folder = clfnb("calibrate", folder, "--out", course / "other", "--json")
+    assert by_name[0] == by_folder[0] == 0, (by_name, by_folder)
+    numbers = [json.loads(out)["table"] for _, out, _ in (by_name, by_folder)]
+    assert numbers[0] == numbers[1]
+    assert clfnb("calibrate", "absent")[0] == 1
+
+
+def test_no_summary_of_a_command_is_cut_short(clfnb):
+    for words in ((), ("data",), ("predict",)):
+        assert "..." not in clfnb(*words, "--help")[1].partition("Commands:")[2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="folders as Linux has them")

@@ -76,6 +76,15 @@ def test_a_wrong_name_is_refused_with_a_proposal(runs, capsys, words, said):
     assert said in capsys.readouterr().err
 
 
+def test_a_name_that_there_is_not_is_a_mistake_of_the_user(runs, capsys, tmp_path):
+    assert clfnb("results", "second") == 2
+    assert clfnb("results", "--runs-dir", tmp_path / "none") == 2
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert clfnb("results", "--runs-dir", tmp_path / "empty") == 2
+    assert "no sweep in" in capsys.readouterr().err
+
+
 def test_runs_without_metrics_are_counted(runs, capsys):
     for number in range(3):
         file = runs / "toy" / f"{number:012x}" / "run.json"

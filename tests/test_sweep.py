@@ -160,6 +160,10 @@ def test_failures_retries_and_the_end_of_a_sweep(tmp_path):
         (["-p", "seed=0,x"], "seed: expected int, found 'x'"),
         (["-p", "seed=0", "--gpus", "77"], "GPU 77: there is"),
         (["-p", "seed=0", "--scheduler", "tcp://127.0.0.1:9"], "no scheduler can be reached there"),
+        (
+            ["-p", "seed=0", "--scheduler", "node1"],
+            "node1: no scheduler can be reached there (expec",
+        ),
         (["-p", "seed=0", "--scheduler", "none.json"], "none.json: no such scheduler file"),
         (["-p", "seed=0", "--timeout", "soon"], "expected a time such as 90, 30m or 2h"),
         (["-p", "seed=0", "--name", "../x"], "in the name of a sweep"),

@@ -8,29 +8,44 @@ Docs: https://clfnb.github.io/clfnb/lib/commands/calibrate.html.md"""
 __all__ = ['SHOWN', 'calibrate_command', 'say_calibration']
 
 # %% ../../nbs/lib/commands/calibrate.ipynb #adc0936c
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..console import json_option, json_text, table
+from ..settings import load_settings
 from ..text import say
+
+# %% ../../nbs/lib/commands/calibrate.ipynb #9160c036
+def _file_or_run(text):
+    "A path; of a run that is given by its name, the path of its folder."
+    from clfnb.runs.record import find_run
+
+    if not Path(text).exists():
+        with suppress(FileNotFoundError):
+            return str(find_run(text, load_settings().runs_dir).folder)
+    return text
 
 # %% ../../nbs/lib/commands/calibrate.ipynb #5176e1d3
 @click.command("calibrate", short_help="Evaluate and recalibrate a table of predictions.")
-@click.argument("file", metavar="FILE|RUN_FOLDER", type=click.Path())
+@click.argument("file", metavar="FILE|RUN", type=click.Path())
 @click.option("--out", type=click.Path(file_okay=False), metavar="FOLDER",
               help="Folder of the files, instead of FILE-calibration here.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the files of an earlier calibration.")
 @click.option("--logits", is_flag=True, help="The columns p_NAME hold logits, not probabilities.")
-@click.option("--bins", type=click.IntRange(1, 1000), default=15, show_default=True)
-@click.option("--draws", type=click.IntRange(20, 10_000), default=200, show_default=True)
+@click.option("--bins", type=click.IntRange(1, 1000), default=15, show_default=True,
+              help="Bins of the calibration errors.")  # fmt: skip
+@click.option("--draws", type=click.IntRange(20, 10_000), default=200, show_default=True,
+              help="Bootstrap draws, and simulated tables of a calibrated model.")  # fmt: skip
 @click.option("--caution", type=click.FloatRange(0, 10), default=1.0, show_default=True,
               help="Standard errors by which the temperature stays short of its optimum.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of the folds and all draws.")  # fmt: skip
 @json_option
 def calibrate_command(
-    file: str,  # predictions
+    file: str,  # predictions: a file, the folder of a run, or its name
     out: str | None,  # folder of the files
     force: bool,  # whether files may be replaced
     logits: bool,  # what the columns p_NAME hold
@@ -48,6 +63,7 @@ def calibrate_command(
     from clfnb.evaluation.calibration.predictions import read_predictions
     from clfnb.evaluation.calibration.report import calibrate, check_folder, write_calibration
 
+    file = _file_or_run(file)
     folder = check_folder(out or f"{Path(file).absolute().stem}-calibration", force)
     predictions = read_predictions(file, logits)
     result = calibrate(predictions, bins, draws, caution, seed)

@@ -12,7 +12,7 @@ import re
 
 import click
 
-from ..console import json_option, print_rows, table, with_options
+from ..console import json_option, print_rows, runs_dir_option, table, with_options
 from ..settings import load_settings
 from ..text import say
 
@@ -63,9 +63,7 @@ OPTIONS = [
     click.option("--older", type=OLDER, default=0.0, metavar="AGE", help="Only older: 12h, 7d."),
     click.option("--larger", type=LARGER, default=0.0, metavar="SIZE", help="Only larger: 10MB."),
     click.option("--kind", "kinds", multiple=True, type=KINDS, help="Only this kind; repeatable."),
-    click.option(
-        "--runs-dir", type=click.Path(exists=True, file_okay=False), help="Folder of all runs."
-    ),
+    runs_dir_option(),
     json_option,
 ]
 

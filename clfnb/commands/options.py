@@ -12,7 +12,7 @@ import re
 
 import click
 
-from ..console import json_option, parameter_options
+from ..console import json_option, parameter_options, runs_dir_option
 
 # %% ../../nbs/lib/commands/options.ipynb #ded9255b
 class Duration(click.ParamType):
@@ -74,7 +74,7 @@ PLACE_OPTIONS = [
         metavar="ADDRESS|FILE",
         help="A Dask scheduler whose workers execute the runs, instead of this machine.",
     ),
-    click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs."),
+    runs_dir_option(exists=False),
     click.option("--device", metavar="auto|cpu|cuda|mps", help="As for clfnb run."),
     click.option("--precision", metavar="auto|32-true|…", help="As for clfnb run."),
 ]

@@ -19,6 +19,7 @@ from clfnb.console import (
     complete,
     json_text,
     lesson_names,
+    runs_dir_option,
     table,
     with_options,
 )
@@ -93,7 +94,7 @@ OPTIONS = [
     click.option(
         "--report", type=OutputFile(), help="Write a page with curves and importances instead."
     ),
-    click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs."),
+    runs_dir_option(),
 ]
 
 # %% ../../nbs/lib/commands/results.ipynb #298afc09
@@ -143,7 +144,10 @@ def results_command(
     runs_dir = load_settings(runs_dir=options["runs_dir"]).runs_dir
     for _, file in chosen:
         check_paths(runs_dir, "folder of runs", file)
-    selection = select_runs(runs_dir, which)
+    try:
+        selection = select_runs(runs_dir, which)
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
     for problem in selection.problems:
         say(f"left out: {problem}", err=True)
     try:

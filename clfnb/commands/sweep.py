@@ -298,7 +298,7 @@ def sweep_command(
 ) -> int:
     """Execute LESSON with every combination of values, and tabulate the results.
 
-    LESSON is a name, the path of a notebook, or a YAML file with lesson, parameters and options. The same command again executes what is left.
+    LESSON is a name, the path of a notebook, or a YAML file with `lesson`, `parameters` and, beside them, options such as `workers: 2`. The same command again executes what is left.
     """
     from clfnb.runs.sweep.cluster import select_gpus
 

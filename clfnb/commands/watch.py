@@ -14,7 +14,7 @@ import time
 import click
 
 from .results import sweep_names
-from ..console import complete, json_option, json_text
+from ..console import complete, json_option, json_text, runs_dir_option
 from ..settings import load_settings
 from ..text import say
 
@@ -60,7 +60,7 @@ IDLE_LIMIT = 60  # seconds without a running run after which watching ends
 @click.option(
     "--every", type=click.FloatRange(0.1), default=2.0, metavar="SECONDS", help="Update interval."
 )
-@click.option("--runs-dir", type=click.Path(file_okay=False), help="Folder of all runs.")
+@runs_dir_option()
 @json_option
 def watch_command(
     sweep: str | None,  # its name; none: the newest

@@ -11,6 +11,7 @@ __all__ = ['FOLDER', 'COMMANDS', 'lab_command', 'run_lab', 'start_command', 'pro
 import shlex
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def run_lab(
             process.terminate()
 
 # %% ../../nbs/lib/course/commands.ipynb #e37dd797
-@click.command("start")
+@click.command("start", short_help="Copy lessons and exercises, and open them in JupyterLab.")
 @click.argument("folder", default="clfnb-course", type=click.Path(file_okay=False))
 @click.option("--no-lab", is_flag=True, help="Only copy the notebooks.")
 @click.option("--no-browser", is_flag=True, help="Start JupyterLab and print its address only.")
@@ -96,11 +97,12 @@ def progress_command(
     if not as_json:
         lessons = {row[0]: [r[2] == "right" for r in rows if r[0] == row[0]] for row in rows}
         counts = (f"{name} {sum(right)}/{len(right)}" for name, right in lessons.items())
-        say("\nright: " + ", ".join(counts))
+        total = "right: " + ", ".join(counts)
+        say("\n" + textwrap.fill(total, 78, subsequent_indent=" " * 7, break_on_hyphens=False))
     return 0
 
 # %% ../../nbs/lib/course/commands.ipynb #ff54fee5
-@click.command("update")
+@click.command("update", short_help="Copy the installed edition of the notebooks.")
 @FOLDER
 def update_command(
     folder: str | None,  # a course folder; None: the one that contains the working directory

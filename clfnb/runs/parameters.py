@@ -393,11 +393,13 @@ def values_from_file(
     path: str | Path,  # a .json, .yaml or .yml file; "-": standard input
 ) -> dict[str, object]:  # name → value
     "The values of a file. Raises `ParameterError` if it is not a mapping from names."
+    streamed = str(path) == "-"
+    path = "standard input" if streamed else path
     try:
         with reading(path, "readable as YAML or JSON"):
             text = (
                 sys.stdin.read(MAX_TEXT_BYTES)
-                if str(path) == "-"
+                if streamed
                 else regular_file(path, MAX_TEXT_BYTES).read_text(encoding="utf-8")
             )
             values = load_yaml(text)

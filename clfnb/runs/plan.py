@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -245,20 +244,31 @@ def data_folder(
     """
     if data == "simulated":
         return None
-    if track is None and home_path(data).is_file():  # a table of predictions
-        return home_path(data).absolute()
-    if track is None and data not in DATASETS and not home_path(data).exists():
-        with suppress(FileNotFoundError):  # a run's name, the beginning of one, or "last"
-            return find_run(data, load_settings().runs_dir).folder
+    if track is None:
+        return _predictions(data)
     try:
-        folder = resolve(data, track.name if track else None)  # type: ignore[arg-type]
+        folder = resolve(data, track.name)
     except (FileNotFoundError, ValueError) as error:
         if data in DATASETS and isinstance(error, FileNotFoundError):
             raise
         raise ParameterError(str(error)) from error
-    if data not in DATASETS and track and (problem := layout_problem(folder, track)):
+    if data not in DATASETS and (problem := layout_problem(folder, track)):
         raise ParameterError(f"data={data!r}: {problem}")
     return folder
+
+
+def _predictions(data):
+    "The table or folder of a lesson without data of its own. Raises `ParameterError`."
+    place = home_path(data)
+    if data and place.exists():
+        return place.absolute()
+    try:  # a run's name, the beginning of one, or "last"
+        return find_run(data, load_settings().runs_dir).folder
+    except FileNotFoundError as error:
+        runs = "a run (`clfnb runs` lists them)"
+        raise ParameterError(
+            f"data={data!r}: expected simulated, a table of predictions, or {runs}; found no such file or run"
+        ) from error
 
 # %% ../../nbs/lib/runs/plan.ipynb #8339bed4
 MIN_FREE_MB = 200  # free space that a run needs
@@ -298,9 +308,18 @@ def _names_data(lesson, values):
 def headless_parameters(
     lesson: Lesson,  # as `find_lessons` gives it
 ) -> dict:  # name → `Parameter`
-    "The parameters that may be given to a run of its own, which `plan_runs` gives its folder."
-    rules = read_parameters(lesson.path, lesson.own)
-    return {name: rule for name, rule in rules.items() if name != "out_dir"}
+    "The parameters that may be given to a headless run, which has a folder of its own."
+    return _without_folder(read_parameters(lesson.path, lesson.own))
+
+
+def _without_folder(values):
+    return {name: value for name, value in values.items() if name != "out_dir"}
+
+
+def _checked_values(rules, given):
+    "All values of a headless run, in the order of the notebook. Raises `ParameterError`."
+    values = check_values(_without_folder(rules), _without_folder(given))
+    return {name: values.get(name, rule.default) for name, rule in rules.items()}
 
 # %% ../../nbs/lib/runs/plan.ipynb #e498d0ff
 def plan_runs(
@@ -326,9 +345,9 @@ def plan_runs(
     limits = {"cell_timeout": cell_timeout, "timeout": timeout, "cwd": _working_folder(cwd)}
     plans, code = [], code_hashes(lesson.path)
     for given in many:
-        values = check_values(rules, filled | given)
-        if values.get("out_dir"):
+        if given.get("out_dir"):
             raise ParameterError("out_dir: a headless run has a folder of its own in --runs-dir")
+        values = _checked_values(rules, filled | given)
         if problem := problem_of(values.get("device", "auto")):
             where = "" if "device" in given else f" ({sources['device'][1]})"
             raise ParameterError(problem + where)

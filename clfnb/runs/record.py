@@ -497,6 +497,8 @@ def find_run(
     Raises `FileNotFoundError` if no run or more than one matches, `ValueError` if it cannot be
     read.
     """
+    if not text:
+        raise FileNotFoundError('expected the name of a run, a folder or "last", found nothing')
     if (Path(text) / "run.json").exists():
         return read_run(Path(text).absolute())
     runs = list_runs(runs_dir)
@@ -518,7 +520,7 @@ def find_model(
     track: str = "",  # for "last": the newest run of this track's lesson that has a model, if any
 ) -> Path:  # a folder with a model
     "The model that a run trained. Raises `FileNotFoundError` if it has none."
-    if any((Path(run) / name).exists() for name in ("model.safetensors", "config.json")):
+    if run and any((Path(run) / name).exists() for name in ("model.safetensors", "config.json")):
         return Path(run)
     runs_dir = load_settings().runs_dir
     for candidate in list_runs(runs_dir) if run == "last" and track else ():

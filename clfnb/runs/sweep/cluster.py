@@ -10,6 +10,7 @@ __all__ = ['THREAD_VARIABLES', 'DASK_CONFIG', 'visible_gpus', 'select_gpus', 'wo
 # %% ../../../nbs/lib/runs/sweep/cluster.ipynb #90194a29
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -196,6 +197,8 @@ def _client(Client, scheduler, cluster, timeout):
         raise FileNotFoundError(f"{scheduler}: no such scheduler file")
     where = {"scheduler_file": scheduler} if file.is_file() else {"address": scheduler}
     try:
+        if not file.is_file() and not re.search(r":\d+$", scheduler):  # Dask hangs on it
+            raise ValueError("expected HOST:PORT, such as tcp://node1:8786")
         return Client(**where, set_as_default=False, timeout=timeout)
     except (OSError, ValueError, TypeError, KeyError) as error:
         why = " ".join(str(error).split())[:200]

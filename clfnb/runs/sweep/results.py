@@ -114,7 +114,7 @@ def _matches(pattern, file):
 def _no_runs(which, names, runs_dir):
     "Raise an error with the known names."
     if which is None:
-        there = f": {', '.join(names)}" if names else ", and no runs either"
+        there = f"; name what to show: {', '.join(names)}" if names else ", and no runs either"
         raise FileNotFoundError(f"no sweep in {runs_dir}{there}")
     what = f"no sweep, lesson or run {printable(which)!r} in {runs_dir}"
     raise FileNotFoundError(f"{what}: {near(which, names)}")

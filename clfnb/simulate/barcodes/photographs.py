@@ -426,11 +426,15 @@ def write(
 ) -> Path:  # the folder with markup.csv, 00000.png, …
     """Write simulated photographs with one barcode each.
 
-    Raises `FileExistsError`, or `ValueError` for counts that are too small.
+    Raises `FileExistsError`, or `ValueError` for numbers out of range.
     """
     if images < 1 or side < 64:
         raise ValueError(
             f"expected at least 1 image of 64 pixels, found images={images} and side={side}"
+        )
+    if not (0 <= difficulty < np.inf and 0 <= turn <= 1):
+        raise ValueError(
+            f"expected difficulty >= 0 and 0 <= turn <= 1, found difficulty={difficulty} and turn={turn}"
         )
     with new_folder(folder) as aside:
         _fill(aside, images, (side * 3 // 4, side), difficulty, turn, seed)

@@ -24,9 +24,9 @@ def tail_counts(
 ) -> np.ndarray:  # (classes,) falling
     """Counts that fall by the same factor from class to class.
 
-    Raises `ValueError` for too few images.
+    Raises `ValueError` for too few images, or an imbalance that is none.
     """
-    if images < min_count * classes or imbalance < 1:
+    if images < min_count * classes or not 1 <= imbalance < np.inf:
         raise ValueError(
             f"expected at least {min_count} images for each of {classes} classes and imbalance >= 1, found {images} and {imbalance}"
         )

@@ -52,7 +52,7 @@ def show(
 @click.argument("places", metavar="IMAGE|FOLDER", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--answer",
-    type=OutputFile(),
+    type=OutputFile(written=".csv"),
     help="Also the layout of the study's answer.csv (UTF-16, no header).",
 )
 @click.option(
@@ -69,7 +69,7 @@ def show(
     show_default=True,
     help="Minimum confidence of an answer.",
 )
-@predict_options(required=False)
+@predict_options()
 def command(
     **options,  # places, answer, reader, threshold, run, device, csv
 ) -> int:

@@ -17,7 +17,7 @@ from ...text import say
 # %% ../../../nbs/lib/tracks/chest_xray/predict.ipynb #0bc64b82
 @click.command("chest_xray")
 @click.argument("paths", metavar="FOLDER|IMAGE|NPZ", nargs=-1, required=True, type=click.Path())
-@predict_options(required=False)
+@predict_options()
 def command(
     paths: tuple[str, ...],  # what to classify
     run: str | None,  # run or model folder; None: the shipped weights

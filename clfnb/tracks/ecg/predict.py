@@ -24,8 +24,8 @@ from ...text import csv_text, printable, say
 from .records import find_recordings, output_paths, record_name
 
 # %% ../../../nbs/lib/tracks/ecg/predict.ipynb #4180f4c2
-def _file(name, text):
-    return click.option(name, type=OutputFile(), help=text)
+def _file(name, text, written=".csv"):
+    return click.option(name, type=OutputFile(written=written), help=text)
 
 
 def finite(
@@ -84,9 +84,9 @@ OPTIONS += [
         "--lead-table",
         "File for a table of all signals: weight and faults, or why a signal was left out.",
     ),
-    _file("--json", "File for a summary of each recording."),
-    _file("--pdf", "File for pages of ECG paper, one per recording."),
-    _file("--html", "The same pages as a web page."),
+    _file("--json", "File for a summary of each recording.", ".json"),
+    _file("--pdf", "File for pages of ECG paper, one per recording.", ".pdf"),
+    _file("--html", "The same pages as a web page.", ".html"),
     click.option(
         "--at",
         type=click.FloatRange(0),
@@ -281,7 +281,7 @@ def _finish(outcomes, jobs, where, files):
 @click.command("ecg")
 @click.argument("paths", metavar="RECORD|FILE|FOLDER", nargs=-1, required=True, type=click.Path())
 @with_options(OPTIONS)
-@predict_options(required=False)
+@predict_options()
 def command(
     paths,
     out,

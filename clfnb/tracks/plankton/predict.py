@@ -28,7 +28,7 @@ from ...text import say
     help="Share of the class frequencies that is removed: 0 for counting; balanced, or up to 2, "
     "to find rare classes.",
 )
-@predict_options(required=True)
+@predict_options("clfnb run plankton_imbalance -p data=FOLDER")
 def command(
     paths: tuple[str, ...],  # folders and images to name
     probs: bool,  # more columns

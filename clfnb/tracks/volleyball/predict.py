@@ -23,12 +23,12 @@ TRAIN = "clfnb run volleyball_activity -p data=FOLDER"
 @click.argument("paths", metavar="FRAMES|FOLDER", nargs=-1, required=True, type=click.Path())
 @click.option("--no-actions", is_flag=True, help="Use boxes alone, even where actions are known.")
 @click.option("--probs", is_flag=True, help="One more column for each activity.")
-@predict_options(required=False, shipped=False)
+@predict_options(TRAIN)
 def command(
     paths: tuple[str, ...],  # images, or folders of annotation files or images
     no_actions: bool,  # ignore the players' actions
     probs: bool,  # add a column for every activity
-    run: str | None,  # run or model folder
+    run: str,  # run or model folder
     device: str,  # where to compute
     csv: str | None,  # file of the table
 ) -> int:
@@ -38,10 +38,6 @@ def command(
     places = check_paths(paths, "folder or image", csv)
     if csv and Path(csv).name == "annotations.txt":  # of a video, even where it is not read now
         refuse_overwrite(csv, csv)
-    if run is None:
-        raise click.UsageError(
-            f"--run: no weights of volleyball come with clfnb; train them with\n    {TRAIN}\nand name that run, as in --run last"
-        )
     from clfnb.runs.record import find_model
 
     folder = find_model(run, "volleyball")
