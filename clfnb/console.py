@@ -258,7 +258,9 @@ def find_lesson(
         return read_lesson(home_path(name))
     lessons = find_lessons()
     if name not in lessons:
-        raise UsageError(f"no lesson {name!r}: {near(name, list(lessons))}")
+        own = f"{name}.ipynb"
+        there = f"did you mean {own!r}?" if Path(own).is_file() else near(name, list(lessons))
+        raise UsageError(f"no lesson {name!r}: {there}")
     return lessons[name]
 
 # %% ../nbs/lib/console.ipynb #a24da5e1

@@ -399,6 +399,7 @@ def test_results_go_to_standard_output_or_into_a_file(course, clfnb):
         ("watch --runs-dir none", 2, "'none' does not exist"),
         ("run tiny --timeout soon", 2, "expected a time such as 90, 30m or 2h, found 'soon'"),
         ("run tiny --timeout 0", 2, "expected a time such as 90, 30m or 2h, found '0'"),
+        ("run mine", 2, "no lesson 'mine': did you mean 'mine.ipynb'?"),
         ("run tiny -p outdir=x", 2, "no such parameter (expected one of data, steps, "),
         ("run tiny -p out_dir=x", 2, "out_dir: a headless run has a folder of its own"),
         ("run tiny --device tpu", 2, "Error: argument: device: expected one of auto, cpu"),
@@ -414,6 +415,7 @@ def test_results_go_to_standard_output_or_into_a_file(course, clfnb):
 def test_what_is_typed_wrong_is_said_in_its_own_words(course, clfnb, words, code, said):
     shipped = house.NBS / "lessons" / "06_calibration.ipynb"
     shutil.copy(shipped, course / "nbs" / "lessons")
+    shutil.copy(shipped, course / "mine.ipynb")
     found, out, error = clfnb(*words.split())
     assert found == code and said in out + error, (found, out, error)
     assert "out_dir" not in error or "out_dir=x" in words

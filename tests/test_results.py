@@ -76,6 +76,23 @@ def test_a_wrong_name_is_refused_with_a_proposal(runs, capsys, words, said):
     assert said in capsys.readouterr().err
 
 
+def test_the_proposals_of_a_search_are_no_repetitions_of_one_run(runs, capsys):
+    "A search records ranges, not values; runs of different rates are not averaged."
+    members = []
+    for number, rate in enumerate((0.3, 0.02, 0.11)):
+        run, values = f"toy/proposed{number}", {"rate": rate, "depth": 4, "seed": 0}
+        write_run(runs / run, values, {"accuracy": 0.5 + rate})
+        members.append(Member(f"proposed{number}", values, run))
+    options = {"search": 3, "maximize": "accuracy"}
+    write_sweep(Sweep("looked", "toy", None, "", {}, options, members), runs)
+    assert clfnb("results", "looked", "--csv", "--metric", "accuracy") == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert [row[:3] for row in rows] == [
+        ["rate", "n", "accuracy.mean"],
+        *(["0.02", "1", "0.52"], ["0.11", "1", "0.61"], ["0.3", "1", "0.8"]),
+    ]
+
+
 def test_a_name_that_there_is_not_is_a_mistake_of_the_user(runs, capsys, tmp_path):
     assert clfnb("results", "second") == 2
     assert clfnb("results", "--runs-dir", tmp_path / "none") == 2

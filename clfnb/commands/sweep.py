@@ -178,12 +178,12 @@ def execute_sweep(
 
     todo = [one for one in planned if one.execute]
     runs_dir = load_settings(runs_dir=options["runs_dir"]).runs_dir
-    merge_sweep(sweep, runs_dir)
     environments = worker_environments(
         options["workers"], options["gpus"], max(len(todo), options["search"] or 1)
     )
     display = Display(todo)
     with Interruptible() as stop, connect(options["scheduler"], environments) as client:
+        merge_sweep(sweep, runs_dir)
         loop = SweepLoop(
             client, display.update, retries=options["retries"], fail_fast=options["fail_fast"]
         )

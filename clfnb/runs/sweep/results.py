@@ -88,7 +88,8 @@ def select_runs(
         sweep = read_sweep(runs_dir, which)
         folders = dict.fromkeys(runs_dir / member.run for member in sweep.runs)
         selection = _read(folders, f"sweep {which}")
-        selection.parameters = list(sweep.parameters)
+        # a search names ranges, not values: no parameters are recorded
+        selection.parameters = list(sweep.parameters) or varying_parameters(selection.runs)
         return selection
     files = sorted(runs_dir.glob("*/*/run.json"))
     lessons = dict.fromkeys(file.parts[-3] for file in files)
