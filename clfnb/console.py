@@ -566,7 +566,7 @@ def finish_prediction(
         lost = write_outputs([(csv, lambda file: write_file(Path(file), text))], instead)
         counts = f"{len(table)} {noun}, {len(errors)} left out"
         if csv and not lost:
-            say(f"{counts}, in {csv}", err=printed)
+            say(counts if printed else f"{counts}, in {csv}", err=printed)
         elif not printed:
             say(csv_text(table, lines=False, **to_csv).rstrip())  # in a terminal, a row is a line
         if errors and (lost or not csv):
