@@ -529,7 +529,7 @@ def test_the_unit_of_a_matlab_file(tmp_path):
 def test_two_outputs_of_one_name(predict, tmp_path):
     path = put(tmp_path, "r", heart(10)[0])
     for words in (
-        ["--csv", tmp_path / "x.csv", "--json", tmp_path / "." / "x.csv"],
+        ["--csv", tmp_path / "x.csv", "--points", tmp_path / "." / "x.csv"],
         ["--csv", tmp_path / "r.clf"],
     ):
         with pytest.raises(FileExistsError, match="named for two outputs"):

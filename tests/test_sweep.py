@@ -225,8 +225,10 @@ def test_the_scripts_of_the_guide(tmp_path, notebook):
         scripts[word] = tmp_path / f"{len(scripts)}.sh"
         scripts[word].write_text(guide_script(word, tmp_path, notebook))
     path = [str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "1"}
+    names = {"PATH": os.pathsep.join(path), "SCHEDULER": str(tmp_path / "scheduler-7.json")}
     options = {
-        "env": bench.environment() | {"PATH": os.pathsep.join(path)},
+        "env": bench.environment() | slurm | names,
         "cwd": tmp_path,
         "start_new_session": True,
         "stderr": subprocess.STDOUT,
@@ -236,7 +238,6 @@ def test_the_scripts_of_the_guide(tmp_path, notebook):
         sweeping = subprocess.Popen(["bash", scripts["dask scheduler"]], stdout=log, **options)
         workers = []
         try:
-            wait_for((tmp_path / "scheduler.json").exists)
             start = ["bash", scripts["--array=0-7"]]
             workers += [subprocess.Popen(start, stdout=other, **options) for _ in range(2)]
             wait_for(lambda: list(runs.glob("count/*/last.json")))
