@@ -511,6 +511,18 @@ def test_markup_takes_commas_quotes_and_corners_in_any_order(tmp_path):
         read_markup(file)
 
 
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+@pytest.mark.parametrize("name", [str.lower, str.upper, " {} ".format])
+def test_a_markup_below_an_empty_line_and_names(tmp_path, sign, name):
+    """The first line that is not empty tells the separator, and whether it holds names."""
+    names = ["path", "code", *(f"{axis}{k}" for k in range(1, 5) for axis in "xy")]
+    row = ["a.png", "4006381333931", *"10 12 90 20 86 52 7 44".split()]
+    file = tmp_path / "markup.csv"
+    lines = ["", sign.join(map(name, names)), sign.join(row)]
+    file.write_text("\n".join(lines) + "\n")
+    assert read_markup(file).iloc[0, :10].tolist() == [*row[:2], *map(float, row[2:])]
+
+
 def test_only_valid_codes_come_out():
     rng = np.random.default_rng(0)
     for _ in range(20):

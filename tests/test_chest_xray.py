@@ -284,6 +284,24 @@ def test_a_table_as_spreadsheets_write_it(tmp_path, sign, encoding):
     (tmp_path / "labels.csv").write_text("path,label,split\nscans/scan 0.png,ill,hold-out\n")
     with pytest.raises(ValueError, match=r"labels.csv, row 2: split 'hold-out', expected train"):
         load(tmp_path, cache_dir=tmp_path / "cache")
+    (tmp_path / "labels.csv").write_text("path,label,Label\nscans/scan 0.png,ill,well\n")
+    with pytest.raises(ValueError, match="labels.csv: expected one column label, found 2"):
+        load(tmp_path, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("missing", ["NA", "nan", "NULL", ""])
+def test_a_missing_patient_is_no_patient(tmp_path, missing):
+    "R writes NA: taken for a name, all images without a patient would be one patient."
+    lines = ["path,label,patient,split"]
+    for number, label in enumerate(["well", "ill", "well", "ill"]):
+        grey = np.random.default_rng(number).integers(0, 255, (20, 20)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), grey)
+        known = number < 2
+        patient, split = (f"P{number}", "train") if known else (missing, missing)
+        lines.append(f"{number}.png,{label},{patient},{split}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    table = load(tmp_path, size=16, cache_dir=tmp_path / "cache")
+    assert table.group.nunique() == 4 and table.split.tolist() == ["train", "train", "", ""]
 
 
 def test_an_unpacked_archive_is_found_inside_its_folder(tmp_path):

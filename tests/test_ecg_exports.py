@@ -209,6 +209,41 @@ def test_rows_of_units_and_levels(tmp_path, head, options, names):
     np.testing.assert_allclose(values, HEART, atol=1e-5)
 
 
+@pytest.mark.parametrize("unit", ["0.1uV", "x10 uV", "mV/div", "kV", "mm"])
+@pytest.mark.parametrize("other", ["mV", ""])
+def test_a_unit_of_unknown_size_leaves_a_signal_out(tmp_path, unit, other):
+    """Its numbers were taken for millivolts, without a word."""
+    body = rows(seconds(), HEART[:, 0], HEART[:, 1], separator=",")
+    head = ["time,I,II", f"s,{unit},{other or unit}"]
+    if not other:
+        with pytest.raises(InputError, match=f"its unit is {unit}"):
+            read(tmp_path, head + body, name="a.csv")
+        return
+    names, _, _, notes = read(tmp_path, head + body, name="a.csv")
+    assert names == ["II"], notes
+
+
+@pytest.mark.parametrize(
+    "line, rate",
+    [
+        ("Sampling rate of channel 12: 1000 Hz", 1000),
+        ("Sampling rate (12 leads) = 1000", 1000),
+        ("Sampling rate (kHz): 1", 1000),
+        ("Sampling rate 1000 Hz, began: 12.03.2024", 1000),
+        ("Fs 1000 on 12: 30", 1000),
+        ("Sampling rate: 10,000 Hz", None),
+    ],
+)
+def test_the_rate_among_other_numbers(tmp_path, line, rate):
+    """The twelve of twelve leads is no rate, and ten thousand is not ten."""
+    lines = [line, "I;II", *rows(*HEART.T, separator=";")]
+    if rate is None:
+        with pytest.raises(InputError, match="row 1: .*separator of thousands, found '10,000'"):
+            read(tmp_path, lines, name="a.csv")
+    else:
+        assert read(tmp_path, lines, name="a.csv")[1] == rate
+
+
 def test_one_lead_with_a_row_for_its_unit(tmp_path):
     """The unit is alone in its row, as the name of an index is in that of pandas."""
     names, _, values, _ = read(tmp_path, ["I", "uV", *rows(1000 * HEART[:, 0])], 1000, "a.csv")

@@ -164,6 +164,11 @@ def test_failures_retries_and_the_end_of_a_sweep(tmp_path):
             ["-p", "seed=0", "--scheduler", "node1"],
             "node1: no scheduler can be reached there (expec",
         ),
+        (["-p", "seed=0", "--scheduler", "http://localhost:9"], "(expected HOST:PORT, such as"),
+        (
+            ["-p", "seed=0", "--scheduler", ""],
+            "--scheduler: no scheduler can be reached there (exp",
+        ),
         (["-p", "seed=0", "--scheduler", "none.json"], "none.json: no such scheduler file"),
         (["-p", "seed=0", "--timeout", "soon"], "expected a time such as 90, 30m or 2h"),
         (["-p", "seed=0", "--name", "../x"], "in the name of a sweep"),

@@ -306,7 +306,8 @@ def sweep_command(
     sources = {name for name in options if ctx.get_parameter_source(name) is typed}
     try:
         found, given, options = read_request(lesson, options, sources)
-        options["gpus"] = [] if options["scheduler"] else select_gpus(str(options["gpus"]))
+        here = options["scheduler"] is None
+        options["gpus"] = select_gpus(str(options["gpus"])) if here else []
         if options["search"]:
             return run_search(found, given, options)
         if options["maximize"] or options["minimize"]:

@@ -33,6 +33,10 @@ def milliseconds(
     yield to_ms(250, 250) != 1, "That is seconds. A millisecond is a thousandth of one."
     yield to_ms(250, 250) != 100, "The study's mistake: a second is not a hundred milliseconds."
     yield np.isclose(to_ms(360, 360), 1000), "At rate fs, how long do fs samples last?"
+    yield (
+        np.isclose(to_ms(1, 360), 1000 / 360),
+        "At 360 Hz a sample lasts 2.78 ms: keep the fraction.",
+    )
     many = to_ms(np.array([1, 2, 4]), 250)
     yield np.shape(many) == (3,), "An array of three should give three durations."
     yield np.allclose(np.divide(many, many[0]), [1, 2, 4]), "Twice the samples, twice the time."

@@ -77,6 +77,12 @@ def _row(line, delimiter=","):
     }
 
 # %% ../../../nbs/lib/preprocessing/barcodes/markup.ipynb #b9e108b2
+def _is_header(line, delimiter):
+    "Whether a line holds the names of the columns."
+    cells = next(csv.reader([line], delimiter=delimiter))
+    return [cell.strip().lower() for cell in cells[:2]] == COLUMNS[:2]
+
+
 def read_markup(
     path: str | Path,  # markup.csv or answer.csv
     skip_bad: bool = False,  # return the good rows and a list of errors
@@ -87,10 +93,10 @@ def read_markup(
     expected.
     """
     rows, bad, lines = [], [], _lines(path)
-    delimiter = max(",;\t", key=lines[0].count) if lines else ","
-    header = lines and [*csv.reader(lines[:1], delimiter=delimiter)][0][:2] == COLUMNS[:2]
-    for number, line in enumerate(lines, start=1):
-        if line.strip() and not (header and number == 1):
+    full = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    delimiter = max(",;\t", key=full[0][1].count) if full else ","
+    for number, line in full:
+        if number > full[0][0] or not _is_header(line, delimiter):
             try:
                 rows.append(_row(line, delimiter))
             except ValueError as error:

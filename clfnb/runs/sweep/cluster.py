@@ -156,7 +156,7 @@ def connect(
         raise ModuleNotFoundError(text) from error
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # dead workers are reported elsewhere
     with dask.config.set(DASK_CONFIG), _no_orphans():
-        cluster = None if scheduler else _local_cluster(environments)
+        cluster = _local_cluster(environments) if scheduler is None else None
         try:
             client = _client(Client, scheduler, cluster, timeout)
             if cluster:  # Dask does not replace a worker that died while it was starting
@@ -186,6 +186,9 @@ def _ignore_interrupts():
     return IgnoreInterrupts()
 
 
+_ADDRESS = re.compile(r"((tcp|tls|ucx|wss?)://)?[^/]+:\d+")
+
+
 def _client(Client, scheduler, cluster, timeout):
     "A client of a cluster. Raises an error that says in one sentence why there is none."
     if cluster:
@@ -197,12 +200,14 @@ def _client(Client, scheduler, cluster, timeout):
         raise FileNotFoundError(f"{scheduler}: no such scheduler file")
     where = {"scheduler_file": scheduler} if file.is_file() else {"address": scheduler}
     try:
-        if not file.is_file() and not re.search(r":\d+$", scheduler):  # Dask hangs on it
+        if not file.is_file() and not _ADDRESS.fullmatch(scheduler):  # Dask hangs on it
             raise ValueError("expected HOST:PORT, such as tcp://node1:8786")
         return Client(**where, set_as_default=False, timeout=timeout)
     except (OSError, ValueError, TypeError, KeyError) as error:
         why = " ".join(str(error).split())[:200]
-        raise ConnectionError(f"{scheduler}: no scheduler can be reached there ({why})") from error
+        raise ConnectionError(
+            f"{scheduler or '--scheduler'}: no scheduler can be reached there ({why})"
+        ) from error
 
 # %% ../../../nbs/lib/runs/sweep/cluster.ipynb #e09dd8f8
 def check_workers(

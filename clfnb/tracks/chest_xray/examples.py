@@ -120,9 +120,18 @@ def _folder_table(folder):
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/lib/tracks/chest_xray/examples.ipynb #931510e4
+_COLUMNS = ("path", "label", "patient", "split")
+_NONE = {"", "na", "n/a", "nan", "<na>", "null", "none"}  # how programs write a missing value
+
+
 def _csv_table(file):
     table = read_table(file).apply(lambda column: column.str.strip())
     table.columns = [str(name).strip().lower() for name in table]
+    twice = [name for name in _COLUMNS if list(table).count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"{file}: expected one column {twice[0]}, found {list(table).count(twice[0])}"
+        )
     if missing := {"path", "label"} - set(table):
         raise ValueError(
             f"{file}: expected the columns path and label (and patient, split), found {list(table)}: {sorted(missing)} missing"
@@ -134,7 +143,9 @@ def _csv_table(file):
     label = table.label.map(numbers) if set(table.label) <= set(numbers) else table.label
     path = [str(_named_file(file.parent, name)) for name in table.path]
     rows = pd.DataFrame({"path": path, "label": label, "split": _splits_of(file, table)})
-    return rows.assign(patient=table.patient.replace("", None)) if "patient" in table else rows
+    if "patient" not in table:
+        return rows
+    return rows.assign(patient=table.patient.mask(table.patient.str.lower().isin(_NONE), None))
 
 
 def _named_file(folder, name):
@@ -147,7 +158,7 @@ def _splits_of(file, table):
     "The split of each row, empty where the table names none."
     if "split" not in table:
         return ""
-    names = table.split.str.lower().map(SPLIT_WORDS | {"": ""})
+    names = table.split.str.lower().map(SPLIT_WORDS | dict.fromkeys(_NONE, ""))
     if names.isna().any():
         row = int(names.isna().to_numpy().argmax())
         found = f"row {row + 2}: split {table.split[row]!r}"

@@ -175,10 +175,10 @@ def _check_decimals(path, dialect, rows):
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #b916cecc
 _RATE = re.compile(
-    r"\b(?:sampl(?:e|ing)[\s_]*(?:rate|freq\w*)|fs|sfreq|abtast(?:rate|frequenz))\b\D*?"
-    r"(\d+(?:[.,]\d+)?)\s*(k)?",
+    r"\b(?:sampl(?:e|ing)[\s_]*(?:rate|freq\w*)|fs|sfreq|abtast(?:rate|frequenz))\b"
+    r"(\s+(?=\d)|(?:(?!\d\s*k?hz)[^:=;,\t])*[:=]\s*|\D*?)(\d+(?:[.,]\d+)?)\s*(k)?",
     re.I,
-)
+)  # in "Sampling rate of channel 12: 500 Hz" it is the number behind the colon
 _PAIR = re.compile(r"\W*(unit|lead|einheit|ableitung)s?\s*[\t;,:=]+\s*\"?([^\t;,\"]+)", re.I)
 _KEYS = {"einheit": "unit", "ableitung": "lead"}
 
@@ -186,7 +186,13 @@ _KEYS = {"einheit": "unit", "ableitung": "lead"}
 def _read_above(path, dialect, number, line, words):
     "Note what a line above the header states. Raises `InputError` for one of another header."
     if found := _RATE.search(line):
-        rate = float(found[1].replace(",", ".")) * (1000 if found[2] else 1)
+        kilo = found[3] or re.search(r"khz", found[1], re.I)
+        rate = float(found[2].replace(",", ".")) * (1000 if kilo else 1)
+        if re.fullmatch(r"\d{2,3},\d{3}", found[2]) and not kilo and rate <= 100:
+            raise InputError(
+                f"{path}: row {number}: expected a sampling rate without a separator of thousands, "
+                f"found {found[2]!r}"
+            )
         dialect.facts.setdefault("rates", {})[rate] = number
     elif pair := _PAIR.match(line):
         dialect.facts[_KEYS.get(pair[1].lower(), pair[1].lower())] = pair[2].strip()
@@ -202,15 +208,23 @@ def _read_above(path, dialect, number, line, words):
         )
 
 # %% ../../../nbs/lib/tracks/ecg/dialects.ipynb #c4b10011
-def _units_in(words):
-    "The units in a row of units; empty for another row."
+_VOLT = r"(?:[mnuµμ]|milli|micro|nano)?v(?:olts?)?"
+_SCALED = re.compile(
+    rf"x?\s*[\d.,]+\s*[*x×·]?\s*{_VOLT}|{_VOLT}\s*[/*x×·].+", re.I
+)  # 0.1 uV, mV/div
+
+
+def _units_in(words, above=()):
+    "The units in a row of units, perhaps with the row above it; empty for another row."
     units = [word.strip(" ()[]") for word in words]
     if any(re.search(r"\d", unit) and _is_number(unit) for unit in units):
         return []
-    others = [unit for unit in units if not millivolts(unit)]
+    others = [unit for unit in units if not (millivolts(unit) or _SCALED.fullmatch(unit))]
     if len(others) < len(units):
         return [] if any(lead_kind(unit)[0] == "ecg" for unit in others if unit) else units
     timed = bool(units) and time_unit(f"t ({units[0]})") and len(units) > 1
+    if timed and above and time_unit(above[0]) == 0:  # names a time, and this row its unit
+        return [] if any(lead_kind(unit)[0] == "ecg" for unit in units[1:] if unit) else units
     return units if timed and all(unit.lower() in UNSPECIFIED for unit in units[1:]) else []
 
 
@@ -284,7 +298,7 @@ def _join_header(dialect, lines, rows, at):
     if len(block) > 1 and _is_index(rows[block[0]], rows[block[1]]):
         used.append(block.pop(0))
         index = rows[used[0]][0]
-    while len(block) > 1 and (units := _units_in(rows[block[0]])):
+    while len(block) > 1 and (units := _units_in(rows[block[0]], rows[block[1]])):
         if dialect.units and units != dialect.units:
             break
         dialect.units = units
