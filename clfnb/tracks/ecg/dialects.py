@@ -223,7 +223,8 @@ def _units_in(words, above=()):
     if len(others) < len(units):
         return [] if any(lead_kind(unit)[0] == "ecg" for unit in others if unit) else units
     timed = bool(units) and time_unit(f"t ({units[0]})") and len(units) > 1
-    if timed and above and time_unit(above[0]) == 0:  # names a time, and this row its unit
+    named = timed and above and time_unit(above[0]) == 0
+    if named and any(lead_kind(name)[0] == "ecg" for name in above[1:]):
         return [] if any(lead_kind(unit)[0] == "ecg" for unit in units[1:] if unit) else units
     return units if timed and all(unit.lower() in UNSPECIFIED for unit in units[1:]) else []
 
