@@ -18,6 +18,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,22 @@ def _silence_decoders():
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL|pydicom")
 
 
+@contextmanager
+def _short_warnings():
+    "Within this context a warning for the user is one line, a note, without the place in the code."
+    usual = warnings.formatwarning
+
+    def note(message, category, *place):
+        said = f"note: {message}\n"
+        return said if issubclass(category, UserWarning) else usual(message, category, *place)
+
+    warnings.formatwarning = note
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
+
 LOGGED = ("run", "sweep", "watch", "start", "update", "data get", "data simulate")
 
 
@@ -89,7 +106,7 @@ def main(
     "The `clfnb` command. An interrupt ends with 130, as it does in a shell."
     _silence_decoders()
     words = [word for word in (sys.argv[1:] if args is None else args) if word[:1] != "-"]
-    with tolerate_closed_pipe() as output, matplotlib_folder():
+    with tolerate_closed_pipe() as output, matplotlib_folder(), _short_warnings():
         code = _called(args)
         logged = any(" ".join(words[:count]) in LOGGED for count in (1, 2))
         if code or logged or not getattr(output, "lost", ""):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -871,3 +872,18 @@ def test_read_only_places(tmp_path):
     for command, said in refused.items():
         code, _, error = run(*command.split())
         assert code == 1 and error.startswith(f"Error: {said}") and len(error.splitlines()) == 1
+
+
+def test_a_warning_of_a_command_is_one_line(monkeypatch):
+    "It showed a place in the code and a line of it; one for programmers still does."
+    shown = []
+
+    def called(args):
+        for kind in (UserWarning, RuntimeWarning):
+            shown.append(warnings.formatwarning("read as 12 bits", kind, "place.py", 3, "read()"))
+        return 0
+
+    usual = warnings.formatwarning
+    monkeypatch.setattr("clfnb.cli._called", called)
+    assert main([]) == 0 and warnings.formatwarning is usual
+    assert shown[0] == "note: read as 12 bits\n" and shown[1].startswith("place.py:3: Runtime")
