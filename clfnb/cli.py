@@ -18,7 +18,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ from .course.commands import COMMANDS
 from .files import as_stream, check_outputs, write_file
 from .registry import Track, near
 from .settings import load_settings, matplotlib_folder
-from .text import printable, say, tolerate_closed_pipe
+from .text import printable, say, short_warnings, tolerate_closed_pipe
 
 # %% ../nbs/lib/cli.ipynb #505fe9ff
 @click.group(
@@ -81,22 +80,6 @@ def _silence_decoders():
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL|pydicom")
 
 
-@contextmanager
-def _short_warnings():
-    "Within this context a warning for the user is one line, a note, without the place in the code."
-    usual = warnings.formatwarning
-
-    def note(message, category, *place):
-        said = f"note: {message}\n"
-        return said if issubclass(category, UserWarning) else usual(message, category, *place)
-
-    warnings.formatwarning = note
-    try:
-        yield
-    finally:
-        warnings.formatwarning = usual
-
-
 LOGGED = ("run", "sweep", "watch", "start", "update", "data get", "data simulate")
 
 
@@ -106,7 +89,7 @@ def main(
     "The `clfnb` command. An interrupt ends with 130, as it does in a shell."
     _silence_decoders()
     words = [word for word in (sys.argv[1:] if args is None else args) if word[:1] != "-"]
-    with tolerate_closed_pipe() as output, matplotlib_folder(), _short_warnings():
+    with tolerate_closed_pipe() as output, matplotlib_folder(), short_warnings():
         code = _called(args)
         logged = any(" ".join(words[:count]) in LOGGED for count in (1, 2))
         if code or logged or not getattr(output, "lost", ""):

@@ -6,7 +6,7 @@ Docs: https://clfnb.github.io/clfnb/lib/text.html.md"""
 
 # %% auto #0
 __all__ = ['printable', 'one_line', 'shortened', 'figure_text', 'show_as_text', 'html_text', 'from_csv_cell', 'csv_text',
-           'tolerate_closed_pipe', 'say']
+           'tolerate_closed_pipe', 'say', 'short_warnings']
 
 # %% ../nbs/lib/text.ipynb #c9acb15b
 import errno
@@ -14,6 +14,7 @@ import html
 import os
 import re
 import sys
+import warnings
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -214,3 +215,19 @@ def say(
         print(
             printable(text, lines=True), file=sys.stderr if err else sys.stdout, end=end, flush=True
         )
+
+# %% ../nbs/lib/text.ipynb #c4f20002
+@contextmanager
+def short_warnings():
+    "Within this context a warning for the user is one line, a note, without the place in the code."
+    usual = warnings.formatwarning
+
+    def note(message, category, *place):
+        said = f"note: {message}\n"
+        return said if issubclass(category, UserWarning) else usual(message, category, *place)
+
+    warnings.formatwarning = note
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
