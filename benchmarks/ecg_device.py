@@ -15,6 +15,7 @@ import pydicom
 import pydicom.data
 from tables import write_table
 
+from clfnb.evaluation.delineation import TOLERANCE_MS, match
 from clfnb.tracks.ecg.delineator import Predictor
 
 POINTS = {  # concepts of SCP-ECG in DICOM (PS3.16, context group 3335)
@@ -26,7 +27,6 @@ POINTS = {  # concepts of SCP-ECG in DICOM (PS3.16, context group 3335)
     "5.10.3-5": "t_end",
 }
 FIRST = 100  # number of the first beat's marks; those of the median beat have a lower one
-TOLERANCE_MS = 150
 HEAD = ["point", "marks of the device", "found", "difference, ms", "SD, ms", "largest, ms"]
 
 
@@ -56,8 +56,8 @@ def main():
     rows = []
     for point, marks in device_marks(file).items():
         own = 1000 * found.loc[found["point"] == point, "seconds"].to_numpy()
-        off = own[np.abs(marks[:, None] - own).argmin(axis=1)] - marks
-        near = off[np.abs(off) <= TOLERANCE_MS]
+        pairs = match(own, marks, TOLERANCE_MS)
+        near = own[pairs[:, 0]] - marks[pairs[:, 1]]
         sizes = f"{near.mean():+.1f}", f"{near.std(ddof=1):.1f}", f"{np.abs(near).max():.0f}"
         rows.append([point, str(len(marks)), str(len(near)), *sizes])
         print(*rows[-1], sep="\t")

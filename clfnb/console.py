@@ -561,9 +561,11 @@ def finish_prediction(
         table, errors = joined(done)
         for error in errors:
             say(f"left out: {printable(error)}", err=True)
-        text, printed = csv_text(table, **to_csv), bool(csv) and as_stream(csv) == 1
+        printed = bool(csv) and as_stream(csv) == 1
         instead = "" if printed else "the table is printed instead"
-        lost = write_outputs([(csv, lambda file: write_file(Path(file), text))], instead)
+        lost = write_outputs(
+            [(csv, lambda file: write_file(Path(file), csv_text(table, **to_csv)))], instead
+        )
         counts = f"{len(table)} {noun}, {len(errors)} left out"
         if csv and not lost:
             say(counts if printed else f"{counts}, in {csv}", err=printed)
