@@ -303,7 +303,7 @@ def test_an_interrupt_ends_with_130(course, clfnb):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 300
     while (
         time.monotonic() < deadline
         and job.poll() is None
@@ -312,7 +312,7 @@ def test_an_interrupt_ends_with_130(course, clfnb):
         time.sleep(0.2)
     time.sleep(1)
     os.killpg(job.pid, signal.SIGINT)
-    _, error = job.communicate(timeout=40)
+    _, error = job.communicate(timeout=300)
     assert job.returncode == 130, error
     assert error.rstrip().splitlines()[-1] == "Interrupted."
     assert "interrupted" in clfnb("runs")[1]
@@ -608,7 +608,7 @@ def test_no_print_ends_a_run(course, clfnb):
     os.close(write)
     assert os.read(read, 1)
     os.close(read)
-    assert job.wait(90) == 0
+    assert job.wait(300) == 0
     assert "finished" in clfnb("runs")[1]
 
 
@@ -616,7 +616,7 @@ def test_no_print_ends_a_run(course, clfnb):
 def test_no_full_log_ends_a_run(course, clfnb):
     with open("/dev/full", "w") as full:
         words = [*COMMAND, "run", "tiny"]
-        assert subprocess.run(words, stdout=full, stderr=full, timeout=90).returncode == 0
+        assert subprocess.run(words, stdout=full, stderr=full, timeout=300).returncode == 0
     assert "finished" in clfnb("runs")[1]
 
 
@@ -704,7 +704,7 @@ def test_tables_fit_the_terminal(course):
     a_run(course, "20260101-000000-" + "x" * 100)
     here, there = pty.openpty()
     environment = os.environ | {"COLUMNS": "60"}
-    subprocess.run([*COMMAND, "runs"], stdout=there, env=environment, check=True, timeout=60)
+    subprocess.run([*COMMAND, "runs"], stdout=there, env=environment, check=True, timeout=300)
     lines = os.read(here, 10_000).decode().splitlines()
     assert len(lines) == 2 and max(map(len, lines)) <= 60 and "…" in lines[1]
     whole = subprocess.run([*COMMAND, "runs"], capture_output=True, text=True, check=True)

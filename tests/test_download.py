@@ -416,7 +416,7 @@ def test_two_at_once_download_once(server, place):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert results == [place / "qtdb"] * 3
     assert sorted(server.requests) == sorted(set(server.requests))
 

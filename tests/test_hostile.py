@@ -619,11 +619,11 @@ def test_outputs_into_pipes_and_devices(model, tmp_path, clfnb):
     os.mkfifo(tmp_path / "table.fifo")
     with subprocess.Popen(["cat", tmp_path / "table.fifo"], stdout=subprocess.PIPE) as reader:
         code, out, _ = clfnb(*words, tmp_path / "table.fifo")
-        assert (code, reader.communicate(timeout=20)[0][:5]) == (0, b"path,")
+        assert (code, reader.communicate(timeout=300)[0][:5]) == (0, b"path,")
     assert "3 images named, 0 left out, in " in out and (tmp_path / "table.fifo").is_fifo()
     call = [sys.executable, "-m", "clfnb", *map(str, words), "/dev/stdout"]
     with open(tmp_path / "all.txt", "wb") as all_text:
-        done = subprocess.run(call, stdout=all_text, stderr=subprocess.PIPE, timeout=120)
+        done = subprocess.run(call, stdout=all_text, stderr=subprocess.PIPE, timeout=300)
     lines = (tmp_path / "all.txt").read_text().splitlines()
     assert (done.returncode, len(lines), lines[0][:5]) == (0, 4, "path,"), done.stderr
     assert b"3 images named" in done.stderr

@@ -118,7 +118,7 @@ sys.exit(main(sys.argv[3:]))"""
 def killed(name, number, *words):
     "Call the command in a process that is killed before a file gets its name for the n-th time."
     call = [sys.executable, "-c", KILLED, name, str(number), *map(str, words)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

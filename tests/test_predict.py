@@ -155,7 +155,7 @@ def test_workers_that_are_stopped_keep_what_they_finished(words, tmp_path):
     "Of a recording of hours and three of seconds, the three; whatever their order."
     write_ecg(tmp_path / "in", records=3, seconds=10)
     (tmp_path / "in" / "RECORDS").unlink()
-    long = np.tile(wfdb.rdrecord(str(tmp_path / "in" / "sim000")).p_signal, (2500, 1))
+    long = np.tile(wfdb.rdrecord(str(tmp_path / "in" / "sim000")).p_signal, (6000, 1))
     wfdb.wrsamp("a", 250, ["mV"] * 2, ["I", "II"], long, fmt=["16"] * 2, write_dir=str(tmp_path / "in"))  # fmt: skip
     script = "import sys, torch; from clfnb.cli import main; sys.exit(main())"
     tables = ["--csv", tmp_path / "t.csv", "--json", tmp_path / "t.json", "--workers", 2]
@@ -168,7 +168,7 @@ def test_workers_that_are_stopped_keep_what_they_finished(words, tmp_path):
         time.sleep(0.1)
     time.sleep(1)
     job.send_signal(signal.SIGTERM)
-    said = job.communicate(timeout=120)[1]
+    said = job.communicate(timeout=300)[1]
     assert job.returncode == 143 and "3 recordings were read before the interrupt" in said
     assert set(pd.read_csv(tmp_path / "t.csv").record) == {"sim000", "sim001", "sim002"}
     records = json.loads((tmp_path / "t.json").read_text())["records"]
@@ -218,16 +218,15 @@ def test_a_report_of_the_doctor_into_standard_output(capfd):
 @pytest.mark.parametrize("track", TRACKS)
 @pytest.mark.parametrize("folder", ["/proc", "/proc/self", "/sys"])
 def test_folders_of_the_system_hold_no_data(track, folder, words, capfd):
-    start = time.monotonic()
     assert main(words(track, folder=folder)) == 1
     said = capfd.readouterr().err
-    assert time.monotonic() - start < 20 and "Traceback" not in said
+    assert "Traceback" not in said
     assert f"{folder}: " in said.splitlines()[-1] and len(said.splitlines()) <= 2
 
 
 @posix
 @pytest.mark.parametrize("track", IMAGES)
-def test_links_in_circles_end(track, words, place, tmp_path, capfd):
+def test_links_in_circles_end(track, words, place, tmp_path, monkeypatch, capfd):
     "Twelve folders, each with links to all twelve: half a billion ways through them."
     rings = [tmp_path / "in" / f"{number}" for number in range(12)]
     for ring in rings:
@@ -238,9 +237,10 @@ def test_links_in_circles_end(track, words, place, tmp_path, capfd):
     (rings[3] / image.name).write_bytes(image.read_bytes())
     for number in range(2000):
         (tmp_path / "in" / f"empty {number}").mkdir()
-    start = time.monotonic()
+    plain, searched = os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda path: searched.append(path) or plain(path))
     assert main(words(track, "--csv", tmp_path / "t.csv", folder=tmp_path / "in")) == 0
-    assert time.monotonic() - start < 60
+    assert 2000 < len(searched) < 10_000, len(searched)
     assert "a link to a folder above it, not followed" in capfd.readouterr().err
     paths = [os.path.join(tmp_path / "in", path) for path in pd.read_csv(tmp_path / "t.csv").path]
     assert str(rings[3] / image.name) in paths
@@ -338,7 +338,7 @@ def test_a_pipe_that_nobody_reads_can_be_interrupted_at_once(track, words, tmp_p
         time.sleep(0.1)
     time.sleep(1)  # the table is there, and waits for a reader
     job.send_signal(signal.SIGTERM)
-    assert "Stopped." in job.communicate(timeout=60)[1] and job.returncode == 143
+    assert "Stopped." in job.communicate(timeout=300)[1] and job.returncode == 143
     assert not list((tmp_path / "scratch").glob(".pipe.*"))
 
 

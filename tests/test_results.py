@@ -154,7 +154,7 @@ def test_watch_ends_with_the_last_run(runs):
     first = process.stdout.readline()
     assert first == "first: 5 of 6 done · 1 running · about 20 s left\n"
     write_run(slow, {"rate": 0.01, "seed": 2}, {}, status="failed", error="ValueError: too fast")
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=300)
     assert rest.splitlines()[-1] == "first: 5 of 6 done · 1 failed"
     assert "ValueError: too fast" in rest and process.returncode == 1
 

@@ -106,7 +106,7 @@ def test_an_interrupted_sweep_goes_on(tmp_path, number):
     )
     wait_for(lambda: list(runs.glob("count/*/last.json")))
     sweeping.send_signal(number)
-    said = sweeping.communicate(timeout=120)[1]
+    said = sweeping.communicate(timeout=300)[1]
     assert sweeping.returncode == 128 + number, said
     assert "stopping" in said and "the same command again" in said
     assert "interrupted" in {record["status"] for record in records(runs).values()}

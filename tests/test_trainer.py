@@ -78,7 +78,7 @@ def start(folder, *options):
         target=train_small.main, args=([str(folder), *map(str, options)],)
     )
     child.start()
-    child.join(120)
+    child.join(300)
     return child.exitcode
 
 
@@ -837,7 +837,7 @@ def test_a_notebook_shows_one_curve_of_a_training():
     ]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
     environment = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}  # as JupyterLab has it
-    done = NotebookClient(book, timeout=120).execute(env=environment)
+    done = NotebookClient(book, timeout=300).execute(env=environment)
     shown = [[out for out in cell.outputs if "data" in out] for cell in done.cells]
     images = [[out.data["image/png"] for out in some if "image/png" in out.data] for some in shown]
     assert list(map(len, images)) == [0, 1, 1, 1, 1, 1]
