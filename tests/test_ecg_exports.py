@@ -129,6 +129,19 @@ def test_exports_of_opensignals(tmp_path):
     np.testing.assert_array_equal(values[:, 0], np.array(counts, float))
     with pytest.raises(InputError, match="row 2 says 1000 Hz, --fs says 500 Hz"):
         read(tmp_path, lines, 500)
+    notes = read(tmp_path, lines[:103] + lines[108:5003] + lines[5019:])[-1]["ECG A2"]
+    assert "packets are missing before row 104 (nSeq): marks behind it are too early" in notes
+
+
+@pytest.mark.parametrize("scale", [["CH1\tCH40"], []])
+@pytest.mark.parametrize("counts", [True, False])
+def test_whole_samples_under_a_header_of_acqknowledge(tmp_path, scale, counts):
+    """The first of them is no number of samples: it was left out, and all marks came a sample early."""
+    whole = np.round(2048 + 500 * HEART[:, 0])
+    body = rows(whole, np.full(len(whole), 10))
+    above = [*ACQKNOWLEDGE, *scale, *[COUNTS.strip()] * counts]
+    values = read(tmp_path, above + body)[2]
+    np.testing.assert_array_equal(values[:, 0], whole)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +240,8 @@ def test_a_unit_of_unknown_size_leaves_a_signal_out(tmp_path, unit, other):
     "line, rate",
     [
         ("Sampling rate of channel 12: 1000 Hz", 1000),
+        ("Sampling rate of channel 12, 1000 Hz", 1000),
+        ("Sampling rate for lead 2 1000 Hz", 1000),
         ("Sampling rate (12 leads) = 1000", 1000),
         ("Sampling rate (kHz): 1", 1000),
         ("Sampling rate 1000 Hz, began: 12.03.2024", 1000),
