@@ -42,7 +42,7 @@ def read_dicom(
         names, units = zip(*(_name_and_unit(*one) for one in enumerate(channels)), strict=True)
         values = np.concatenate([_group_values(data, groups, i) for i in chosen], axis=1)
         record = ArrayRecord(values, list(names), list(units), longest[1])
-    doubts = zip(record.names, map(_unit_doubt, channels), strict=True)
+    doubts = zip(record.names, map(_unit_doubt, channels, units), strict=True)
     record.notes = {name: doubt for name, doubt in doubts if doubt}
     return record
 
@@ -55,13 +55,11 @@ def _name_and_unit(number, channel):
     return str(source[0].CodeMeaning) if source else label, str(unit[0].CodeValue) if unit else ""
 
 
-def _unit_doubt(channel):
+def _unit_doubt(channel, unit):
     "Why the unit of a channel is not known, in words; empty where it is."
-    unit = _name_and_unit(0, channel)[1] or "mV"
     if channel.get("ChannelSensitivity") is None:
-        return f"its file gives no ChannelSensitivity, so 1 {unit} per step is assumed"
-    given = channel.get("ChannelSensitivityUnitsSequence")
-    return "" if given else "its file gives no unit, so mV is assumed"
+        return f"its file gives no ChannelSensitivity, so 1 {unit or 'mV'} per step is assumed"
+    return "" if unit else "its file gives no unit, so mV is assumed"
 
 # %% ../../../nbs/lib/tracks/ecg/readers.ipynb #c4e10005
 def _span(path, group):
