@@ -8,7 +8,7 @@ Docs: https://clfnb.github.io/clfnb/lib/files.html.md"""
 __all__ = ['OUTPUT_SUFFIXES', 'MAX_TEXT_BYTES', 'IGNORED_NAMES', 'as_stream', 'write_atomic', 'write_file', 'write_json',
            'ensure_writable', 'expect_folder', 'refuse_overwrite', 'check_outputs', 'home_path', 'real_place',
            'each_once', 'check_paths', 'InputError', 'regular_file', 'reason', 'reading', 'read_json', 'walk',
-           'table_format', 'table_rows']
+           'table_format', 'table_rows', 'table_head', 'read_text_table']
 
 # %% ../nbs/lib/files.ipynb #2b0fae30
 import csv
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile, gettempdir
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .text import one_line, printable
 
@@ -392,3 +392,71 @@ def table_rows(
         rows += [(line, row)] if row else []
         line = reader.line_num + 1
     return rows, delimiter
+
+# %% ../nbs/lib/files.ipynb #ca496404
+def table_head(
+    path: str | Path,  # a table of text
+) -> tuple[dict, list[str], list[list[str]]]:  # encoding and sep for pandas; names; first rows
+    "How a table begins. Raises `ValueError` for an empty file or another encoding."
+    expected = f"{path}: expected a table of UTF-8 or UTF-16 text"
+    try:
+        encoding, sign = table_format(path)
+        with open(path, encoding=encoding, newline="") as file:
+            start = file.readline() + file.read(2**16)
+            cut = bool(file.read(1))
+    except UnicodeError as error:
+        raise ValueError(f"{expected}: {error}") from error
+    if "\0" in start:
+        raise ValueError(f"{expected}, found bytes of value 0; UTF-16 needs a byte order mark")
+    head, *rows = [row for row in csv.reader(start.splitlines(), delimiter=sign) if row] or [[]]
+    if not head:
+        raise ValueError(f"{expected}, found {'only empty lines' if start else 'an empty file'}")
+    options = {"encoding": encoding, "sep": sign}
+    return options, [name.strip() for name in head], rows[: -1 if cut else None]
+
+
+_ROW_NAMES = "\0"
+
+
+def _column_names(path, names, rows):
+    "A name for each column, also where the rows are longer than the header. Raises `ValueError`."
+    given = [name for name in names if name]
+    if twice := [name for name in dict.fromkeys(given) if given.count(name) > 1]:
+        raise ValueError(f"{path}: expected different columns, found column {twice[0]} twice")
+    wide = max(0, len(rows[0]) - len(names)) if rows else 0
+    if wide and any(cell.strip() for cell in rows[0][-wide:]):
+        first = [row[0] for row in rows]
+        if wide > 1 or len(set(first)) < len(first):
+            raise ValueError(
+                f"{path}: expected {len(names)} values in the first row, as in the header, "
+                f"found {len(rows[0])}"
+            )
+        return _column_names(path, [_ROW_NAMES, *names], rows)
+    return [name or f"unnamed {number}" for number, name in enumerate([*names, *[""] * wide], 1)]
+
+# %% ../nbs/lib/files.ipynb #44d383eb
+def read_text_table(
+    path: str | Path,  # a table of text
+    **options,  # of `pandas.read_csv`
+) -> Any:  # a table of pandas
+    """A table of text, without names of rows and columns that have neither a name nor a value.
+
+    Raises `ValueError` naming the file, and the line that is refused.
+    """
+    import pandas as pd
+
+    try:
+        layout, names, rows = table_head(path)
+        options = layout | {"header": 0, "skipinitialspace": True} | options
+        table = pd.read_csv(path, names=_column_names(path, names, rows), **options)
+    except (UnicodeError, csv.Error, pd.errors.ParserError) as error:
+        where, why = "", f"expected a table of UTF-8 or UTF-16 text: {error}"
+        if odd := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+            where = f", line {odd[2]}"
+            why = f"expected {odd[1]} values, as in the header, found {odd[3]}"
+        elif odd := re.search(r"inside string starting at row (\d+)", str(error)):
+            where, why = f", row {int(odd[1]) + 1}", "expected a closing quotation mark, found none"
+        raise ValueError(f"{path}{where}: {why}") from error
+    unnamed = [name for name in table if name.startswith("unnamed ")]
+    empty = [name for name in unnamed if (table[name].isna() | (table[name] == "")).all()]
+    return table.drop(columns=[*empty, *({_ROW_NAMES} & set(table))])

@@ -46,7 +46,7 @@ def context(chromium):
     with_clipboard = chromium.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
     )
-    with_clipboard.set_default_timeout(60_000)
+    with_clipboard.set_default_timeout(300_000)
     yield with_clipboard
     with_clipboard.close()
 

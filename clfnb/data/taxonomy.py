@@ -19,6 +19,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..evaluation.intervals import wilson
+from ..files import read_text_table
 
 # %% ../../nbs/lib/data/taxonomy.ipynb #685bcb91
 @dataclass
@@ -40,9 +41,8 @@ def read_taxonomy(
     Raises `ValueError` for wrong columns and for a class that is missing or listed twice, or a
     name with two parents.
     """
-    table = pd.read_csv(path, dtype=str, keep_default_na=False).apply(
-        lambda column: column.str.strip()
-    )
+    table = read_text_table(path, dtype=str, keep_default_na=False)
+    table = table.apply(lambda column: column.str.strip())
     if table.columns[0] != "class" or len(table.columns) < 2:
         raise ValueError(
             f"{path}: expected the columns class and at least one rank, found {', '.join(table.columns)}"

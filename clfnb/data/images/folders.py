@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .files import SUFFIXES, class_table, image_files
-from ...files import regular_file, walk, write_atomic
+from ...files import read_text_table, table_head, walk, write_atomic
 from ...settings import load_settings
 from ...text import printable
 
@@ -36,15 +36,14 @@ def label_tables(
     for path in sorted(folder.iterdir()):
         table_like = path.suffix.lower() in (".csv", ".tsv", ".txt") and not path.is_dir()
         if table_like and not path.name.startswith("."):
-            table = read_table(path)
-            columns = {str(name).strip().lower(): name for name in table}
+            columns = {name.lower(): name for name in table_head(path)[1]}
             where = next((columns[name] for name in PATHS if name in columns), None)
             label = next((columns[name] for name in LABELS if name in columns), None)
             if "object_id" in columns and "object_annotation_category" in columns:
                 label = columns["object_annotation_category"]
                 where = where or columns["object_id"]
             if where is not None and label is not None:
-                found.append((path, table, where, label))
+                found.append((path, read_table(path), where, label))
     return found
 
 
@@ -52,15 +51,7 @@ def read_table(
     path: Path,  # text with commas, semicolons or tabs, in UTF-8 or UTF-16
 ) -> pd.DataFrame:  # of text; without the row of types that EcoTaxa writes
     "A table of text. Raises `ValueError` naming a file that is none."
-    start = regular_file(path).read_bytes()[:2]
-    encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            head = file.readline()
-        sign, options = max(",;\t", key=head.count), {"dtype": str, "keep_default_na": False}
-        table = pd.read_csv(path, encoding=encoding, sep=sign, **options)
-    except (UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path}: expected a table of UTF-8 or UTF-16 text: {error}") from error
+    table = read_text_table(path, dtype=str, keep_default_na=False)
     if len(table) and table.iloc[0].isin(["[t]", "[f]"]).all():
         table = table.iloc[1:]
     return table.reset_index(drop=True)

@@ -28,7 +28,7 @@ from clfnb.evaluation.calibration.inputs import (
     check_weights,
 )
 from ..intervals import RowError
-from ...files import home_path, reading, regular_file, table_format, table_rows
+from ...files import home_path, read_text_table, reading, regular_file, table_head, table_rows
 from ...text import from_csv_cell
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #fc9bd2b1
@@ -347,37 +347,11 @@ def _check_names(names, source):
         raise ValueError(f"{source}: expected different columns, found column {twice[0]} twice")
 
 
-def _layout(path):
-    "The options with which pandas reads a table of text."
-    encoding, sign = table_format(path)
-    with path.open(encoding=encoding, newline="") as file:
-        start = file.readline() + file.read(2**16)
-    if "\0" in start:
-        raise UnicodeError("found bytes of value 0; UTF-16 needs a byte order mark")
-    head, *rows = [row for row in csv.reader(start.splitlines(), delimiter=sign) if row] or [[]]
-    if not head:
-        what = "only empty lines" if start else "an empty file"
-        raise ValueError(f"{path}: expected a table of UTF-8 or UTF-16 text, found {what}")
-    _check_names((name.strip() for name in head), path)
-    comma = sign != "," and any(re.fullmatch(r" *-?\d*,\d+ *", v) for row in rows for v in row)
-    names = [name.strip() or f"unnamed {number}" for number, name in enumerate(head, 1)]
-    if rows and len(rows[0]) == len(head) + 1 and not rows[0][-1].strip():
-        names.append(f"unnamed {len(head) + 1}")  # rows end with a separator, the header does not
-    options = {"sep": sign, "encoding": encoding, "decimal": "," if comma else "."}
-    return options | {"names": names, "header": 0, "skipinitialspace": True}
-
-
 def _read_text(path):
     "A table of text. Raises `ValueError` naming the file if it is none."
-    try:
-        options = _layout(path)
-        # only an empty field is missing: "NA" and "None" are names that a class may have
-        words = {"keep_default_na": False, "na_values": [""], "dtype": {"label": str}}
-        table = pd.read_csv(path, **options, **words)
-    except (UnicodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        if odd := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
-            values = f"expected {odd[1]} values, as in the header, found {odd[3]}"
-            raise ValueError(f"{path}, line {odd[2]}: {values}") from error
-        raise ValueError(f"{path}: expected a table of UTF-8 or UTF-16 text: {error}") from error
-    empty = [name for name in table if name.startswith("unnamed ") and table[name].isna().all()]
-    return table.drop(columns=empty)
+    layout, _, rows = table_head(path)
+    marks = (re.fullmatch(r" *-?\d*,\d+ *", word) for row in rows for word in row)
+    comma = layout["sep"] != "," and any(marks)
+    # only an empty field is missing: "NA" and "None" are names that a class may have
+    words = {"keep_default_na": False, "na_values": [""], "dtype": {"label": str}}
+    return read_text_table(path, decimal="," if comma else ".", **words)

@@ -1,0 +1,69 @@
+"""Tables of labels as other programs write them: rows longer or shorter than the header, texts beside them, broken ones."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clfnb.data.images.folders import image_table
+from clfnb.tracks.chest_xray import examples
+
+LABELS = {"0.png": "a", "1.png": "b", "2.png": "a", "3.png": "b"}
+PLAIN = "path,label\n" + "".join(f"{name},{label}\n" for name, label in LABELS.items())
+WRITTEN = {
+    "a separator at the end of each row": PLAIN.replace("a\n", "a,\n").replace("b\n", "b,\n"),
+    "two of them, from semicolons": PLAIN.replace("a\n", "a,,\n").replace("b\n", "b,,\n").replace(",", ";"),
+    "names of rows, as R writes them": "path label\n1 0.png a\n2 1.png b\n3 2.png a\n4 3.png b\n".replace(" ", "\t"),
+    "named rows, as R writes them": 'path,label\n"w",0.png,a\n"x",1.png,b\n"y",2.png,a\n"z",3.png,b\n',
+    "numbered rows, as pandas writes them": ",path,label\n0,0.png,a\n1,1.png,b\n2,2.png,a\n3,3.png,b\n",
+    "a missing cell at the end": PLAIN.replace("label", "label,remark").replace("0.png,a", "0.png,a,x"),
+    "blanks behind the commas": PLAIN.replace(",", ", "),
+}  # fmt: skip
+BROKEN = {
+    PLAIN.replace("1.png,b", "1.png,b,c"): "line 3: expected 2 values, as in the header, found 3",
+    PLAIN.replace("1.png", '"1.png'): "row 3: expected a closing quotation mark, found none",
+    "path,label\nx,0.png,a\nx,1.png,b\n": "expected 2 values in the first row, as in the header, found 3",
+    "path,label,path\n0.png,a,1.png\n": "found column path twice",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in LABELS:
+        Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def plankton(folder):
+    table = image_table(folder)
+    return dict(zip(table.file, table.label, strict=True))
+
+
+def chest_xray(folder):
+    table = examples.load(folder, size=32, cache_dir=folder / "cache")
+    return {path.rsplit("/", 1)[-1]: label for path, label in zip(table.path, table.label)}
+
+
+@pytest.mark.parametrize("read", [plankton, chest_xray])
+@pytest.mark.parametrize("habit", WRITTEN)
+def test_habits_of_programs(folder, read, habit):
+    """A separator at the end of each row, or names of rows, moved all names by one column."""
+    (folder / "labels.csv").write_text(WRITTEN[habit])
+    assert read(folder) == LABELS
+
+
+@pytest.mark.parametrize("read", [plankton, chest_xray])
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_table_is_one_line(folder, read, text):
+    (folder / "labels.csv").write_text(text)
+    with pytest.raises(ValueError) as error:
+        read(folder)
+    said = str(error.value)
+    assert said.startswith(str(folder / "labels.csv")) and BROKEN[text] in said
+    assert "\n" not in said and "tokenizing" not in said
+
+
+def test_a_text_about_the_images_is_no_table(folder):
+    (folder / "labels.csv").write_text(PLAIN)
+    (folder / "README.txt").write_text('Our images\nfrom here, there, and "elsewhere\n')
+    assert plankton(folder) == LABELS
