@@ -78,8 +78,11 @@ def test_cases(cascade, name, right):
 
 def test_case_of_a_strip_eight_pixels_high(cascade):
     """Bars eight pixels high are read or not, but never raise and never give another code."""
-    found = cascade.read(read_photograph(case("crash_strip_8px_high_mod4.png"))[0])
+    image = read_photograph(case("crash_strip_8px_high_mod4.png"))[0]
+    found = cascade.read(image)
     assert {answer.code for answer in found} <= {"4006381333931"}
+    for corners in (answer.corners for answer in found):
+        assert corners.min() >= 0 and (corners.max(axis=0) < image.shape[::-1]).all()
 
 
 def test_case_of_twelve_blurred_codes(cascade):

@@ -243,7 +243,8 @@ def _judged(self: Predictor, image, quick):
     for one, reading in zip(quick, self.lines.read_all(image, quads, ends=True), strict=True):
         answer = self._settled(image, reading, {one.code})
         if answer and answer.code == one.code:
-            found.append(replace(answer, reader="zxing"))
+            corners = answer.corners.clip(0, np.float32(image.shape[::-1]) - 1)
+            found.append(replace(answer, corners=corners, reader="zxing"))
         elif answer and self.reader == "cascade":
             found.append(answer)
         elif not answer and self.threshold <= MEASURED and _measured(image, one):
