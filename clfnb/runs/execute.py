@@ -346,7 +346,7 @@ def _check_status(info, force=False):
 def _check_data(info):
     "Refuse to resume with other data. Raises `ValueError` with both fingerprints."
     folder, before = info.record.get("data_folder"), info.record.get("data_fingerprint")
-    if not folder or not before or not Path(folder).is_dir():
+    if not folder or not before or not Path(folder).exists():
         return
     if (now := fingerprint(folder)) != before:
         raise ValueError(

@@ -72,7 +72,7 @@ def run_lock(
         if force and record.get("host") not in (None, socket.gethostname()):
             yield
             return
-        known = record.get("host") != socket.gethostname() or is_alive(
+        known = record.get("host") not in (None, socket.gethostname()) or is_alive(
             record.get("pid"), record.get("pid_created")
         )
         who = (

@@ -30,7 +30,7 @@ from fastcore.basics import patch
 
 from .. import registry
 from ..contract import prediction_problem
-from ..files import expect_folder, read_json, reading, write_file, write_json
+from ..files import expect_folder, read_json, reading, walk, write_file, write_json
 from .process import STALE_SECONDS, is_alive, process_identity, seconds_silent
 from ..settings import load_settings
 from ..text import printable, show_as_text
@@ -107,11 +107,11 @@ def fingerprint(
 
 
 def _files(folder):
-    "All files below a folder: relative parts and path. Links to folders are not followed."
+    "All files below a folder that the readers of data see: relative parts and path."
     root = os.fspath(folder)
     if os.path.isfile(root):  # a table of predictions is data too
         yield [os.path.basename(root)], root
-    for path, _, names in os.walk(root):
+    for path, names in walk(root):
         inside = os.path.relpath(path, root)
         parts = [] if inside == "." else inside.split(os.sep)
         for name in names:

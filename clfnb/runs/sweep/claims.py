@@ -44,7 +44,9 @@ def _link(file, content):
     write_json(aside, content)
     try:
         os.link(aside, file)
-    except PermissionError:  # a file system without hard links
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
         with open(file, "x") as created:
             created.write(aside.read_text())
     finally:

@@ -149,6 +149,8 @@ def _handle(self: SweepLoop, run, outcome, error):
         progress.errors[run] = error
         if self.fail_fast:
             self.stop("pending")
+    else:
+        progress.errors.pop(run, None)  # of an earlier attempt
     self.on_progress(progress, run)
     for further in self.on_outcome(run, outcome) if self.on_outcome else ():
         self.submit(further)
@@ -195,12 +197,13 @@ def _resubmit(self: SweepLoop, job, error):
     accepting = [address for address, problem in answers.items() if problem is None]
     if not accepting:
         raise EngineLost(f"{error}; no worker is left that can execute the sweep")
+    self.attempts[job["run"]] -= 1  # a refusal is no attempt
     self.submit(job, workers=accepting)
 
 # %% ../../../nbs/lib/runs/sweep/engine.ipynb #05dec3c5
 @patch
 def _count(self: SweepLoop):
-    "Count the workers, and those that have a run."
+    "Count the workers and those that have a run, and replace those that have died."
     self.checked, progress = time.monotonic(), self.progress
     with suppress(OSError, TimeoutError):
         tasks_of = self.client.processing()

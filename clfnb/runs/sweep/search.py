@@ -61,7 +61,7 @@ def epoch_values(
             with open(file, newline="") as opened:
                 rows = list(csv.DictReader(opened))
             names = [metric, f"val_{metric}", "val_loss"]
-            name = next(name for name in names if rows and name in rows[0]) if rows else None
+            name = next((name for name in names if rows and name in rows[0]), None)
             if name is None:
                 continue
             sign = -1 if name == "val_loss" and direction == "maximize" else 1
@@ -140,8 +140,10 @@ def _report_known(self: Search):
 
 @patch
 def _value(self: Search, folder):
-    "The target metric of a finished run. Raises `ValueError` naming the metrics that it has."
+    "The target metric of a finished run, None if it diverged. Raises `ValueError` naming the metrics there are."
     metrics = read_json(folder / "metrics.json")
+    if self.metric in metrics and metrics[self.metric] is None:
+        return None
     if not isinstance(metrics.get(self.metric), (int, float)):
         there = ", ".join(metrics) or "no metric at all"
         raise ValueError(f"{self.metric}: no such metric; {folder.name} recorded {there}")
@@ -150,9 +152,11 @@ def _value(self: Search, folder):
 
 @patch
 def _add(self: Search, values, value):
-    "Report a run to Optuna that it did not propose."
+    "Report a run to Optuna that it did not propose, if it has a value."
     import optuna
 
+    if value is None:
+        return
     trial = optuna.trial.create_trial(params=values, distributions=self.spaces, value=value)
     self.study.add_trial(trial)
     self.known.append((value, parameters_text(values)))
@@ -218,9 +222,10 @@ def _report_existing(self: Search, trial, one):
     import optuna
 
     folder = self.runs_dir / one.run
-    if run_status(folder)[0] == "finished":
-        self.study.tell(trial, self._value(folder))
-    else:  # running, or pruned
+    value = self._value(folder) if run_status(folder)[0] == "finished" else None
+    if value is not None:
+        self.study.tell(trial, value)
+    else:  # running, pruned or diverged
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 # %% ../../../nbs/lib/runs/sweep/search.ipynb #b1b76180
@@ -234,8 +239,8 @@ def on_outcome(
     import optuna
 
     trial, folder = self.trials.pop(run, None), self.runs_dir / run
-    if trial is not None and outcome == "finished":
-        value = self._value(folder)
+    value = self._value(folder) if trial is not None and outcome == "finished" else None
+    if trial is not None and value is not None:
         self.study.tell(trial, value)
         self.known.append((value, parameters_text(trial.params)))
     elif trial is not None:
