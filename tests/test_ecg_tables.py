@@ -355,3 +355,39 @@ def test_remarks_of_octave_and_codes_far_beyond_any_voltage(tmp_path):
     names, rate, values = read(tmp_path / "a.csv")
     assert names == ["column 0", "column 1"] and rate == 250
     assert np.argwhere(np.isnan(values)).tolist() == [[100, 0], [100, 1]]
+
+
+@pytest.mark.parametrize(
+    "text, what",
+    [
+        ("II\n" + "0.5\n" * 1000 + "\n" * 1000 + "0.25\n" * 1000, "row 1002: expected a number, found an empty line"),
+        ("0.5\n" * 9 + "\n" + "0.25\n" * 9, "row 10: expected a number, found an empty line"),
+        ("I,II\n" + "1.5,2.5\n" * 5 + "\n1,2,3\n", "row 6: expected 3 names, one a column, found 2"),
+        ("I,II\n" + "1.5,2.5\n" * 2000 + "\n\n3,x\n", "row 2004, column II: expected a number, found 'x'"),
+    ],
+)  # fmt: skip
+def test_empty_lines(tmp_path, text, what):
+    """Missing samples of a single column vanished; the rows of messages were counted without empty lines."""
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=what):
+        open_recording(tmp_path / "a.csv", 250)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["II\n\n" + "{}\n\n" * 2500, "II\n" + "{}\n" * 2500 + "\n\n\n", "\n\nII\n" + "{}\n" * 2500],
+)
+def test_empty_lines_that_are_no_samples(tmp_path, text):
+    """Line ends of two systems, and lines before and after the values."""
+    heart = simulate(10, 250, seed=1)[0][:, 0]
+    (tmp_path / "a.csv").write_text(text.format(*heart))
+    with open_recording(tmp_path / "a.csv", 250) as record:
+        np.testing.assert_allclose(record.read()[:, 0], heart, atol=1e-6)
+
+
+def test_a_late_value_without_a_name(tmp_path, monkeypatch):
+    """Below the first rows, which are read at once; empty lines count in the line, not in the cells."""
+    monkeypatch.setattr("clfnb.tracks.ecg.tables.CHUNK_ROWS", 3)
+    (tmp_path / "a.csv").write_text("I,II,\n" + "1,2,\n" * 5 + "\n\n1,2,3\n")
+    with pytest.raises(InputError, match="row 9, column 2: .*found none, and 5 empty cells"):
+        open_recording(tmp_path / "a.csv", 250)

@@ -332,7 +332,7 @@ def _header(path, dialect, lines, rows):
         number, names = at[-1] + 1, rows[at.pop()]
         counted = [row[0].strip("'\"") for row in rows[dialect.above :] if len(row) == count]
         starts = [[str(i + k) for i in range(len(counted))] for k in (0, 1)]
-        if len(names) == count - 1 and counted in starts:
+        if len(names) == count - 1 and len(counted) > 1 and counted in starts:
             names = ["", *names]  # R leaves out the name of its row names
         if len(names) == count - 1 and rows[dialect.above][-1] == "":
             names = [*names, ""]

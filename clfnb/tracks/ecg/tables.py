@@ -10,6 +10,8 @@ __all__ = ['MAX_VALUE', 'CHUNK_ROWS', 'MISSING_CODES', 'ArrayRecord', 'split_uni
 # %% ../../../nbs/lib/tracks/ecg/tables.ipynb #a737e8ea
 import re
 import tempfile
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +123,11 @@ def _others(names, leads):
     return [head.lower() not in read if read else lead_kind(head)[0] == "other" for head in heads]
 
 
-def _numbers(path, part, above, names, time, leads=None):
-    "A part of a table, with so many lines above it, as finite numbers; words only in other signals."
+def _numbers(path, part, line_of, names, time, leads=None):
+    """A part of a table as floats, NaN for a missing sample; `line_of` gives the line of a row.
+
+    Raises `InputError` naming the first word in a signal that is read.
+    """
     values = part.apply(pd.to_numeric, errors="coerce")
     words = values.isna() & part.notna()
     for column, other in enumerate(_others(names, leads)):
@@ -132,7 +137,7 @@ def _numbers(path, part, above, names, time, leads=None):
     if len(wrong):
         row, column = wrong[0]
         raise InputError(
-            f"{path}: row {above + row + 1}, column {names[column].removeprefix('column ')}: "
+            f"{path}: row {line_of(row)}, column {names[column].removeprefix('column ')}: "
             f"expected a number, found {printable(part.iat[row, column])!r}"
         )
     values = values.to_numpy(float)
@@ -236,14 +241,51 @@ def _agreed(path, times, rate, by, above):
     return agreed_rate(path, rate, own, f"column {printable(times.name)}", by)
 
 
-def _check_empty(path, part, above):
-    "Refuse values below so many empty cells without a name. Raises `InputError` naming the first."
+def _check_empty(path, part, samples, line_of):
+    """Refuse a value below empty cells without a name, in so many samples and more.
+
+    Raises `InputError` naming the first.
+    """
     for column, cells in part.items():
-        if (row := cells.notna().to_numpy()).any():
+        if (filled := cells.notna().to_numpy()).any():
+            row = int(filled.argmax())
             raise InputError(
-                f"{path}: row {above + int(row.argmax()) + 1}, column {column}: expected a name of the column "
-                f"above its values, found none, and {above} empty cells"
+                f"{path}: row {line_of(row)}, column {column}: expected a name of the column "
+                f"above its values, found none, and {samples + row} empty cells"
             )
+
+# %% ../../../nbs/lib/tracks/ecg/tables.ipynb #e0519e20
+def _blank(dialect):
+    "What an empty line may consist of."
+    return " \n" if dialect.separator == "\t" else " \t\n"
+
+
+def _line_of(path, dialect, samples, row):
+    "The line of a row of a part behind so many samples; empty lines below the header are no rows."
+    with open(path, encoding=dialect.encoding) as file:
+        lines = enumerate(file, 1)
+        full = (n for n, line in lines if n <= dialect.above or line.strip(_blank(dialect)))
+        return next(islice(full, dialect.above + samples + int(row), None))
+
+
+def _checked_dialect(path):
+    "The dialect; of a single column also that no line is empty. Raises `InputError` naming the first."
+    dialect = find_dialect(regular_file(path))
+    if dialect.columns > 1:
+        return dialect
+    rows = empty = between = first = 0
+    with open(path, encoding=dialect.encoding) as file:
+        for number, line in enumerate(islice(file, dialect.above, None), dialect.above + 1):
+            if line.strip(_blank(dialect)):
+                rows, between = rows + 1, empty  # without those at the end
+            else:
+                empty, first = empty + 1, first or number
+    if between and between != rows - 1:
+        raise InputError(
+            f"{path}: row {first}: expected a number, found an empty line; a missing sample is "
+            "written as NaN"
+        )
+    return dialect
 
 # %% ../../../nbs/lib/tracks/ecg/tables.ipynb #c4d10002
 class _Thousands:
@@ -299,13 +341,12 @@ def read_table(
 ) -> ArrayRecord:
     """A recording in a text table.
 
-    Raises `InputError` naming row and column of a cell that is not a number, or for a rate that is
-    unknown or contradicts the times.
+    Raises `InputError` naming the cell that is not a number, or for a rate that is unknown or wrong.
     """
     columns: Any = None
     folder, samples = tempfile.TemporaryDirectory(prefix="clfnb-table-"), 0
     with reading(path, "a table of numbers"), open(Path(folder.name, "samples"), "wb") as file:
-        dialect = find_dialect(regular_file(path))
+        dialect = _checked_dialect(path)
         above, (rate, by) = dialect.above, _rate_above(path, dialect, rate)
         for part in _parts(path, dialect):
             if columns is None:
@@ -314,9 +355,10 @@ def read_table(
                 times = TimeColumn(names if dialect.names or names[0] == "time" else [])
                 thousands, packets = _Thousands(_others(names, leads)), PacketNumbers(names)
                 agreed_rate(path, rate or (times.name and RATE_LIMITS_HZ[0]) or None, None, "--fs")
-            _check_empty(path, part.drop(columns=columns), samples + above)
+            line_of = partial(_line_of, path, dialect, samples)
+            _check_empty(path, part.drop(columns=columns), samples, line_of)
             part = times.in_seconds(part[columns])
-            values = _numbers(path, part, samples + above, names, times.index, leads)
+            values = _numbers(path, part, line_of, names, times.index, leads)
             with np.errstate(over="ignore"):  # of codes, which become infinite
                 file.write(np.ascontiguousarray(values, np.float32).tobytes())
             times.add(values)
