@@ -226,6 +226,8 @@ def search(
 ]:  # [(code, posterior probability among all valid codes), best first]; log of the probability of all valid codes
     """The most probable valid codes, exactly (tree-trellis search: Soong and Huang 1991,
     10.1109/ICASSP.1991.150437).
+
+    Raises what `scores` raises.
     """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     table = scores(left, right)
@@ -271,7 +273,7 @@ def best_codes(
     right: np.ndarray,  # (6, 10) log-probabilities of the digits in set R
     n: int = 2,  # number of codes
 ) -> list[tuple[str, float]]:  # (code, posterior probability among all valid codes), best first
-    "The codes that `search` finds."
+    "The codes that `search` finds. Raises what `scores` raises."
     return search(left, right, n)[0]
 
 

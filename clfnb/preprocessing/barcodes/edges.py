@@ -41,7 +41,7 @@ def single_lines(
 
 # %% ../../../nbs/lib/preprocessing/barcodes/edges.ipynb #587ef32c
 def bar_edges(
-    line: np.ndarray,  # (samples,) float32, brightness from `MARGIN` modules before the code to as many behind
+    line: np.ndarray,  # (samples,) float32, brightness from `MARGIN` modules before the code to as many after it
 ) -> np.ndarray | None:  # (60,) modules from the start of the code; None unless there are 30 bars
     "Where thirty bars begin and end, at half their height."
     module = len(line) / (95 + 2 * MARGIN)

@@ -43,7 +43,7 @@ FINE = 64  # pixels to which the width of a code that was read is reduced, to lo
 SMALLER = 0.15  # minimum width of a code beside others, as a share of the narrowest one's
 SMALLEST = 8  # minimum width and height of a readable image, pixels
 THRESHOLD = 0.985  # minimum confidence of an answer
-MEASURED = 0.985  # confidence of a code that only zxing-cpp reads, where the edges of its bars fit
+MEASURED = THRESHOLD  # of a code that only zxing-cpp reads, where the edges fit: just enough
 MAX_EDGE_ERROR = 0.45  # modules; at half a module an edge is as near to another place
 
 

@@ -22,7 +22,7 @@ from ...preprocessing.barcodes.explain import misfit, pattern_lead, unexplained
 # %% ../../../nbs/lib/tracks/barcodes/verdict.ipynb #12f03ea8
 NOT_WEIGHED = -20.0  # logit of a reading whose evidence does not count
 EVEN = -3.6  # strain below which twins are evenly straightened, as in `features`
-SHARP = -0.5  # the rough of twins above which more does not count
+SHARP = -0.5  # roughness of twins above which more does not count, as in `features`
 UNSUPPORTED = -10.0  # logit of a code that its lines or its twins do not support
 
 
@@ -54,17 +54,19 @@ def _logit(share):
 
 def features(
     reading: Any,  # a `Reading` of the networks
-) -> tuple:  # confidence, margin, rest, gain, odd, rough, strain: numbers of moderate size
+) -> (
+    tuple
+):  # confidence, margin, residual, gain, ratio, roughness, strain: numbers of moderate size
     "What counts for or against one reading, cached in it."
     if not reading.features:
-        rest, _, odd, gain, rough = misfit(reading.line, reading.code)
+        fit = misfit(reading.line, reading.code)
         reading.features = (
             _logit(reading.confidence),
             float(np.clip(reading.place_margin(), -6, 10)),
-            float(np.log(rest + 1e-4)),
-            float(np.log(gain + 0.02)),
-            float(np.log(odd + 0.1)),
-            float(np.log(rough + 0.001)),
+            float(np.log(fit.residual + 1e-4)),
+            float(np.log(fit.gain + 0.02)),
+            float(np.log(fit.ratio + 0.1)),
+            float(np.log(fit.roughness + 0.001)),
             float(np.log(reading.strain + 0.003)),
         )
     return reading.features
@@ -122,16 +124,16 @@ def wide_quads(
 def twin_features(
     self: Verdict,
     pool: list,  # a reading and its twins: readings or None
-) -> tuple:  # the likeliest of them; margin, rest, gain, odd, rough, strain, rival
+) -> tuple:  # the likeliest of them; margin, residual, gain, ratio, roughness, strain, rival
     "What counts for or against a reading and its twins."
     readings = [one for one in pool if one]
     best = max(readings, key=self.log_odds)
     values = np.array([features(one) for one in readings if one.code == best.code])
     rivals = [self.log_odds(one) for one in readings if one.code != best.code]
-    *medians, rough = np.median(values[:, 1:6], axis=0).tolist()
+    *medians, roughness = np.median(values[:, 1:6], axis=0).tolist()
     return best, (
         *medians,
-        min(SHARP, rough),
+        min(SHARP, roughness),
         max(EVEN, float(values[:, 6].min())),
         max([0.0, *rivals]),
     )
@@ -160,7 +162,7 @@ def objection(
     same = [one for one in pool if one and one.code == best.code]
     if len(same) < self.min_agreement * len(pool) or best.confidence < self.min_confidence:
         return NOT_WEIGHED
-    support = np.mean([one.evidence[5] for one in same])
+    support = np.mean([one.evidence.weakest for one in same])
     weak = sum(one.confidence < self.min_twin_confidence for one in same) > 1
     return UNSUPPORTED if weak or support < self.min_support else 0.0
 
