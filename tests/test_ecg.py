@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from clfnb.models.shipped import shipped_weights
+from clfnb.simulate.ecg.records import simulate
 from clfnb.simulate.ecg.varied import simulate_rhythm
-from clfnb.tracks.ecg.delineator import CONTEXT_S, Predictor
+from clfnb.tracks.ecg.delineator import NETWORK_CONTEXT_S, Predictor
+from clfnb.tracks.ecg.readers import ArrayRecord, Recording
+from clfnb.tracks.ecg.streams import delineate_recording
 
 CASES = Path(os.environ.get("CLFNB_DATA", "no-data")).parent / "cases" / "ecg"
 
@@ -146,9 +149,40 @@ def test_the_answer_does_not_depend_on_where_the_record_was_cut(predictor, sinus
     ):
         part = predictor.delineate(signal[cut:])
         for point in points:
-            inside = whole[point][whole[point] > cut + CONTEXT_S * 250]
+            inside = whole[point][whole[point] > cut + NETWORK_CONTEXT_S * 250]
             share = found_share(part[point] + cut, inside, 0 if cut % 16 == 0 else 1)
             assert share > (0.999 if cut % 16 == 0 else 0.9), (cut, point, share)
+
+
+def in_pieces(predictor, signal, seconds):
+    "The points of a recording that is read in pieces of some seconds."
+    names = [f"L{i}" for i in range(signal.shape[1])]
+    source = ArrayRecord(signal, names, ["mV"] * len(names), 250)
+    recording = Recording(
+        path=Path("heart"),
+        fs=250,
+        samples=len(signal),
+        names=names,
+        units=source.units,
+        left_out={},
+        notes={},
+        source=source,
+        channels=list(range(len(names))),
+    )
+    return delineate_recording(predictor, recording, piece_s=seconds).points
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_pieces_have_the_points_of_the_whole_recording(predictor, failed):
+    """All of them, except a few that move by up to two samples where a lead fails."""
+    heart = simulate(180, 250, seed=2)[0].astype(np.float32)
+    if failed:
+        heart[20000:, 1] = np.nan
+    whole, parts = (in_pieces(predictor, heart, seconds) for seconds in (1000, 24))
+    assert len(whole["r_peak"]) == 180
+    moved = [parts[name] - whole[name] for name in whole]  # fails for another number of points
+    assert max(np.abs(each).max() for each in moved) <= (2 if failed else 0)
+    assert np.mean(np.concatenate(moved) != 0) < 0.2
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="no folder cases/ecg beside CLFNB_DATA")

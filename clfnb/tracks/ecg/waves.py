@@ -6,9 +6,9 @@ Docs: https://clfnb.github.io/clfnb/lib/tracks/ecg/waves.html.md"""
 
 # %% auto #0
 __all__ = ['CUT_S', 'NEAR_END_S', 'END_BEATS', 'END_SHARE', 'EARLY_SHARE', 'WIDE', 'UNSEEN_QRS_S', 'P_FEATURES', 'MAX_PR_S',
-           'NEIGHBOURS', 'UNSEEN_S', 'wave_probability', 'find_waves', 'pr_intervals', 'pr_spread', 'p_wave_features',
-           'PDecision', 'read_decision', 'fit_decision', 'decide_p_waves', 'points_from_waves', 'beat_table',
-           'point_confidence']
+           'NEIGHBOURS', 'UNSEEN_S', 'AROUND', 'wave_probability', 'find_waves', 'pr_intervals', 'pr_spread',
+           'p_wave_features', 'PDecision', 'read_decision', 'fit_decision', 'decide_p_waves', 'points_from_waves',
+           'beat_table', 'point_confidence']
 
 # %% ../../../nbs/lib/tracks/ecg/waves.ipynb #65483d56
 import warnings
@@ -335,12 +335,15 @@ def beat_table(
     return beats
 
 # %% ../../../nbs/lib/tracks/ecg/waves.ipynb #cdf530e0
+AROUND = 5  # samples at 250 Hz: 20 ms on either side
+
+
 def point_confidence(
-    probs: np.ndarray,  # (samples, classes)
+    probs: np.ndarray,  # (samples, classes) at 250 Hz
     points: dict[str, np.ndarray],  # point -> sample indices
 ) -> dict[str, np.ndarray]:  # point -> confidence of each, 0..1
     "Confidence of points that were read off the labels: a score, not a probability."
     best = reduce(np.maximum, probs.T)  # twenty times faster than a maximum along rows of seven
-    around, last = np.arange(-5, 6), len(probs) - 1
+    around, last = np.arange(-AROUND, AROUND + 1), len(probs) - 1
     near = {name: np.clip(at, 0, last)[:, None] + around for name, at in points.items()}
     return {name: best[at.clip(0, last)].mean(axis=1, dtype=float) for name, at in near.items()}
