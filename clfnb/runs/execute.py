@@ -179,19 +179,19 @@ class _Kernel:
     "The kernel of a run: named in its record, and killed when the run must stop."
 
     def __init__(self, folder, stop):
-        self.folder, self.stop, self.processes = folder, stop, []
+        self.folder, self.stop, self.process = folder, stop, None
         self.done = threading.Event()
 
     def started(self, pid):
-        self.processes.append(psutil.Process(pid))
+        self.process = psutil.Process(pid)
         update_record(
             self.folder, kernel_pid=pid, kernel_created=process_identity(pid)["pid_created"]
         )
 
     def kill(self):
-        with suppress(psutil.NoSuchProcess):
-            for process in self.processes:
-                process.kill()
+        if self.process:
+            with suppress(psutil.NoSuchProcess):
+                self.process.kill()
 
     def watch(self):
         while not self.done.wait(0.5):

@@ -257,7 +257,10 @@ def save_metrics(
     self: Run,
     metrics: dict,  # name → number; added to those saved before
 ) -> Path:
-    "Add to `metrics.json`. Raises `TypeError` naming a value that is no number; NaN becomes null."
+    """Add to `metrics.json`; NaN and infinities become null.
+
+    Raises `TypeError` naming a value that is no number.
+    """
     file = self.folder / "metrics.json"
     all_metrics = read_json(file)
     for name, value in metrics.items():
