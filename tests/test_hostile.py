@@ -455,9 +455,9 @@ VOLLEYBALL = [
     (entry("parts", "frame", "height", 0), None, "parts: expected height of 1..1024 whole"),
     (entry("parts", "frame", "px", 48.5), None, "parts: expected px of 1..1024 whole pixels"),
     (entry("parts", "frame", "backbone", "timm/hf-hub:a/b"), None, "which would be fetched"),
-    (None, filled("left", 0), "trees: expected children behind their parents"),
-    (None, filled("right", 3), "trees: expected children behind their parents"),
-    (None, filled("left", -1), "trees: expected children behind their parents"),
+    (None, filled("left", 0), "trees: expected children after their parents"),
+    (None, filled("right", 3), "trees: expected children after their parents"),
+    (None, filled("left", -1), "trees: expected children after their parents"),
     (None, filled("feature_idx", -1), "trees: expected columns 0.."),
     (None, filled("feature_idx", 9999), "trees: expected columns 0.."),
 ]

@@ -74,7 +74,7 @@ def annotate(folder, *lines, video="3", end="\n"):
     (GOOD.replace("100 300 40 110", "100 300 0 110", 1), "box", "above 0", 6),
     (GOOD.replace("100 300 40 110", "nan 300 40 110", 1), "box", "player 1", 6),
     (GOOD.replace("standing", "stending", 1), "action", "did you mean 'standing'?", 7),
-    (GOOD.rsplit(" ", 1)[0], "action", "no action behind", 7),
+    (GOOD.rsplit(" ", 1)[0], "action", "no action after", 7),
     (GOOD.replace("100 300 40 110", "9999999 300 40 110", 1), "box", "in or near an image", 6),
     (GOOD.replace("100 300 40 110", "1260 300 40 110", 1), "border", "(1280, 720)", 7),
     (GOOD + " 1 2 3 4 moving" * 6, "players", "13 players", 13),

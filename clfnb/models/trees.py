@@ -67,13 +67,13 @@ def check(
     self: BoostedTrees,
     columns: int,  # of the rows
 ):
-    "Raise `ValueError` for trees with another column, or a child that is not behind its parent."
+    "Raise `ValueError` for trees with another column, or a child that is not after its parent."
     inner, number = ~self.is_leaf, torch.arange(self.value.shape[2])
     wrong = torch.zeros_like(inner)
     for child in (self.left, self.right):
         wrong |= inner & ((child <= number) | (child >= len(number)))
     if wrong.any():
-        raise ValueError("trees: expected children behind their parents, found others")
+        raise ValueError("trees: expected children after their parents, found others")
     asked = self.feature_idx[inner]
     if len(asked) and not 0 <= int(asked.min()) <= int(asked.max()) < columns:
         raise ValueError(f"trees: expected columns 0..{columns - 1}, found others")

@@ -29,7 +29,7 @@ class Scheme:
 
     segments: tuple[
         tuple[str, str, str, str], ...
-    ]  # (name, wave, first point, point behind the last sample)
+    ]  # (name, wave, first point, point after the last sample)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def _blank(labels, marks, a, b):
     labels[a:b] = np.where(labels[a:b] == 0, UNKNOWN, labels[a:b])
 
 # %% ../../../nbs/lib/preprocessing/ecg/labels.ipynb #482dd012
-P_WINDOW_S, T_WINDOW_S = 0.25, 0.45  # before the QRS onset, behind the QRS end
+P_WINDOW_S, T_WINDOW_S = 0.25, 0.45  # before the QRS onset, after the QRS end
 
 
 def targets_from_beats(
@@ -215,7 +215,7 @@ def plausible_waves(
     waves: pd.DataFrame,  # from `waves_from_labels`
     fs: float,  # sampling rate in Hz
 ) -> pd.DataFrame:  # the rows that are kept
-    """At most one QRS in 200 ms, and between two QRS at most one T and, behind it, one P; the
+    """At most one QRS in 200 ms, and between two QRS at most one T and, after it, one P; the
     longest wins.
     """
     waves = waves.assign(length=waves.stop - waves.start)

@@ -180,7 +180,7 @@ def _players(words, location, size):
         except ValueError as error:
             faults.append(Fault("action", location, f"player {number}: action {error}"))
         if word is None and some:
-            faults.append(Fault("action", location, f"player {number}: no action behind {box}"))
+            faults.append(Fault("action", location, f"player {number}: no action after {box}"))
         if box[0] < 0 or box[1] < 0 or box[0] + box[2] > size[0] or box[1] + box[3] > size[1]:
             faults.append(
                 Fault("border", location, f"player {number}: {box} in an image of {size}")

@@ -165,7 +165,7 @@ def read(
     self: EdfRecord,
     channels: list[int],  # which signals, at least one
     first: int,  # sample to begin with, at the rate of the fastest of them
-    last: int,  # sample behind the last
+    last: int,  # sample after the last
 ) -> np.ndarray:  # (samples, channels) float32 in mV (or the signal's unit)
     "A piece of some signals."
     rate = max(self.rates[c] for c in channels)
@@ -274,7 +274,7 @@ def read(
     self: RawEdfRecord,
     channels: list[int],  # which signals, at least one
     first: int,  # sample to begin with, at the rate of the fastest of them
-    last: int,  # sample behind the last
+    last: int,  # sample after the last
 ) -> np.ndarray:  # (samples, channels) float32 in mV (or the signal's unit), NaN in the pauses
     "A piece of some signals."
     rate = max(self.rates[c] for c in channels)

@@ -107,7 +107,7 @@ class Recording:
     def read(
         self,
         first: int = 0,  # sample to begin with
-        last: int | None = None,  # sample behind the last; None: to the end
+        last: int | None = None,  # sample after the last; None: to the end
     ) -> np.ndarray:  # (samples, leads) float32 in mV, NaN where there is nothing
         "A piece of all leads. Raises `InputError` naming what cannot be read."
         last = self.samples if last is None else min(last, self.samples)

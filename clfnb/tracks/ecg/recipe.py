@@ -257,7 +257,7 @@ def p_candidates(
     for piece in pieces:
         signal = disturb(piece.signal) if disturb else piece.signal
         peaks = np.flatnonzero((piece.targets[1:] == 2) & (piece.targets[:-1] == 1)) + 1
-        known = np.append(piece.targets != UNKNOWN, False)  # a peak may lie behind the last sample
+        known = np.append(piece.targets != UNKNOWN, False)  # a peak may lie after the last sample
         views = [predictor.fused(signal)]
         for lead in range(signal.shape[1]):
             views.append(predictor.fused(signal[:, [lead]]))

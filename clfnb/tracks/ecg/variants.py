@@ -38,7 +38,7 @@ class Piece:
     def part(
         self,
         first: int,  # sample
-        stop: int,  # behind the last sample
+        stop: int,  # one after the last sample
     ) -> "Piece":
         "A part of a piece, with the beats whose R peak is inside."
         beats = self.beats[self.beats.r_peak.between(first, stop - 1)].reset_index(drop=True)
@@ -69,7 +69,7 @@ def record_pieces(
 def scale_wave(
     signal: np.ndarray,  # (samples, leads), changed in place
     start: int,  # first sample of the wave
-    stop: int,  # behind its last
+    stop: int,  # one after its last
     factors: np.ndarray,  # (leads,)
 ):
     "Multiply a wave, measured from the line between its ends."
@@ -103,8 +103,8 @@ def augment_waves(
     t = np.exp(rng.uniform(np.log(0.15), np.log(1.6), leads)) * rng.choice([-1, 1], p=[0.25, 0.75])
     for beat in piece.beats.itertuples():
         if beat.t_peak != MISSING and beat.t_end != MISSING:
-            behind = beat.qrs_end + 3 if beat.qrs_end != MISSING else beat.r_peak + 15
-            start = min(beat.t_on if beat.t_on != MISSING else behind, beat.t_peak - 8)
+            after = beat.qrs_end + 3 if beat.qrs_end != MISSING else beat.r_peak + 15
+            start = min(beat.t_on if beat.t_on != MISSING else after, beat.t_peak - 8)
             own = t * np.exp(0.05 * rng.standard_normal(leads))
             scale_wave(piece.signal, start, beat.t_end + 1, own)
         if beat.p_on != MISSING and beat.p_end != MISSING:
@@ -120,10 +120,10 @@ def _beat_parts(beats, p_waves):
     "Start and stop of each beat's diastole, ST-T part and P-QRS part."
     ends = beats.t_end.where(beats.t_end >= 0, beats.r_peak + 100).to_numpy()
     starts = beats.qrs_on.where(beats.qrs_on >= 0, beats.r_peak - 10).to_numpy()
-    behind = beats.qrs_end.where(beats.qrs_end >= 0, beats.r_peak + 12).to_numpy()
+    after = beats.qrs_end.where(beats.qrs_end >= 0, beats.r_peak + 12).to_numpy()
     first = beats.p_on.where((beats.p_on >= 0) & p_waves, starts).to_numpy()
     known = beats.t_end.to_numpy() >= 0
-    yield from ((ends[:-1], first[1:]), (behind[known] + 4, ends[known]), (first, starts))
+    yield from ((ends[:-1], first[1:]), (after[known] + 4, ends[known]), (first, starts))
 
 
 def stretch_intervals(

@@ -268,7 +268,7 @@ def read(
     self: Segment,
     channels: list[int],  # which signals, at least one
     first: int,  # frame to begin with
-    last: int,  # frame behind the last
+    last: int,  # frame after the last
 ) -> list[np.ndarray]:  # of each signal (frames · samples per frame,) float32 in mV or its unit
     "Read signals, shifted by their skews; NaN beyond the end of a file. Raises `InputError` naming the record."
     import wfdb
@@ -430,7 +430,7 @@ def read(
     self: WfdbRecord,
     channels: list[int],  # which signals, at least one
     first: int,  # sample to begin with, at the rate of the fastest of them
-    last: int,  # sample behind the last
+    last: int,  # sample after the last
 ) -> (
     np.ndarray
 ):  # (samples, channels) float32 in mV (or the signal's unit), NaN where there is nothing
