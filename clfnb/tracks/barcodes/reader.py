@@ -215,9 +215,8 @@ class LineReading:
     astray: float = 2.0  # maximum error of the finder's votes, modules
     # minimum of the first glance's code logit plus the log-probability of all valid codes
     glance: float = -2.5
-    forward_logit: float = (
-        6.0  # code logit of the first glance above which no reversed line is read
-    )
+    # code logit of the first glance above which no reversed line is read
+    forward_logit: float = 6.0
 
 # %% ../../../nbs/lib/tracks/barcodes/reader.ipynb #802244c7
 @patch(cls_method=True)

@@ -54,10 +54,8 @@ def _logit(share):
 
 def features(
     reading: Any,  # a `Reading` of the networks
-) -> (
-    tuple
-):  # confidence, margin, residual, gain, ratio, roughness, strain: numbers of moderate size
-    "What counts for or against one reading, cached in it."
+) -> tuple:  # confidence, margin, residual, gain, ratio, roughness, strain
+    "What counts for or against one reading, as numbers of moderate size, cached in it."
     if not reading.features:
         fit = misfit(reading.line, reading.code)
         reading.features = (

@@ -151,9 +151,8 @@ def build_model(
 
 # %% ../../../nbs/lib/tracks/ecg/delineator.ipynb #1c7dd6b9
 SCALE = "running amplitude"  # of the signal; models of another scale are refused
-NETWORK_CONTEXT_S = (
-    17.0  # s on each side: hum 2.4, baseline 0.4, amplitude 9, network 4.4; rounded up
-)
+# s on each side: hum 2.4, baseline 0.4, amplitude 9 and network 4.4, rounded up
+NETWORK_CONTEXT_S = 17.0
 
 
 @dataclass
