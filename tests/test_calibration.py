@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -395,6 +396,50 @@ def test_tables_with_rounded_decimals_or_a_column_twice(tmp_path, capsys):
         said_now = capsys.readouterr()
         assert said in said_now.out + said_now.err, said_now
         assert (code == 0) == ("rounding" in said)
+
+
+def test_tables_as_other_programs_write_them(tmp_path):
+    """Blanks before quotation marks and decimal commas beside a word moved values, or named the wrong line."""
+    file, right = tmp_path / "a.csv", [[0.25, 0.75], [1, 0], [0.00125, 0.99875]]
+    rows = 'y, "x, q", 0.25, 0.75\nx, "z", 1, 0\ny, "x, q", 1.25e-3, 0.99875\n'
+    semicolons = rows.replace(", q", "+q").replace(",", ";").replace(".", ",")
+    texts = {
+        "blanks": "label, id, p_x, p_y\n" + rows,
+        "sep": "sep=;\nlabel;id;p_x;p_y\n" + semicolons,
+        "blank lines": "\n \nlabel;id;p_x;p_y\n" + semicolons,
+        "separators of lines": "re\u2028mark;label;id;p_x;p_y\n"
+        + "\n".join(f"\x0c1;{row}" for row in semicolons.splitlines()),
+        "some trailing": "label;id;p_x;p_y\n" + semicolons.replace("; 0\n", "; 0;;\n"),
+        "commas in names": "label;id;p_x;p_y;size, in, mm, or, so\n" + semicolons,
+    }
+    for name, text in texts.items():
+        file.write_text(text, "utf-8")
+        found = read_predictions(file)
+        assert np.allclose(found.probs, right) and found.y.tolist() == [1, 0, 1], name
+    file.write_text("label;p_x;p_y\n" + "x;1;0\n" * 20_000 + "y;0,25;0,75\n")
+    assert read_predictions(file).probs[-1].tolist() == [0.25, 0.75]  # first seen far below
+    for text, line in (
+        (
+            "label;p_x;p_y\nx;0,5;0,5\n \n\nx;?;0,5\n",
+            "line 5: expected a number in 'p_x', found '?'",
+        ),
+        (
+            "sep=;\nlabel;p_x;p_y\nx;0,5;0,5\nx;0,5;o,5\n",
+            "line 4: expected a number in 'p_y', found 'o,5'",
+        ),
+        (
+            'label;p_x;p_y;b\nx;0,5;0,5;"\n"\nx;1;2;3;4\n',
+            "line 4: expected 4 values, as in the header, found 5",
+        ),
+        (
+            'label;p_x;p_y;b\nx;0,5;0,5;"\n"\n\nx;"1;2\n',
+            "line 5: expected a closing quotation mark",
+        ),
+        ('label;p_x;"p_y\nx;1;2\n', "line 1: expected a closing quotation mark"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=re.escape(f"{file}, {line}")):
+            read_predictions(file)
 
 
 def test_calibrate_command_keeps_what_is_there(tmp_path, capsys):

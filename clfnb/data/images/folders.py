@@ -11,6 +11,7 @@ __all__ = ['PATHS', 'LABELS', 'SPLITS', 'label_tables', 'read_table', 'from_tabl
 # %% ../../../nbs/lib/data/images/folders.ipynb #c46e3408
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -36,22 +37,33 @@ def label_tables(
     for path in sorted(folder.iterdir()):
         table_like = path.suffix.lower() in (".csv", ".tsv", ".txt") and not path.is_dir()
         if table_like and not path.name.startswith("."):
-            columns = {name.lower(): name for name in table_head(path)[1]}
+            names = table_head(path)[1]
+            columns = {name.lower(): name for name in names}
             where = next((columns[name] for name in PATHS if name in columns), None)
             label = next((columns[name] for name in LABELS if name in columns), None)
             if "object_id" in columns and "object_annotation_category" in columns:
                 label = columns["object_annotation_category"]
                 where = where or columns["object_id"]
             if where is not None and label is not None:
+                _check_once(path, names, where, label)
                 found.append((path, read_table(path), where, label))
     return found
 
 
+def _check_once(path, names, *columns):
+    "Raises `ValueError` if one of the columns that are read stands twice, in whatever case."
+    lower = [name.lower() for name in names]
+    for name in (*columns, "split", "object_id", "object_annotation_status"):
+        if lower.count(name.lower()) > 1:
+            raise ValueError(f"{path}: expected different columns, found column {name} twice")
+
+
 def read_table(
     path: Path,  # text with commas, semicolons or tabs, in UTF-8 or UTF-16
+    once: Collection[str] = (),  # columns, in lower case, that may not stand twice
 ) -> pd.DataFrame:  # of text; without the row of types that EcoTaxa writes
     "A table of text. Raises `ValueError` naming a file that is none."
-    table = read_text_table(path, dtype=str, keep_default_na=False)
+    table = read_text_table(path, once, dtype=str, keep_default_na=False)
     if len(table) and table.iloc[0].isin(["[t]", "[f]"]).all():
         table = table.iloc[1:]
     return table.reset_index(drop=True)

@@ -350,8 +350,14 @@ def _check_names(names, source):
 def _read_text(path):
     "A table of text. Raises `ValueError` naming the file if it is none."
     layout, _, rows = table_head(path)
-    marks = (re.fullmatch(r" *-?\d*,\d+ *", word) for row in rows for word in row)
-    comma = layout["sep"] != "," and any(marks)
+    marks = (re.fullmatch(r" *-?\d*,\d+ *", word) for _, row in rows for word in row)
+    comma = layout[1] != "," and any(marks)
     # only an empty field is missing: "NA" and "None" are names that a class may have
     words = {"keep_default_na": False, "na_values": [""], "dtype": {"label": str}}
-    return read_text_table(path, decimal="," if comma else ".", **words)
+    table = read_text_table(path, decimal="," if comma else ".", **words)
+    if layout[1] == ",":
+        return table
+    # beside a word, or below many whole numbers, pandas has left decimal commas as they are
+    words = table[_classes(table)].select_dtypes(exclude="number")
+    decimal = r"^ *([-+]?\d*),(\d+(?:[eE][-+]?\d+)?) *$"
+    return table.assign(**words.replace(decimal, r"\1.\2", regex=True))

@@ -125,7 +125,7 @@ _NONE = {"", "na", "n/a", "nan", "<na>", "null", "none"}  # how programs write a
 
 
 def _csv_table(file):
-    table = read_table(file).apply(lambda column: column.str.strip())
+    table = read_table(file, _COLUMNS).apply(lambda column: column.str.strip())
     table.columns = [str(name).strip().lower() for name in table]
     twice = [name for name in _COLUMNS if list(table).count(name) > 1]
     if twice:
