@@ -135,13 +135,14 @@ def test_exports_of_opensignals(tmp_path):
 
 @pytest.mark.parametrize("scale", [["CH1\tCH40"], []])
 @pytest.mark.parametrize("counts", [True, False])
-def test_whole_samples_under_a_header_of_acqknowledge(tmp_path, scale, counts):
+@pytest.mark.parametrize("end", ["", "\r"])
+def test_whole_samples_under_a_header_of_acqknowledge(tmp_path, scale, counts, end):
     """The first of them is no number of samples: it was left out, and all marks came a sample early."""
     whole = np.round(2048 + 500 * HEART[:, 0])
     body = rows(whole, np.full(len(whole), 10))
     above = [*ACQKNOWLEDGE, *scale, *[COUNTS.strip()] * counts]
-    values = read(tmp_path, above + body)[2]
-    np.testing.assert_array_equal(values[:, 0], whole)
+    lines = above + body if not end else [end.join(above + body)]
+    np.testing.assert_array_equal(read(tmp_path, lines)[2][:, 0], whole)
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,43 @@ def test_a_stop_ends_all_workers(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["short.clf"]
 
 
+LONG_START = """
+import sys, time
+from pathlib import Path
+from clfnb.tracks.ecg.jobs import Job, run_jobs
+
+def wait(stage):
+    if stage == sys.argv[1]:
+        Path(sys.argv[2]).touch()
+        time.sleep(600)
+
+def load():
+    wait("loading")
+
+if __name__ == "__mp_main__":
+    wait("importing")
+if __name__ == "__main__":
+    try:
+        list(run_jobs(load, (), [Job(Path(name), name, None) for name in "ab"], workers=2))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+@pytest.mark.parametrize("stage", ["importing", "loading"])
+def test_a_stop_while_workers_start_is_quiet(tmp_path, stage):
+    """Ctrl-C reaches the workers too; each wrote where it was."""
+    (tmp_path / "a.py").write_text(LONG_START)
+    command = [sys.executable, str(tmp_path / "a.py"), stage, str(tmp_path / "begun")]
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    limit = time.monotonic() + 300
+    while not (tmp_path / "begun").exists() and job.poll() is None and time.monotonic() < limit:
+        time.sleep(0.1)
+    os.killpg(job.pid, signal.SIGINT)
+    assert job.communicate(timeout=300)[1] == "" and job.returncode == 130
+
+
 def test_edf_of_the_same_heart(predict, tmp_path):
     edf = pytest.importorskip("pyedflib")
     leads, r = heart(30)

@@ -1,5 +1,7 @@
 """Tables of labels as other programs write them: rows longer or shorter than the header, texts beside them, broken ones."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,9 +62,7 @@ def plankton(folder):
 
 def chest_xray(folder):
     table = examples.load(folder, size=32, cache_dir=folder / "cache")
-    return {
-        path.rsplit("/", 1)[-1]: label for path, label in zip(table.path, table.label, strict=True)
-    }
+    return dict(zip(map(os.path.basename, table.path), table.label, strict=True))
 
 
 @pytest.mark.parametrize("read", [plankton, chest_xray])

@@ -155,8 +155,8 @@ def _are_counts(path, lines, body, scale, count):
         return False
     if scale or counts[0] == "" or re.search(r"\d[.,]\d", " ".join(below)):
         return True
-    with open(path, "rb") as file:  # else it may be a row of whole samples
-        rows = sum(bool(line.strip(b"\0\r\n\t ")) for line in file)
+    with open(path, encoding="latin-1") as file:  # else it may be a row of whole samples
+        rows = sum(bool(line.strip("\0\n\t ")) for line in file)
     return max(map(int, words)) == rows - sum(map(bool, map(str.strip, lines[: body[0] + 1])))
 
 # %% ../../../nbs/lib/tracks/ecg/export_headers.ipynb #6a66b735

@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,13 +125,26 @@ def _start(load, arguments, stopped):
     global _PREDICTOR, _STOPPED
     _STOPPED = stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
     torch.set_num_threads(1)
     _PREDICTOR = load(*arguments)
+    signal.signal(signal.SIGTERM, _stop)  # not before: the pool would log it as a fault of loading
 
 
 def _stop(number, frame):
     raise SystemExit(128 + number)
+
+
+@contextmanager
+def _without_interrupt():
+    "Processes started within this context never see Ctrl-C; this one sees it at the end."
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run_job(job):
@@ -157,7 +171,8 @@ def run_jobs(
     start: dict = dict(initializer=_start, initargs=(load, arguments, stopped))
     pool = ProcessPoolExecutor(min(workers, len(jobs)), context, **start)
     try:
-        futures = {pool.submit(_run_job, job): job for job in jobs}
+        with _without_interrupt():  # a worker that imports has no handler yet
+            futures = {pool.submit(_run_job, job): job for job in jobs}
         for future in as_completed(futures):
             job = futures[future]
             try:
