@@ -7,24 +7,20 @@ Docs: https://clfnb.github.io/clfnb/lib/files.html.md"""
 # %% auto #0
 __all__ = ['OUTPUT_SUFFIXES', 'MAX_TEXT_BYTES', 'IGNORED_NAMES', 'as_stream', 'write_atomic', 'write_file', 'write_json',
            'ensure_writable', 'expect_folder', 'refuse_overwrite', 'check_outputs', 'home_path', 'real_place',
-           'each_once', 'check_paths', 'InputError', 'regular_file', 'reason', 'reading', 'read_json', 'walk',
-           'table_format', 'table_rows', 'table_head', 'read_text_table']
+           'each_once', 'check_paths', 'InputError', 'regular_file', 'reason', 'reading', 'read_json', 'walk']
 
 # %% ../nbs/lib/files.ipynb #2b0fae30
-import csv
-import io
 import json
 import os
 import re
 import stat
 import sys
 import uuid
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile, gettempdir
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from .text import one_line, printable
 
@@ -358,188 +354,3 @@ def walk(
         seen.add(here)
         yield path, names
         left += [(one, (*above, here), copy or known) for one in reversed(folders)]
-
-# %% ../nbs/lib/files.ipynb #cdce22ac
-_MARK = re.compile(r'"?sep=([,;\t])"?[\r\n]*', re.I)  # tells Excel the separator
-_BLANK = " \t\r\n\ufeff"
-
-
-def _encoding(path):
-    "UTF-16 where a byte order mark says so, else UTF-8. Raises `InputError` for no ordinary file."
-    with regular_file(path).open("rb") as file:
-        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-
-
-def table_format(
-    path: str | Path,  # a table of text
-) -> tuple[str, str]:  # encoding; what separates the values: comma, semicolon or tab
-    """How a table of text is written, by its first two lines outside quotation marks.
-
-    Raises `InputError` if it is no ordinary file, `UnicodeError` for another encoding.
-    """
-    encoding = _encoding(path)
-    with open(path, encoding=encoding, newline="") as file:
-        lines = (line.lstrip("\ufeff") for line in file if line.strip(_BLANK))
-        head = next(lines, "")
-        if mark := _MARK.fullmatch(head):
-            return encoding, mark[1]
-        plain = [re.sub(r'"[^"]*("|$)', "", line) for line in (head, next(lines, ""))]
-
-    def counts(sign):  # names hold other signs too, but rarely as many as there are in both lines
-        return min(line.count(sign) for line in plain), plain[0].count(sign)
-
-    return encoding, max(",;\t", key=counts)
-
-
-def _records(lines, sign, strict=False):
-    "Line and values of each row, without blank lines and what only Excel reads."
-    csv.field_size_limit(MAX_TEXT_BYTES)  # else 131072 characters: pandas reads longer values
-    line, start, begun = "", 1, False
-
-    def noted():
-        nonlocal line
-        for number, text in enumerate(lines):
-            line = text if number else text.lstrip("\ufeff")
-            yield line
-
-    reader = csv.reader(noted(), delimiter=sign, skipinitialspace=True, strict=strict)
-    for row in reader:
-        if len(row) > 1 or line.strip(_BLANK):
-            if begun or not _MARK.fullmatch(line):
-                yield start, row
-            begun = True
-        start = reader.line_num + 1
-
-# %% ../nbs/lib/files.ipynb #cdce22ad
-def table_rows(
-    path: str | Path,  # a table of text
-) -> tuple[list[tuple[int, list[str]]], str]:  # line of the file and values of each row; separator
-    """The rows of a table of text, without empty lines.
-
-    Raises `InputError` as `regular_file` does, `ValueError` for another encoding, `csv.Error`.
-    """
-    regular_file(path, MAX_TEXT_BYTES)
-    encoding, delimiter = table_format(path)
-    text = Path(path).read_bytes().decode(encoding)
-    if "\0" in text:
-        raise ValueError("expected UTF-8, or UTF-16 with a byte order mark")
-    return list(_records(io.StringIO(text, newline=""), delimiter, strict=True)), delimiter
-
-# %% ../nbs/lib/files.ipynb #ca496404
-def _check_text(path, encoding):
-    "Raises `ValueError` naming the first line that is no text; at a 0 pandas would end a value."
-    expected = "expected a table of UTF-8 or UTF-16 text"
-    try:
-        with open(path, encoding=encoding, errors="surrogateescape") as file:
-            for number, line in enumerate(file, 1):
-                found = "bytes of value 0; UTF-16 needs a byte order mark" if "\0" in line else ""
-                if not line.isascii() and (odd := re.search(r"[\udc80-\udcff]", line)):
-                    found = found or f"the byte {ord(odd[0]) - 0xDC00:#x}; save it as UTF-8"
-                if found:
-                    raise ValueError(f"{path}, line {number}: {expected}, found {found}")
-    except UnicodeError as error:
-        raise ValueError(f"{path}: {expected}: {error}") from error
-
-
-def table_head(
-    path: str | Path,  # a table of text
-) -> tuple[tuple[str, str], list[str], list[tuple[int, list[str]]]]:
-    """Encoding and separator; names of the columns; line and values of the first rows.
-
-    Raises `ValueError` for an empty file, and naming the line that is not in UTF-8 or UTF-16.
-    """
-    _check_text(path, _encoding(path))
-    encoding, sign = table_format(path)
-    with reading(path, "a table"), open(path, encoding=encoding, newline="") as file:
-        records, rows, size = _records(file, sign), [], 0
-        line, names = next(records, (0, []))
-        while size < 2**16 and (record := next(records, None)):
-            rows.append(record)
-            size += len(record[1]) + sum(map(len, record[1]))
-    if not line:
-        empty = not Path(path).read_text(encoding=encoding)
-        found = "an empty file" if empty else "only empty lines"
-        raise ValueError(f"{path}: expected a table of UTF-8 or UTF-16 text, found {found}")
-    return (encoding, sign), [name.strip() for name in names], rows
-
-# %% ../nbs/lib/files.ipynb #ca496405
-def _have_names(path, layout, count, rows):
-    "Whether each row begins with a name of its own. Raises `ValueError` for other longer rows."
-    longer = next((one for one in rows if any(cell.strip() for cell in one[1][count:])), None)
-    if longer is None:
-        return False
-    names: set[str] = set()
-    with open(path, encoding=layout[0], newline="") as file:
-        _, *records = _records(file, layout[1])
-    for line, row in records:
-        if len(row) != count + 1 or row[0] in names:
-            late = line > rows[-1][0]
-            line, row = (line, row) if late else longer
-            wide, like = (count + 1, "rows above") if late else (count, "header")
-            found = f"{len(row)}" if len(row) != wide else f"the name {row[0]!r} again"
-            raise ValueError(
-                f"{path}, line {line}: expected {wide} values, as in the {like}, found {found}"
-            )
-        names.add(row[0])
-    return True
-
-
-def _different(names):
-    "The names; a column without one, or with that of a column before it, gets its number."
-    made: dict[str, int] = {}
-    given = set(names)
-    for number, name in enumerate(names, 1):
-        one = name if name and name not in made else f"{name or 'unnamed'} {number}"
-        while one in made or (one != name and one in given):
-            one += "'"
-        made[one] = number
-    return list(made)
-
-
-def _refused(path, layout, count, width, error):
-    "The line that pandas refuses, what was expected and what was found there."
-    with open(path, encoding=layout[0], newline="") as file:
-        records = list(_records(file, layout[1]))
-    if re.search("inside string|unexpected end", str(error)):
-        return f", line {records[-1][0]}: expected a closing quotation mark, found none"
-    longer = next(((line, row) for line, row in records if len(row) > width), None)
-    if longer is None:
-        return f": expected a table of UTF-8 or UTF-16 text: {one_line(error)}"
-    line, row = longer
-    return f", line {line}: expected {count} values, as in the header, found {len(row)}"
-
-# %% ../nbs/lib/files.ipynb #44d383eb
-def read_text_table(
-    path: str | Path,  # a table of text
-    once: Collection[str] | None = None,  # lower-case names that stand once; None: all
-    **options,  # of `pandas.read_csv`
-) -> Any:  # a table of pandas
-    """A table of text, without names of rows and columns that have neither a name nor a value.
-
-    Raises `ValueError` naming the file, and the line that is refused.
-    """
-    import pandas as pd
-
-    layout, head, rows = table_head(path)
-    times = Counter(name for name in head if name and (once is None or name.lower() in once))
-    if twice := [name for name, number in times.items() if number > 1]:
-        raise ValueError(f"{path}: expected different columns, found column {twice[0]} twice")
-    named = _have_names(path, layout, len(head), rows)
-    width = max([len(head) + named, *(len(row) for _, row in rows)])
-    names = [*[""] * named, *head, *[""] * (width - named - len(head))]
-    usual = {"header": None, "names": _different(names), "skipinitialspace": True}
-    options = usual | {"low_memory": False} | options  # a column has one type, in all its parts
-    try:
-        with open(path, encoding=layout[0], newline="") as file:
-            header = _records(iter(file.readline, ""), layout[1], strict=not rows)
-            next(header)  # pandas goes on below it
-            table = pd.read_csv(file, sep=layout[1], **options)
-    except (csv.Error, pd.errors.ParserError) as error:
-        raise ValueError(
-            f"{path}{_refused(path, layout, len(head) + named, width, error)}"
-        ) from error
-    unnamed = [number for number, name in enumerate(names) if not name]
-    values = table.iloc[:, unnamed]
-    empty = (values.isna() | (values == "")).all()
-    empty.iloc[:named] = True
-    return table.drop(columns=list(empty.index[empty]))

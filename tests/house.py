@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB = ROOT / "nbs", ROOT / "clfnb"
 
 FLOORS = {
-    "files": 0, "text": 0, "settings": 0, "exercises": 0, "registry": 0, "contract": 0,
+    "files": 0, "text": 0, "text_tables": 0, "settings": 0,
+    "exercises": 0, "registry": 0, "contract": 0,
     "preprocessing": 1, "models": 1, "training": 1, "evaluation": 1,
     "simulate": 2,
     "data": 3,

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..evaluation.intervals import wilson
-from ..files import read_text_table
+from ..text_tables import read_text_table
 
 # %% ../../nbs/lib/data/taxonomy.ipynb #685bcb91
 @dataclass

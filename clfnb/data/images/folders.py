@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 
 from .files import SUFFIXES, class_table, image_files
-from ...files import read_text_table, table_head, walk, write_atomic
+from ...files import walk, write_atomic
 from ...settings import load_settings
 from ...text import printable
+from ...text_tables import read_text_table, table_head
 
 # %% ../../../nbs/lib/data/images/folders.ipynb #5353c30a
 PATHS = ("path", "file", "filename", "file_name", "image", "img_file_name", "image_path", "roi")

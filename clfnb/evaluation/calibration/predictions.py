@@ -28,8 +28,9 @@ from clfnb.evaluation.calibration.inputs import (
     check_weights,
 )
 from ..intervals import RowError
-from ...files import home_path, read_text_table, reading, regular_file, table_head, table_rows
+from ...files import home_path, reading, regular_file
 from ...text import from_csv_cell
+from ...text_tables import read_text_table, table_head, table_rows
 
 # %% ../../../nbs/lib/evaluation/calibration/predictions.ipynb #fc9bd2b1
 def prediction_table(

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...files import MAX_TEXT_BYTES, reading, regular_file, table_rows
+from ...files import MAX_TEXT_BYTES, reading, regular_file
 from ...registry import near
 from ..parameters import Parameter, ParameterError, check_values, load_yaml
 from ...text import printable
+from ...text_tables import table_rows
 
 # %% ../../../nbs/lib/runs/sweep/combinations.ipynb #f4c2d4b0
 _COUNT = re.compile(r"\s*([+-]?\d+)\.\.([+-]?\d+)(?:\.\.(\d+))?\s*$")
