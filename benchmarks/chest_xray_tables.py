@@ -2,7 +2,7 @@
 
     python benchmarks/chest_xray_tables.py CROSS_FITTED.csv [--out FOLDER]
 
-The file is written by `nbs/reference/train_chest_xray.ipynb`, a row for each image. Intervals: DeLong's for the AUC, Wilson's for shares.
+The file is written by `nbs/reference/train_chest_xray.ipynb`, a row for each image. Intervals over patients: DeLong's for the AUC, Wilson's for shares.
 """
 
 import argparse

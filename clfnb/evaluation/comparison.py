@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, norm, rankdata
 
+from .intervals import group_codes
+
 # %% ../../nbs/lib/evaluation/comparison.ipynb #eb415947
 def _placements(y, scores):
     "The placements of all ill and of all healthy images, a row per model."
@@ -34,23 +36,41 @@ def _placements(y, scores):
 def delong(
     y: Any,  # (n,) 0 for healthy, 1 for ill
     scores: Any,  # (n,) or (models, n) scores, higher for ill
+    groups: Any = None,  # (n,) the patient of each example; None: every example is its own group
 ) -> tuple[np.ndarray, np.ndarray]:  # (models,) AUCs, (models, models) their covariance
-    "AUCs with covariance (DeLong 1988, Biometrics 44:837). Raises `ValueError` unless both classes occur."
+    """AUCs with covariance (DeLong 1988, Biometrics 44:837; over patients: Obuchowski 1997, ibid. 53:567).
+
+    Raises `ValueError` unless both classes occur, and what `group_codes` raises.
+    """
     above, below = _placements(y, scores)
     m, n = above.shape[1], below.shape[1]
     if min(m, n) < 2:
         raise ValueError(f"y: expected at least two examples of each class, found {n} and {m}")
+    codes = group_codes(groups, m + n)
+    if len(np.unique(codes)) < m + n:
+        return above.mean(axis=1), _over_groups(np.asarray(y), codes, above, below)
     covariance = np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n
     return above.mean(axis=1), covariance
+
+
+def _over_groups(y, codes, above, below):
+    "The covariance of AUCs where only groups are independent."
+    size = codes.max() + 1
+    sums = np.zeros((len(above), size))
+    for label, placements in ((1, above), (0, below)):
+        errors = (placements - placements.mean(axis=1, keepdims=True)) / placements.shape[1]
+        sums += [np.bincount(codes[y == label], row, size) for row in errors]
+    return sums @ sums.T * size / max(size - 1, 1)
 
 # %% ../../nbs/lib/evaluation/comparison.ipynb #600bf4fa
 def auc_interval(
     y: Any,  # (n,) 0 for healthy, 1 for ill
     score: Any,  # (n,) higher for ill
     level: float = 0.95,  # coverage, between 0 and 1
+    groups: Any = None,  # (n,) the patient of each example, as in `delong`
 ) -> tuple[float, float, float]:  # AUC, lower and upper bound
     "AUC with DeLong's interval on the logit scale; the bounds of a perfect score are NaN and 1. Raises `ValueError` as `delong` does."
-    (area,), ((variance,),) = delong(y, score)
+    (area,), ((variance,),) = delong(y, score, groups)
     if area in (0.0, 1.0):
         return float(area), np.nan if area else 0.0, 1.0 if area else np.nan
     half = norm.ppf((1 + level) / 2) * np.sqrt(variance) / (area * (1 - area))
@@ -63,9 +83,10 @@ def compare_auc(
     first: Any,  # (n,) scores of one model
     second: Any,  # (n,) scores of the other
     level: float = 0.95,  # coverage of the interval
+    groups: Any = None,  # (n,) the patient of each example, as in `delong`
 ) -> dict:  # difference (first − second), low, high, p (two-sided)
     "DeLong's test of two AUCs on the same examples. Raises `ValueError` as `delong` does."
-    areas, covariance = delong(y, [first, second])
+    areas, covariance = delong(y, [first, second], groups)
     difference = areas[0] - areas[1]
     spread = np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0))
     half = norm.ppf((1 + level) / 2) * spread

@@ -45,7 +45,8 @@ def prepare(
 ) -> tuple:  # truth and prediction as numbers, names, groups, and how many examples were ignored
     """Checked class numbers without the ignored examples.
 
-    Raises `ValueError` for different lengths, unknown labels, or nothing left.
+    Raises `ValueError` for different lengths, unknown labels, or nothing left, `RowError` for the
+    first example without a group.
     """
     truth, predicted = np.asarray(truth).ravel(), np.asarray(predicted).ravel()
     if len(truth) != len(predicted) or (groups is not None and len(groups) != len(truth)):
@@ -58,6 +59,9 @@ def prepare(
         raise ValueError(
             f"nothing to score: {len(truth)} examples, {len(truth) - np.sum(keep)} of them ignored"
         )
+    if groups is not None and (lost := np.flatnonzero(keep & pd.isna(np.asarray(groups)))).size:
+        found = f"{lost.size} of {len(keep)} are missing"
+        raise RowError("groups", int(lost[0]), f"expected a group, found none ({found})")
     truth, predicted = truth[keep], predicted[keep]
     if names is None:
         names = np.unique(np.concatenate([truth, predicted])).tolist()

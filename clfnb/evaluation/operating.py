@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .intervals import draw_weights, percentile_interval, wilson
+from .intervals import draw_weights, group_codes, percentile_interval, wilson
 from .plots import PALETTE, new_axes
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #306afe11
@@ -56,10 +56,8 @@ def group_weights(
     draws: int,  # number of bootstrap replicates
     rng: np.random.Generator,  # random generator
 ) -> np.ndarray:  # (draws, n) how often each example counts
-    "Bootstrap weights of the examples when whole patients are resampled."
-    codes = (
-        np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    )
+    "Bootstrap weights of the examples when whole patients are resampled. Raises what `group_codes` raises."
+    codes = group_codes(groups, n)
     return draw_weights(codes.max() + 1, draws, rng)[:, codes]
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #00fbd17b
@@ -80,6 +78,8 @@ def curve_band(
     weights = group_weights(groups, len(y), draws, np.random.default_rng(seed))
 
     def on_grid(sensitivity, false, precision):
+        if np.isnan(sensitivity[-1]) or np.isnan(false[-1]):  # a draw without one of the classes
+            return np.full(len(x), np.nan)
         if kind == "roc":
             return np.interp(x, np.append(0, false), np.append(0, sensitivity))
         return np.interp(x, sensitivity, precision)
@@ -137,8 +137,9 @@ def threshold_for(
 
     def operate(reached, false):
         first = np.expand_dims(np.argmax(reached >= sensitivity - 1e-12, axis=-1), -1)
+        undefined = np.isnan(reached[..., -1])  # a draw without ill patients
         return [
-            np.take_along_axis(values, first, -1)[..., 0]
+            np.where(undefined, np.nan, np.take_along_axis(values, first, -1)[..., 0])
             for values in (np.broadcast_to(thresholds, reached.shape), reached, 1 - false)
         ]
 
@@ -151,26 +152,44 @@ def threshold_for(
     return pd.DataFrame({"value": value, "low": low, "high": high}, index=names)
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #52023e5e
+def _effective_size(correct, codes):
+    "How many independent examples a share is worth (Kish 1965): the examples over the design effect."
+    n, size = len(correct), len(np.unique(codes))
+    if size in (n, 0, 1):
+        return size
+    share = correct.mean()
+    errors = np.bincount(codes, correct - share)
+    variance = size / (size - 1) * np.square(errors).sum() / n**2
+    return min(n, share * (1 - share) / variance) if variance > 0 else size
+
+
 def operating_point(
     y: Any,  # (n,) 0 for healthy, 1 for ill
     score: Any,  # (n,) higher for ill
     threshold: float,  # scores from here on are positive
     level: float = 0.95,  # coverage
-) -> pd.DataFrame:  # metric, value, low, high, n
-    "Sensitivity, specificity, predictive values and accuracy with Wilson's intervals. Raises `ValueError` unless both classes occur."
+    groups: Any = None,  # (n,) the patient of each example; None: every example is its own group
+) -> pd.DataFrame:  # metric, value, low, high, n (examples)
+    """Sensitivity, specificity, predictive values and accuracy with Wilson's intervals over patients.
+
+    Raises `ValueError` unless both classes occur, and what `group_codes` raises.
+    """
     y, score = _checked(y, score)
-    positive = score >= threshold
-    outcomes = {
-        "sensitivity": positive[y == 1],
-        "specificity": ~positive[y == 0],
-        "ppv": y[positive] == 1,
-        "npv": y[~positive] == 0,
-        "accuracy": positive == y,
+    codes, positive = group_codes(groups, len(y)), score >= threshold
+    parts = {
+        "sensitivity": y == 1,
+        "specificity": y == 0,
+        "ppv": positive,
+        "npv": ~positive,
+        "accuracy": np.full(len(y), True),
     }
     rows = []
-    for name, correct in outcomes.items():
-        k, n = int(np.sum(correct)), len(correct)
-        rows.append((name, k / n if n else np.nan, *wilson(k, n, level), n))
+    for name, part in parts.items():
+        correct = (positive == y)[part]
+        size = _effective_size(correct, codes[part])
+        share = correct.mean() if len(correct) else np.nan
+        bounds = wilson(share * size if size else 0, size, level)
+        rows.append((name, share, *bounds, len(correct)))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
 # %% ../../nbs/lib/evaluation/operating.ipynb #50b81c3e

@@ -214,7 +214,7 @@ def _npz_table(files):
         for split, (images, labels) in read_npz(file).items():
             empty += [] if len(images) else [f"{file}: the split {split} has no image"]
             path = [f"{file}#{split}/{row}" for row in range(len(images))]
-            label = "" if labels is None else names[labels]
+            label = "" if labels is None else names[labels.astype(int)]
             rows.append(
                 pd.DataFrame(
                     {
@@ -234,10 +234,7 @@ def _npz_table(files):
 def _with_patients(table):
     "Series, number and group of each row, with identical files in one group; notes on unusual names."
     names = [parse_name(path) for path in table.path]
-    group = [
-        name.patient if name else Path(path).name
-        for name, path in zip(names, table.path, strict=True)
-    ]
+    group = [name.patient if name else path for name, path in zip(names, table.path, strict=True)]
     if "patient" in table:
         group, names = table.patient.fillna(table.path), names
     unknown = [

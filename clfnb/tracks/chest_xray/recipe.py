@@ -254,9 +254,13 @@ def fit_decision(
 
 
 def evaluate(
-    predictions: pd.DataFrame,  # label, p_<class> (pneumonia second), and optionally class, decided at the threshold
+    predictions: pd.DataFrame,  # label, p_<class> (pneumonia second); optionally class, decided at the threshold, and group
 ) -> pd.DataFrame:  # metric, value, low, high, n
-    "AUC with DeLong's interval; sensitivity, specificity, predictive values, accuracy. Raises `ValueError` for a table without labels."
+    """AUC, sensitivity, specificity, predictive values and accuracy, with intervals over patients
+    (the column `group`) where all are known.
+
+    Raises `ValueError` for a table without labels.
+    """
     columns = [name for name in predictions if str(name).startswith("p_")]
     if "label" not in predictions or len(columns) != 2:
         raise ValueError(
@@ -266,9 +270,10 @@ def evaluate(
     positive = columns[1].removeprefix("p_")
     y, p = (known.label == positive).to_numpy().astype(int), known[columns[1]].to_numpy()
     decision = (known["class"] == positive).to_numpy() if "class" in known else p >= 0.5
-    area, low, high = auc_interval(y, p)
+    groups = known["group"] if "group" in known and known["group"].notna().all() else None
+    area, low, high = auc_interval(y, p, groups=groups)
     first = pd.DataFrame(
         [("auc", area, low, high, len(y))], columns=["metric", "value", "low", "high", "n"]
     )
-    at_threshold = operating_point(y, decision.astype(float), 0.5)
+    at_threshold = operating_point(y, decision.astype(float), 0.5, groups=groups)
     return pd.concat([first, at_threshold], ignore_index=True)
