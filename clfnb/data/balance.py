@@ -173,6 +173,17 @@ def smote(
     return np.concatenate(made), np.concatenate(made_labels)
 
 # %% ../../nbs/lib/data/balance.ipynb #f8710df4
+def _without_links(vectors, labels):
+    "Rows without the more frequent example of each Tomek link; of two classes of one size both stay."
+    from sklearn.neighbors import NearestNeighbors
+
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    near = NearestNeighbors(n_neighbors=1).fit(vectors)
+    nearest = near.kneighbors(return_distance=False)[:, 0]  # no example is its own neighbour
+    linked = (nearest[nearest] == np.arange(len(labels))) & (codes != codes[nearest])
+    return np.flatnonzero(~(linked & (counts[codes] > counts[codes[nearest]])))
+
+
 def informed_rows(
     vectors: np.ndarray,  # (n, features) embeddings of the training part
     labels: Any,  # (n,) class numbers
@@ -182,25 +193,26 @@ def informed_rows(
 ) -> np.ndarray:  # (m,) row numbers, sorted
     """Row numbers of the examples that are kept.
 
-    Raises `NotTrainingData`, and `ValueError` for an unknown way or NearMiss without a number.
+    Raises `NotTrainingData`, and `ValueError` for an unknown way, NearMiss without a number or a
+    single class.
     """
-    from imblearn.under_sampling import NearMiss, TomekLinks
+    from imblearn.under_sampling import NearMiss
 
     labels = np.asarray(labels)
     check_training(split, len(labels))
     names, counts = np.unique(labels, return_counts=True)
-    if how == "tomek":
-        rule = TomekLinks(sampling_strategy=names[counts > counts.min()].tolist())
-    elif how == "nearmiss" and max_count and max_count >= 1:
-        fewer = {
-            name: max_count for name, count in zip(names, counts, strict=True) if count > max_count
-        }
-        near = int(min(3, counts.min()))
-        rule = NearMiss(sampling_strategy=fewer, n_neighbors=near)
-    else:
+    if how != "tomek" and not (how == "nearmiss" and max_count and max_count >= 1):
         raise ValueError(
             f"how: expected 'tomek', or 'nearmiss' with max_count >= 1, found {how!r}, {max_count}"
         )
+    if len(names) < 2:
+        raise ValueError(f"labels: expected two classes or more, found {len(names)}")
+    if how == "tomek":
+        return _without_links(vectors, labels)
+    fewer = {
+        name: max_count for name, count in zip(names, counts, strict=True) if count > max_count
+    }
+    rule = NearMiss(sampling_strategy=fewer, n_neighbors=int(min(3, counts.min())))
     rule.fit_resample(vectors, labels)
     return np.sort(rule.sample_indices_)
 
@@ -230,7 +242,8 @@ class FocalLoss(nn.Module):
         "The mean loss."
         log_p = logits.log_softmax(1).gather(1, y[:, None])[:, 0]
         weight = torch.ones_like(log_p) if self.weight is None else self.weight[y]
-        return -(weight * (1 - log_p.exp()) ** self.gamma * log_p).sum() / weight.sum()
+        miss = (1 - log_p.exp()).clamp(min=torch.finfo(log_p.dtype).tiny)  # 0**gamma has no slope
+        return -(weight * miss**self.gamma * log_p).sum() / weight.sum()
 
 # %% ../../nbs/lib/data/balance.ipynb #1f887efa
 def log_prior(
