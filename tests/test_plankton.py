@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import DataLoader, TensorDataset
 
 from clfnb.cli import main
 from clfnb.data.images.augment import ImageInput
@@ -35,6 +37,7 @@ from clfnb.simulate.plankton.folder import write
 from clfnb.tracks.plankton.examples import assign_splits, read_examples
 from clfnb.tracks.plankton.network import Predictor, build_model, model_config
 from clfnb.tracks.plankton.transfer import train_two_phases
+from clfnb.training.callbacks import Callback
 from clfnb.training.checkpoints import save_model
 from clfnb.training.trainer import Trainer
 from clfnb.vision.recipe import fit_stages, parse_plan
@@ -188,6 +191,36 @@ def test_torchvision_transforms_follow_the_input_layer(examples):
     torch.manual_seed(0)
     assert torch.equal(first, transform(shown, sizes)[0])
     assert (first == 9).any() and not (transform.eval()(shown, sizes)[0] == 9).any()
+
+
+@pytest.mark.parametrize("folder", [None, "a"])
+def test_stages_that_start_anew_train_each_epoch_once(tmp_path, folder):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    model.transform = SimpleNamespace(px=0)
+    seen = []
+
+    class Count(Callback):
+        def on_train_batch_end(self, trainer, batches):
+            seen.append((model.transform.px, trainer.epoch))
+
+    inputs = torch.rand(16, 3, generator=torch.Generator().manual_seed(0))
+    batches = DataLoader(TensorDataset(inputs, (inputs[:, 0] > 0.5).long()), 8)
+    trainer = Trainer(
+        model,
+        torch.nn.functional.cross_entropy,
+        torch.optim.SGD(model.parameters(), 0.1),
+        folder=folder and tmp_path / folder,
+        callbacks=[Count()],
+        progress="none",
+        device="cpu",
+    )
+    for _ in range(2):  # the second training starts anew, too
+        history = fit_stages(trainer, batches, None, parse_plan("32x2 48x2"), resume=False)
+        assert seen == [
+            (px, epoch) for px, epoch in ((32, 0), (32, 1), (48, 2), (48, 3)) for _ in "ab"
+        ]
+        assert history.epoch.tolist() == [0, 1, 2, 3]
+        seen.clear()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 
 from clfnb.contract import contract_problems
 from clfnb.preprocessing.volleyball.annotations import (
@@ -323,6 +324,25 @@ def test_the_studys_resnet_builds_steps_and_goes_on(tmp_path):
     for folder in "ab":
         for file in (tmp_path / folder).rglob("*.ckpt"):
             file.unlink()  # 280 MB each
+
+
+def test_frames_anew_in_parts_are_those_of_one_training(tmp_path):
+    data = FrameData(load(write(tmp_path / "v", videos=3, frames=3)), 64)
+    options = {"epochs": 4, "batch_size": 8, "model": {"backbone": "small", "px": 32}}
+    options |= {"device": "cpu", "progress": "none"}
+    kept = tmp_path / "parts"
+    whole, expected = train_frames(data, **options, folder=tmp_path / "whole")
+    for resume in (False, True):  # the second finds the training finished, and trains nothing
+        parts, history = train_frames(data, **options, save_every=2, folder=kept, resume=resume)
+        columns = ["epoch", "lr", "train_loss"]
+        pd.testing.assert_frame_equal(history[columns], expected[columns], check_exact=True)
+        pairs = zip(whole.state_dict().values(), parts.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        weights = [
+            load_file(kept / f"epoch-{end:03d}.safetensors")["head.1.weight"] for end in (2, 4)
+        ]
+        assert torch.equal(weights[1], whole.head[1].weight)
+        assert not torch.equal(*weights), "the weights of epoch 2 are still those of epoch 2"
 
 
 def test_videos_without_an_activity_train_and_never_answer_it(tmp_path):

@@ -79,13 +79,14 @@ def fit_stages(
     train: DataLoader,  # loader of the training split
     val: DataLoader,  # loader of the validation split
     plan: list[tuple[int, int]],  # from `parse_plan`
-    **options,  # of the trainer's `fit`
+    **options,  # of the trainer's `fit`; resume=False starts the first stage anew
 ) -> pd.DataFrame:  # the history of all stages
     "Train stage by stage. The model keeps the last weights and the resolution of the last stage."
-    end = 0
+    end, resume = 0, options.pop("resume", True)
     for px, epochs in plan:
         trainer.model.transform.px, end = px, end + epochs
-        history = trainer.fit(train, val, epochs=end, **options)
+        history = trainer.fit(train, val, epochs=end, resume=resume, **options)
+        resume = resume or True  # the next stage goes on with this one
     return history
 
 # %% ../../nbs/lib/vision/recipe.ipynb #af72b228

@@ -330,7 +330,7 @@ def train_frames(
     weighted: bool = True,  # weight classes by their inverse frequency
     save_every: int = 0,  # keep the weights of every n-th epoch; 0 keeps none
     folder: str | Path | None = None,  # of checkpoints and kept weights
-    resume: bool | str = True,  # as for the trainer's `fit`
+    resume: bool | str = True,  # as for the trainer's `fit`; False starts anew, once
     workers: int = 0,  # processes that load data
     seed: int = 0,  # of weights, order and augmentation
     model: dict | None = None,  # options of `FrameNet`
@@ -351,7 +351,8 @@ def train_frames(
     monitored = None if val is None or not len(val) else loader(val, 64, workers=workers)
     for end in [*range(save_every, epochs, save_every), epochs] if save_every else [epochs]:
         history = trainer.fit(batches, monitored, epochs=end, resume=resume)
-        if save_every and folder:
+        resume = resume or True  # the next part goes on with this one
+        if save_every and folder and trainer.epoch == end:  # a resumed training may be further
             _save_weights(net, Path(folder) / f"epoch-{end:03d}.safetensors")
     return net.cpu().eval(), history
 
