@@ -19,12 +19,22 @@ import pytest
 import torch
 from nbclient import NotebookClient
 from timm.utils import ModelEmaV3
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
+from clfnb.data.balance import balanced_sampler
+from clfnb.data.images.datasets import SizeBatchSampler
 from clfnb.training import checkpoints
-from clfnb.training.averaging import EMA, ema_decay
+from clfnb.training.averaging import EMA, SWA, ema_decay
 from clfnb.training.batches import epoch_batches, read_batches
 from clfnb.training.callbacks import HOOKS, Callback
+from clfnb.training.inference import infer
 from clfnb.training.logs import GradientNorm
 from clfnb.training.losses import LossNotFinite, accuracy, cross_entropy
 from clfnb.training.trainer import Trainer
@@ -169,6 +179,42 @@ def test_interrupted_while_averaged_weights_are_measured(tmp_path):
         assert torch.equal(again.model.weight, whole.model.weight)
         again.restore_best()
         assert torch.equal(again.model.weight, whole.best_weights["weight"])
+
+
+class CtrlC(Callback):
+    "One Ctrl-C at a hook of an epoch."
+
+    def __init__(self, hook, epoch):
+        self.epoch, self.pressed = epoch, False
+        setattr(self, hook, self.press)
+
+    def press(self, trainer, *arguments):
+        if trainer.epoch == self.epoch and not self.pressed:
+            self.pressed = True
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("new_program", [False, True])
+def test_interrupted_in_validation_an_epoch_counts_once_in_the_mean(tmp_path, new_program):
+    ends = []
+
+    class Ends(Callback):
+        def on_train_epoch_end(self, trainer, row):
+            ends.append(trainer.model.weight.detach().clone())
+
+    whole, loader = build(callbacks=[SWA(0, evaluate=False), Ends()])
+    whole.fit(loader, loader, epochs=3)
+    expected = torch.stack(ends).mean(0)  # of three epochs
+    swa = SWA(0, evaluate=False)
+    trainer, _ = build(tmp_path, callbacks=[swa, CtrlC("on_validation_start", 1)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(loader, loader, epochs=3)
+    if new_program:
+        swa = SWA(0, evaluate=False)
+        trainer, _ = build(tmp_path, callbacks=[swa])
+    trainer.fit(loader, loader, epochs=3)
+    assert int(swa.average.n_averaged) == 3
+    assert torch.allclose(swa.average.module.weight, expected, atol=1e-6)
 
 
 def test_average_is_that_of_timm():
@@ -421,6 +467,20 @@ def test_ctrl_c_keeps_a_checkpoint(tmp_path):
     assert torch.equal(again.model.weight, whole.model.weight)
 
 
+@pytest.mark.parametrize("hook", ["on_validation_end", "on_epoch_end"])
+def test_ctrl_c_at_the_end_of_the_last_epoch_is_raised(tmp_path, hook):
+    epoch = 1 if hook == "on_validation_end" else 2  # at `on_epoch_end` the next one is counted
+    trainer, loader = build(tmp_path, callbacks=[CtrlC(hook, epoch)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(loader, loader, epochs=2)
+    state = checkpoints.load_checkpoint(tmp_path)
+    assert (state["epoch"], state["step"], len(state["history"])) == (2, 0, 2)
+    whole, _ = build()
+    whole.fit(loader, loader, epochs=2)
+    assert torch.equal(state["model"]["weight"], whole.model.weight)
+    assert len(trainer.fit(loader, loader, epochs=2)) == 2  # and nothing is left to do
+
+
 def test_disk_full(tmp_path, monkeypatch):
     whole, loader = build(tmp_path / "whole")
     whole.fit(loader, epochs=3)
@@ -456,6 +516,16 @@ def test_patience():
     with pytest.raises(ValueError, match="patience: expected at least 1, found 0"):
         trainer.fit(loader, epochs=3, patience=0)
     assert not trainer.history
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_patience_does_not_cancel_the_stop_of_a_callback(patience):
+    class Stop(Callback):
+        def on_validation_end(self, trainer, row):
+            trainer.stop = trainer.epoch == 1
+
+    trainer, loader = build(callbacks=[Stop()])
+    assert len(trainer.fit(loader, loader, epochs=6, patience=patience)) == 2
 
 
 def test_best_weights_only(tmp_path):
@@ -628,6 +698,25 @@ def test_best_epoch_by_another_column(tmp_path):
     assert again.best["score"] == max(row["val_accuracy"] for row in again.history[2:])
 
 
+def test_no_best_weights_of_another_choice_or_training(tmp_path):
+    trainer, loader = build(tmp_path, metrics={"accuracy": accuracy})
+    trainer.fit(loader, loader, epochs=2)
+    with pytest.warns(UserWarning, match="now chosen by val_accuracy"):
+        trainer.fit(loader, loader, epochs=2, monitor="val_accuracy", mode="max")
+    last = trainer.model.weight.clone()
+    with pytest.raises(ValueError, match="best by val_accuracy, found none of 2"):
+        trainer.restore_best()
+    fresh, _ = build(tmp_path, metrics={"no": lambda outputs, targets: (torch.nan, 1)})
+    fresh.fit(loader, loader, epochs=2, monitor="val_no", resume=False)  # none of its scores counts
+    with pytest.raises(ValueError, match="best by val_no, found none of 2"):
+        fresh.restore_best()
+    assert torch.equal(fresh.model.weight, last) and fresh.best is None  # both as they were trained
+    again, _ = build(tmp_path)
+    again.fit(loader, loader, epochs=2, resume=False)
+    again.restore_best()
+    assert again.best_epoch == again.history.index(min(again.history, key=lambda r: r["val_loss"]))
+
+
 # Files
 
 
@@ -728,6 +817,31 @@ def test_stream_is_refused():
     trainer, _ = build()
     with pytest.raises(ValueError, match="whose order is known; found one over Stream"):
         trainer.fit(DataLoader(Stream(), 4))
+
+
+@pytest.mark.parametrize("kind", ["balanced", "by size", "subset", "one by one"])
+def test_outputs_in_an_order_that_is_drawn_are_refused(kind):
+    trainer, loader = build()
+    data, n = loader.dataset, len(loader.dataset)
+    labels = data.tensors[1].numpy()
+    shapes = np.random.default_rng(0).integers(5, 90, (n, 2))
+    options = {
+        "balanced": {"batch_size": 4, "sampler": balanced_sampler(labels, ["train"] * n)},
+        "by size": {"batch_sampler": SizeBatchSampler(shapes, 4, shuffle=True)},
+        "subset": {"batch_size": 4, "sampler": SubsetRandomSampler(range(n))},
+        "one by one": {"batch_size": None, "shuffle": True},
+    }[kind]
+    drawn = DataLoader(data, **options)
+    before = torch.get_rng_state()
+    for ask in (trainer.predict, lambda loader: infer(trainer.model, loader)):
+        with pytest.raises(ValueError, match="expected a loader with shuffle=False"):
+            ask(drawn)
+    assert torch.equal(before, torch.get_rng_state())
+    ordered = SizeBatchSampler(shapes, 4)
+    found = trainer.predict(DataLoader(data, batch_sampler=ordered))
+    with torch.no_grad():
+        expected = trainer.model(data.tensors[0][sum(ordered, [])])
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_batch_without_targets_weighs_nothing():

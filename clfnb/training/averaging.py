@@ -182,5 +182,7 @@ class SWA(WeightAverage):
         return _plain_mean
 
     def on_train_epoch_end(self, trainer, row):
-        if trainer.epoch >= self.first:
+        # where Ctrl-C stopped its validation, the epoch has been counted, and ends again
+        done = int(self.average.n_averaged)
+        if trainer.epoch >= self.first and done <= trainer.epoch - self.first:
             self.average.update_parameters(trainer.model)

@@ -14,12 +14,21 @@ import io
 import random
 import types
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import cloudpickle
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 # %% ../../nbs/lib/training/batches.ipynb #35b129e5
 def derive_seed(
@@ -38,6 +47,20 @@ def seed_all(
     torch.manual_seed(seed)
 
 # %% ../../nbs/lib/training/batches.ipynb #e59f13a6
+def _draw_batches(sampler, seed):
+    "The batches of a batch sampler under a seed; its generator and the global one are restored."
+    own = getattr(getattr(sampler, "sampler", None), "generator", None)
+    generators = [torch.default_generator] + ([own] if isinstance(own, torch.Generator) else [])
+    before = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
+        return [list(batch) for batch in sampler]
+    finally:
+        for generator, state in zip(generators, before, strict=True):
+            generator.set_state(state)
+
+
 def epoch_batches(
     loader: DataLoader,  # a map-style data set, in batches
     seed: int,  # the run's seed
@@ -54,16 +77,7 @@ def epoch_batches(
             "expected a DataLoader over a data set with len() and [index], whose order is known; "
             f"found one over {type(loader.dataset).__name__}"
         )
-    mixed = derive_seed(seed, epoch)
-    generator = getattr(getattr(loader.batch_sampler, "sampler", None), "generator", None)
-    if generator is not None:
-        generator.manual_seed(mixed)
-    before = torch.get_rng_state()
-    try:
-        torch.default_generator.manual_seed(mixed)
-        return [list(batch) for batch in loader.batch_sampler]
-    finally:
-        torch.set_rng_state(before)
+    return _draw_batches(loader.batch_sampler, derive_seed(seed, epoch))
 
 # %% ../../nbs/lib/training/batches.ipynb #d4da11fd
 def count_batches(
@@ -90,12 +104,27 @@ def check_loader(
             f"(drop_last={loader.drop_last})"
         )
 
+# %% ../../nbs/lib/training/batches.ipynb #7be41d90
+_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
 
 def is_shuffled(
     loader: DataLoader,  # as given to the trainer
 ) -> bool:
-    "Whether the loader reads its data in a random order."
-    return isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler)
+    "Whether the loader draws the order of its data, or which of them it reads."
+    outer = loader.batch_sampler
+    if outer is None:  # one by one
+        outer = BatchSampler(loader.sampler, 1, drop_last=False)
+    inner = getattr(outer, "sampler", outer)
+    says_so = any(getattr(part, "shuffle", None) is True for part in (outer, inner))
+    if says_so or isinstance(inner, _RANDOM):
+        return True
+    in_order = {type(outer), type(inner)} <= {BatchSampler, SequentialSampler}
+    read_once = any(isinstance(part, Iterator) for part in (outer, inner))  # cannot be compared
+    if in_order or read_once or isinstance(loader.dataset, IterableDataset):
+        return False
+    first, *others = [_draw_batches(outer, seed) for seed in range(4)]
+    return any(order != first for order in others)
 
 # %% ../../nbs/lib/training/batches.ipynb #1756ab4c
 def shard_batches(

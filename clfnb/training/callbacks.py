@@ -195,7 +195,7 @@ class EarlyStopping(Callback):
     def on_fit_start(self, trainer):
         "A training that early stopping has ended is not continued."
         if trainer.patience is not None and trainer.best is not None:
-            trainer.stop = trainer.epoch - 1 - trainer.best["epoch"] >= trainer.patience
+            trainer.stop |= trainer.epoch - 1 - trainer.best["epoch"] >= trainer.patience
 
     def on_epoch_end(self, trainer):
         self.on_fit_start(trainer)

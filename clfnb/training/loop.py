@@ -397,6 +397,8 @@ class CallbackLoop(EpochLoop):
                 while self.epoch < epochs and not self.stop:
                     self._train_epoch(train_loader)
                     self._close_epoch(val_loader)
+                if self.interrupted:  # while the last epoch was closed
+                    raise Interrupted
         except BaseException as error:
             self.call("on_exception", error)
             raise

@@ -316,14 +316,19 @@ class BestEpochLoop(InferenceLoop):
     def restore_best(self):
         """Load the weights of the best epoch into the model.
 
-        Raises `ValueError` before the first epoch has ended.
+        Raises `ValueError` before an epoch of this training has been the best.
         """
-        stored = None
-        if self.folder and self.best_weights is None:
+        stored, fitted = None, self.description is not None
+        if self.folder and self.best_weights is None and (self.best or not fitted):
             stored = load_checkpoint(self.folder, "best")
         if stored:
             self.best_weights = stored["model"]
             self.best = {key: stored[key] for key in ("epoch", "score", "monitor")}
+        if self.best_weights is None and self.history and not self.best:
+            raise ValueError(
+                f"restore_best: expected an epoch that is the best by {self.monitor}, found none of "
+                f"{len(self.history)}: its values are not numbers, or another column chose"
+            )
         if self.best_weights is None:
             raise ValueError("restore_best: no epoch has ended yet, so there are no best weights")
         self.model.load_state_dict(self.best_weights)
