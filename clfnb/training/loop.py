@@ -6,7 +6,8 @@ Docs: https://clfnb.github.io/clfnb/lib/training/loop.html.md"""
 
 # %% auto #0
 __all__ = ['describe_batch', 'split_pair', 'forward_pair', 'BaseLoop', 'StepLoss', 'zero_loss', 'MeasuredLoop', 'StepLoop',
-           'AccumulatingLoop', 'LossSum', 'LossLoop', 'EvaluationLoop', 'HookedStepLoop', 'EpochLoop', 'CallbackLoop']
+           'AccumulatingLoop', 'LossSum', 'LossLoop', 'EvaluationLoop', 'HookedStepLoop', 'EpochLoop', 'HistoryLoop',
+           'CallbackLoop']
 
 # %% ../../nbs/lib/training/loop.ipynb #7482b9f8
 import itertools
@@ -358,16 +359,12 @@ class EpochLoop(HookedStepLoop):
                 raise Interrupted
         self.sum_losses()
 
-# %% ../../nbs/lib/training/loop.ipynb #9270d491
-class CallbackLoop(EpochLoop):
-    "All epochs, with callbacks."
+# %% ../../nbs/lib/training/loop.ipynb #b36e9d04
+class HistoryLoop(EpochLoop):
+    "The end of an epoch, and the history."
 
     history: list = []  # one row per epoch; a trainer makes its own list
-    best: dict | None = None  # epoch, score and monitor of the best epoch
-    best_weights: dict | None = None
-    folder: Path | None = None
-    stop, monitor, mode = False, "val_loss", "min"
-    patience: int | None = None
+    monitor = "val_loss"
     since, seconds = 0.0, 0.0  # when this part of the epoch began; seconds of its earlier parts
 
     def _close_epoch(self, val_loader):
@@ -386,6 +383,16 @@ class CallbackLoop(EpochLoop):
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, LossSum()
         self.since, self.seconds, self.rng = time.monotonic(), 0.0, None
         self.call("on_epoch_end")
+
+# %% ../../nbs/lib/training/loop.ipynb #9270d491
+class CallbackLoop(HistoryLoop):
+    "All epochs, with callbacks."
+
+    best: dict | None = None  # epoch, score and monitor of the best epoch
+    best_weights: dict | None = None
+    folder: Path | None = None
+    stop, mode = False, "min"
+    patience: int | None = None
 
     def _run_epochs(self, train_loader, val_loader, epochs):
         "Run the remaining epochs."
