@@ -91,8 +91,9 @@ class Space:
         rng: random.Random,  # source of randomness
     ) -> int | float:
         "Draw a value from the space."
-        low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
-        value = rng.uniform(low, high)
+        half = 0.5 if self.type == "int" else 0.0  # what is rounded to a bound, too
+        ends = (self.low - half, self.high + half)
+        value = rng.uniform(*(map(math.log, ends) if self.log else ends))
         value = math.exp(value) if self.log else value
         value = min(max(value, self.low), self.high)
         return round(value) if self.type == "int" else float(f"{value:.6g}")
