@@ -12,6 +12,7 @@ __all__ = ['PARTIAL_NAME', 'MIN_PARTIAL_AGE', 'Garbage', 'checkpoints', 'partial
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,20 +34,27 @@ class Garbage:
     run: Path | None = None  # the run folder it lies in
 
 
-def _size(path):
-    "Bytes of a file, or of all files below a folder; links are not followed."
+def _size_and_change(path):
+    "Bytes, and time of the last change, of a file or of all below a folder; links are not followed."
+    own = path.lstat()
     if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size
-    files = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    return sum(file.lstat().st_size for file in files)
+        return own.st_size, own.st_mtime
+    below = [
+        (Path(folder) / name).lstat()
+        for folder, folders, names in os.walk(path)
+        for name in folders + names
+    ]
+    size = sum(entry.st_size for entry in below if not stat.S_ISDIR(entry.st_mode))
+    return size, max(entry.st_mtime for entry in [own, *below])
 
 
 def _garbage(kind, path, now, run=None):
     "One `Garbage` in a list; an empty list if the path has just disappeared."
     try:
-        return [Garbage(kind, path, _size(path), max(0.0, now - path.lstat().st_mtime), run)]
+        size, changed = _size_and_change(path)
     except OSError:
         return []
+    return [Garbage(kind, path, size, max(0.0, now - changed), run)]
 
 
 def _below(root, matches):
@@ -114,7 +122,9 @@ def simulated_data(
     folder = Path(cache_dir) / "simulated"
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if str(path.absolute()) not in used and not path.is_symlink():
-            yield from _garbage("simulated", path, now)
+            for one in _garbage("simulated", path, now):
+                if one.age > MIN_PARTIAL_AGE or not path.name.startswith("."):
+                    yield one
 
 # %% ../../nbs/lib/runs/garbage.ipynb #c0b77a9e
 def find_garbage(
