@@ -5,9 +5,11 @@ import hashlib
 import os
 import re
 import socketserver
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import URLError
 
 import pytest
 
@@ -174,6 +176,76 @@ def test_a_part_of_another_file_begins_anew(server, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(b"x" * 1000)
     assert get_file(server, tmp_path).read_bytes() == CONTENT
     assert [wish for _, wish in server.requests] == ["bytes=1000-", None]
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 204])
+def test_a_refused_rest_keeps_its_part(server, tmp_path, code):
+    "A server that wants a login for a while: another call sends only what is missing."
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:300_000])
+    server.errors = [code] * 2
+    with pytest.raises(DownloadError, match=rf"file\.bin: the server answers {code}"):
+        get_file(server, tmp_path)
+    assert [wish for _, wish in server.requests] == ["bytes=300000-", None]
+    assert files_in(tmp_path) == ["file.bin.part"]
+    assert get_file(server, tmp_path).read_bytes() == CONTENT
+    assert server.sent == len(CONTENT) - 300_000 and files_in(tmp_path) == ["file.bin"]
+
+
+def test_a_rest_that_is_refused_after_a_cut_keeps_its_part(server, tmp_path):
+    server.cut, server.cuts, server.errors = 100_000, 1, [None, 403, 403]
+    with pytest.raises(DownloadError, match="the server answers 403"):
+        get_file(server, tmp_path)
+    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:100_000]
+    assert get_file(server, tmp_path).read_bytes() == CONTENT
+    assert server.sent == len(CONTENT)
+
+
+@pytest.mark.parametrize("kind", ["certificate", "redirect"])
+def test_a_refused_connection_keeps_its_part(server, tmp_path, monkeypatch, kind):
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:300_000])
+    server.errors, server.headers_more = [302] * 2, {"Location": "http://[::1"}
+    if kind == "certificate":
+
+        def refuse(transfer, start):
+            error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+            error.verify_message = "certificate has expired"
+            raise URLError(error)
+
+        monkeypatch.setattr(download, "_request", refuse)
+    with pytest.raises(DownloadError, match="certificate is not valid|another kind of address"):
+        get_file(server, tmp_path)
+    assert files_in(tmp_path) == ["file.bin.part"]
+    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:300_000]
+
+
+@pytest.mark.parametrize("sha256", [DIGITS, None])
+def test_a_server_that_refuses_the_rest_is_asked_for_the_whole(server, tmp_path, sha256):
+    server.cut, server.cuts, server.errors = 100_000, 1, [None, 403]
+    assert get_file(server, tmp_path, sha256=sha256).read_bytes() == CONTENT
+    assert [wish for _, wish in server.requests] == [None, "bytes=100000-", None]
+    assert files_in(tmp_path) == ["file.bin"]
+
+
+def test_the_longer_of_two_parts_is_kept(server, tmp_path):
+    "The whole file is sent after a refusal, and cut again."
+    for length, kept in ((1000, 50_000), (70_000, 70_000)):
+        (tmp_path / "file.bin.part").write_bytes(CONTENT[:length])
+        server.cut, server.cuts, server.errors = 50_000, 1, [403, None, 503, 503]
+        with pytest.raises(Unfinished, match="the server answers 503"):
+            get_file(server, tmp_path, tries=2)
+        assert files_in(tmp_path) == ["file.bin.part"]
+        assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:kept]
+
+
+def test_wrong_bytes_in_place_of_a_refused_rest_keep_the_part(server, tmp_path):
+    "They were not added to it."
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
+    server.errors, server.files["file.bin"] = [403], b"y" + CONTENT[1:]
+    with pytest.raises(DownloadError, match="not the published file"):
+        get_file(server, tmp_path)
+    assert files_in(tmp_path) == ["file.bin.part"]
+    server.files["file.bin"] = CONTENT
+    assert get_file(server, tmp_path).read_bytes() == CONTENT
 
 
 def test_a_part_is_not_trusted_without_a_checksum(server, tmp_path):

@@ -22,7 +22,7 @@ import time
 import urllib.request
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -39,6 +39,10 @@ class DownloadError(OSError):
 
 class Unfinished(DownloadError):
     "A download that stopped on the way; its part is kept, and the next attempt goes on with it."
+
+
+class _Refused(DownloadError):
+    "The server gives no file; what is already here is not to blame."
 
 
 class _Cut(Exception):
@@ -196,7 +200,7 @@ def _request(transfer, start):
             response = opener.open(request, timeout=transfer.limit)
         except ValueError as error:
             text = f"{transfer.url}: redirected to another kind of address ({printable(error)})"
-            raise DownloadError(text) from error
+            raise _Refused(text) from error
     etag = response.headers.get("ETag", "")
     transfer.validator = (
         response.headers.get("Last-Modified") if not etag or etag.startswith("W/") else etag
@@ -218,7 +222,7 @@ def _extent(response, asked):
             )
         return asked, None if match[2] == "*" else int(match[2])
     if response.status != 200:
-        raise DownloadError(f"{response.url}: the server answers {response.status}, without a file")
+        raise _Refused(f"{response.url}: the server answers {response.status}, without a file")
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None
 
@@ -300,7 +304,7 @@ def _attempt(transfer):
 def _reason(error, url):
     """What happened in words, and the seconds that the server asks to wait.
 
-    Raises `DownloadError` if asking again is of no use.
+    Raises `_Refused` if asking again is of no use.
     """
     if isinstance(error, HTTPError):
         error.close()
@@ -308,12 +312,12 @@ def _reason(error, url):
         if urllib.request.HTTPRedirectHandler.inf_msg in str(error.reason):
             answer = "the server redirects in a circle, or too often"
         if error.code not in BUSY:
-            raise DownloadError(f"{url}: {answer}") from error
+            raise _Refused(f"{url}: {answer}") from error
         asked = error.headers.get("Retry-After", "")
         return answer, min(30, int(asked)) if asked.isdigit() else 0
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        raise DownloadError(
+        raise _Refused(
             f"{url}: the server's certificate is not valid ({cause.verify_message})"
         ) from error
     return one_line(cause) or type(cause).__name__, 0
@@ -349,8 +353,26 @@ def _check(transfer, sha256):
         )
 
 
+def _whole(transfer, sha256, tries, pause):
+    "The file from its first byte, beside a part that stays if that fails."
+    other = replace(
+        transfer, part=transfer.part.with_name(f"{transfer.part.name}-whole"), validator=None
+    )
+    other.part.unlink(missing_ok=True)  # of a process that was killed
+    try:
+        _persist(other, tries, pause)
+        _check(other, sha256)
+        os.replace(other.part, transfer.part)
+    except (Unfinished, _Refused):
+        if other.have > transfer.have:
+            os.replace(other.part, transfer.part)
+        raise
+    finally:
+        other.part.unlink(missing_ok=True)
+
+
 def _complete(transfer, sha256, tries, pause):
-    "A complete and verified part; no part at all if that cannot be had by trying again."
+    "A complete and verified part; if that fails, at most a part that is worth going on with."
     if not sha256:
         transfer.part.unlink(missing_ok=True)
     resumed = transfer.have > 0
@@ -358,9 +380,11 @@ def _complete(transfer, sha256, tries, pause):
         _persist(transfer, tries, pause)
         _check(transfer, sha256)
     except Unfinished:
-        if not (sha256 and transfer.have):  # no other attempt could trust it
-            transfer.part.unlink(missing_ok=True)
         raise
+    except _Refused:  # perhaps the rest alone
+        if not transfer.have:
+            raise
+        _whole(transfer, sha256, tries, pause)
     except DownloadError as error:
         transfer.part.unlink(missing_ok=True)
         if not resumed or error.errno:
@@ -399,9 +423,11 @@ def fetch(
     )
     try:
         _complete(transfer, sha256, tries, pause)
+        os.replace(transfer.part, path)
     finally:
         meter.close()
-    os.replace(transfer.part, path)
+        if not (sha256 and transfer.have):  # no other attempt could trust it
+            transfer.part.unlink(missing_ok=True)
     return path
 
 # %% ../../nbs/lib/data/download.ipynb #346de8f5
