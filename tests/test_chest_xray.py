@@ -20,6 +20,7 @@ from clfnb.registry import track
 from clfnb.simulate.chest_xray.folder import write
 from clfnb.tracks.chest_xray.examples import load, load_squares
 from clfnb.tracks.chest_xray.splits import add_patients, block_folds, patient_folds
+from clfnb.tracks.chest_xray.store import cached_squares
 
 DATA = Path(os.environ.get("CLFNB_DATA", ""))
 KERMANY, MEDMNIST = DATA / "chest_xray", DATA / "pneumoniamnist"
@@ -131,6 +132,30 @@ def test_dicom_window_rescale_and_inversion(tmp_path):
         seen[0, 50] == 0 and seen[0, -40] == 255 and 100 < seen[0, 128] < 155
     )  # 512..1536 of the rescaled
     assert np.abs(turned.astype(int) - (255 - plain.astype(int))).max() <= 1
+
+
+def test_a_file_that_can_be_read_now_is_not_broken_for_ever(tmp_path, monkeypatch):
+    "pydicom was missing when the squares were made, and is installed now."
+    pytest.importorskip("pydicom")
+    ramp = np.arange(256).reshape(16, 16)
+    paths = [tmp_path / "a.png", dicom_of(tmp_path / "b.dcm", ramp), tmp_path / "c.png"]
+    cv2.imwrite(str(paths[0]), np.full((16, 16), 90, np.uint8))
+    paths[2].write_bytes(b"no image")
+    with monkeypatch.context() as bare:
+        bare.setitem(sys.modules, "pydicom", None)
+        for _ in range(2):
+            old, read, errors = cached_squares(paths, tmp_path / "cache", 16)
+            assert read.tolist() == [True, False, False]
+            assert "pip install" in errors[0] and "c.png" in errors[1]
+    changed = None
+    for _ in range(2):
+        file, read, errors = cached_squares(paths, tmp_path / "cache", 16)
+        assert read.tolist() == [True, True, False] and len(errors) == 1 and "c.png" in errors[0]
+        expected = [read_radiograph(path, 16) for path in paths[:2]]
+        assert np.array_equal(np.load(file), expected)
+        assert changed in (None, file.stat().st_mtime_ns)  # made again once
+        changed = file.stat().st_mtime_ns
+    assert np.array_equal(np.load(old), expected[:1])  # of a table that was read before
 
 
 def test_dicom_of_several_frames_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 Tests with real data need CLFNB_DATA/plankton; the test of pretrained weights also needs CLFNB_WEIGHTS, a folder with squeezenet1_1_imagenet.npz.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -32,7 +33,7 @@ from clfnb.data.images.files import class_table
 from clfnb.data.splits import LeakError, check
 from clfnb.models.convolutional import ResidualNet
 from clfnb.models.pretrained import Transfer
-from clfnb.preprocessing.images import crop_or_pad, fit, read_image
+from clfnb.preprocessing.images import UnreadableImage, crop_or_pad, fit, read_image
 from clfnb.simulate.plankton.folder import write
 from clfnb.tracks.plankton.examples import assign_splits, read_examples
 from clfnb.tracks.plankton.network import Predictor, build_model, model_config
@@ -137,6 +138,32 @@ def test_the_cache_is_read_without_the_images_being_opened(tmp_path, folder, mon
     )
     again, _, _ = load_images(paths, tmp_path, progress=False)
     assert np.array_equal(first.data, again.data) and isinstance(again.data, np.memmap)
+
+
+def test_images_that_can_be_read_now_are_not_broken_for_ever(tmp_path, folder, monkeypatch):
+    "The computer had too many open files; the cache was made at that time."
+    (broken := tmp_path / "broken.png").write_bytes(b"no image")
+    paths = [*class_table(folder / "imgs").path[:5], broken]
+
+    def refuse(path, **options):
+        if str(path) in map(str, paths[1:3]):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+        return read_image(path, **options)
+
+    with monkeypatch.context() as crowded:
+        crowded.setattr("clfnb.data.images.decode.read_image", refuse)
+        for _ in range(2):
+            images, read, errors = load_images(paths, tmp_path, progress=False)
+            assert read.tolist() == [True, False, False, True, True, False] and len(images) == 3
+            assert len(errors) == 3 and "Too many open files" in errors[0]
+    for _ in range(2):
+        with pytest.raises(UnreadableImage, match=r"broken\.png"):
+            load_images(paths, tmp_path, "raise", progress=False)
+        images, read, errors = load_images(paths, tmp_path, progress=False)
+        assert read.tolist() == [True] * 5 + [False]
+        assert len(errors) == 1 and str(broken) in errors[0]
+        for image, path in zip(images, paths[:5], strict=True):
+            assert np.array_equal(image, read_image(path))
 
 
 # Training

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .decode import PackedImages, decode
+from .decode import MAX_SIDE, PackedImages, decode
 
 # %% ../../../nbs/lib/data/images/cache.ipynb #3cd895ac
 def cache_key(
@@ -57,19 +57,36 @@ def _open_cache(folder, rows):
 CHUNK = 256  # images held in memory at a time
 
 
+def _try_again(cached, paths, on_error, options):
+    "A cache with the errors of now; None if an image that could not be read can be read now."
+    images, read, _ = cached
+    lost = [path for path, good in zip(paths, read, strict=True) if not good]
+    errors = []
+    for start in range(0, len(lost), CHUNK):
+        _, mended, wrong = decode(lost[start : start + CHUNK], on_error, **options)
+        if mended.any():
+            return None
+        errors.extend(wrong)
+    return images, read, errors
+
+
 def load_images(
     paths: Any,  # (n,) image files
     cache_dir: str | Path | None = None,  # where the cache is; None keeps nothing
     on_error: str = "skip",  # a broken image: "skip" or "raise"
+    max_side: int = MAX_SIDE,  # a longer side is shrunk to this while it is read
     **options,  # of `decode`
 ) -> tuple:  # images, (n,) bool which were read, list of errors
     "As `decode`, from the cache where there is one. Raises `UnreadableImage` as `decode` does."
-    paths = list(paths)
+    paths, options = list(paths), options | {"max_side": max_side}
     if cache_dir is None:
         return decode(paths, on_error, **options)
-    folder = Path(cache_dir) / f"images-{cache_key(paths)}"
+    side = "" if max_side == MAX_SIDE else f"-{max_side}"
+    folder = Path(cache_dir) / f"images-{cache_key(paths)}{side}"
     cached = _open_cache(folder, len(paths))
-    if cached is not None and not (cached[2] and on_error == "raise"):
+    if cached is not None:
+        cached = _try_again(cached, paths, on_error, options)
+    if cached is not None:
         return cached
     folder.mkdir(parents=True, exist_ok=True)
     shapes, read, errors, size = [np.zeros((0, 2), np.int64)], [np.zeros(0, bool)], [], 0

@@ -74,6 +74,12 @@ def _save_aside(folder, name, write):
     os.replace(file.name, folder / name)
 
 
+def _squares_name(name, read):
+    "The file of the squares of those files that could be read."
+    some = "" if read.all() else f"-{hashlib.sha256(np.packbits(read)).hexdigest()[:8]}"
+    return f"{name}{some}.npy"
+
+
 def cached_squares(
     paths: Any,  # (n,) image or DICOM files
     cache_dir: str | Path,  # folder of the cache; created if absent
@@ -83,13 +89,19 @@ def cached_squares(
     "As `decode_squares`, with a cache on disk. Raises `FileNotFoundError` for a missing file."
     paths, folder = list(paths), Path(cache_dir)
     name = f"radiographs-{_key(paths, size)}"
-    file, notes = folder / f"{name}.npy", folder / f"{name}.json"
-    if not (file.is_file() and notes.is_file()):
-        images, read, errors = decode_squares(paths, size, **options)
-        folder.mkdir(parents=True, exist_ok=True)
-        _save_aside(folder, file.name, lambda out: np.save(out, images))
-        content = json.dumps({"read": np.packbits(read).tolist(), "errors": errors}).encode()
-        _save_aside(folder, notes.name, lambda out: out.write(content))
-    stored = json.loads(notes.read_text(encoding="utf-8"))
-    read = np.unpackbits(np.array(stored["read"], np.uint8), count=len(paths)).astype(bool)
-    return file, read, stored["errors"]
+    notes = folder / f"{name}.json"
+    if notes.is_file():
+        stored = json.loads(notes.read_text(encoding="utf-8"))
+        read = np.unpackbits(np.array(stored["read"], np.uint8), count=len(paths)).astype(bool)
+        broken = [path for path, good in zip(paths, read, strict=True) if not good]
+        file = folder / _squares_name(name, read)
+        _, mended, errors = decode_squares(broken, size, **options)
+        if file.is_file() and not mended.any():
+            return file, read, errors
+    images, read, errors = decode_squares(paths, size, **options)
+    file = folder / _squares_name(name, read)
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_aside(folder, file.name, lambda out: np.save(out, images))
+    content = json.dumps({"read": np.packbits(read).tolist()}).encode()
+    _save_aside(folder, notes.name, lambda out: out.write(content))
+    return file, read, errors
