@@ -340,7 +340,7 @@ def _persist(transfer, tries, pause):
             )
         transfer.stop.wait(max(seconds, min(30, pause * 2 ** (failures - 1))))
 
-# %% ../../nbs/lib/data/download.ipynb #f6b950d2
+# %% ../../nbs/lib/data/download.ipynb #7be20c51
 def _check(transfer, sha256):
     "Raises `DownloadError` if a complete file is not the expected one."
     if transfer.size is not None and transfer.have != transfer.size:
@@ -370,7 +370,7 @@ def _whole(transfer, sha256, tries, pause):
     finally:
         other.part.unlink(missing_ok=True)
 
-
+# %% ../../nbs/lib/data/download.ipynb #f6b950d2
 def _complete(transfer, sha256, tries, pause):
     "A complete and verified part; if that fails, at most a part that is worth going on with."
     if not sha256:

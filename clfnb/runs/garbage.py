@@ -22,7 +22,7 @@ from ..files import expect_folder, read_json
 from .process import RunLocked, run_lock
 from .sweep.claims import claim_owner, run_status
 
-# %% ../../nbs/lib/runs/garbage.ipynb #b94cb04b
+# %% ../../nbs/lib/runs/garbage.ipynb #4c1d7e02
 @dataclass(frozen=True)
 class Garbage:
     "A file or folder that could be removed."
@@ -62,7 +62,7 @@ def _below(root, matches):
     for folder, _, names in os.walk(root):
         yield from (Path(folder) / name for name in names if matches(name))
 
-
+# %% ../../nbs/lib/runs/garbage.ipynb #b94cb04b
 def checkpoints(
     runs_dir: str | Path,  # folder of all runs
 ) -> Iterator[Garbage]:

@@ -53,7 +53,7 @@ def _open_cache(folder, rows):
     except Exception:  # whatever is wrong with a cache, it can be made again
         return None
 
-# %% ../../../nbs/lib/data/images/cache.ipynb #9f2536d3
+# %% ../../../nbs/lib/data/images/cache.ipynb #2d90b6f4
 CHUNK = 256  # images held in memory at a time
 
 
@@ -69,7 +69,7 @@ def _try_again(cached, paths, on_error, options):
         errors.extend(wrong)
     return images, read, errors
 
-
+# %% ../../../nbs/lib/data/images/cache.ipynb #9f2536d3
 def load_images(
     paths: Any,  # (n,) image files
     cache_dir: str | Path | None = None,  # where the cache is; None keeps nothing
